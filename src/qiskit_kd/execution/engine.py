@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Engine`: the one interface between a circuit model and whatever runs it.
+
+An engine works on numpy arrays, so that circuits can be run without torch. It offers values
+(`outputs`) and values together with their vector-Jacobian product (`vjp`); what lies behind, exact
+adjoint sweeps or a job full of shifted circuits, is its own business.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_kd.circuits.model import CircuitModel
+
+__all__ = ["Array", "Engine", "Needs", "Pullback", "Usage"]
+
+Array = NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Which gradients a caller will ask for; an engine does no work for the others."""
+
+    features: bool
+    weights: bool
+
+    def __bool__(self) -> bool:
+        return self.features or self.weights
+
+
+Pullback = Callable[[Array], tuple[Array | None, Array | None]]
+"""Gradient of the outputs `(..., batch, num_outputs)` to (gradient of features, of weights)."""
+
+
+@dataclass(slots=True)
+class Usage:
+    """What an engine has done since it was made; the numbers a device would be paid for."""
+
+    executions: int = 0
+    """Circuit executions: bound circuits times shots (exact engines count bound circuits)."""
+    pubs: int = 0
+    """Primitive unified blocs sent."""
+    jobs: int = 0
+    """Jobs submitted."""
+    transpilations: int = 0
+    """Circuits transpiled."""
+    backward: int = 0
+    """Gradient evaluations."""
+    qpu_seconds: float = 0.0
+    """Seconds of quantum processor time reported by the service."""
+
+    def as_dict(self) -> dict[str, float]:
+        """Plain dictionary, for logs and rows."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+
+class Engine(ABC):
+    """Runs circuit models.
+
+    Features are raw data rows; the engine applies the model's encoding, because how an encoding is
+    best carried out (as a circuit, or as a vector that needs no circuit) depends on the engine.
+    """
+
+    name: str
+    """The name it was asked for by, for reports."""
+    usage: Usage
+
+    @abstractmethod
+    def outputs(self, model: CircuitModel, features: Array, weights: Array) -> Array:
+        """Run the model.
+
+        Args:
+            model: The circuit model.
+            features: `(batch, num_features)`.
+            weights: `(..., num_weights)`, radians; leading axes are evaluated side by side.
+
+        Returns:
+            `(..., batch, num_outputs)` class probabilities or expectation values, in the dtype of
+            `features`.
+        """
+
+    @abstractmethod
+    def vjp(
+        self, model: CircuitModel, features: Array, weights: Array, needs: Needs
+    ) -> tuple[Array, Pullback]:
+        """Run the model and keep what its gradient needs.
+
+        Args:
+            model: The circuit model.
+            features: `(batch, num_features)`.
+            weights: `(..., num_weights)`.
+            needs: Which gradients will be asked for.
+
+        Returns:
+            The outputs, as `outputs`, and a pullback that may be called once.
+        """
