@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
+from qiskit_kd.circuits.checks import bare, check_unitary
 from qiskit_kd.circuits.parameters import input_parameters, rename, weight_parameters
 from qiskit_kd.circuits.readouts import Readout
 from qiskit_kd.errors import CircuitError, DataError
@@ -39,8 +41,13 @@ class Encoding:
             of `angle_map`; None where the map has no derivative.
         is_amplitude: The circuit prepares exactly `x / ||x||` (padded with zeros to `2**n`), so an
             exact engine may skip the circuit.
+        zero_is_undefined: Rows are normalised, so the zero vector has no encoding; implied by
+            `is_amplitude`.
         layers: How often the encoding is repeated, each time followed by its own copy of the
             ansatz (data re-uploading, Perez-Salinas et al., arXiv:1907.02085).
+
+    Raises:
+        CircuitError: If the circuit is not unitary or has no parameters, or a number is below 1.
     """
 
     name: str
@@ -49,7 +56,24 @@ class Encoding:
     angle_map: Callable[[Array], Array]
     angle_pullback: Callable[[Array, Array], Array] | None = field(default=None, kw_only=True)
     is_amplitude: bool = field(default=False, kw_only=True)
+    zero_is_undefined: bool = field(default=False, kw_only=True)
     layers: int = field(default=1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_unitary(self.circuit, part="an encoding")
+        if self.circuit.num_parameters == 0:
+            raise CircuitError(
+                "an encoding has at least one angle", got="a circuit without parameters",
+                remedy="Replace the angles the data set by qiskit.circuit.Parameter.",
+            )  # fmt: skip
+        if self.num_features < 1 or self.layers < 1:
+            raise CircuitError(
+                "an encoding takes at least one feature, at least once",
+                got=f"num_features={self.num_features}, layers={self.layers}",
+                expected="1 or more of each",
+            )
+        if self.is_amplitude:
+            object.__setattr__(self, "zero_is_undefined", True)
 
     @property
     def num_qubits(self) -> int:
@@ -65,9 +89,15 @@ class Encoding:
         """Refuse rows that cannot be encoded, naming the row.
 
         Raises:
-            DataError: If the width is wrong, a value is NaN or infinite, or, for amplitude
-                encodings, a row is zero.
+            DataError: If the values are no real numbers, the width is wrong, a value is NaN or
+                infinite, or a row that has to be normalised has no norm.
         """
+        if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu":
+            raise DataError(
+                "features are an array of real numbers",
+                got=f"an array of {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__,
+                expected="a numpy array of floating-point numbers",
+            )
         if x.ndim != 2 or x.shape[1] != self.num_features:
             raise DataError(
                 f"the encoding {self.name!r} takes rows of {self.num_features} features",
@@ -75,40 +105,53 @@ class Encoding:
                 remedy="Change the data or the number of qubits of the encoding.",
             )  # fmt: skip
         # One sum finds NaN and infinity alike, at a tenth of the price of isfinite().all().
-        if not np.isfinite(x.sum()) and not (finite := np.isfinite(x)).all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            suspect = not np.isfinite(x.sum())
+        if suspect and not (finite := np.isfinite(x)).all():
             row, column = np.argwhere(~finite)[0]
             raise DataError(
-                "features are finite numbers", got=f"{x[row, column]} in row {row}, feature {column}",
+                "features are finite numbers",
+                got=f"{x[row, column]} in row {row}, feature {column}",
                 remedy="Remove or impute the row.",
             )  # fmt: skip
         if self.zero_is_undefined:
-            empty = np.flatnonzero(np.einsum("bf,bf->b", x, x) == 0)
-            if len(empty):
+            with np.errstate(over="ignore", under="ignore"):
+                squares = np.einsum("bf,bf->b", x, x, dtype=np.result_type(x, np.float32))
+            bad = np.flatnonzero((squares == 0) | ~np.isfinite(squares))
+            if len(bad):
+                what = "a zero vector" if not x[bad[0]].any() else "a norm that over- or underflows"
                 raise DataError(
                     "amplitude encoding normalises each row, so no row may be all zeros",
-                    got=f"a zero vector in row {empty[0]}"
-                    + (f" and {len(empty) - 1} more" if len(empty) > 1 else ""),
-                    remedy="Drop the row or add a constant feature.",
+                    got=f"{what} in row {bad[0]}"
+                    + (f" and {len(bad) - 1} more" if len(bad) > 1 else ""),
+                    remedy="Drop the row, add a constant feature, or scale the data.",
                 )  # fmt: skip
-
-    @property
-    def zero_is_undefined(self) -> bool:
-        """Whether the zero vector has no encoding (amplitude encodings)."""
-        return self.name.startswith("amplitude")
 
     def angles(self, x: Array) -> Array:
         """`(batch, num_features)` features to `(batch, num_inputs)` angles in radians.
 
+        Computed in float64; returned in the floating-point type of `x` (float64 for integers).
+
         Raises:
             DataError: As `check`.
+            CircuitError: If `angle_map` returns another shape.
         """
         self.check(x)
-        return self.angle_map(x)
+        angles = self.angle_map(x.astype(np.float64, copy=False))
+        if angles.shape != (len(x), self.num_inputs):
+            raise CircuitError(
+                f"the angle map of the encoding {self.name!r} gives one angle per parameter",
+                got=f"shape {angles.shape}", expected=f"{(len(x), self.num_inputs)}",
+            )  # fmt: skip
+        return angles.astype(x.dtype if x.dtype.kind == "f" else np.float64, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
 class CircuitModel:
     """Encoding, ansatz and readout: one trainable circuit.
+
+    A model is a value: it keeps its own copy of the ansatz, copies of a model are the model
+    itself, and a pickled model carries no caches.
 
     Args:
         encoding: How a sample enters.
@@ -137,20 +180,23 @@ class CircuitModel:
                 got=", ".join(f"{part}: {n}" for part, n in widths.items()),
                 expected="one number of qubits",
             )
-        for item in self.ansatz.data:
-            operation = item.operation
-            if operation.name in ("measure", "reset", "initialize") or hasattr(operation, "blocks"):
-                raise CircuitError(
-                    "an ansatz is unitary: no mid-circuit measurement, reset or control flow",
-                    got=f"{operation.name!r} on qubits "
-                    f"{[self.ansatz.find_bit(q).index for q in item.qubits]}",
-                    remedy="Remove it; measurements are added by the readout.",
-                )
+        check_unitary(self.ansatz, part="an ansatz")
         if self.ansatz.num_parameters == 0:
             raise CircuitError(
                 "an ansatz has at least one trainable weight", got="a circuit without parameters",
                 remedy="Replace fixed angles by qiskit.circuit.Parameter.",
             )  # fmt: skip
+        object.__setattr__(self, "ansatz", bare(self.ansatz))
+
+    def __copy__(self) -> CircuitModel:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CircuitModel:
+        # Immutable, and engines keep their compiled plans by identity.
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.encoding, self.ansatz, self.readout))
 
     @property
     def num_qubits(self) -> int:
@@ -184,7 +230,7 @@ class CircuitModel:
 
     @cached_property
     def weights(self) -> tuple[Parameter, ...]:
-        """Trainable weights in order."""
+        """Trainable weights in order: those of the first copy of the ansatz first."""
         return tuple(weight_parameters(self.num_weights))
 
     @cached_property
@@ -197,9 +243,14 @@ class CircuitModel:
         )
 
     @cached_property
+    def encoding_circuit(self) -> QuantumCircuit:
+        """The encoding alone, its parameters named `inputs`."""
+        return rename(self.encoding.circuit, self.inputs)
+
+    @cached_property
     def circuit(self) -> QuantumCircuit:
         """The composed circuit, unmeasured; `circuit.parameters` = inputs, then weights."""
-        encode = rename(self.encoding.circuit, self.inputs)
+        encode = rename(bare(self.encoding.circuit), self.inputs)
         whole = QuantumCircuit(self.num_qubits, name="model")
         for block in self.ansatz_blocks:
             whole.compose(encode, inplace=True)

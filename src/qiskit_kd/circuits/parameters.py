@@ -39,10 +39,20 @@ def weight_parameters(count: int, start: int = 0) -> list[Parameter]:
 
 
 def rename(circuit: QuantumCircuit, new: Sequence[Parameter]) -> QuantumCircuit:
-    """A copy of `circuit` whose parameters, in `circuit.parameters` order, are `new`."""
-    if len(new) != circuit.num_parameters:
+    """A copy of `circuit` whose parameters, in `circuit.parameters` order, are `new`.
+
+    Raises:
+        CircuitError: If there is not one name per parameter.
+    """
+    old = tuple(circuit.parameters)
+    if len(new) != len(old):
         raise CircuitError(
-            "renaming needs one name per parameter", got=f"{len(new)} names",
-            expected=str(circuit.num_parameters),
-        )  # fmt: skip
-    return circuit.assign_parameters(dict(zip(circuit.parameters, new, strict=True)))
+            "renaming needs one name per parameter", got=f"{len(new)} names", expected=str(len(old))
+        )
+    # By way of names nobody has: Qiskit refuses two parameters of one name, even for a moment, and
+    # a user's own `weight_001` may have to become our `weight_000`.
+    longest = max((len(parameter.name) for parameter in old), default=0)
+    between = [Parameter(f"{'_' * (longest + 1)}{k}") for k in range(len(old))]
+    return circuit.assign_parameters(dict(zip(old, between, strict=True))).assign_parameters(
+        dict(zip(between, new, strict=True))
+    )

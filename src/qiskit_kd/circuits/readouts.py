@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
 from qiskit.quantum_info import Pauli, SparsePauliOp
 
+from qiskit_kd.circuits.checks import check_qubits
 from qiskit_kd.errors import CircuitError
 
 __all__ = ["SCHEMES", "ClassGroups", "Observables", "Readout"]
@@ -43,6 +45,7 @@ class ClassGroups:
     Raises:
         CircuitError: If there are fewer than 2 classes, more classes than basis states, an unknown
             scheme, groups that are no partition, or qubits the circuit lacks.
+        ResourceError: If there are too many qubits.
     """
 
     num_classes: int
@@ -51,6 +54,7 @@ class ClassGroups:
     qubits: tuple[int, ...] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        check_qubits(self.num_qubits, part="a readout")
         if not isinstance(self.scheme, str):
             object.__setattr__(self, "scheme", tuple(int(c) for c in self.scheme))
         if self.qubits is not None:
@@ -61,9 +65,10 @@ class ClassGroups:
                 "measured qubits are distinct qubits of the circuit", got=str(list(qubits)),
                 expected=f"distinct indices in 0..{self.num_qubits - 1}",
             )  # fmt: skip
-        if self.num_classes < 2:
+        if not isinstance(self.num_classes, Integral) or self.num_classes < 2:
             raise CircuitError(
-                "a readout distinguishes at least two classes", got=f"{self.num_classes} class",
+                "a readout distinguishes at least two classes",
+                got=f"num_classes={self.num_classes!r}",
                 expected="2 or more", remedy="Check the labels: a single class cannot be learned.",
             )  # fmt: skip
         if self.num_classes > states:
@@ -154,6 +159,12 @@ class Observables:
     operators: tuple[SparsePauliOp, ...]
 
     def __init__(self, operators: Sequence[str | Pauli | SparsePauliOp]) -> None:
+        if isinstance(operators, str | Pauli | SparsePauliOp):
+            # A string is a sequence too: "ZII" would silently become three one-qubit operators.
+            raise CircuitError(
+                "a readout takes a list of observables", got=repr(operators),
+                remedy=f"Write [{operators!r}].",
+            )  # fmt: skip
         if not operators:
             raise CircuitError("a readout has at least one observable", got="none")
         parsed = []
@@ -220,7 +231,8 @@ class Observables:
 
     def of_outcomes(self, outcomes: NDArray[np.integer]) -> NDArray[np.float64]:
         """`(..., shots)` sampled basis states to `(..., num_outputs)` means; diagonal only."""
-        return self.matrix[outcomes].mean(axis=-2)
+        means: NDArray[np.float64] = self.matrix[outcomes].mean(axis=-2)
+        return means
 
 
 Readout = ClassGroups | Observables
@@ -231,4 +243,5 @@ def _frequencies(labels: NDArray[np.intp], num_classes: int) -> NDArray[np.float
     flat = labels.reshape(-1, labels.shape[-1])
     offset = np.arange(len(flat))[:, None] * num_classes
     counts = np.bincount((flat + offset).ravel(), minlength=len(flat) * num_classes)
-    return counts.reshape(*labels.shape[:-1], num_classes) / labels.shape[-1]
+    shares: NDArray[np.float64] = counts.reshape(*labels.shape[:-1], num_classes) / labels.shape[-1]
+    return shares

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The method: losses, teachers, and the loop that trains a student on them."""
+
+from __future__ import annotations
+
+from qiskit_kd.distill import feature_losses, metrics
+from qiskit_kd.distill.callbacks import Callback, State
+from qiskit_kd.distill.distiller import Distiller
+from qiskit_kd.distill.history import History
+from qiskit_kd.distill.losses import Loss, loss, losses
+from qiskit_kd.distill.placebos import shuffled, uniform
+from qiskit_kd.distill.teacher import Teacher
+from qiskit_kd.distill.terms import Ramp, Term
+
+__all__ = [
+    "Callback",
+    "Distiller",
+    "History",
+    "Loss",
+    "Ramp",
+    "State",
+    "Teacher",
+    "Term",
+    "feature_losses",
+    "loss",
+    "losses",
+    "metrics",
+    "shuffled",
+    "uniform",
+]

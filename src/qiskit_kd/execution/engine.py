@@ -11,11 +11,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_kd.circuits.model import CircuitModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Array", "Engine", "Needs", "Pullback", "Usage"]
 
@@ -99,3 +103,36 @@ class Engine(ABC):
         Returns:
             The outputs, as `outputs`, and a pullback that may be called once.
         """
+
+    def jacobian(
+        self, model: CircuitModel, features: Array, weights: Array, needs: Needs
+    ) -> tuple[Array | None, Array | None]:
+        """Full Jacobians, for callers that want them instead of a product.
+
+        Args:
+            model: The circuit model.
+            features: `(batch, num_features)`.
+            weights: `(num_weights,)`.
+            needs: Which of the two to compute.
+
+        Returns:
+            `(batch, num_outputs, num_features)` and `(batch, num_outputs, num_weights)`.
+        """
+        by_features, by_weights = [], []
+        for row in features:
+            for direction in np.eye(model.num_outputs, dtype=features.dtype):
+                _, pullback = self.vjp(model, row[None], weights, needs)
+                gx, gw = pullback(direction[None])
+                by_features.append(gx)
+                by_weights.append(gw)
+        shape = (len(features), model.num_outputs, -1)
+        return (
+            np.array(by_features).reshape(shape) if needs.features else None,
+            np.array(by_weights).reshape(shape) if needs.weights else None,
+        )
+
+    def torch_outputs(
+        self, model: CircuitModel, features: Tensor, weights: Tensor  # noqa: ARG002
+    ) -> Tensor | None:
+        """Run on the tensors' own device as torch operations; None where an engine cannot."""
+        return None

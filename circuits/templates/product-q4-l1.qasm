@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+OPENQASM 3.0;
+include "stdgates.inc";
+input float[64] weight_000;
+input float[64] weight_001;
+input float[64] weight_002;
+input float[64] weight_003;
+input float[64] weight_004;
+input float[64] weight_005;
+input float[64] weight_006;
+input float[64] weight_007;
+qubit[4] q;
+rz(weight_000) q[0];
+rz(weight_001) q[1];
+rz(weight_002) q[2];
+rz(weight_003) q[3];
+rx(weight_004) q[0];
+rx(weight_005) q[1];
+rx(weight_006) q[2];
+rx(weight_007) q[3];

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a data row enters a circuit: amplitude, matrix product state, angle and re-uploading forms.
+
+Every builder returns an `Encoding`: one parametric circuit for all samples, transpiled once and
+bound many times, and a vectorised map from features to its angles. This module must not import
+torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from numbers import Integral
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit
+
+from qiskit_kd.circuits.checks import check_layers, check_qubits
+from qiskit_kd.circuits.model import Encoding
+from qiskit_kd.circuits.mps import mps_angles, mps_circuit
+from qiskit_kd.circuits.parameters import input_parameters
+from qiskit_kd.circuits.tree import tree_angles, tree_circuit, tree_pullback
+from qiskit_kd.errors import CircuitError
+from qiskit_kd.registry import Registry
+
+__all__ = ["amplitude", "amplitude_mps", "angle", "dense_angle", "encodings", "reuploading"]
+
+Array = NDArray[np.floating]
+
+encodings: Registry[Callable[..., Encoding]] = Registry("encoding")
+"""Builders `(num_qubits, **options) -> Encoding`."""
+
+MAX_AMPLITUDE_QUBITS = 14  # the tree has 2**n - 1 angles: 16,383 gates and as many CZ
+
+
+@encodings.register("amplitude")
+def amplitude(num_qubits: int, *, num_features: int | None = None) -> Encoding:
+    """Amplitude encoding: the state is exactly `x / ||x||`, signs included.
+
+    A tree of uniformly controlled RY rotations with `2**n - 1` angles and `2**n - n - 1` CZ.
+
+    Args:
+        num_qubits: Qubits n, at most 14.
+        num_features: Width of a row; `2**n` if None, fewer are padded with zeros.
+
+    Raises:
+        CircuitError: If a number makes no sense or the features do not fit.
+        ResourceError: If the tree would be too large.
+
+    References:
+        Mottonen et al., arXiv:quant-ph/0407010, eq. 8.
+    """
+    check_qubits(num_qubits, most=MAX_AMPLITUDE_QUBITS, part="amplitude encoding")
+    return Encoding(
+        "amplitude",
+        tree_circuit(num_qubits),
+        _features(num_qubits, num_features),
+        partial(tree_angles, num_qubits),
+        angle_pullback=partial(tree_pullback, num_qubits),
+        is_amplitude=True,
+    )
+
+
+@encodings.register("amplitude_mps")
+def amplitude_mps(num_qubits: int, *, num_features: int | None = None) -> Encoding:
+    """Approximate amplitude encoding: the best chi = 2 matrix product state, up to a phase.
+
+    `6 (n - 1)` angles and `2 (n - 1)` CX on a line of qubits, where the exact tree needs
+    `2**n - n - 1`. The price is the fidelity, see `mps.mps_fidelity`. The map has no derivative
+    (singular vectors jump), so features cannot be trained through it.
+
+    Args:
+        num_qubits: Qubits n, 2 to 14.
+        num_features: Width of a row; `2**n` if None, fewer are padded with zeros. The order of the
+            features costs nothing and matters: images read column by column may fit better.
+
+    Raises:
+        CircuitError: If a number makes no sense or the features do not fit.
+        ResourceError: If the vectors would be too large.
+
+    References:
+        Ran, arXiv:1908.07958 (circuits from matrix product states); Vatan and Williams,
+        arXiv:quant-ph/0308006 (2 CX for a rotation in SO(4)).
+    """
+    check_qubits(num_qubits, least=2, most=MAX_AMPLITUDE_QUBITS, part="amplitude_mps encoding")
+    return Encoding(
+        "amplitude_mps",
+        mps_circuit(num_qubits),
+        _features(num_qubits, num_features),
+        partial(mps_angles, num_qubits),
+        zero_is_undefined=True,
+    )
+
+
+@encodings.register("angle")
+def angle(num_qubits: int, *, axis: str = "y", scale: float = 1.0) -> Encoding:
+    """Angle encoding: feature k turns qubit k by `scale * x_k` about one axis.
+
+    Args:
+        num_qubits: Qubits and features.
+        axis: `"x"`, `"y"` or `"z"`; a Hadamard gate precedes RZ, which alone would do nothing.
+        scale: Radians per unit of the features, e.g. pi for features in 0..1.
+
+    Raises:
+        CircuitError: If a number makes no sense or the axis is unknown.
+        ResourceError: If there are too many qubits.
+
+    References:
+        LaRose and Coyle, arXiv:2003.01695 (angle encoding).
+    """
+    return _angle("angle", num_qubits, axis, scale, layers=1)
+
+
+@encodings.register("dense_angle")
+def dense_angle(num_qubits: int, *, scale: float = 2 * math.pi) -> Encoding:
+    """Dense angle encoding: two features per qubit, as latitude (RY) and longitude (RZ).
+
+    Qubit q holds cos(pi x_2q) |0> + exp(2 pi i x_2q+1) sin(pi x_2q) |1>, up to a phase.
+
+    Args:
+        num_qubits: Qubits n; a row has `2 n` features.
+        scale: Radians per unit of the features; the default suits features in 0..1.
+
+    Raises:
+        CircuitError: If a number makes no sense.
+        ResourceError: If there are too many qubits.
+
+    References:
+        LaRose and Coyle, arXiv:2003.01695 (dense angle encoding).
+    """
+    check_qubits(num_qubits, part="dense_angle encoding")
+    _check_scale(scale)
+    inputs = input_parameters(2 * num_qubits)
+    circuit = QuantumCircuit(num_qubits, name="dense_angle")
+    for qubit in range(num_qubits):
+        circuit.ry(inputs[2 * qubit], qubit)
+        circuit.rz(inputs[2 * qubit + 1], qubit)
+    return Encoding(
+        "dense_angle",
+        circuit,
+        2 * num_qubits,
+        partial(_scaled, scale),
+        angle_pullback=partial(_scaled_pullback, scale),
+    )
+
+
+@encodings.register("reuploading")
+def reuploading(
+    num_qubits: int, layers: int = 2, *, axis: str = "y", scale: float = 1.0
+) -> Encoding:
+    """Data re-uploading: angle encoding, repeated before each of `layers` copies of the ansatz.
+
+    The composed model has `layers` times the weights of its ansatz; its outputs are Fourier series
+    in the features of degree up to `layers` per qubit.
+
+    Args:
+        num_qubits: Qubits and features.
+        layers: How often the data enter.
+        axis: As for `angle`.
+        scale: As for `angle`.
+
+    Raises:
+        CircuitError: If a number makes no sense or the axis is unknown.
+        ResourceError: If there are too many qubits.
+
+    References:
+        Perez-Salinas et al., arXiv:1907.02085; Schuld et al., arXiv:2008.08605, eq. 4.
+    """
+    check_layers(layers, part="reuploading encoding")
+    return _angle("reuploading", num_qubits, axis, scale, layers=layers)
+
+
+def _angle(name: str, num_qubits: int, axis: str, scale: float, *, layers: int) -> Encoding:
+    check_qubits(num_qubits, part=f"{name} encoding")
+    _check_scale(scale)
+    if axis not in ("x", "y", "z"):
+        raise CircuitError("unknown rotation axis", got=repr(axis), expected="'x', 'y' or 'z'")
+    circuit = QuantumCircuit(num_qubits, name=name)
+    for qubit, parameter in enumerate(input_parameters(num_qubits)):
+        if axis == "z":
+            circuit.h(qubit)
+        getattr(circuit, f"r{axis}")(parameter, qubit)
+    return Encoding(
+        name,
+        circuit,
+        num_qubits,
+        partial(_scaled, scale),
+        angle_pullback=partial(_scaled_pullback, scale),
+        layers=layers,
+    )
+
+
+def _features(num_qubits: int, num_features: int | None) -> int:
+    most = 1 << num_qubits
+    if num_features is None:
+        return most
+    if not isinstance(num_features, Integral) or not 1 <= num_features <= most:
+        raise CircuitError(
+            f"amplitudes of {num_qubits} qubits hold at most {most} features",
+            got=f"num_features={num_features!r}", expected=f"1 to {most}",
+            remedy=f"Use {max(1, math.ceil(math.log2(num_features)))} qubits."
+            if isinstance(num_features, Integral) and num_features > most else None,
+        )  # fmt: skip
+    return int(num_features)
+
+
+def _check_scale(scale: float) -> None:
+    if not math.isfinite(scale) or scale == 0:
+        raise CircuitError(
+            "the scale of an angle encoding is a finite number other than zero", got=repr(scale)
+        )
+
+
+# Named functions, not lambdas: encodings are pickled to worker processes.
+def _scaled(scale: float, x: Array) -> Array:
+    return scale * x
+
+
+def _scaled_pullback(scale: float, x: Array, gradient: Array) -> Array:  # noqa: ARG001
+    return scale * gradient

@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The published circuit files: what they are, how they are written, how they are verified.
+
+Each template is one circuit with free parameters, as OpenQASM 3 and as QPY, for any Qiskit user.
+Parameters have fixed identities, so the files are the same bytes on every machine. The manifest
+says what generated each file and in which order its parameters are bound. This module must not
+import torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import qiskit
+from qiskit import QuantumCircuit, qasm3, qpy
+from qiskit.quantum_info import Operator
+
+from qiskit_kd.circuits.ansatze import ansatze
+from qiskit_kd.circuits.encodings import encodings
+from qiskit_kd.circuits.files import read_circuit
+from qiskit_kd.circuits.model import CircuitModel, Encoding
+from qiskit_kd.circuits.readouts import Observables
+from qiskit_kd.errors import StorageError
+from qiskit_kd.seeding import stream
+
+__all__ = ["QPY_VERSION", "Template", "VerifyReport", "export", "templates", "verify"]
+
+QPY_VERSION = 13
+"""Readable by Qiskit 1.3 and later."""
+
+_FORMAT = 1
+_TOLERANCE = 1e-12
+_SHOWN = 5  # differences spelt out in an error
+
+
+@dataclass(frozen=True)
+class Template:
+    """One published circuit: an ansatz, alone or behind an encoding.
+
+    Args:
+        name: File name without ending.
+        num_qubits: Qubits.
+        ansatz: Registered name and options of the ansatz.
+        encoding: Registered name and options of the encoding, or None.
+    """
+
+    name: str
+    num_qubits: int
+    ansatz: tuple[str, dict[str, Any]]
+    encoding: tuple[str, dict[str, Any]] | None = None
+
+    @cached_property
+    def encoder(self) -> Encoding | None:
+        """The encoding, if there is one."""
+        if self.encoding is None:
+            return None
+        name, options = self.encoding
+        return encodings[name](self.num_qubits, **options)
+
+    @cached_property
+    def circuit(self) -> QuantumCircuit:
+        """The circuit, its parameters free."""
+        name, options = self.ansatz
+        circuit = ansatze[name](self.num_qubits, **options)
+        if self.encoder is not None:
+            readout = Observables(["Z" * self.num_qubits])  # not part of the circuit
+            circuit = CircuitModel(self.encoder, circuit, readout).circuit
+        circuit.name = self.name
+        return circuit
+
+    @property
+    def qasm(self) -> bytes:
+        """The OpenQASM 3 file."""
+        return f"// SPDX-License-Identifier: Apache-2.0\n{qasm3.dumps(self.circuit)}".encode()
+
+    @property
+    def qpy(self) -> bytes:
+        """The QPY file."""
+        buffer = io.BytesIO()
+        qpy.dump(self.circuit, buffer, version=QPY_VERSION)
+        return buffer.getvalue()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The manifest's entry, without the hashes."""
+        parts = {"encoding": self.encoding, "ansatz": self.ansatz}
+        names = [parameter.name for parameter in self.circuit.parameters]
+        return {
+            "name": self.name,
+            "generator": {
+                part: {"function": f"qiskit_kd.circuits.{made[0]}",
+                       "arguments": {"num_qubits": self.num_qubits, **made[1]}}
+                for part, made in parts.items() if made is not None
+            },
+            "qubits": self.num_qubits,
+            "depth": self.circuit.depth(),
+            "two_qubit_gates": self.circuit.num_nonlocal_gates(),
+            "features": self.encoder.num_features if self.encoder else 0,
+            "inputs": [name for name in names if name.startswith("input_")],
+            "weights": [name for name in names if name.startswith("weight_")],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What `verify` found in order."""
+
+    folder: Path
+    names: tuple[str, ...]
+    """The templates that were checked."""
+    deviation: float
+    """Largest difference between a matrix element of a reloaded file and of a fresh circuit."""
+
+
+def templates() -> list[Template]:
+    """Every published circuit: ansatze alone and behind encodings, at 2, 4 and 6 qubits."""
+    return list(_templates())
+
+
+def _templates() -> Iterator[Template]:
+    for n, layers in ((2, 1), (4, 1), (6, 4)):
+        hardware = ("hardware_efficient", {"layers": layers})
+        for name, options in (
+            hardware,
+            ("real_amplitudes", {"layers": 2}),
+            ("strongly_entangling", {"layers": 2}),
+            ("su4_brickwork", {"layers": 1}),
+            ("product", {"layers": layers}),
+        ):
+            yield Template(f"{name}-q{n}-l{options['layers']}", n, (name, options))
+        for name in ("amplitude", "amplitude_mps", "angle", "dense_angle"):
+            yield Template(f"{name}-hardware_efficient-q{n}-l{layers}", n, hardware, (name, {}))
+        yield Template(
+            f"reuploading-real_amplitudes-q{n}-l2", n,
+            ("real_amplitudes", {"layers": 1}), ("reuploading", {"layers": 2}),
+        )  # fmt: skip
+    # The 74-weight student and its entanglement-free control.
+    student = ("hardware_efficient", {"layers": 4, "final_ry": True})
+    control = ("product", {"num_weights": 74})
+    for name, part in (("hardware_efficient-q6-l4-ry", student), ("product-q6-w74", control)):
+        yield Template(name, 6, part)
+        yield Template(f"amplitude-{name}", 6, part, ("amplitude", {}))
+
+
+def export(folder: str | Path) -> Path:
+    """Write all templates and the manifest; other files in the folder are left alone.
+
+    Args:
+        folder: Created if missing; files go to `folder/templates`.
+
+    Returns:
+        The path of the manifest, which is written last.
+
+    Raises:
+        StorageError: If a file cannot be written.
+    """
+    folder = Path(folder)
+    entries = []
+    for template in _templates():
+        files = {"qasm": template.qasm, "qpy": template.qpy}
+        for ending, content in files.items():
+            _write(folder / _path(template, ending), content)
+        entries.append(template.facts | {"files": {
+            ending: {"path": _path(template, ending), "sha256": _sha256(content)}
+            for ending, content in files.items()
+        }})  # fmt: skip
+    manifest = {
+        "format": _FORMAT,
+        "licence": "Apache-2.0",
+        "qpy_version": QPY_VERSION,
+        "written_with": {"qiskit": qiskit.__version__},
+        "circuits": entries,
+    }
+    path = folder / "manifest.json"
+    _write(path, (json.dumps(manifest, indent=1) + "\n").encode())
+    return path
+
+
+def verify(folder: str | Path) -> VerifyReport:
+    """Check a folder of published circuits against freshly generated ones.
+
+    For every template: the manifest's entry is what the generator says; both files have the
+    manifest's hash; the OpenQASM text is byte-identical; the QPY circuit is equal; both, loaded
+    with plain Qiskit, have their parameters in the manifest's order and the same unitary to 1e-12
+    at random angles. (QPY bytes differ between Qiskit versions, which they record.)
+
+    Args:
+        folder: The folder that `export` wrote.
+
+    Returns:
+        What was checked.
+
+    Raises:
+        StorageError: If anything is missing, damaged, foreign or different; the message names the
+            files and differences.
+    """
+    folder = Path(folder)
+    entries = _read_manifest(folder / "manifest.json")
+    expected = {template.name: template for template in _templates()}
+    problems, deviation = [], 0.0
+    for name in sorted(expected.keys() - entries.keys()):
+        problems.append(f"manifest.json: no entry {name!r}")
+    for name in sorted(entries.keys() - expected.keys()):
+        problems.append(f"manifest.json: unknown entry {name!r}")
+    known = {
+        _path(template, ending) for template in expected.values() for ending in ("qasm", "qpy")
+    }
+    for path in sorted((folder / "templates").glob("*")):
+        if f"templates/{path.name}" not in known:
+            problems.append(f"templates/{path.name}: not a published circuit")
+    for name in expected.keys() & entries.keys():
+        found, far = _check(folder, expected[name], entries[name])
+        problems += found
+        deviation = max(deviation, far)
+    if problems:
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise StorageError(
+            "the published circuits are not what their generators make",
+            got="; ".join(problems[:_SHOWN]) + more,
+            remedy="Restore the files, or write them anew with `qkd circuits export`.",
+        )
+    return VerifyReport(folder, tuple(expected), deviation)
+
+
+def _check(folder: Path, template: Template, entry: dict[str, Any]) -> tuple[list[str], float]:
+    """Differences of one template, and how far its reloaded unitaries are off."""
+    problems = [
+        f"manifest.json: {template.name}: {key} is {entry.get(key)!r}, not {value!r}"
+        for key, value in template.facts.items()
+        if entry.get(key) != value
+    ]
+    deviation = 0.0
+    order = template.facts["inputs"] + template.facts["weights"]
+    angles = stream(0, "verify", template.name).uniform(-np.pi, np.pi, len(order))
+    reference = Operator(template.circuit.assign_parameters(angles)).data
+    for ending in ("qasm", "qpy"):
+        relative = _path(template, ending)
+        path, stated = folder / relative, entry.get("files", {}).get(ending, {})
+        if stated.get("path") != relative:
+            problems.append(f"manifest.json: {template.name}: no path {relative!r}")
+        try:
+            content = path.read_bytes()
+            loaded = read_circuit(path)
+        except (OSError, ValueError, StorageError) as error:
+            problems.append(f"{relative}: {error}")
+            continue
+        if _sha256(content) != stated.get("sha256"):
+            problems.append(f"{relative}: its sha256 is not the manifest's")
+        if ending == "qasm" and content != template.qasm:
+            problems.append(f"{relative}: {_first_difference(content, template.qasm)}")
+        if ending == "qpy" and (loaded != template.circuit or loaded.name != template.name):
+            problems.append(f"{relative}: another circuit than the generator's")
+        names = [parameter.name for parameter in loaded.parameters]
+        if names != order:
+            problems.append(f"{relative}: its parameters are not those of the manifest, in order")
+        elif loaded.num_qubits != template.num_qubits:
+            problems.append(f"{relative}: {loaded.num_qubits} qubits, not {template.num_qubits}")
+        else:
+            far = float(np.abs(Operator(loaded.assign_parameters(angles)).data - reference).max())
+            deviation = max(deviation, far)
+            if not far <= _TOLERANCE:
+                problems.append(f"{relative}: its unitary differs by {far:.1e}")
+    return problems, deviation
+
+
+def _read_manifest(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        manifest = json.loads(path.read_bytes())
+        found = manifest["format"], manifest["qpy_version"]
+        entries = {entry["name"]: entry for entry in manifest["circuits"]}
+    except OSError as error:
+        raise StorageError(
+            "a folder of published circuits has a manifest", got=f"{path}: {error.strerror}",
+            remedy="Check the path, or write the folder with `qkd circuits export`.",
+        ) from error  # fmt: skip
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            "the manifest is damaged", got=f"{path}: {type(error).__name__}: {error}",
+            remedy="Restore it, or write it anew with `qkd circuits export`.",
+        ) from error  # fmt: skip
+    if found != (_FORMAT, QPY_VERSION):
+        raise StorageError(
+            "the manifest has another format", got=f"{path}: format, QPY version {found}",
+            expected=str((_FORMAT, QPY_VERSION)),
+            remedy="Use the version of qiskit_kd that wrote it, or export anew.",
+        )  # fmt: skip
+    return entries
+
+
+def _first_difference(found: bytes, wanted: bytes) -> str:
+    pairs = zip(found.splitlines(), wanted.splitlines(), strict=False)
+    for number, (line, should) in enumerate(pairs, start=1):
+        if line != should:
+            return f"line {number} is {line.decode(errors='replace')!r}, not {should.decode()!r}"
+    return f"{len(found)} bytes, not {len(wanted)}"
+
+
+def _path(template: Template, ending: str) -> str:
+    return f"templates/{template.name}.{ending}"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all: a crash or a full disk never leaves half a file."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(
+            "the circuit file cannot be written", got=f"{path}: {error.strerror or error}",
+            remedy="Free space or choose another folder; files already written are whole.",
+        ) from error  # fmt: skip

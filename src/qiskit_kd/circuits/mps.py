@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Approximate amplitude encoding by a matrix product state of bond dimension 2.
+
+A real vector is truncated by one sweep of singular value decompositions; every site is then an
+isometry of two qubits (Schoen et al., arXiv:quant-ph/0501096; as circuits Ran, arXiv:1908.07958),
+completed to a rotation in SO(4). In the magic basis SO(4) is a product of two one-qubit rotations
+(Vatan and Williams, arXiv:quant-ph/0308006), so a block is 2 CX and 6 angles and the
+whole a staircase of 2(n - 1) CX on a line of qubits. This module must not import torch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit
+
+from qiskit_kd.circuits.parameters import input_parameters
+
+__all__ = ["mps_angles", "mps_circuit", "mps_fidelity"]
+
+Array = NDArray[np.floating]
+
+
+def mps_circuit(num_qubits: int) -> QuantumCircuit:
+    """The circuit: `6 (n - 1)` angles, blocks from the most significant pair down to (1, 0)."""
+    angle = iter(input_parameters(6 * (num_qubits - 1)))
+    circuit = QuantumCircuit(num_qubits, name="amplitude_mps")
+    for low in reversed(range(num_qubits - 1)):
+        high = low + 1
+        circuit.s([low, high])
+        circuit.h(high)
+        circuit.cx(high, low)
+        for qubit in (high, low):
+            circuit.rz(next(angle), qubit)
+            circuit.ry(next(angle), qubit)
+            circuit.rz(next(angle), qubit)
+        circuit.cx(high, low)
+        circuit.h(high)
+        circuit.sdg([low, high])
+    return circuit
+
+
+def mps_angles(num_qubits: int, x: Array) -> Array:
+    """Vectors of any positive norm to the angles of `mps_circuit`.
+
+    Args:
+        num_qubits: Qubits n, at least 2.
+        x: `(batch, features)` with at most `2**n` features; the rest are zeros.
+
+    Returns:
+        `(batch, 6 (n - 1))` radians. The circuit prepares the truncated vector up to a phase.
+    """
+    if not len(x):
+        return np.zeros((0, 6 * (num_qubits - 1)))
+    sites, _ = _truncate(num_qubits, x)
+    magic = _magic()
+    angles = []
+    for rotation in _rotations(sites):
+        local = magic @ rotation @ magic.conj().T  # (high) kron (low), up to rounding
+        rows = local.reshape(-1, 2, 2, 2, 2).transpose(0, 1, 3, 2, 4).reshape(-1, 4, 4)
+        left, _, right = np.linalg.svd(rows)  # of rank one: the product's two factors
+        angles += [_zyz(left[:, :, 0].reshape(-1, 2, 2)), _zyz(right[:, 0].reshape(-1, 2, 2))]
+    return np.concatenate(angles, axis=1)
+
+
+def mps_fidelity(num_qubits: int, x: Array) -> Array:
+    """`(batch, features)` to `(batch,)` overlaps |<x|state of the circuit>|**2, in 0..1."""
+    return _truncate(num_qubits, x)[1] if len(x) else np.zeros(0)
+
+
+def _truncate(num_qubits: int, x: Array) -> tuple[list[Array], Array]:
+    """Right-canonical sites `(batch, left, 2, right)`, most significant first, and the overlap."""
+    batch = len(x)
+    rest = np.zeros((batch, 2**num_qubits))
+    rest[:, : x.shape[1]] = x / np.abs(x).max(axis=1, keepdims=True)  # no overflow in the norm
+    rest /= np.linalg.norm(rest, axis=1, keepdims=True)
+    rest = rest[:, :, None]
+    sites: list[Array] = []
+    for _ in range(num_qubits - 1):  # cut off the least significant qubit
+        right = rest.shape[2]
+        u, s, v = np.linalg.svd(rest.reshape(batch, -1, 2 * right), full_matrices=False)
+        keep = min(2, s.shape[1])
+        sites.append(v[:, :keep].reshape(batch, keep, 2, right))
+        rest = u[:, :, :keep] * s[:, None, :keep]
+    kept = np.square(rest).sum(axis=(1, 2))
+    first = (rest / np.sqrt(kept)[:, None, None]).reshape(batch, 1, 2, -1)
+    return [first, *sites[::-1]], kept
+
+
+def _rotations(sites: list[Array]) -> list[Array]:
+    """Sites to n - 1 rotations `(batch, 4, 4)` in SO(4).
+
+    Block k turns |bond, 0> on (high, low) into the qubit it finishes (high) and the next bond
+    (low); the last block absorbs the last two sites.
+    """
+    batch = len(sites[0])
+    rotations: list[Array] = []
+    for site in [*sites[:-2], np.einsum("blpr,brqs->blpq", sites[-2], sites[-1])]:
+        left, right = site.shape[1], site.shape[3]
+        isometry = np.zeros((batch, 2, 2, left))  # axes: high, low, left
+        isometry[:, :, :right] = site.transpose(0, 2, 3, 1)
+        isometry = isometry.reshape(batch, 4, left)
+        _, basis = np.linalg.eigh(np.eye(4) - isometry @ isometry.swapaxes(1, 2))
+        full = np.empty((batch, 4, 4))
+        given = [0, 2][:left]  # the low qubit enters as |0>: columns 0 and 2
+        full[:, :, given] = isometry
+        full[:, :, [column for column in range(4) if column not in given]] = basis[:, :, left:]
+        full[:, :, 3] *= np.sign(np.linalg.det(full))[:, None]
+        rotations.append(full)
+    return rotations
+
+
+def _magic() -> NDArray[np.complex128]:
+    """`(4, 4)` matrix of the gates S S, H(high), CX(high, low) that open a block."""
+    s, h = np.diag([1, 1j]), np.array([[1, 1], [1, -1]]) / np.sqrt(2)
+    cx = np.eye(4)[[0, 1, 3, 2]]
+    return np.asarray(cx @ np.kron(h, np.eye(2)) @ np.kron(s, s), dtype=np.complex128)
+
+
+def _zyz(matrix: NDArray[np.complexfloating]) -> Array:
+    """`(batch, 2, 2)` multiples of unitaries to `(batch, 3)` angles of RZ, RY, RZ in order."""
+    matrix = matrix / np.sqrt(np.linalg.det(matrix))[:, None, None]
+    half_sum, half_difference = np.angle(matrix[:, 1, 1]), np.angle(matrix[:, 1, 0])
+    theta = 2 * np.arctan2(np.abs(matrix[:, 1, 0]), np.abs(matrix[:, 0, 0]))
+    return np.stack([half_sum - half_difference, theta, half_sum + half_difference], axis=1)

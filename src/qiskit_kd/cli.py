@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: argument parsing only. Everything heavy is imported inside a command.
+
+Exit status: 0 done, 1 storage or execution failed, 2 configuration or usage, 3 refused for money,
+4 some tasks failed, 130 interrupted. With `--json`, one JSON object is the last thing on stdout;
+progress and errors go to stderr.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from qiskit_kd.errors import ExecutionError, QiskitKDError, ResourceError, StorageError
+
+if TYPE_CHECKING:
+    from qiskit_kd.experiment.result import StudyResult
+    from qiskit_kd.experiment.runner import Watcher
+
+__all__ = ["app", "main"]
+
+FAILED, USAGE, PARTIAL, INTERRUPTED = 1, 2, 4, 130
+
+F = TypeVar("F", bound=Callable[..., None])
+
+app = typer.Typer(
+    help="Knowledge distillation between classical and quantum networks, native to Qiskit.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+circuits_app = typer.Typer(help="Published circuit files.", no_args_is_help=True)
+app.add_typer(circuits_app, name="circuits")
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
+
+
+def main() -> None:
+    """Console entry point."""
+    app()
+
+
+def _guarded(command: F) -> F:
+    """Turn this package's errors into one block on stderr and an exit status."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except QiskitKDError as error:
+            if kwargs.get("debug"):
+                raise
+            typer.echo(f"qkd: error: {error}", err=True)
+            machine = isinstance(error, StorageError | ExecutionError | ResourceError)
+            raise typer.Exit(FAILED if machine else USAGE) from None
+        except KeyboardInterrupt:
+            if kwargs.get("debug"):
+                raise
+            typer.echo("qkd: interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+    return run  # type: ignore[return-value]  # same signature, by functools.wraps
+
+
+@app.command()
+@_guarded
+def run(
+    experiment: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings, e.g. training.epochs=20."),
+    ] = None,
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the study. [default: runs/NAME]")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of paired seeds.")] = None,
+    preset: Annotated[str | None, typer.Option(help="One of the file's presets.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes. [default: one per core]")
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Run an experiment: does what is missing, so running again resumes."""
+    from qiskit_kd.experiment.study import Study
+
+    study = Study.load(experiment, overrides or (), preset=preset, seeds=seeds)
+    folder = Path("runs") / study.config.name if out is None else out
+    try:
+        with _progress() as watch:
+            result = study.run(folder, workers=workers, watch=watch)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"qkd: interrupted; finished rows are kept in {folder}. Run the same command again "
+            "to go on.", err=True,
+        )  # fmt: skip
+        raise typer.Exit(INTERRUPTED) from None
+    _show(result, folder, as_json=as_json)
+
+
+@app.command()
+@_guarded
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder that `qkd run` wrote.")],
+    *,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write the report of a study again, from its rows."""
+    from qiskit_kd.experiment.store import Store
+    from qiskit_kd.experiment.study import Study
+
+    if not folder.is_dir():
+        Store(folder)  # says what is wrong
+    _show(Study.load(folder).result(), folder, as_json=as_json)
+
+
+@app.command()
+@_guarded
+def backends(*, as_json: AsJson = False, debug: Debug = False) -> None:
+    """List the backends that `backends.yaml` names."""
+    from qiskit_kd.execution.backends import backend_names, backends_file, load_backend
+
+    entries = {name: load_backend(name).describe() for name in backend_names()}
+    if as_json:
+        typer.echo(json.dumps({"file": str(backends_file()), "backends": entries}))
+        return
+    typer.echo(f"from {backends_file()}")
+    width = max(map(len, entries))
+    for name, facts in entries.items():
+        rest = ", ".join(f"{k} {v}" for k, v in facts.items() if k != "name" and v is not None)
+        typer.echo(f"  {name:<{width}}  {rest}")
+
+
+@circuits_app.command("export")
+@_guarded
+def export_circuits(
+    folder: Annotated[Path, typer.Argument(help="Where to write them.")] = Path("circuits"),
+    *,
+    debug: Debug = False,
+) -> None:
+    """Write the published circuits as OpenQASM 3 and QPY, with their manifest."""
+    from qiskit_kd.circuits.library import export
+
+    typer.echo(f"wrote {export(folder)}")
+
+
+@circuits_app.command("verify")
+@_guarded
+def verify_circuits(
+    folder: Annotated[Path, typer.Argument(help="Where they are.")] = Path("circuits"),
+    *,
+    debug: Debug = False,
+) -> None:
+    """Check published circuits against their manifest and against freshly built ones."""
+    from qiskit_kd.circuits.library import verify
+
+    found = verify(folder)
+    typer.echo(
+        f"{len(found.names)} circuits in {folder} are what their generators make "
+        f"(largest deviation {found.deviation:.1e})"
+    )
+
+
+@app.command()
+@_guarded
+def doctor(*, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Show versions, torch, data, backends and saved IBM accounts (never tokens)."""
+    from qiskit_kd.experiment.doctor import examine
+
+    findings = examine()
+    if as_json:
+        typer.echo(json.dumps(findings))
+        return
+    for section, facts in findings.items():
+        typer.echo(section)
+        width = max(map(len, facts))
+        for name, fact in facts.items():
+            typer.echo(f"  {name:<{width}}  {fact}")
+
+
+@app.command()
+@_guarded
+def init(
+    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("experiment.yaml"),
+    *,
+    debug: Debug = False,
+) -> None:
+    """Write a small experiment with every key explained."""
+    from qiskit_kd.experiment.template import write_template
+
+    path = write_template(file)
+    typer.echo(f"wrote {path}; try: qkd run {path} --preset quick")
+
+
+def _show(result: StudyResult, folder: Path, *, as_json: bool) -> None:
+    """Report, table, verdict, failures; raises Exit(4) when tasks are missing."""
+    page: Path | None = None
+    if result.rows:
+        from qiskit_kd import report
+
+        page = report.write(result, folder)
+        if not as_json:
+            typer.echo(report.terminal_table(result))
+    if not as_json:
+        typer.echo(result.verdict)
+        typer.echo(f"report: {page}" if page else "no finished rows, no report")
+    for failure in list(result.failures.values())[:5]:
+        typer.echo(f"qkd: failed: {failure['label']}: {failure['error']}", err=True)
+    if result.missing:
+        more = "; their tracebacks are in study.db" if result.failures else ""
+        typer.echo(f"qkd: {result.missing} tasks have no row{more}. Run again to retry.", err=True)
+    if as_json:
+        typer.echo(json.dumps(_summary(result, page)))
+    if result.missing:
+        raise typer.Exit(PARTIAL)
+
+
+def _summary(result: StudyResult, page: Path | None) -> Mapping[str, Any]:
+    return {
+        "experiment": result.name,
+        "rows": len(result.rows),
+        "report": None if page is None else str(page),
+        "table": result.table,
+        "comparisons": result.comparisons,
+    }
+
+
+@contextmanager
+def _progress() -> Iterator[Watcher]:
+    """A bar on a terminal; elsewhere a line now and then."""
+    if sys.stderr.isatty():
+        with _bar() as watch:
+            yield watch
+        return
+    logging.basicConfig(level=logging.WARNING, format="qkd: %(message)s", stream=sys.stderr)
+    shown = -1
+
+    def tell(done: int, failed: int, total: int, label: str) -> None:
+        nonlocal shown
+        tenth = 10 * (done + failed) // max(total, 1)
+        if tenth > shown:
+            shown = tenth
+            note = f", {failed} failed" if failed else ""
+            typer.echo(f"qkd: {done} of {total} tasks done{note}", err=True)
+
+    yield tell
+
+
+@contextmanager
+def _bar() -> Iterator[Watcher]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("tasks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+               TextColumn("{task.description}"))  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("starting workers", total=None)
+
+        def tell(done: int, failed: int, total: int, label: str) -> None:
+            note = f"[red]{failed} failed[/] " if failed else ""
+            progress.update(
+                bar, completed=done + failed, total=total, description=f"{note}{label}"
+            )
+
+        yield tell
+
+
+if __name__ == "__main__":
+    main()

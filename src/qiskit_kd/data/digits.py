@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scikit-learn's 1,797 handwritten digits: 8 x 8 pixels = 64 features = 6 qubits, no download.
+
+Source: E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI repository (1998).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from qiskit_kd.data.dataset import Dataset, Split, datasets, stratified_split
+from qiskit_kd.errors import DataError
+
+__all__ = ["digits"]
+
+
+@datasets.register("digits")
+def digits(
+    *, seed: int, classes: Sequence[int] | None = None, order: str = "row", centre: bool = False,
+    train: int | float | None = None, validation: int | float = 0.2, test: int | float = 0.2,
+    transfer: int | float = 0,
+) -> Split:  # fmt: skip
+    """Handwritten digits, pixels scaled to 0..1.
+
+    Args:
+        seed: Fixes the split.
+        classes: The digits to keep, relabelled 0, 1, ... in the order given; None keeps all ten.
+        order: `"row"` reads the image line by line, `"column"` column by column (a chi = 2
+            matrix-product encoding keeps more of the image when read by column: mean fidelity 0.88
+            against 0.85).
+        centre: Subtract the mean image of the training and transfer samples (it needs no labels)
+            from every sample. Amplitude encoding keeps directions only, and images with their mean
+            all point in much the same one.
+        train: As `stratified_split`, like the other sizes.
+        validation: Samples to choose a model on.
+        test: Samples touched once.
+        transfer: Samples without labels.
+
+    Raises:
+        DataError: If `classes` are not at least two distinct digits, the order is unknown, or the
+            sizes do not fit.
+    """
+    from sklearn.datasets import load_digits  # a second of imports, paid only by those who ask
+
+    kept = tuple(range(10)) if classes is None else tuple(classes)
+    if len(kept) < 2 or len(set(kept)) < len(kept) or not set(kept) <= set(range(10)):
+        raise DataError(
+            "classes are distinct digits", got=str(list(kept)),
+            expected="at least two of 0..9", remedy="For example classes: [3, 5, 8].",
+        )  # fmt: skip
+    if order not in ("row", "column"):
+        raise DataError(
+            "unknown order of pixels", got=repr(order), expected="'row' or 'column'"
+        )
+    images, values = load_digits(return_X_y=True)
+    images = images.reshape(-1, 8, 8) / 16.0
+    if order == "column":
+        images = images.transpose(0, 2, 1)
+    chosen = np.isin(values, kept)
+    labels = np.argmax(values[chosen, None] == np.array(kept), axis=1)
+    name = "digits" if classes is None else "digits-" + "".join(map(str, kept))
+    split = stratified_split(
+        images[chosen].reshape(-1, 64), labels, seed=seed, train=train, validation=validation,
+        test=test, transfer=transfer, num_classes=len(kept), name=name,
+    )  # fmt: skip
+    return _centred(split) if centre else split
+
+
+def _centred(split: Split) -> Split:
+    """The split with the mean of its training and transfer samples taken from every sample."""
+    mean = split.pool.features.mean(axis=0)
+    train, validation, test, pool = (
+        Dataset(part.features - mean, part.labels, part.num_classes, part.name)
+        for part in (split.train, split.validation, split.test, split.pool)
+    )
+    return Split(train, validation, test, split.transfer - mean, pool)

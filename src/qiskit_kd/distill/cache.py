@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Teacher outputs addressed by content: the hash of the sample, never its place in a data set.
+
+A key is the hash of one sample in the precision the teacher computes in; a cache belongs to one
+teacher (hash of its weights) and one output. So a shuffled, cut or extended data set finds its rows
+again, and another teacher never does. Files are safetensors, written whole and renamed, so that
+several processes may share a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from qiskit_kd.distill.files import write_atomically
+from qiskit_kd.errors import StorageError
+
+__all__ = ["OutputCache", "module_hash", "sample_keys"]
+
+KEY_BYTES = 16
+
+
+def sample_keys(samples: NDArray[np.generic]) -> list[bytes]:
+    """One 16-byte hash per row of `(n, ...)`; the hash covers shape, dtype and values.
+
+    Negative zeros count as zeros, so that equal samples have equal keys.
+    """
+    rows = np.ascontiguousarray(samples + 0)
+    if not rows.size:
+        return []
+    salt = hashlib.blake2b(f"{rows.dtype.str}{rows.shape[1:]}".encode()).digest()[:16]
+    view, width = rows.data.cast("B"), rows.nbytes // len(rows)
+    return [
+        hashlib.blake2b(view[k : k + width], digest_size=KEY_BYTES, salt=salt).digest()
+        for k in range(0, len(rows) * width, width)
+    ]
+
+
+def module_hash(modules: Iterable[nn.Module]) -> str:
+    """Hash over the structure and every parameter and buffer of `modules`."""
+    digest = hashlib.sha256()
+    for module in modules:
+        digest.update(repr(module).encode())
+        for name, tensor in module.state_dict().items():
+            if isinstance(tensor, Tensor):
+                digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+                flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+                digest.update(flat.numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass
+class OutputCache:
+    """Outputs of one teacher by sample key, in memory and, on request, in a folder.
+
+    Args:
+        folder: Where to keep them between processes; None keeps them in memory only.
+    """
+
+    folder: Path | None = None
+    hits: int = 0
+    """Samples that were found."""
+    misses: int = 0
+    """Samples that had to be computed."""
+    _rows: dict[bytes, Tensor] = field(default_factory=dict)
+    _read: bool = False
+
+    def fetch(self, keys: Sequence[bytes], compute: Callable[[list[int]], Tensor]) -> Tensor:
+        """Outputs in the order of `keys`; `compute` is asked once for the places not known.
+
+        Args:
+            keys: Keys from `sample_keys`.
+            compute: Places to outputs `(len(places), ...)`.
+
+        Raises:
+            StorageError: For a damaged or unwritable file in the folder.
+        """
+        if self.folder is not None and not self._read:
+            self._load(self.folder)
+        # A sample that occurs twice is computed once.
+        new = {key: k for k, key in enumerate(keys) if key not in self._rows}
+        self.misses += len(new)
+        self.hits += len(keys) - len(new)
+        if new:
+            values = compute(list(new.values())).detach().cpu()
+            self._rows.update(zip(new, values.unbind(), strict=True))
+            if self.folder is not None:
+                self._store(self.folder, list(new), values)
+        return torch.stack([self._rows[key] for key in keys])
+
+    def _load(self, folder: Path) -> None:
+        for path in sorted(folder.glob("*.safetensors")):
+            try:
+                stored = load(path.read_bytes())
+                names = stored["keys"].numpy().tobytes()
+                values = stored["values"].unbind()
+            except (OSError, KeyError, SafetensorError) as error:
+                raise StorageError(
+                    "a stored teacher output cannot be read", got=f"{path}: {error}",
+                    remedy="Delete the file; its outputs are computed again.",
+                ) from error  # fmt: skip
+            for k, row in enumerate(values):
+                self._rows[names[k * KEY_BYTES : (k + 1) * KEY_BYTES]] = row
+        self._read = True
+
+    def _store(self, folder: Path, keys: list[bytes], values: Tensor) -> None:
+        joined = b"".join(keys)
+        block = torch.frombuffer(bytearray(joined), dtype=torch.uint8).view(len(keys), KEY_BYTES)
+        name = hashlib.sha256(joined).hexdigest()[:24]
+        content = save({"keys": block, "values": values.contiguous()})
+        write_atomically(folder / f"{name}.safetensors", content)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hooks into the training loop: derive from `Callback` and override what is of interest."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["Callback", "Progress", "State"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class State:
+    """Where a training run stands; everything a checkpoint keeps besides the optimiser."""
+
+    epochs: int
+    """Epochs it will take at most."""
+    epoch: int = 0
+    """Epochs completed."""
+    step: int = 0
+    """Steps completed, over all epochs."""
+    batch: int = 0
+    """Steps completed in the current epoch."""
+    sums: dict[str, list[float]] = field(default_factory=dict)
+    """Per term: sum of its values over samples, and number of samples, in the current epoch."""
+    gradients: dict[str, float] = field(default_factory=dict)
+    """Per term: the latest gradient norm."""
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    """The history so far."""
+    best: list[float] = field(default_factory=list)
+    """Score of the best epoch; larger is better, compared in order."""
+    best_epoch: int = 0
+    """The best epoch, from 1; 0 before the first."""
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    """State dict of the best epoch."""
+    stopped: str | None = None
+    """Reason to stop; a callback may set it, which takes effect at the end of the epoch."""
+
+
+class Callback:
+    """Does nothing at every occasion; override what is wanted."""
+
+    def on_fit_start(self, state: State) -> None:
+        """Before the first step, after a checkpoint has been read."""
+
+    def on_step_end(self, state: State) -> None:
+        """After a step, and after its checkpoint if one was due."""
+
+    def on_epoch_end(self, state: State) -> None:
+        """After validation, before the epoch's checkpoint; may set `state.stopped`."""
+
+    def on_fit_end(self, state: State) -> None:
+        """At the end, also when an exception ended the run."""
+
+
+class Progress(Callback):
+    """A progress bar where rich is installed, else one log line per epoch."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+
+    def on_fit_start(self, state: State) -> None:
+        """Open the bar."""
+        try:
+            from rich.progress import Progress as Bar
+        except ImportError:
+            return
+        self._bar = Bar(transient=True)
+        self._bar.start()
+        self._task = self._bar.add_task("epochs", total=state.epochs, completed=state.epoch)
+
+    def on_epoch_end(self, state: State) -> None:
+        """Advance by an epoch."""
+        loss, accuracy = (state.curves[f"validation/{key}"][-1] for key in ("loss", "accuracy"))
+        text = f"epoch {state.epoch}/{state.epochs}  loss {loss:.4f}  accuracy {accuracy:.3f}"
+        if self._bar is None:
+            logger.info(text)
+        else:
+            self._bar.update(self._task, completed=state.epoch, description=text)
+
+    def on_fit_end(self, state: State) -> None:  # noqa: ARG002
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Distiller`: the training loop, granular by step, resumable to the bit.
+
+All data, labels and teacher outputs are tensors before the first step; a step is one gather, one
+forward pass, the losses, one backward pass and one fused optimiser call. What a step does depends
+only on the configuration and on what a checkpoint keeps, so a run that was interrupted anywhere
+ends, on a CPU, with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from qiskit_kd.distill.batches import Labelled, Samples, check_samples, check_training
+from qiskit_kd.distill.callbacks import Callback, Progress, State
+from qiskit_kd.distill.checkpoints import Keeper
+from qiskit_kd.distill.history import History
+from qiskit_kd.distill.identity import run_hash
+from qiskit_kd.distill.objective import Objective, check_teacher, norm
+from qiskit_kd.distill.optimizers import make_optimizer
+from qiskit_kd.distill.teacher import Teacher
+from qiskit_kd.distill.terms import Term, check_terms
+from qiskit_kd.errors import DistillError
+from qiskit_kd.seeding import derive
+
+__all__ = ["Distiller"]
+
+
+class Distiller:
+    """Trains a student on a weighted sum of terms.
+
+    Args:
+        student: Maps `(batch, ...)` samples to `(batch, classes)` logits.
+        terms: The objective, e.g. `[Term("ce"), Term("kl", 0.9, options={"temperature": 2})]`.
+        teacher: Where soft targets come from; needed if a term needs it.
+        optimizer: `"adam"`, `"adamw"`, `"sgd"`, or a function from parameters to an optimiser.
+        optimizer_options: Further options of a named optimiser, e.g. `weight_decay`.
+        learning_rate: Step size of a named optimiser.
+        epochs: Passes over the data at most.
+        batch_size: Samples per step at most; an epoch's batches are made equally large.
+        patience: Stop after this many epochs without a better validation metric; None never does.
+        metric: What the best epoch is chosen by: validation cross entropy or accuracy (of equal
+            accuracies the one with the smaller loss).
+        seed: Root of all randomness: order of samples, dropout.
+        gradient_every: Log gradient norms every so many epochs; in between the last is repeated.
+            With several terms this costs one more pass per term, and on a sampled backend shots
+            and their place in the random stream. 0 never does.
+        checkpoint_dir: Where to keep checkpoints; a run found there is continued.
+        checkpoint_epochs: Write one every so many epochs (and at the end).
+        checkpoint_steps: Also write one every so many steps.
+        callbacks: Hooks, see `Callback`.
+        progress: Show a progress bar.
+
+    Raises:
+        DistillError: If options are out of range, the terms are no objective, a teacher is missing
+            or is the student itself, or the student has nothing to train.
+        UnknownNameError: For an unknown optimiser.
+    """
+
+    def __init__(
+        self, student: nn.Module, terms: Sequence[Term], *, teacher: Teacher | None = None,
+        optimizer: str | Callable[[Iterable[Tensor]], Optimizer] = "adam",
+        optimizer_options: Mapping[str, Any] | None = None, learning_rate: float = 0.01,
+        epochs: int = 100, batch_size: int = 32, patience: int | None = None,
+        metric: Literal["loss", "accuracy"] = "loss", seed: int = 0, gradient_every: int = 1,
+        checkpoint_dir: str | Path | None = None, checkpoint_epochs: int = 1,
+        checkpoint_steps: int | None = None, callbacks: Sequence[Callback] = (),
+        progress: bool = False,
+    ) -> None:  # fmt: skip
+        self.student = student
+        self.terms = tuple(terms)
+        self.teacher = teacher
+        self._options: dict[str, Any] = {
+            "optimizer": optimizer if isinstance(optimizer, str) else "custom",
+            "optimizer_options": dict(optimizer_options or {}), "learning_rate": learning_rate,
+            "epochs": epochs, "batch_size": batch_size, "patience": patience, "metric": metric,
+            "seed": seed, "gradient_every": gradient_every,
+        }  # fmt: skip
+        self.epochs, self.batch_size, self.patience = epochs, batch_size, patience
+        self.metric, self.seed, self.gradient_every = metric, seed, gradient_every
+        self._folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+        self._save_epochs, self._save_steps = checkpoint_epochs, checkpoint_steps
+        self._callbacks = [*callbacks, *([Progress()] if progress else [])]
+        check_terms(self.terms)
+        check_teacher(student, self.terms, teacher)
+        self._check_options()
+        self._adapters = nn.ModuleList(module for term in self.terms for module in term.modules)
+        if not any(p.requires_grad for p in student.parameters()):
+            raise DistillError(
+                "a student has at least one trainable parameter", got="none",
+                remedy="Unfreeze it: student.requires_grad_(True).",
+            )  # fmt: skip
+        self._optimizer = optimizer
+        self._make_optimizer()  # refuses an unknown name or option here, not in fit
+
+    def _make_optimizer(self) -> Optimizer:
+        parts = (self.student, self._adapters)
+        parameters = [p for part in parts for p in part.parameters() if p.requires_grad]
+        if isinstance(self._optimizer, str):
+            options = {"lr": self._options["learning_rate"], **self._options["optimizer_options"]}
+            return make_optimizer(self._optimizer, parameters, options)
+        return self._optimizer(parameters)
+
+    def _check_options(self) -> None:
+        for name, value, low in (
+            ("epochs", self.epochs, 1), ("batch_size", self.batch_size, 1),
+            ("patience", self.patience, 1), ("seed", self.seed, 0),
+            ("gradient_every", self.gradient_every, 0),
+            ("checkpoint_epochs", self._save_epochs, 1), ("checkpoint_steps", self._save_steps, 1),
+        ):  # fmt: skip
+            absent = value is None and name in ("patience", "checkpoint_steps")
+            if not absent and not (isinstance(value, int | np.integer) and value >= low):
+                raise DistillError(
+                    f"{name} is a whole number of at least {low}", got=repr(value),
+                    remedy="See the documentation of Distiller.",
+                )  # fmt: skip
+        if self.metric not in ("loss", "accuracy"):
+            raise DistillError(
+                "the best epoch is chosen by a validation metric", got=repr(self.metric),
+                expected="'loss' or 'accuracy'", remedy="The default is 'loss'.",
+            )  # fmt: skip
+
+    def fit(
+        self, train: Samples, validation: Samples, transfer: NDArray[np.float64] | None = None
+    ) -> History:
+        """Train, and leave the student with the weights of its best epoch, in eval mode.
+
+        Args:
+            train: Labelled samples.
+            validation: Labelled samples the best epoch is chosen by.
+            transfer: `(m, ...)` samples without labels. Terms that need targets do not see them;
+                if every term does, they are left out.
+
+        Raises:
+            DataError: For data that cannot be learned from.
+            DistillError: If student, teacher and data do not fit each other, a term has a weight
+                but no gradient, or a value is not finite.
+            StorageError: For a checkpoint that is damaged, foreign or cannot be written.
+        """
+        check_training(train, transfer)
+        check_samples(validation, role="validation set", like=train)
+        if all(term.resolved.target for term in self.terms):
+            transfer = None
+        like = next(p for p in self.student.parameters() if p.requires_grad)
+        data, samples = Labelled.of(train, transfer, like=like)
+        held_out, _ = Labelled.of(validation, None, like=like)
+        objective = Objective(
+            self.student, self.terms, data, num_classes=train.num_classes, teacher=self.teacher,
+            samples=samples,
+        )  # fmt: skip
+        optimizer = self._make_optimizer()
+        config = run_hash(
+            self.student, self.terms, self._options,
+            [data.features, data.labels, held_out.features, held_out.labels,
+             *objective.targets.values()],
+        )  # fmt: skip
+        keeper = Keeper(self._folder, config, self.student, self._adapters, optimizer)
+        state = State(self.epochs)
+        if self.gradient_every:
+            state.gradients = {term.label: 0.0 for term in self.terms}
+        with ExitStack() as stack:
+            stack.callback(objective.capture.close)
+            # Dropout draws from torch's global generator; what the caller left there is put back.
+            stack.enter_context(torch.random.fork_rng(devices=[]))
+            keeper.resume(state)
+            for callback in self._callbacks:
+                stack.callback(callback.on_fit_end, state)
+                callback.on_fit_start(state)
+            while state.stopped is None:
+                self._epoch(state, objective, data, optimizer, keeper)
+                self._validate(state, held_out)
+                for callback in self._callbacks:
+                    callback.on_epoch_end(state)
+                if state.stopped is not None or state.epoch % self._save_epochs == 0:
+                    keeper.save(state)
+        self.student.load_state_dict(state.best_weights)
+        self.student.eval()
+        return History(state.curves, state.best_epoch, state.stopped)
+
+    def _epoch(
+        self, state: State, objective: Objective, data: Labelled, optimizer: Optimizer,
+        keeper: Keeper,
+    ) -> None:  # fmt: skip
+        batches = data.batches(size=self.batch_size, seed=self.seed, epoch=state.epoch)
+        weights = [term.weight_at(state.epoch) for term in self.terms]
+        measures = bool(self.gradient_every) and state.epoch % self.gradient_every == 0
+        self.student.train()
+        self._adapters.train()
+        if state.batch == 0:
+            torch.default_generator.manual_seed(derive(self.seed, "torch", state.epoch))
+            state.sums = {term.label: [0.0, 0] for term in self.terms}
+            if measures and len(self.terms) > 1:
+                state.gradients = objective.gradient_norms(*batches[0])
+        for rows, labelled in batches[state.batch :]:
+            total = self._total(state, objective, rows, labelled, weights)
+            if total is not None:
+                optimizer.zero_grad()
+                total.backward()  # type: ignore[no-untyped-call]
+                if measures and state.batch == 0 and len(self.terms) == 1:
+                    gradient = norm([p.grad for p in objective.parameters]) / abs(weights[0])
+                    state.gradients = {self.terms[0].label: gradient}
+                optimizer.step()
+            state.step += 1
+            state.batch += 1
+            if self._save_steps and state.step % self._save_steps == 0:
+                keeper.save(state)
+            for callback in self._callbacks:
+                callback.on_step_end(state)
+
+    def _total(
+        self, state: State, objective: Objective, rows: Tensor, labelled: int,
+        weights: list[float],
+    ) -> Tensor | None:  # fmt: skip
+        """The weighted sum of the terms; None if no term with a weight applies to these rows."""
+        values = objective.values(rows, labelled)
+        if state.step == 0:
+            objective.check_gradients(values)
+        total: Tensor | None = None
+        for term, value, weight in zip(self.terms, values, weights, strict=True):
+            if value is None:
+                continue
+            number = value.item()
+            if not math.isfinite(number):
+                raise DistillError(
+                    f"the term {term.label!r} stays finite",
+                    got=f"{number} at step {state.step + 1}, epoch {state.epoch + 1}",
+                    remedy="Lower learning_rate, or look for unusual samples.",
+                )  # fmt: skip
+            sums = state.sums[term.label]
+            count = labelled if term.resolved.target else len(rows)
+            sums[0] += number * count
+            sums[1] += count
+            if weight:
+                part = value if weight == 1 else value * weight
+                total = part if total is None else total + part
+        return total
+
+    def _validate(self, state: State, held_out: Labelled) -> None:
+        """Close the epoch: record it, keep the best weights, decide whether to stop."""
+        self.student.eval()
+        with torch.no_grad():
+            logits = self.student(held_out.features)
+            loss = functional.cross_entropy(logits, held_out.labels).item()
+            accuracy = (logits.argmax(dim=1) == held_out.labels).double().mean().item()
+        self.student.train()
+        if not math.isfinite(loss):
+            raise DistillError(
+                "the validation loss stays finite", got=f"{loss} after epoch {state.epoch + 1}",
+                remedy="Lower learning_rate.",
+            )  # fmt: skip
+        state.epoch += 1
+        state.batch = 0
+        row: dict[str, float] = {"epoch": state.epoch}
+        row |= {f"train/{key}": total / max(n, 1) for key, (total, n) in state.sums.items()}
+        row |= {f"grad/{key}": value for key, value in state.gradients.items()}
+        row |= {"validation/loss": loss, "validation/accuracy": accuracy}
+        for key, value in row.items():
+            state.curves.setdefault(key, []).append(value)
+        score = [accuracy, -loss] if self.metric == "accuracy" else [-loss]
+        if not state.best or score > state.best:
+            state.best, state.best_epoch = score, state.epoch
+            state.best_weights = deepcopy(self.student.state_dict())
+        if state.stopped is not None:
+            return
+        if state.epoch >= self.epochs:
+            state.stopped = "epochs"
+        elif self.patience is not None and state.epoch - state.best_epoch >= self.patience:
+            state.stopped = "patience"

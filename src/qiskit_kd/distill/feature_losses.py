@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Losses between intermediate tensors, or between the relations of samples in a batch.
+
+Same form as in `losses`: `(student, teacher, target, *, options) -> scalar`, with tensors whose
+first axis is the batch. The relational ones (RKD, kernel alignment) compare sample with sample, so
+student and teacher may differ in width; they also work on logits. Fewer samples than a relation
+needs, and features that are all equal, give 0 with a zero gradient, never NaN.
+"""
+# ruff: noqa: ARG001 (all losses share one signature, whether they read all of it or not)
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from qiskit_kd.distill.losses import loss
+from qiskit_kd.errors import DistillError
+
+__all__ = ["attention", "feature_mse", "kernel_alignment", "rkd_angle", "rkd_distance"]
+
+
+def _nothing(student: Tensor) -> Tensor:
+    """Zero that still hangs on the student, so that it is no fault to differentiate it."""
+    return student.sum() * 0
+
+
+@loss("feature_mse", teacher=True, features=True)
+def feature_mse(
+    student: Tensor, teacher: Tensor, target: Tensor | None = None, *,
+    adapter: nn.Module | None = None,
+) -> Tensor:  # fmt: skip
+    """Mean squared difference of feature maps, `mean (A(f) - g)^2`.
+
+    Args:
+        student: `(batch, ...)` features f.
+        teacher: `(batch, ...)` features g.
+        target: Not read.
+        adapter: A, a module that brings the student's features to the teacher's shape; the
+            Distiller trains it along with the student.
+
+    Raises:
+        DistillError: If the shapes differ.
+
+    References:
+        Romero et al. (FitNets), arXiv:1412.6550, eq. 3.
+    """
+    if adapter is not None:
+        student = adapter(student)
+    if student.shape != teacher.shape:
+        raise DistillError(
+            "feature maps are compared element by element",
+            got=f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}",
+            expected="equal shapes",
+            remedy="Give an adapter module, or use a relational loss such as 'rkd_distance'.",
+        )
+    return functional.mse_loss(student, teacher)
+
+
+def _attention_map(features: Tensor, power: float) -> Tensor:
+    """`(batch, channels, ...)` to `(batch, positions)`, normalised per sample."""
+    energy = features.abs().pow(power).mean(dim=1).flatten(start_dim=1)
+    return functional.normalize(energy, dim=-1)
+
+
+@loss("attention", teacher=True, features=True)
+def attention(
+    student: Tensor, teacher: Tensor, target: Tensor | None = None, *, power: float = 2.0
+) -> Tensor:
+    """Attention transfer, `mean_b sum_x (Q(f)_x - Q(g)_x)^2`.
+
+    `Q(f) = q / ||q||_2` with `q_x = mean_c |f_cx|^p`: where a network looks, whatever its number of
+    channels. The square replaces the paper's norm, which has no gradient at equality.
+
+    Args:
+        student: `(batch, channels, ...)` feature maps f.
+        teacher: `(batch, channels, ...)` feature maps g with the same positions.
+        target: Not read.
+        power: p, at least 1.
+
+    Raises:
+        DistillError: If the maps have no positions or different ones, or p is below 1.
+
+    References:
+        Zagoruyko and Komodakis, arXiv:1612.03928, eq. 2.
+    """
+    if power < 1:
+        raise DistillError(
+            "the power of an attention map is at least 1", got=str(power),
+            remedy="2 is customary.",
+        )  # fmt: skip
+    if student.ndim < 3 or student.shape[2:] != teacher.shape[2:]:
+        raise DistillError(
+            "attention maps are compared position by position",
+            got=f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}",
+            expected="(batch, channels, ...) with equal positions",
+            remedy="Choose layers of equal height and width.",
+        )
+    difference = _attention_map(student, power) - _attention_map(teacher, power)
+    return difference.square().sum(dim=-1).mean()
+
+
+def _pairs(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Both indices of all unordered pairs of different samples."""
+    first, second = torch.triu_indices(size, size, offset=1, device=device)
+    return first, second
+
+
+def _norm(vectors: Tensor) -> Tensor:
+    """Euclidean norm over the last axis, with gradient 0 at 0 instead of NaN."""
+    square = vectors.square().sum(dim=-1)
+    positive = square > 0
+    return torch.where(positive, torch.where(positive, square, 1).sqrt(), 0)
+
+
+def _relative_distances(features: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Distances of the pairs, in units of their mean."""
+    flat = features.flatten(start_dim=1)
+    distance = _norm(flat[first] - flat[second])
+    mean = distance.mean()
+    return distance / torch.where(mean > 0, mean, 1)
+
+
+@loss("rkd_distance", teacher=True, features=True)
+def rkd_distance(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
+    """Relational distillation by distance, `mean_(i<j) huber(d_ij(f) - d_ij(g))`.
+
+    `d_ij(f) = ||f_i - f_j|| / mean_(i<j) ||f_i - f_j||`. Fewer than two samples give 0.
+
+    Args:
+        student: `(batch, ...)` features f of any width.
+        teacher: `(batch, ...)` features g of any width.
+        target: Not read.
+
+    References:
+        Park et al., arXiv:1904.05068, eq. 4 to 7 (mean over pairs for the sum).
+    """
+    if len(student) < 2:
+        return _nothing(student)
+    pairs = _pairs(len(student), student.device)
+    return functional.smooth_l1_loss(
+        _relative_distances(student, *pairs), _relative_distances(teacher, *pairs)
+    )
+
+
+def _cosines(features: Tensor) -> Tensor:
+    """`(batch, batch, batch)` cosines `[j, i, k]` of the angle at j between i and k."""
+    flat = features.flatten(start_dim=1)
+    edges = flat.unsqueeze(0) - flat.unsqueeze(1)
+    length = _norm(edges).unsqueeze(-1)
+    edges = edges / torch.where(length > 0, length, 1)
+    return edges @ edges.mT
+
+
+@loss("rkd_angle", teacher=True, features=True)
+def rkd_angle(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
+    """Relational distillation by angle, `mean_ijk huber(cos_ijk(f) - cos_ijk(g))`.
+
+    `cos_ijk` is the cosine of the angle at j in the triangle of three different samples. Fewer than
+    three samples give 0; time and memory grow with the cube of the batch.
+
+    Args:
+        student: `(batch, ...)` features f of any width.
+        teacher: `(batch, ...)` features g of any width.
+        target: Not read.
+
+    References:
+        Park et al., arXiv:1904.05068, eq. 8 and 9 (mean over triplets for the sum).
+    """
+    size = len(student)
+    if size < 3:
+        return _nothing(student)
+    error = functional.smooth_l1_loss(_cosines(student), _cosines(teacher), reduction="none")
+    # An edge of i = j is zero on both sides; only i = k has to be taken out.
+    total = error.sum() - error.diagonal(dim1=1, dim2=2).sum()
+    return total / (size * (size - 1) * (size - 2))
+
+
+def _fidelities(features: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Squared overlaps of the normalised feature vectors of the pairs."""
+    flat = features.flatten(start_dim=1)
+    length = _norm(flat).unsqueeze(-1)
+    unit = flat / torch.where(length > 0, length, 1)
+    return (unit[first] * unit[second]).sum(dim=-1).square()
+
+
+@loss("kernel_alignment", teacher=True, features=True)
+def kernel_alignment(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
+    """Alignment of fidelity kernels, `mean_(i<j) huber(K_ij(f) - K_ij(g))`.
+
+    `K_ij(f) = (f_i . f_j)^2 / (||f_i||^2 ||f_j||^2)`, the fidelity of amplitude-encoded features.
+    The gradient flows through the student's kernel. Fewer than two samples give 0.
+
+    Args:
+        student: `(batch, ...)` features f of any width.
+        teacher: `(batch, ...)` features g of any width.
+        target: Not read.
+
+    References:
+        Liu et al. (QRKD), arXiv:2508.13054: the kernel term.
+    """
+    if len(student) < 2:
+        return _nothing(student)
+    pairs = _pairs(len(student), student.device)
+    return functional.smooth_l1_loss(_fidelities(student, *pairs), _fidelities(teacher, *pairs))

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of merit of a classifier, from `(samples, classes)` logits and `(samples,)` labels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qiskit_kd.errors import DataError
+
+__all__ = ["accuracy", "ece", "macro_f1", "metrics", "nll"]
+
+
+def _checked(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    z = np.asarray(logits, dtype=np.float64)
+    y = np.asarray(labels, dtype=np.int64)
+    if z.ndim != 2 or y.shape != z.shape[:1] or not len(y):
+        raise DataError(
+            "a metric takes one row of logits and one label per sample",
+            got=f"logits {z.shape}, labels {y.shape}", expected="(n, classes) and (n,), n > 0",
+            remedy="Pass the logits of the same samples as the labels.",
+        )  # fmt: skip
+    return z, y
+
+
+def _log_probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def accuracy(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Share of samples whose largest logit is the true class."""
+    z, y = _checked(logits, labels)
+    return float((z.argmax(axis=1) == y).mean())
+
+
+def macro_f1(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Unweighted mean of the classes' F1, over the classes that occur or are predicted.
+
+    `F1 = 2 TP / (2 TP + FP + FN)`; equals scikit-learn's `f1_score(average="macro")`.
+    """
+    z, y = _checked(logits, labels)
+    classes = z.shape[1]
+    predicted = z.argmax(axis=1)
+    hits = np.bincount(y[predicted == y], minlength=classes)
+    both = np.bincount(y, minlength=classes) + np.bincount(predicted, minlength=classes)
+    seen = both > 0
+    return float((2 * hits[seen] / both[seen]).mean())
+
+
+def nll(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Mean negative log-likelihood of the true class, in nats."""
+    z, y = _checked(logits, labels)
+    return float(-_log_probabilities(z)[np.arange(len(y)), y].mean())
+
+
+def ece(logits: ArrayLike, labels: ArrayLike, *, bins: int = 15) -> float:
+    """Expected calibration error: mean gap of confidence and accuracy over confidence bins.
+
+    `sum_b (n_b / n) |accuracy_b - confidence_b|` with bins of equal width, open below.
+
+    References:
+        Guo et al., arXiv:1706.04599, eq. 3.
+    """
+    z, y = _checked(logits, labels)
+    confidence = np.exp(_log_probabilities(z).max(axis=1))
+    right = z.argmax(axis=1) == y
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gap = np.bincount(place, weights=right - confidence, minlength=bins)
+    return float(np.abs(gap).sum() / len(y))
+
+
+def metrics(logits: ArrayLike, labels: ArrayLike) -> dict[str, float]:
+    """All of the above by name."""
+    return {each.__name__: each(logits, labels) for each in (accuracy, macro_f1, nll, ece)}

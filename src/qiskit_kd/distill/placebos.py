@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Teachers that know nothing: what a gain has to beat before it may be called distillation."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from qiskit_kd.distill.cache import sample_keys
+from qiskit_kd.distill.teacher import Teacher
+from qiskit_kd.errors import DistillError
+from qiskit_kd.seeding import stream
+
+__all__ = ["ShuffledTeacher", "UniformTeacher", "shuffled", "uniform"]
+
+
+class ShuffledTeacher(Teacher):
+    """Gives each sample another sample's outputs; see `shuffled`."""
+
+    def __init__(self, teacher: Teacher, seed: int) -> None:
+        self._teacher = teacher
+        self._seed = seed
+
+    def _order(self, samples: ArrayLike) -> Tensor:
+        """The permutation of one data set, a single random cycle: no sample keeps its own."""
+        keys = sample_keys(np.asarray(samples, dtype=np.float64))
+        if len(keys) < 2:
+            raise DistillError(
+                "a shuffled teacher swaps outputs between samples", got=f"{len(keys)} sample",
+                expected="at least 2",
+                remedy="Ask it for the whole training set at once.",
+            )  # fmt: skip
+        # Drawn over the samples sorted by content, so that their order does not matter.
+        by_content = np.array(sorted(range(len(keys)), key=keys.__getitem__))
+        cycle = by_content[stream(self._seed, "shuffled teacher").permutation(len(keys))]
+        source = np.empty(len(keys), dtype=np.int64)
+        source[cycle] = np.roll(cycle, -1)
+        return torch.from_numpy(source)
+
+    def logits_for(self, samples: ArrayLike) -> Tensor:
+        """The teacher's logits, permuted among these samples."""
+        return self._teacher.logits_for(samples)[self._order(samples)]
+
+    def features_for(self, samples: ArrayLike, layer: str) -> Tensor:
+        """The teacher's features, permuted among these samples like the logits."""
+        return self._teacher.features_for(samples, layer)[self._order(samples)]
+
+
+class UniformTeacher(Teacher):
+    """Gives every sample equal logits; see `uniform`."""
+
+    def __init__(self, num_classes: int) -> None:
+        self._num_classes = num_classes
+
+    def logits_for(self, samples: ArrayLike) -> Tensor:
+        """Zeros."""
+        return torch.zeros(len(np.asarray(samples)), self._num_classes, dtype=torch.float64)
+
+
+def shuffled(teacher: Teacher, seed: int) -> ShuffledTeacher:
+    """A placebo: every sample gets the outputs of a random other sample of the same data set.
+
+    The outputs as a whole stay exactly what they were; only their pairing with samples is lost. The
+    permutation belongs to the set of samples asked for together (training plus transfer set) and to
+    the seed; their order plays no part.
+
+    Raises:
+        DistillError: When it is asked for a single sample.
+    """
+    return ShuffledTeacher(teacher, seed)
+
+
+def uniform(num_classes: int) -> UniformTeacher:
+    """A placebo: every class is equally likely, which makes distillation label smoothing.
+
+    Raises:
+        DistillError: For fewer than two classes.
+    """
+    if num_classes < 2:
+        raise DistillError(
+            "a uniform teacher spreads over at least two classes", got=str(num_classes),
+            remedy="Pass the number of classes of the data set.",
+        )  # fmt: skip
+    return UniformTeacher(num_classes)

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Aer's V2 primitives, made safe for parametrised circuits.
+
+Up to version 0.18, Aer silently runs controlled gates with free parameters (CRX, CRY, CRZ, CP,
+CU3, MCPhase) at angle zero when values are bound by the run (Qiskit/qiskit-aer issues 2323, 2391,
+2403). Every path of this package to Aer therefore leads through gates that are bound correctly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from qiskit import QuantumCircuit, generate_preset_pass_manager
+from qiskit.circuit import ControlledGate, ParameterExpression
+from qiskit.circuit.library import MCXGate, MCXGrayCode
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit.transpiler import PassManager, Target
+from qiskit_aer import AerSimulator
+from qiskit_aer.primitives import EstimatorV2, SamplerV2
+
+__all__ = ["AerEstimator", "AerSampler", "aer_pass_manager", "aer_target", "bindable"]
+
+
+def _wrongly_bound(gate: Any) -> bool:
+    if isinstance(gate, type):  # gates of any width: mcphase, mcrx ...
+        return issubclass(gate, ControlledGate) and gate not in (MCXGate, MCXGrayCode)
+    free = any(isinstance(v, ParameterExpression) for v in gate.params)
+    return free and isinstance(gate, ControlledGate)
+
+
+@lru_cache(maxsize=1)
+def aer_target() -> Target:
+    """The gates Aer simulates natively, without the controlled gates it binds wrongly."""
+    whole = AerSimulator().target
+    target = Target("Aer without parametrised controlled gates", num_qubits=whole.num_qubits)
+    for name in sorted(whole.operation_names):
+        operation = whole.operation_from_name(name)
+        if not _wrongly_bound(operation):
+            target.add_instruction(operation, name=name)
+    return target
+
+
+def aer_pass_manager(*, optimization_level: int = 1, seed: int = 0) -> PassManager:
+    """A pass manager to gates that Aer simulates natively and binds correctly."""
+    return generate_preset_pass_manager(
+        optimization_level=optimization_level, target=aer_target(), seed_transpiler=seed
+    )
+
+
+def bindable(circuit: QuantumCircuit) -> QuantumCircuit:
+    """`circuit` if Aer binds all its gates correctly, else an equal circuit of which it does."""
+    known = aer_target().operation_names
+    for item in circuit.data:
+        gate = item.operation
+        if gate.name not in known or _wrongly_bound(gate) or hasattr(gate, "blocks"):
+            return aer_pass_manager(optimization_level=0).run(circuit)
+    return circuit
+
+
+class AerSampler(BaseSamplerV2):
+    """Qiskit Aer's `SamplerV2` that runs any parametrised circuit correctly.
+
+    Args:
+        default_shots: Shots where a PUB or `run` names none.
+        seed: Seed of every run; None for fresh randomness.
+        options: `backend_options` and `run_options`, as Aer's own.
+    """
+
+    def __init__(
+        self,
+        *,
+        default_shots: int = 1024,
+        seed: int | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        self._inner = SamplerV2(default_shots=default_shots, seed=seed, options=options)
+
+    @property
+    def default_shots(self) -> int:
+        """Shots where a PUB or `run` names none."""
+        return int(self._inner.default_shots)
+
+    def run(self, pubs: Iterable[Any], *, shots: int | None = None) -> Any:
+        """See `BaseSamplerV2.run`."""
+        coerced = [SamplerPub.coerce(pub, shots or self.default_shots) for pub in pubs]
+        return self._inner.run(
+            [SamplerPub(bindable(p.circuit), p.parameter_values, p.shots) for p in coerced]
+        )
+
+
+class AerEstimator(BaseEstimatorV2):
+    """Qiskit Aer's `EstimatorV2` that runs any parametrised circuit correctly.
+
+    Args:
+        default_precision: Standard error where a PUB or `run` names none; 0 for exact values.
+        seed: Seed of every run; None for fresh randomness.
+        options: `backend_options` and `run_options`, as Aer's own.
+    """
+
+    def __init__(
+        self,
+        *,
+        default_precision: float = 0.0,
+        seed: int | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        chosen = {**(options or {}), "default_precision": default_precision}
+        if seed is not None:
+            chosen["run_options"] = {**chosen.get("run_options", {}), "seed_simulator": seed}
+        self._precision = default_precision
+        self._inner = EstimatorV2(options=chosen)
+
+    @property
+    def default_precision(self) -> float:
+        """Standard error where a PUB or `run` names none."""
+        return self._precision
+
+    def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
+        """See `BaseEstimatorV2.run`."""
+        precision = self._precision if precision is None else precision
+        coerced = [EstimatorPub.coerce(pub, precision) for pub in pubs]
+        return self._inner.run(
+            [
+                EstimatorPub(bindable(p.circuit), p.observables, p.parameter_values, p.precision)
+                for p in coerced
+            ]
+        )

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`backends.yaml`: one name for what runs a circuit, chosen without touching the model.
+
+A `Backend` gives an engine for circuit models, and plain V2 primitives with a pass manager for any
+other Qiskit code. A new kind of backend is one class here: its options and its four makers.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+from abc import abstractmethod
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from qiskit import generate_preset_pass_manager
+from qiskit.primitives import (
+    BaseEstimatorV2,
+    BaseSamplerV2,
+    StatevectorEstimator,
+    StatevectorSampler,
+)
+from qiskit.transpiler import PassManager
+
+from qiskit_kd.errors import ConfigError, UnknownNameError
+from qiskit_kd.execution.engine import Engine
+from qiskit_kd.execution.gradients import check_gradient
+from qiskit_kd.yamlfile import load_yaml, validation_error
+
+__all__ = ["Backend", "BackendFile", "backends_path", "list_backends", "load_backend"]
+
+ENVIRONMENT_VARIABLE = "QISKIT_KD_BACKENDS"
+
+
+class _Options(BaseModel):
+    """What every kind of backend takes."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    description: str = ""
+    shots: int | None = Field(default=None, ge=1)
+    gradient: Literal["auto", "shift", "spsa"] = "auto"
+    perturbations: int = Field(default=4, ge=1)
+    epsilon: float | None = Field(default=None, gt=0)
+    seed: int | None = Field(default=None, ge=0)
+
+    @abstractmethod
+    def engine(self, name: str, gradient: str, shots: int | None, seed: int | None) -> Engine:
+        """An engine with these settings."""
+
+    @abstractmethod
+    def sampler(self, shots: int | None, seed: int | None) -> BaseSamplerV2:
+        """A V2 sampler."""
+
+    @abstractmethod
+    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
+        """A V2 estimator."""
+
+    @abstractmethod
+    def pass_manager(self) -> PassManager:
+        """What makes circuits runnable on this backend."""
+
+    def spsa(self) -> dict[str, Any]:
+        """Options of SPSA, as engines take them."""
+        return {"perturbations": self.perturbations, "epsilon": self.epsilon}
+
+
+class ExactOptions(_Options):
+    """Kind `exact`: the package's own simulation; with shots, samples of its probabilities."""
+
+    kind: Literal["exact"]
+
+    def engine(self, name: str, gradient: str, shots: int | None, seed: int | None) -> Engine:
+        """See `Backend.engine`."""
+        from qiskit_kd.execution.exact import ExactEngine
+        from qiskit_kd.execution.exact_shots import ExactShotsEngine
+
+        exact = ExactEngine(name=name)
+        if shots is None and gradient == "auto":
+            return exact
+        return ExactShotsEngine(
+            exact, shots=shots, name=name, gradient=gradient, seed=seed, **self.spsa()
+        )
+
+    def sampler(self, shots: int | None, seed: int | None) -> BaseSamplerV2:
+        """See `Backend.sampler`."""
+        return StatevectorSampler(default_shots=shots or 1024, seed=seed)
+
+    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
+        """See `Backend.estimator`."""
+        return StatevectorEstimator(default_precision=precision, seed=seed)
+
+    def pass_manager(self) -> PassManager:
+        """See `Backend.pass_manager`; any circuit runs as it is."""
+        return generate_preset_pass_manager(optimization_level=0)
+
+
+class AerOptions(_Options):
+    """Kind `aer`: Qiskit Aer's statevector method."""
+
+    kind: Literal["aer"]
+    optimization_level: int = Field(default=1, ge=0, le=3)
+    seed_transpiler: int = Field(default=0, ge=0)
+
+    def engine(self, name: str, gradient: str, shots: int | None, seed: int | None) -> Engine:
+        """See `Backend.engine`."""
+        from qiskit_kd.execution.aer import AerExactEngine
+        from qiskit_kd.execution.primitives import SamplerEngine
+
+        if shots is None:
+            return AerExactEngine(
+                name=name, gradient=gradient, seed=seed, optimization_level=self.optimization_level,
+                **self.spsa(),
+            )  # fmt: skip
+        return SamplerEngine(
+            partial(_seeded, self.sampler, shots),
+            estimator=partial(_seeded, self.estimator, shots**-0.5),
+            pass_manager=self.pass_manager(), shots=shots, name=name, gradient=gradient, seed=seed,
+            simulated=True, **self.spsa(),
+        )  # fmt: skip
+
+    def sampler(self, shots: int | None, seed: int | None) -> BaseSamplerV2:
+        """See `Backend.sampler`."""
+        from qiskit_kd.execution.aer_primitives import AerSampler
+
+        return AerSampler(default_shots=shots or 1024, seed=seed)
+
+    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
+        """See `Backend.estimator`."""
+        from qiskit_kd.execution.aer_primitives import AerEstimator
+
+        return AerEstimator(default_precision=precision, seed=seed)
+
+    def pass_manager(self) -> PassManager:
+        """See `Backend.pass_manager`."""
+        from qiskit_kd.execution.aer_primitives import aer_pass_manager
+
+        return aer_pass_manager(
+            optimization_level=self.optimization_level, seed=self.seed_transpiler
+        )
+
+
+def _seeded(make: Any, setting: Any, seed: int) -> Any:
+    return make(setting, seed % 2**31)  # Aer reads 32 bits
+
+
+class BackendFile(BaseModel):
+    """Schema of `backends.yaml`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    version: Literal[1] = Field(alias="schema")
+    backends: dict[str, Annotated[ExactOptions | AerOptions, Field(discriminator="kind")]]
+
+
+class Backend:
+    """A named place where circuits run.
+
+    Args:
+        name: Name in the file.
+        options: The entry of the file.
+        source: The file it comes from.
+    """
+
+    def __init__(self, name: str, options: ExactOptions | AerOptions, source: str) -> None:
+        self.name = name
+        self.options = options
+        self.source = source
+
+    def __repr__(self) -> str:
+        return f"Backend({self.name!r}, kind={self.kind!r}, shots={self.shots})"
+
+    @property
+    def kind(self) -> str:
+        """Kind of the backend, e.g. `"aer"`."""
+        return self.options.kind
+
+    @property
+    def shots(self) -> int | None:
+        """Shots per circuit; None where outputs are exact."""
+        return self.options.shots
+
+    def engine(
+        self, *, gradient: str = "auto", shots: int | None = None, seed: int | None = None
+    ) -> Engine:
+        """An engine that runs circuit models here.
+
+        Args:
+            gradient: `"auto"` (what the file says), `"shift"` or `"spsa"`.
+            shots: Shots per circuit; None for what the file says.
+            seed: Root seed of shots and SPSA; None for what the file says, or a new one.
+
+        Raises:
+            UnknownNameError: If the gradient rule is unknown.
+            ConfigError: If `shots` is not positive.
+        """
+        if check_gradient(gradient) == "auto":
+            gradient = self.options.gradient
+        if shots is not None and shots < 1:
+            raise ConfigError(
+                "a number of shots is positive", got=str(shots), expected="1 or more, or None"
+            )
+        shots = self.options.shots if shots is None else shots
+        seed = self.options.seed if seed is None else seed
+        return self.options.engine(self.name, gradient, shots, seed)
+
+    def sampler(self, *, seed: int | None = None) -> BaseSamplerV2:
+        """A V2 sampler for any Qiskit code (1,024 shots where the file names none)."""
+        return self.options.sampler(self.shots, self.options.seed if seed is None else seed)
+
+    def estimator(self, *, seed: int | None = None) -> BaseEstimatorV2:
+        """A V2 estimator for any Qiskit code; exact where the file names no shots."""
+        precision = 0.0 if self.shots is None else float(self.shots**-0.5)
+        return self.options.estimator(precision, self.options.seed if seed is None else seed)
+
+    def pass_manager(self) -> PassManager:
+        """A pass manager to circuits this backend runs."""
+        return self.options.pass_manager()
+
+    def describe(self) -> dict[str, Any]:
+        """Name, file and all options, for tables and records."""
+        return {"name": self.name, "source": self.source, **self.options.model_dump()}
+
+
+def backends_path(path: str | Path | None = None) -> Path:
+    """The backend file in force.
+
+    The first that exists of: `path`, the one named by `QISKIT_KD_BACKENDS`, `backends.yaml` in the
+    working directory, that of the source tree, that inside the installed package. The first two
+    are taken as given: if named, they must exist.
+
+    Args:
+        path: A file, or None to look for one.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    named = path or os.environ.get(ENVIRONMENT_VARIABLE)
+    candidates = [Path(named)] if named else list(_usual_places())
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise ConfigError(
+        "a backend file must exist", got=", ".join(f"no {c}" for c in candidates),
+        remedy=f"Correct the path or {ENVIRONMENT_VARIABLE}, or write a backends.yaml.",
+    )  # fmt: skip
+
+
+def _usual_places() -> Iterator[Path]:
+    yield Path("backends.yaml")
+    root = Path(__file__).resolve().parents[3]
+    if (
+        root / "pyproject.toml"
+    ).is_file():  # a source tree; its copy is newer than the packaged one
+        yield root / "backends.yaml"
+    yield Path(str(importlib.resources.files("qiskit_kd") / "_data" / "backends.yaml"))
+
+
+def list_backends(path: str | Path | None = None) -> dict[str, Backend]:
+    """All backends of the file in force, by name.
+
+    Args:
+        path: A backend file; None looks in the usual places (see `backends_path`).
+
+    Raises:
+        ConfigError: If the file is missing or wrong; every fault is listed with its line.
+    """
+    data, locate = load_yaml(backends_path(path))
+    try:
+        parsed = BackendFile.model_validate(data)
+    except ValidationError as error:
+        raise validation_error(error, locate, BackendFile) from None
+    return {name: Backend(name, o, locate.name) for name, o in parsed.backends.items()}
+
+
+def load_backend(name: str, path: str | Path | None = None) -> Backend:
+    """The backend called `name`.
+
+    Args:
+        name: A name in the backend file.
+        path: A backend file; None looks in the usual places (see `backends_path`).
+
+    Raises:
+        UnknownNameError: If the file has no such name; the nearest is suggested.
+        ConfigError: If the file is missing or wrong.
+    """
+    backends = list_backends(path)
+    if name not in backends:
+        raise UnknownNameError.of("backend", name, backends)
+    return backends[name]

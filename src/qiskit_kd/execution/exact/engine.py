@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ExactEngine`: noise-free class probabilities and expectation values, with exact gradients."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.errors import DataError, ResourceError
+from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage
+from qiskit_kd.execution.exact.program import Program
+from qiskit_kd.execution.memory import available_bytes
+
+__all__ = ["ExactEngine"]
+
+_CHUNK_BYTES = 2**30  # a run that would keep more than this is split and recomputed backwards
+
+
+class ExactEngine(Engine):
+    """Statevector simulation by fused sweeps; circuits are compiled once per dtype.
+
+    Args:
+        name: The backend's name, for reports.
+    """
+
+    def __init__(self, *, name: str = "exact") -> None:
+        self.name = name
+        self.usage = Usage()
+        self._programs: weakref.WeakKeyDictionary[CircuitModel, dict[np.dtype[Any], Program]]
+        self._programs = weakref.WeakKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"name": self.name, "usage": self.usage}  # programs are rebuilt where it lands
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(name=state["name"])  # type: ignore[misc]
+        self.usage = state["usage"]
+
+    def outputs(self, model: CircuitModel, features: Array, weights: Array) -> Array:
+        """See `Engine.outputs`."""
+        return self.vjp(model, features, weights, Needs(features=False, weights=False))[0]
+
+    def vjp(
+        self, model: CircuitModel, features: Array, weights: Array, needs: Needs
+    ) -> tuple[Array, Pullback]:
+        """See `Engine.vjp`."""
+        program = self.program(model, features.dtype)
+        model.encoding.check(features)
+        if weights.shape[-1:] != (model.num_weights,):
+            raise DataError(
+                f"this model has {model.num_weights} weights", got=f"shape {weights.shape}",
+                expected=f"(..., {model.num_weights})",
+            )  # fmt: skip
+        if weights.dtype != features.dtype:
+            weights = weights.astype(features.dtype)
+        if weights.ndim == 1:
+            return self._one(program, features, weights, needs)
+        lead = weights.shape[:-1]
+        runs = [
+            self._one(program, features, row, needs)
+            for row in weights.reshape(-1, model.num_weights)
+        ]
+        outputs = np.stack([values for values, _ in runs])
+
+        def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
+            flat = cotangent.reshape(len(runs), *outputs.shape[1:])
+            pairs = [back(c) for (_, back), c in zip(runs, flat, strict=True)]
+            gx = sum((x for x, _ in pairs if x is not None), start=np.zeros_like(features))
+            gw = [w for _, w in pairs if w is not None]
+            return (
+                gx if needs.features else None,
+                np.stack(gw).reshape(weights.shape) if needs.weights else None,
+            )
+
+        return outputs.reshape(*lead, *outputs.shape[1:]), pullback
+
+    def program(self, model: CircuitModel, dtype: NDArray[Any] | Any) -> Program:
+        """The compiled model, made on first use.
+
+        Raises:
+            ResourceError: If not even one sample fits into memory.
+        """
+        found = self._programs.setdefault(model, {})
+        kind = np.dtype(dtype)
+        if kind not in found:
+            if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+                raise DataError(
+                    "the exact engine computes in single or double precision", got=str(kind),
+                    expected="float32 or float64", remedy="Convert the features first.",
+                )  # fmt: skip
+            _refuse_large(model, kind)
+            found[kind] = Program(model, kind)
+        return found[kind]
+
+    def _one(
+        self, program: Program, features: Array, weights: Array, needs: Needs
+    ) -> tuple[Array, Pullback]:
+        batch = len(features)
+        self.usage.executions += batch
+        if program.bytes_for(batch) <= _CHUNK_BYTES or batch == 1:
+            outputs, pullback = program.run(features, weights, needs)
+        else:
+            outputs, pullback = _chunked(program, features, weights, needs)
+        if not needs:
+            return outputs, pullback
+
+        def counted(cotangent: Array) -> tuple[Array | None, Array | None]:
+            self.usage.backward += 1
+            return pullback(cotangent)
+
+        return outputs, counted
+
+
+def _chunked(
+    program: Program, features: Array, weights: Array, needs: Needs
+) -> tuple[Array, Pullback]:
+    """Run in slices and recompute each one backwards: memory of one slice instead of all."""
+    per_row = program.bytes_for(1)
+    step = max(1, min(len(features), int(_CHUNK_BYTES // per_row)))
+    slices = [slice(k, k + step) for k in range(0, len(features), step)]
+    nothing = Needs(features=False, weights=False)
+    outputs = np.concatenate([program.run(features[s], weights, nothing)[0] for s in slices])
+
+    def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
+        pairs = [program.run(features[s], weights, needs)[1](cotangent[s]) for s in slices]
+        gx = [x for x, _ in pairs if x is not None]
+        gw = [w for _, w in pairs if w is not None]
+        return (
+            np.concatenate(gx) if needs.features else None,
+            sum(gw, start=np.zeros_like(weights)) if needs.weights else None,
+        )
+
+    return outputs, pullback
+
+
+def _refuse_large(model: CircuitModel, dtype: np.dtype[Any]) -> None:
+    """Refuse before compiling: the tables alone can be larger than the memory."""
+    # One phase generator per gate is the largest table; one sample's states come on top.
+    gates = model.ansatz.size() + model.encoding.circuit.size()
+    needed = (gates + 16) * 2**model.num_qubits * 2 * dtype.itemsize
+    free = available_bytes()
+    if needed > free:
+        raise ResourceError(
+            f"the exact simulation of {model.num_qubits} qubits does not fit into memory",
+            got=f"about {needed / 2**30:,.1f} GiB for {gates} gates",
+            expected=f"at most {free / 2**30:,.1f} GiB, which are free",
+            remedy="Use fewer qubits, or a backend of kind aer or a device.",
+        )

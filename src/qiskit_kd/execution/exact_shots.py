@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shots drawn from exact probabilities: the law of a sampler at the price of the exact engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+
+from qiskit_kd.circuits.model import CircuitModel, Encoding
+from qiskit_kd.circuits.parameters import input_parameters, rename
+from qiskit_kd.circuits.readouts import ClassGroups, Readout
+from qiskit_kd.errors import ConfigError
+from qiskit_kd.execution.engine import Engine, Usage
+from qiskit_kd.execution.expansion import Expansion
+from qiskit_kd.execution.measurement import Basis, bases
+from qiskit_kd.execution.rows import Block, RowEngine, Source, fresh_seed
+from qiskit_kd.seeding import stream
+
+__all__ = ["ExactShotsEngine", "ExactSource"]
+
+
+class ExactSource(Source):
+    """Probabilities of an exact engine, with multinomial shot noise or without.
+
+    Args:
+        engine: The exact engine.
+        shots: Shots per circuit; None for the exact values.
+        seed: Root seed of the shots.
+
+    Raises:
+        ConfigError: If `shots` is not positive.
+    """
+
+    def __init__(self, engine: Engine, *, shots: int | None, seed: int) -> None:
+        if shots is not None and shots < 1:
+            raise ConfigError("sampling takes at least one shot", got=str(shots))
+        self.usage = Usage()
+        self.engine = engine
+        self.shots = shots
+        self.seed = seed
+        self.sampled = shots is not None
+        self._jobs = 0
+        self._proxies: dict[Expansion, list[_Proxy]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_proxies": {}}
+
+    def evaluate(self, expansion: Expansion, blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
+        """See `Source.evaluate`."""
+        generator = stream(self.seed, "shots", self._jobs)
+        self._jobs += 1
+        if expansion not in self._proxies:
+            self._proxies[expansion] = [
+                _Proxy(expansion, basis) for basis in bases(expansion.model.readout)
+            ]
+        proxies = self._proxies[expansion]
+        values = [
+            np.sum([self._values(proxy, block, generator) for proxy in proxies], axis=0)
+            for block in blocks
+        ]
+        circuits = len(proxies) * sum(block.size for block in blocks)
+        self.usage.jobs += 1
+        self.usage.pubs += len(proxies)
+        self.usage.executions += circuits * (self.shots or 1)
+        return values
+
+    def _values(
+        self, proxy: _Proxy, block: Block, generator: np.random.Generator
+    ) -> NDArray[np.float64]:
+        p = proxy.probabilities(self.engine, block)
+        if self.shots is not None:
+            p = np.clip(p, 0.0, None)
+            p /= p.sum(-1, keepdims=True)
+            p = generator.multinomial(self.shots, p) / self.shots
+        return p @ proxy.matrix
+
+
+class _Proxy:
+    """The expanded circuit in one basis, as models that an exact engine can run.
+
+    Blocks whose rows are real features keep the model's own encoding, which an exact engine need
+    not carry out as gates; blocks of shifted inputs run the whole expanded circuit as an encoding.
+    """
+
+    def __init__(self, expansion: Expansion, basis: Basis) -> None:
+        model = expansion.model
+        qubits = model.num_qubits
+        self.readout: Readout
+        if isinstance(model.readout, ClassGroups):
+            # Grouping sampled states and sampling groups follow the same law.
+            self.readout, self.matrix = model.readout, np.eye(model.num_outputs)
+        else:
+            states = 2**qubits
+            self.readout, self.matrix = ClassGroups(states, qubits, range(states)), basis.matrix
+        self.expansion, self.rotation = expansion, basis.rotation
+        self._models: dict[bool, CircuitModel] = {}
+
+    def probabilities(self, engine: Engine, block: Block) -> NDArray[np.float64]:
+        """`(settings, rows, groups)` exact probabilities of a block."""
+        rotated = self.rotation is not None and self.expansion.layers > 1
+        if block.features is not None and self.expansion.num_weights and not rotated:
+            model = self._model(natural=True)
+            features = np.asarray(block.features, float)
+            return np.asarray(engine.outputs(model, features, block.weights), float)
+        shape = (len(block.weights), len(block.inputs), -1)
+        rows = np.concatenate(
+            [
+                np.broadcast_to(block.inputs[None], (*shape[:2], block.inputs.shape[-1])),
+                np.broadcast_to(block.weights[:, None], (*shape[:2], block.weights.shape[-1])),
+            ],
+            axis=-1,
+        ).reshape(shape[0] * shape[1], -1)
+        p = engine.outputs(self._model(natural=False), rows, np.zeros(1))
+        return np.asarray(p, float).reshape(shape)
+
+    def _model(self, *, natural: bool) -> CircuitModel:
+        if natural not in self._models:
+            last = self.rotation or QuantumCircuit(self.expansion.model.num_qubits)
+            self._models[natural] = (
+                self._with_own_encoding(last) if natural else self._all_encoding(last)
+            )
+        return self._models[natural]
+
+    def _with_own_encoding(self, last: QuantumCircuit) -> CircuitModel:
+        ansatz = self.expansion.ansatz.circuit.compose(last)
+        return CircuitModel(self.expansion.model.encoding, ansatz, self.readout)
+
+    def _all_encoding(self, last: QuantumCircuit) -> CircuitModel:
+        circuit = self.expansion.circuit
+        slots = circuit.num_parameters
+        encoding = Encoding("expanded", rename(circuit, input_parameters(slots)), slots, np.asarray)
+        # A model needs a weight; one phase at angle zero, in front of nothing, changes nothing.
+        ansatz = QuantumCircuit(circuit.num_qubits)
+        ansatz.rz(Parameter("nothing"), 0)
+        return CircuitModel(encoding, ansatz.compose(last), self.readout)
+
+
+class ExactShotsEngine(RowEngine):
+    """Sampled values and sampled gradients, from the exact engine's probabilities.
+
+    Args:
+        engine: The exact engine.
+        shots: Shots per circuit; None for exact values with a sampled engine's gradient rules.
+        name: Name for reports.
+        gradient: `"auto"` (SPSA with shots, else shift), `"shift"` or `"spsa"`.
+        perturbations: Directions of SPSA per step.
+        epsilon: Step of SPSA in radians.
+        seed: Root seed of shots and perturbations; None for a new one.
+
+    Raises:
+        UnknownNameError: If the gradient rule is unknown.
+        ConfigError: If a number is not positive.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        shots: int | None,
+        name: str = "exact_shots",
+        gradient: str = "auto",
+        perturbations: int = 4,
+        epsilon: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        seed = fresh_seed() if seed is None else seed
+        super().__init__(
+            ExactSource(engine, shots=shots, seed=seed), name=name, gradient=gradient,
+            perturbations=perturbations, epsilon=epsilon, seed=seed,
+        )  # fmt: skip
+        self.shots = shots

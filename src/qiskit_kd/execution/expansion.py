@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every gate occurrence gets a parameter of its own: the circuit that gradients are planned on.
+
+A weight may enter many gates, with coefficients, and a shift rule holds for a gate, not for a
+weight. In the expanded circuit each angle of each gate is one *slot*; weights and inputs become
+slots by a (mostly linear) map, and gradients of slots return through its transpose. One expanded
+circuit serves forward runs, shifts of weights and shifts of inputs, so it is transpiled once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit, transpile
+from qiskit.circuit import AnnotatedOperation, ParameterExpression
+from qiskit.circuit.library import standard_gates as gates
+from scipy.sparse import csr_array
+
+from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.parameters import input_parameters, rename, weight_parameters
+from qiskit_kd.errors import CircuitError
+
+__all__ = ["FREQUENCIES", "AngleMap", "Expanded", "Expansion", "expand"]
+
+Floats = NDArray[np.floating]
+Frequencies = tuple[float, ...]
+
+_ONE: Frequencies = (1.0,)
+_HALF: Frequencies = (0.5, 1.0)  # generators with eigenvalues -1/2, 0, 1/2
+_TWO: Frequencies = (1.0, 2.0)  # a basis change and its inverse by the same angle
+
+FREQUENCIES: dict[type, tuple[Frequencies, ...]] = {
+    **dict.fromkeys(
+        (gates.RXGate, gates.RYGate, gates.RZGate, gates.PhaseGate, gates.U1Gate, gates.RXXGate,
+         gates.RYYGate, gates.RZZGate, gates.RZXGate, gates.CPhaseGate, gates.CU1Gate,
+         gates.MCPhaseGate),
+        (_ONE,),
+    ),
+    **dict.fromkeys((gates.CRXGate, gates.CRYGate, gates.CRZGate), (_HALF,)),
+    gates.U2Gate: (_ONE, _ONE),
+    gates.UGate: (_ONE, _ONE, _ONE),
+    gates.U3Gate: (_ONE, _ONE, _ONE),
+    gates.CUGate: (_HALF, _ONE, _ONE, _ONE),
+    gates.CU3Gate: (_HALF, _ONE, _ONE),
+    gates.RGate: (_ONE, _TWO),
+    gates.XXPlusYYGate: (_HALF, _TWO),
+    gates.XXMinusYYGate: (_HALF, _TWO),
+}  # fmt: skip
+"""Angular frequencies of an expectation value as a function of each angle of a gate: differences
+of the eigenvalues of its generator (Wierichs et al., arXiv:2107.12390, section 2)."""
+
+
+@dataclass(frozen=True, eq=False)
+class AngleMap:
+    """Parameters of a circuit to the angles of its gates, and the transpose.
+
+    Args:
+        parameters: The circuit's parameters in order.
+        expressions: The expression in each slot.
+    """
+
+    parameters: tuple[Any, ...]
+    expressions: tuple[ParameterExpression, ...]
+
+    @cached_property
+    def _parts(self) -> tuple[csr_array, NDArray[np.float64], dict[int, dict[int, Any]]]:
+        """Coefficients `(slots, parameters)`, constants, and derivatives of curved slots."""
+        column = {p: k for k, p in enumerate(self.parameters)}
+        rows, columns, values = [], [], []
+        constants = np.zeros(len(self.expressions))
+        curved: dict[int, dict[int, Any]] = {}
+        for slot, expression in enumerate(self.expressions):
+            slopes = {column[p]: expression.gradient(p) for p in expression.parameters}
+            if any(isinstance(slope, ParameterExpression) for slope in slopes.values()):
+                curved[slot] = slopes
+                continue
+            rows += [slot] * len(slopes)
+            columns += list(slopes)
+            values += [_real(slope) for slope in slopes.values()]
+            constants[slot] = _real(expression.bind(dict.fromkeys(expression.parameters, 0.0)))
+        shape = (len(self.expressions), len(self.parameters))
+        return csr_array((values, (rows, columns)), shape=shape), constants, curved
+
+    def __call__(self, values: Floats) -> NDArray[np.float64]:
+        """`(..., parameters)` to `(..., slots)`."""
+        matrix, constants, curved = self._parts
+        flat = np.asarray(values, float).reshape(-1, len(self.parameters))
+        slots = np.asarray((matrix @ flat.T).T) + constants
+        for slot in curved:
+            slots[:, slot] = [self._at(self.expressions[slot], row) for row in flat]
+        return slots.reshape(*np.shape(values)[:-1], len(self.expressions))
+
+    def pullback(self, values: Floats, gradient: Floats) -> NDArray[np.float64]:
+        """Gradient of the slots `(..., slots)` at `values` to that of the parameters."""
+        matrix, _, curved = self._parts
+        flat = np.asarray(values, float).reshape(-1, len(self.parameters))
+        slots = np.asarray(gradient, float).reshape(-1, len(self.expressions))
+        result = np.asarray((matrix.T @ slots.T).T)
+        for slot, slopes in curved.items():
+            for column, slope in slopes.items():
+                result[:, column] += slots[:, slot] * [self._at(slope, row) for row in flat]
+        return result.reshape(np.shape(values))
+
+    def _at(self, expression: Any, row: Floats) -> float:
+        if not isinstance(expression, ParameterExpression):
+            return _real(expression)
+        names = dict(zip(self.parameters, row, strict=True))
+        return _real(expression.bind({p: float(names[p]) for p in expression.parameters}))
+
+
+@dataclass(frozen=True, eq=False)
+class Expanded:
+    """A circuit with one parameter per slot, in the order of its gates.
+
+    Args:
+        circuit: The expanded circuit; `circuit.parameters` are the slots in order.
+        angles: Original parameters to slots.
+        frequencies: Angular frequencies of each slot.
+    """
+
+    circuit: QuantumCircuit
+    angles: AngleMap
+    frequencies: tuple[Frequencies, ...]
+
+    @property
+    def num_slots(self) -> int:
+        """Number of gate angles that depend on a parameter."""
+        return len(self.frequencies)
+
+
+def expand(circuit: QuantumCircuit) -> Expanded:
+    """Give every parametrised angle of every gate its own parameter.
+
+    Gates outside `FREQUENCIES` are replaced by their definitions, down to gates inside it.
+
+    Raises:
+        CircuitError: If a parametrised gate has neither known frequencies nor a definition.
+    """
+    leaves = list(_leaves(circuit, list(range(circuit.num_qubits))))
+    count = sum(isinstance(v, ParameterExpression) for gate, _ in leaves for v in gate.params)
+    slots = iter(weight_parameters(count) if count else [])
+    whole = QuantumCircuit(circuit.num_qubits, name="expanded")
+    expressions: list[ParameterExpression] = []
+    frequencies: list[Frequencies] = []
+    for gate, qubits in leaves:
+        angles = list(gate.params)
+        for index, angle in enumerate(angles):
+            if isinstance(angle, ParameterExpression):
+                angles[index] = next(slots)
+                expressions.append(angle)
+                frequencies.append(FREQUENCIES[gate.base_class][index])
+        whole.append(_with_angles(gate, angles), qubits)
+    return Expanded(
+        whole, AngleMap(tuple(circuit.parameters), tuple(expressions)), tuple(frequencies)
+    )
+
+
+def _leaves(circuit: QuantumCircuit, places: Sequence[int]) -> Iterator[tuple[Any, list[int]]]:
+    """The gates of `circuit` on `places`, those with unknown angles replaced by definitions."""
+    for item in circuit.data:
+        gate = item.operation
+        qubits = [places[circuit.find_bit(q).index] for q in item.qubits]
+        free = any(isinstance(v, ParameterExpression) for v in gate.params)
+        if not free or getattr(gate, "base_class", None) in FREQUENCIES:
+            yield gate, qubits
+        elif isinstance(gate, gates.GlobalPhaseGate):
+            continue
+        else:
+            yield from _leaves(_definition(gate), qubits)
+
+
+def _definition(gate: Any) -> QuantumCircuit:
+    problem: object = "no definition"
+    try:
+        if isinstance(gate, AnnotatedOperation):
+            alone = QuantumCircuit(gate.num_qubits)
+            alone.append(gate, range(gate.num_qubits))
+            return transpile(alone, basis_gates=["u", "p", "cx"], optimization_level=0)
+        if gate.definition is not None:
+            return gate.definition
+    except Exception as error:  # Qiskit's own classes raise several kinds
+        problem = str(error).strip("\"'")
+    raise CircuitError(
+        "a shift rule needs gates with known frequencies or a definition",
+        got=f"{gate.name!r}: {problem}",
+        expected=f"one of {', '.join(sorted(c.__name__ for c in FREQUENCIES))}, or gates made of"
+        " them",
+        remedy="Write the gate as a circuit of those.",
+    )
+
+
+def _with_angles(gate: Any, angles: Sequence[Any]) -> Any:
+    if not any(isinstance(v, ParameterExpression) for v in angles):
+        return gate
+    options = {} if getattr(gate, "ctrl_state", None) is None else {"ctrl_state": gate.ctrl_state}
+    if gate.base_class is gates.MCPhaseGate:
+        return gates.MCPhaseGate(angles[0], gate.num_ctrl_qubits, **options)
+    return gate.base_class(*angles, **options)
+
+
+def _real(value: Any) -> float:
+    return float(value.real) if isinstance(value, complex) else float(value)
+
+
+@dataclass(frozen=True, eq=False)
+class Expansion:
+    """A circuit model whose gates all have parameters of their own.
+
+    Args:
+        model: The model.
+    """
+
+    model: CircuitModel
+
+    @cached_property
+    def encoding(self) -> Expanded:
+        """The encoding, expanded once (it may be repeated)."""
+        return expand(rename(self.model.encoding.circuit, self.model.inputs))
+
+    @cached_property
+    def ansatz(self) -> Expanded:
+        """The ansatz, expanded once (it may be repeated)."""
+        return expand(self.model.ansatz)
+
+    @property
+    def layers(self) -> int:
+        """How often encoding and ansatz alternate."""
+        return self.model.encoding.layers
+
+    @property
+    def num_inputs(self) -> int:
+        """Input slots of the whole circuit."""
+        return self.encoding.num_slots * self.layers
+
+    @property
+    def num_weights(self) -> int:
+        """Weight slots of the whole circuit."""
+        return self.ansatz.num_slots * self.layers
+
+    @cached_property
+    def circuit(self) -> QuantumCircuit:
+        """The whole circuit, unmeasured; its parameters are input slots, then weight slots."""
+        inputs = input_parameters(self.num_inputs) if self.num_inputs else []
+        weights = weight_parameters(self.num_weights) if self.num_weights else []
+        each_in, each_w = self.encoding.num_slots, self.ansatz.num_slots
+        whole = QuantumCircuit(self.model.num_qubits, name="expanded")
+        for k in range(self.layers):
+            encode = rename(self.encoding.circuit, inputs[k * each_in : (k + 1) * each_in])
+            block = rename(self.ansatz.circuit, weights[k * each_w : (k + 1) * each_w])
+            whole.compose(encode, inplace=True)
+            whole.compose(block, inplace=True)
+        return whole
+
+    def columns(self, circuit: QuantumCircuit) -> list[tuple[Any, int]]:
+        """Each parameter of a compiled form of `circuit` with its column in rows of slots.
+
+        Compilation may drop parameters: those that cannot move the outputs.
+        """
+        return [(p, self._column[p.name]) for p in circuit.parameters]
+
+    @cached_property
+    def _column(self) -> dict[str, int]:
+        return {p.name: k for k, p in enumerate(self.circuit.parameters)}
+
+    def input_slots(self, angles: Floats) -> NDArray[np.float64]:
+        """`(..., num_inputs of the model)` encoding angles to `(..., num_inputs)` slots."""
+        once = self.encoding.angles(angles)
+        return np.tile(once, self.layers)
+
+    def input_pullback(self, angles: Floats, gradient: Floats) -> NDArray[np.float64]:
+        """Gradient of the input slots to that of the encoding angles."""
+        split = gradient.reshape(*gradient.shape[:-1], self.layers, self.encoding.num_slots)
+        return self.encoding.angles.pullback(angles, split.sum(-2))
+
+    def weight_slots(self, weights: Floats) -> NDArray[np.float64]:
+        """`(..., num_weights of the model)` to `(..., num_weights)` slots."""
+        once = self.ansatz.angles(self._split(weights))
+        return once.reshape(*np.shape(weights)[:-1], self.num_weights)
+
+    def weight_pullback(self, weights: Floats, gradient: Floats) -> NDArray[np.float64]:
+        """Gradient of the weight slots to that of the weights."""
+        split = gradient.reshape(*gradient.shape[:-1], self.layers, self.ansatz.num_slots)
+        return self.ansatz.angles.pullback(self._split(weights), split).reshape(np.shape(weights))
+
+    def _split(self, weights: Floats) -> NDArray[np.float64]:
+        each = int(self.model.ansatz.num_parameters)
+        return np.asarray(weights, float).reshape(*np.shape(weights)[:-1], self.layers, each)

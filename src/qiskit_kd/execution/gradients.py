@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gradient rules for engines that can only evaluate: parameter shift and SPSA.
+
+A rule turns the gradient at a point into a list of *points* to evaluate (slots of an expanded
+circuit) and a linear map from what was seen there back to the gradient. Points of all samples and
+all shifts therefore fit into one job.
+
+References: parameter shift for two and more frequencies: Schuld et al., arXiv:1811.11184; Crooks,
+arXiv:1905.13311; general rules: Wierichs et al., arXiv:2107.12390. SPSA: Spall, IEEE Trans.
+Automat. Contr. 37 (1992) 332.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_kd.errors import UnknownNameError
+from qiskit_kd.execution.expansion import Expansion
+
+__all__ = [
+    "GRADIENTS",
+    "Points",
+    "check_gradient",
+    "input_shift_points",
+    "reference_slot_jacobian",
+    "shift_points",
+    "shift_rule",
+    "spsa_points",
+]
+
+Floats = NDArray[np.floating]
+GRADIENTS = ("auto", "shift", "spsa")
+
+
+def check_gradient(name: str) -> str:
+    """Return `name` if it is a gradient rule.
+
+    Raises:
+        UnknownNameError: If it is none of `GRADIENTS`.
+    """
+    if name not in GRADIENTS:
+        raise UnknownNameError.of("gradient rule", name, GRADIENTS)
+    return name
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Where to evaluate, and how to get the gradient from the values there.
+
+    Args:
+        slots: `(..., points, slots)` angles to evaluate at.
+        pull: `(..., points)` what was seen at each point (outputs, or their product with an
+            upstream gradient) to the gradient of the weights or of the encoding angles. Leading
+            axes broadcast against those of `slots`.
+    """
+
+    slots: NDArray[np.float64]
+    pull: Callable[[Floats], NDArray[np.float64]]
+
+
+@lru_cache
+def shift_rule(frequencies: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
+    """Shifts s and coefficients c with `f'(x) = sum c f(x + s)`, exact for these frequencies.
+
+    The ansatz `sum_m c_m [f(x + s_m) - f(x - s_m)]` is exact when
+    `2 sum_m c_m sin(w_l s_m) = w_l` for every frequency; for frequencies `w, 2w, ..., Rw` the
+    shifts `(2m - 1) pi / (2 R w)` keep the variance least (arXiv:2107.12390, eq. 12 and 16).
+
+    Args:
+        frequencies: Equidistant positive frequencies, a multiple of the first.
+    """
+    w = np.array(frequencies)
+    shifts = (2 * np.arange(1, len(w) + 1) - 1) * np.pi / (2 * w[-1])
+    coefficients = np.linalg.solve(2 * np.sin(np.outer(w, shifts)), w)
+    return tuple(
+        (float(sign * s), float(sign * c))
+        for s, c in zip(shifts, coefficients, strict=True)
+        for sign in (1, -1)
+    )
+
+
+def _table(frequencies: Sequence[tuple[float, ...]]) -> tuple[Floats, Floats]:
+    """`(points, slots)` displacement of each point and its share in each slot's derivative."""
+    terms = [(slot, s, c) for slot, w in enumerate(frequencies) for s, c in shift_rule(w)]
+    displacement = np.zeros((len(terms), len(frequencies)))
+    share = np.zeros_like(displacement)
+    for point, (slot, s, c) in enumerate(terms):
+        displacement[point, slot], share[point, slot] = s, c
+    return displacement, share
+
+
+def _spread(values: Floats, seen: Floats) -> Floats:
+    return np.broadcast_to(values, (*seen.shape[:-1], values.shape[-1]))
+
+
+def shift_points(expansion: Expansion, weights: Floats) -> Points:
+    """Parameter shift of every weight slot.
+
+    Args:
+        expansion: The expanded model.
+        weights: `(..., num_weights)`.
+    """
+    displacement, share = _table(expansion.ansatz.frequencies * expansion.layers)
+    slots = expansion.weight_slots(weights)
+    return Points(
+        slots[..., None, :] + displacement,
+        lambda seen: expansion.weight_pullback(_spread(weights, seen), seen @ share),
+    )
+
+
+def input_shift_points(expansion: Expansion, angles: Floats) -> Points:
+    """Parameter shift of every input slot.
+
+    Args:
+        expansion: The expanded model.
+        angles: `(batch, num_inputs)` encoding angles.
+    """
+    displacement, share = _table(expansion.encoding.frequencies * expansion.layers)
+    slots = expansion.input_slots(angles)
+    return Points(
+        slots[..., None, :] + displacement,
+        lambda seen: expansion.input_pullback(_spread(angles, seen), seen @ share),
+    )
+
+
+def spsa_points(
+    expansion: Expansion,
+    weights: Floats,
+    *,
+    generator: np.random.Generator,
+    perturbations: int,
+    epsilon: float,
+) -> Points:
+    """Simultaneous perturbation: all weights at once, up and down, a few times.
+
+    Each perturbation is a vector of random signs shared by the whole mini-batch (leading axes of
+    the weights draw their own), so a step costs `2 * perturbations` evaluations per sample however
+    many weights there are. The mean over perturbations is the gradient up to O(epsilon**2).
+
+    Args:
+        expansion: The expanded model.
+        weights: `(..., num_weights)`.
+        generator: Source of the signs.
+        perturbations: How many directions to average.
+        epsilon: Step in radians.
+    """
+    weights = np.asarray(weights, float)
+    shape = (*weights.shape[:-1], perturbations, weights.shape[-1])
+    signs = generator.integers(0, 2, shape) * 2.0 - 1.0
+    steps = np.concatenate([signs, -signs], axis=-2)
+
+    def pull(seen: Floats) -> NDArray[np.float64]:
+        # 1/sign = sign; up and down carry the minus sign in `steps`.
+        gradient: NDArray[np.float64] = np.einsum("...t,...tp->...p", seen, steps)
+        return gradient / (2 * epsilon * perturbations)
+
+    return Points(expansion.weight_slots(weights[..., None, :] + epsilon * steps), pull)
+
+
+def reference_slot_jacobian(
+    evaluate: Callable[[Floats], Floats], slots: Floats, frequencies: Sequence[tuple[float, ...]]
+) -> NDArray[np.float64]:
+    """Derivative of `evaluate` in every slot, one shifted evaluation at a time.
+
+    Written for reading; `shift_points` and `input_shift_points` are tested against it.
+
+    Args:
+        evaluate: `(slots,)` to `(outputs,)`.
+        slots: `(slots,)` angles.
+        frequencies: Angular frequencies of each slot.
+
+    Returns:
+        `(outputs, slots)`.
+    """
+    columns = []
+    for slot, w in enumerate(frequencies):
+        derivative = np.zeros_like(np.asarray(evaluate(slots), float))
+        for shift, coefficient in shift_rule(w):
+            moved = np.array(slots, float)
+            moved[slot] += shift
+            derivative += coefficient * evaluate(moved)
+        columns.append(derivative)
+    return np.stack(columns, axis=-1)

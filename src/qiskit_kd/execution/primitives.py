@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Outputs from V2 primitives: one job per step, whatever the batch and however many shifts.
+
+Circuits are measured into a register named `meas` before they are transpiled, transpiled once, and
+sent as one broadcast PUB that carries all samples and all shifts. The bytes of the `BitArray`
+become class frequencies in numpy, never by dictionaries of bitstrings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit, qpy
+from qiskit.primitives import BitArray
+from qiskit.transpiler import PassManager
+
+from qiskit_kd.circuits.readouts import Observables
+from qiskit_kd.errors import ConfigError, ExecutionError
+from qiskit_kd.execution.engine import Usage
+from qiskit_kd.execution.expansion import Expansion
+from qiskit_kd.execution.limits import require_memory
+from qiskit_kd.execution.measurement import Basis, bases, measured
+from qiskit_kd.execution.rows import Block, RowEngine, Source, fresh_seed, pack, unpack
+from qiskit_kd.seeding import derive
+
+__all__ = ["PrimitiveSource", "SamplerEngine", "outcomes"]
+
+
+def outcomes(bits: BitArray) -> NDArray[np.int64]:
+    """`(..., shots)` index of each measured basis state, from the packed big-endian bytes."""
+    packed = bits.array
+    value = np.zeros(packed.shape[:-1], np.int64)
+    for byte in range(packed.shape[-1]):
+        value = (value << 8) | packed[..., byte]
+    return value
+
+
+@dataclass(frozen=True, eq=False)
+class _Program:
+    """Compiled circuits of one model: one per basis, or one for an estimator."""
+
+    circuits: tuple[QuantumCircuit, ...]
+    bases: tuple[Basis, ...]
+    observables: tuple[Any, ...] | None = None
+
+
+class PrimitiveSource(Source):
+    """Values from a V2 sampler, or from a V2 estimator where observables are not diagonal.
+
+    Args:
+        sampler: A V2 sampler, or a function that makes one from a seed; it is called for every
+            job, so that jobs do not repeat each other's shots.
+        estimator: The same for an estimator; None measures non-diagonal observables with the
+            sampler, one PUB per basis.
+        pass_manager: What makes circuits runnable; None where the primitive takes any circuit.
+        shots: Shots per circuit.
+        seed: Root seed of the shots; None for a new one.
+        simulated: Whether the circuits run in this process, so memory must be checked.
+
+    Raises:
+        ConfigError: If `shots` is not positive, or the sampler is none.
+    """
+
+    sampled = True
+
+    def __init__(
+        self,
+        sampler: Any,
+        *,
+        estimator: Any = None,
+        pass_manager: PassManager | None = None,
+        shots: int = 1024,
+        seed: int | None = None,
+        simulated: bool = False,
+    ) -> None:
+        if shots < 1:
+            raise ConfigError("a sampler takes at least one shot", got=str(shots))
+        for part, value in (("sampler", sampler), ("estimator", estimator)):
+            if value is not None and not (hasattr(value, "run") or callable(value)):
+                raise ConfigError(
+                    f"the {part} is a V2 primitive or a function that makes one from a seed",
+                    got=type(value).__name__, expected=f"an object with run(), or seed -> {part}",
+                )  # fmt: skip
+        self.usage = Usage()
+        self.sampler, self.estimator = sampler, estimator
+        self.pass_manager = pass_manager
+        self.shots = shots
+        self.seed = fresh_seed() if seed is None else seed
+        self.simulated = simulated
+        self._jobs = 0
+        self._programs: dict[Expansion, _Program] = {}
+        self._compiled: dict[str, QuantumCircuit] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_programs": {}}
+
+    def evaluate(self, expansion: Expansion, blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
+        """See `Source.evaluate`."""
+        circuits = sum(block.size for block in blocks)
+        qubits = expansion.model.num_qubits
+        state = 16 * 2**qubits if self.simulated else 0
+        require_memory(
+            state + circuits * (8 * len(expansion.circuit.parameters) + 16 * self.shots),
+            f"{circuits:,} circuits of {qubits} qubits with {self.shots:,} shots each",
+            "Use a smaller batch, fewer shots, fewer qubits or gradient='spsa'.",
+        )
+        program = self._program(expansion)
+        rows = pack(blocks)
+        settings = [rows[:, [k for _, k in expansion.columns(c)]] for c in program.circuits]
+        if program.observables is not None:
+            values = self._estimate(program, settings[0])
+        else:
+            values = self._sample(program, settings)
+        return unpack(values, blocks)
+
+    def _sample(
+        self, program: _Program, settings: Sequence[NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        pubs = [(c, v, self.shots) for c, v in zip(program.circuits, settings, strict=True)]
+        results = self._submit(self.sampler, pubs, circuits=len(pubs) * len(settings[0]))
+        parts = [
+            basis.of_outcomes(outcomes(result.data.meas))
+            for basis, result in zip(program.bases, results, strict=True)
+        ]
+        return np.sum(parts, axis=0)  # type: ignore[no-any-return]
+
+    def _estimate(self, program: _Program, settings: NDArray[np.float64]) -> NDArray[np.float64]:
+        observables = [[operator] for operator in program.observables or ()]
+        pub = (program.circuits[0], observables, settings, 1 / np.sqrt(self.shots))
+        circuits = len(program.bases) * len(settings)
+        result = self._submit(self.estimator, [pub], circuits=circuits)[0]
+        return np.asarray(result.data.evs, float).T
+
+    def _submit(self, primitive: Any, pubs: list[Any], *, circuits: int) -> Sequence[Any]:
+        if not hasattr(primitive, "run") or isinstance(primitive, type):
+            primitive = primitive(derive(self.seed, "shots", self._jobs))
+        self._jobs += 1
+        try:
+            results: Sequence[Any] = primitive.run(pubs).result()
+        except Exception as error:  # whatever the provider raises
+            raise ExecutionError(
+                f"{type(primitive).__name__} failed", got=f"{type(error).__name__}: {error}"
+            ) from error
+        self.usage.jobs += 1
+        self.usage.pubs += len(pubs)
+        self.usage.executions += circuits * self.shots
+        return results
+
+    def _program(self, expansion: Expansion) -> _Program:
+        if expansion not in self._programs:
+            readout = expansion.model.readout
+            measures = bases(readout)
+            if (
+                self.estimator is not None
+                and isinstance(readout, Observables)
+                and len(measures) > 1
+            ):
+                circuit = self._compile(expansion.circuit)
+                layout = circuit.layout
+                operators = tuple(
+                    op if layout is None else op.apply_layout(layout) for op in readout.operators
+                )
+                program = _Program((circuit,), measures, operators)
+            else:
+                compiled = [self._compile(measured(expansion.circuit, b)) for b in measures]
+                program = _Program(tuple(compiled), measures)
+            self._programs[expansion] = program
+        return self._programs[expansion]
+
+    def _compile(self, circuit: QuantumCircuit) -> QuantumCircuit:
+        """Transpile, once per circuit content: a copied model costs nothing."""
+        if self.pass_manager is None:
+            return circuit
+        with io.BytesIO() as stream:
+            qpy.dump(circuit, stream)
+            key = hashlib.sha256(stream.getvalue()).hexdigest()
+        if key not in self._compiled:
+            self._compiled[key] = self.pass_manager.run(circuit)
+            self.usage.transpilations += 1
+        return self._compiled[key]
+
+
+class SamplerEngine(RowEngine):
+    """Runs models on any V2 sampler: Aer, a device, or Qiskit's reference.
+
+    Each call of `outputs` or `vjp` is one job with one broadcast PUB (one per basis where
+    observables are not diagonal and there is no estimator).
+
+    Args:
+        sampler: A V2 sampler, or a function that makes one from a seed. With a sampler the shots
+            are only as reproducible as the sampler itself.
+        estimator: The same for an estimator, used for observables that are not diagonal.
+        pass_manager: What makes circuits runnable; None where the primitive takes any circuit.
+        shots: Shots per circuit.
+        name: Name for reports.
+        gradient: `"auto"` (SPSA), `"shift"` or `"spsa"`.
+        perturbations: Directions of SPSA per step.
+        epsilon: Step of SPSA in radians.
+        seed: Root seed of shots and perturbations; None for a new one.
+        simulated: Whether the circuits run in this process, so memory must be checked.
+
+    Raises:
+        UnknownNameError: If the gradient rule is unknown.
+        ConfigError: If a number is not positive, or the sampler is none.
+    """
+
+    def __init__(
+        self,
+        sampler: Any | Callable[[int], Any],
+        *,
+        estimator: Any | Callable[[int], Any] = None,
+        pass_manager: PassManager | None = None,
+        shots: int = 1024,
+        name: str = "sampler",
+        gradient: str = "auto",
+        perturbations: int = 4,
+        epsilon: float | None = None,
+        seed: int | None = None,
+        simulated: bool = False,
+    ) -> None:
+        seed = fresh_seed() if seed is None else seed
+        source = PrimitiveSource(
+            sampler, estimator=estimator, pass_manager=pass_manager, shots=shots, seed=seed,
+            simulated=simulated,
+        )  # fmt: skip
+        super().__init__(
+            source, name=name, gradient=gradient, perturbations=perturbations, epsilon=epsilon,
+            seed=seed,
+        )  # fmt: skip
+        self.shots = shots

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`RowEngine`: gradients for anything that can evaluate rows of circuit angles.
+
+A `Source` evaluates rows: a simulator, a sampler on a device, exact probabilities with shot noise.
+The engine plans the rows, so parameter shift and SPSA exist once for all of them, and forward rows
+and shifted rows travel together.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.errors import CircuitError, ConfigError, DataError
+from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage
+from qiskit_kd.execution.expansion import Expansion
+from qiskit_kd.execution.gradients import (
+    Points,
+    check_gradient,
+    input_shift_points,
+    shift_points,
+    spsa_points,
+)
+from qiskit_kd.seeding import stream
+
+__all__ = ["Block", "RowEngine", "Source", "fresh_seed", "pack", "unpack"]
+
+_KEPT_MODELS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """All pairs of some input rows with some weight rows.
+
+    Args:
+        inputs: `(rows, input slots)`.
+        weights: `(settings, weight slots)`.
+        features: `(rows, num_features)` the rows the inputs encode; None where inputs are shifted.
+    """
+
+    inputs: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    features: Array | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of circuits."""
+        return len(self.inputs) * len(self.weights)
+
+
+class Source(ABC):
+    """Evaluates rows of slots of an expanded circuit.
+
+    `usage` counts what that cost; `sampled` says whether values carry shot noise.
+    """
+
+    usage: Usage
+    sampled: bool
+
+    @abstractmethod
+    def evaluate(self, expansion: Expansion, blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
+        """Outputs of every block, `(settings, rows, num_outputs)` each, from one job."""
+
+
+def pack(blocks: Sequence[Block]) -> NDArray[np.float64]:
+    """`(circuits, input slots + weight slots)`: every pair of every block, settings outermost."""
+    parts = []
+    for block in blocks:
+        settings, rows = len(block.weights), len(block.inputs)
+        inputs = np.broadcast_to(block.inputs[None], (settings, *block.inputs.shape))
+        weights = np.broadcast_to(block.weights[:, None], (settings, rows, block.weights.shape[-1]))
+        parts.append(np.concatenate([inputs, weights], axis=-1).reshape(settings * rows, -1))
+    return np.concatenate(parts)
+
+
+def unpack(values: NDArray[np.float64], blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
+    """`(circuits, num_outputs)` in the order of `pack`, back to one array per block."""
+    edges = np.cumsum([block.size for block in blocks])[:-1]
+    return [
+        part.reshape(len(block.weights), len(block.inputs), values.shape[-1])
+        for part, block in zip(np.split(values, edges), blocks, strict=True)
+    ]
+
+
+def fresh_seed() -> int:
+    """A seed from the system's entropy, for engines that were given none."""
+    return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+
+
+class RowEngine(Engine):
+    """An engine around a `Source`.
+
+    Gradients of features are always by parameter shift: SPSA shares its perturbation among the
+    samples, and samples do not share their inputs.
+
+    Args:
+        source: What evaluates the rows.
+        name: Name for reports.
+        gradient: `"shift"`, `"spsa"`, or `"auto"`: SPSA where values are sampled, else shift.
+        perturbations: Directions of SPSA per step.
+        epsilon: Step of SPSA in radians; None for 0.2 where values are sampled (a smaller step
+            drowns in shot noise), else 1e-3.
+        seed: Root seed of the perturbations; None for a new one.
+
+    Raises:
+        UnknownNameError: If the rule is unknown.
+        ConfigError: If `perturbations` or `epsilon` is not positive.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        name: str,
+        gradient: str = "auto",
+        perturbations: int = 4,
+        epsilon: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if perturbations < 1:
+            raise ConfigError(
+                "SPSA averages at least one perturbation", got=str(perturbations),
+                expected="1 or more",
+            )  # fmt: skip
+        if epsilon is not None and not epsilon > 0:
+            raise ConfigError(
+                "the SPSA step is positive", got=str(epsilon), expected="radians above 0"
+            )
+        self.name = name
+        self.source = source
+        self.usage = source.usage
+        self.gradient = check_gradient(gradient)
+        if self.gradient == "auto":
+            self.gradient = "spsa" if source.sampled else "shift"
+        self.perturbations = perturbations
+        self.epsilon = epsilon or (0.2 if source.sampled else 1e-3)
+        self.seed = fresh_seed() if seed is None else seed
+        self._steps = 0
+        self._expansions: dict[CircuitModel, Expansion] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_expansions": {}}
+
+    def outputs(self, model: CircuitModel, features: Array, weights: Array) -> Array:
+        """See `Engine.outputs`."""
+        return self.vjp(model, features, weights, Needs(features=False, weights=False))[0]
+
+    def vjp(
+        self, model: CircuitModel, features: Array, weights: Array, needs: Needs
+    ) -> tuple[Array, Pullback]:
+        """See `Engine.vjp`; rows for the gradients are sent together with the forward rows."""
+        x, w = _features(features), _weights(weights, model)
+        seen = self._see(model, x, w.reshape(-1, w.shape[-1]), needs)
+        settings, batch, outputs = seen.outputs.shape
+
+        def pullback(gradient: Array) -> tuple[Array | None, Array | None]:
+            upstream = np.asarray(gradient, float).reshape(settings, batch, outputs)
+            gx = gw = None
+            if seen.weights is not None:
+                points = np.einsum("mbo,mtbo->mt", upstream, seen.at_weights)
+                gw = seen.weights.pull(points).reshape(w.shape).astype(w.dtype)
+            if seen.inputs is not None:
+                points = np.einsum("mbo,mbto->bt", upstream, seen.at_inputs)
+                gx = _through_encoding(model, x, seen.inputs.pull(points))
+            return gx, gw
+
+        return seen.outputs.reshape(*w.shape[:-1], batch, outputs).astype(x.dtype), pullback
+
+    def jacobian(
+        self, model: CircuitModel, features: Array, weights: Array, needs: Needs
+    ) -> tuple[Array | None, Array | None]:
+        """See `Engine.jacobian`; one job, as `vjp`."""
+        x, w = _features(features), _weights(weights, model)
+        seen = self._see(model, x, w[None], needs)
+        gx = gw = None
+        if seen.weights is not None:
+            gw = seen.weights.pull(np.moveaxis(seen.at_weights[0], 0, -1)).astype(w.dtype)
+        if seen.inputs is not None:
+            angles = seen.inputs.pull(np.moveaxis(seen.at_inputs[0], -1, 0))
+            gx = np.stack([_through_encoding(model, x, each) for each in angles], axis=1)
+        return gx, gw
+
+    def _see(self, model: CircuitModel, x: Array, w: Array, needs: Needs) -> _Seen:
+        """Everything a step needs, `w: (settings, num_weights)`, from one job."""
+        if needs.features and model.encoding.angle_pullback is None:
+            raise CircuitError(
+                f"the encoding {model.encoding.name!r} has no derivative",
+                got="a request for the gradient of the features",
+                expected="an encoding with an angle_pullback",
+                remedy="Detach the features, or use another encoding.",
+            )
+        expansion = self._expansion(model)
+        angles = np.asarray(model.encoding.angles(x), float)
+        settings = expansion.weight_slots(w)
+        of_weights = self._weight_points(expansion, w) if needs.weights else None
+        of_inputs = input_shift_points(expansion, angles) if needs.features else None
+        rows = settings[:, None]
+        if of_weights is not None:
+            rows = np.concatenate([rows, of_weights.slots], axis=1)
+        inputs = expansion.input_slots(angles)
+        blocks = [Block(inputs, rows.reshape(-1, expansion.num_weights), x)]
+        if of_inputs is not None:
+            blocks.append(Block(of_inputs.slots.reshape(-1, expansion.num_inputs), settings))
+        values = self._evaluate(expansion, blocks)
+        self.usage.backward += bool(needs)
+        here = values[0].reshape(len(w), rows.shape[1], len(x), model.num_outputs)
+        there = None
+        if of_inputs is not None:
+            points = of_inputs.slots.shape[1]
+            there = values[1].reshape(len(w), len(x), points, model.num_outputs)
+        return _Seen(here[:, 0], of_weights, here[:, 1:], of_inputs, there)
+
+    def _weight_points(self, expansion: Expansion, weights: Array) -> Points:
+        if self.gradient == "shift":
+            return shift_points(expansion, weights)
+        generator = stream(self.seed, "spsa", self._steps)
+        self._steps += 1
+        return spsa_points(
+            expansion, weights, generator=generator, perturbations=self.perturbations,
+            epsilon=self.epsilon,
+        )  # fmt: skip
+
+    def _evaluate(self, expansion: Expansion, blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
+        if all(block.size == 0 for block in blocks):  # nothing to run, so no job
+            outputs = expansion.model.num_outputs
+            return [np.zeros((len(b.weights), len(b.inputs), outputs)) for b in blocks]
+        return self.source.evaluate(expansion, blocks)
+
+    def _expansion(self, model: CircuitModel) -> Expansion:
+        if model not in self._expansions:
+            while len(self._expansions) >= _KEPT_MODELS:
+                self._expansions.pop(next(iter(self._expansions)))
+            self._expansions[model] = Expansion(model)
+        return self._expansions[model]
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What one job gave: `outputs (settings, batch, outputs)` and the values at all points."""
+
+    outputs: NDArray[np.float64]
+    weights: Points | None
+    at_weights: NDArray[np.float64]
+    inputs: Points | None
+    at_inputs: NDArray[np.float64] | Any
+
+
+def _through_encoding(model: CircuitModel, x: Array, gradient: Array) -> Array:
+    pullback = model.encoding.angle_pullback
+    assert pullback is not None  # refused before anything was run
+    return pullback(x, gradient).astype(x.dtype)
+
+
+def _features(features: Array) -> Array:
+    x = np.asarray(features)
+    return x if np.issubdtype(x.dtype, np.floating) else x.astype(float)
+
+
+def _weights(weights: Array, model: CircuitModel) -> Array:
+    w = np.asarray(weights)
+    w = w if np.issubdtype(w.dtype, np.floating) else w.astype(float)
+    if w.ndim == 0 or w.shape[-1] != model.num_weights:
+        raise DataError(
+            f"the model takes {model.num_weights} weights", got=f"shape {w.shape}",
+            expected=f"(..., {model.num_weights})",
+        )  # fmt: skip
+    if not np.isfinite(w).all():
+        place = np.argwhere(~np.isfinite(w))[0].tolist()
+        raise DataError(
+            "weights are finite numbers", got=f"{w[tuple(place)]} at {place}",
+            remedy="The training diverged: lower the learning rate.",
+        )  # fmt: skip
+    return w

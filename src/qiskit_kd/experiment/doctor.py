@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `qkd doctor` looks at: versions, torch, data, backends, saved accounts (never tokens)."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from qiskit_kd.errors import QiskitKDError
+from qiskit_kd.experiment.loading import example_folders, shipped
+from qiskit_kd.experiment.result import environment
+
+__all__ = ["examine"]
+
+_ACCOUNTS = Path("~/.qiskit/qiskit-ibm.json")
+_VARIABLES = ("QISKIT_IBM_TOKEN", "QISKIT_IBM_CHANNEL", "QISKIT_IBM_INSTANCE", "QISKIT_IBM_URL")
+
+
+def examine() -> dict[str, dict[str, str]]:
+    """Findings by section, for printing; nothing in it is secret."""
+    return {
+        "versions": environment(),
+        "torch": _torch(),
+        "data": _data(),
+        "backends": _backends(),
+        "IBM accounts": _accounts(),
+    }
+
+
+def _torch() -> dict[str, str]:
+    import torch
+
+    cuda = torch.version.cuda
+    return {
+        "build": f"{torch.__version__} ({f'CUDA {cuda}' if cuda else 'CPU'})",
+        "CUDA device": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "threads": f"{torch.get_num_threads()} here, 1 in each worker of `qkd run`",
+    }
+
+
+def _data() -> dict[str, str]:
+    from qiskit_kd.data import datasets
+
+    folders = [str(folder) for folder in example_folders() if folder.is_dir()]
+    return {
+        "data sets": ", ".join(datasets),
+        "experiments": ", ".join(shipped()) or "none found",
+        "looked in": ", ".join(folders) or "no folder of examples",
+    }
+
+
+def _backends() -> dict[str, str]:
+    from qiskit_kd.execution import backends
+
+    try:
+        path = backends.backends_file()
+        return {"file": str(path), "names": ", ".join(backends.backend_names())}
+    except QiskitKDError as error:
+        return {"problem": str(error)}
+
+
+def _accounts() -> dict[str, str]:
+    """Names and channels of saved accounts. Reads the file itself: tokens never enter a message."""
+    found = {name: "set" for name in _VARIABLES if os.environ.get(name)}
+    path = _ACCOUNTS.expanduser()
+    try:
+        accounts = json.loads(path.read_text(encoding="utf-8"))
+        for name, account in accounts.items():
+            found[str(name)] = f"channel {account.get('channel', 'unknown')}"
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, AttributeError):
+        found["problem"] = f"{path} cannot be read as JSON"
+    return found or {"saved": "none; simulators need none"}

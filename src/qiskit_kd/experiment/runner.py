@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The driver's loop: hand out what is missing, commit each row as it comes, survive the workers.
+
+Works with any `concurrent.futures.Executor`. A dead worker breaks a process pool with everything in
+flight, so the pool is rebuilt and the suspects run alone until the guilty one is known. Finished
+futures are dropped at once: some executors (dask) recompute what a live future still names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import multiprocessing
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from qiskit_kd.errors import ExecutionError, StorageError
+from qiskit_kd.experiment.plan import Task
+from qiskit_kd.experiment.store import Store
+from qiskit_kd.experiment.worker import Outcome, start_worker, work
+
+__all__ = ["Summary", "process_pool", "run", "teacher_file"]
+
+logger = logging.getLogger(__name__)
+
+_STRIKES = 3
+_BREAKS = 12
+
+
+class Watcher(Protocol):
+    """Told about progress; `rich` on a terminal, the log elsewhere."""
+
+    def __call__(self, done: int, failed: int, total: int, label: str) -> None: ...
+
+
+@dataclass
+class Summary:
+    """What one call of `run` did."""
+
+    total: int
+    """Tasks in the plan."""
+    found: int
+    """Finished before."""
+    done: int = 0
+    failed: list[str] = field(default_factory=list)
+    """Labels of tasks that failed."""
+
+
+def process_pool(workers: int) -> ProcessPoolExecutor:
+    """The default executor: spawned processes of one thread each, which die with the driver."""
+    return ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=start_worker
+    )
+
+
+def teacher_file(folder: Path, key: str) -> Path:
+    """Where the weights of a teacher's task are kept."""
+    return folder / "teachers" / f"{key}.safetensors"
+
+
+def run(
+    tasks: Sequence[Task],
+    store: Store,
+    *,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    watch: Watcher | None = None,
+) -> Summary:
+    """Run the tasks that have no row yet.
+
+    Args:
+        tasks: The plan, teachers before their students.
+        store: Opened for writing.
+        executor: Any executor whose workers see the study's folder; None makes a process pool.
+        workers: Size of that pool, by default one per core.
+        watch: Told about progress.
+
+    Raises:
+        ExecutionError: If workers keep dying, whatever they are given.
+        StorageError: If a row cannot be written; the rows before it are safe.
+        KeyboardInterrupt: After an orderly stop; every finished row is committed.
+    """
+    size = workers or os.cpu_count() or 1
+    done = store.keys()
+    job = _Job(store, size, watch, Summary(len(tasks), sum(t.key in done for t in tasks)))
+    job.queue(tasks, done)
+    if job.empty:
+        return job.summary
+    if executor is not None:
+        job.drain(executor, rebuild=None)
+        return job.summary
+    before = set(multiprocessing.active_children())
+    pool = process_pool(min(size, job.waiting))
+    try:
+        job.drain(pool, rebuild=lambda: process_pool(min(size, max(1, job.waiting))))
+    except BaseException:
+        # Do not wait for tasks that nobody will collect.
+        for child in set(multiprocessing.active_children()) - before:
+            child.terminate()
+        raise
+    return job.summary
+
+
+class _Job:
+    """The state of one run: what waits, what is in flight, what is suspected."""
+
+    def __init__(
+        self, store: Store, workers: int, watch: Watcher | None, summary: Summary
+    ) -> None:
+        self.store, self.workers, self.watch, self.summary = store, workers, watch, summary
+        self._ready: deque[Task] = deque()
+        self._blocked: dict[str, list[Task]] = {}
+        self._suspects: deque[Task] = deque()
+        self._flying: dict[Future[Outcome], tuple[Task, int]] = {}
+        self._strikes: Counter[str] = Counter()
+        self._breaks = 0
+
+    @property
+    def waiting(self) -> int:
+        """Tasks not yet finished."""
+        blocked = sum(map(len, self._blocked.values()))
+        return len(self._ready) + len(self._suspects) + len(self._flying) + blocked
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.waiting == 0
+
+    def queue(self, tasks: Iterable[Task], done: set[str]) -> None:
+        """Sort what is missing into ready tasks and tasks that wait for a teacher."""
+        listed = list(tasks)
+        missing = {task.key: task for task in listed if task.key not in done}
+        digests = {
+            row["key"]: row["extra"]["weights_sha256"]
+            for row in self.store.rows("teacher").values()
+        }
+        for task in listed:  # a teacher whose file is gone is trained again, if still needed
+            wanted = task.role == "teacher" and task.key not in missing
+            if wanted and any(other.needs == task.key for other in missing.values()):
+                path = teacher_file(self.store.folder, task.key)
+                if not path.is_file():
+                    logger.warning("%s is gone; the teacher is trained again", path)
+                    missing[task.key] = task
+                    self.summary.found -= 1
+                elif hashlib.sha256(path.read_bytes()).hexdigest() != digests[task.key]:
+                    raise StorageError(
+                        f"{path} is damaged", got="another checksum than its row recorded",
+                        remedy="Delete that file and run again: the teacher is trained again.",
+                    )  # fmt: skip
+        for task in listed:
+            if task.key not in missing:
+                continue
+            if task.needs in missing:
+                self._blocked.setdefault(str(task.needs), []).append(task)
+            else:
+                self._ready.append(task)
+
+    def drain(self, executor: Executor, *, rebuild: Callable[[], Executor] | None) -> None:
+        """Run until nothing is left."""
+        try:
+            while not self.empty:
+                try:
+                    self._fill(executor)
+                    self._collect()
+                except BrokenExecutor as error:
+                    self._broken(error, can_rebuild=rebuild is not None)
+                    assert rebuild is not None
+                    executor.shutdown(wait=False, cancel_futures=True)
+                    executor = rebuild()
+        except BaseException:
+            for future in self._flying:
+                future.cancel()
+            raise
+        finally:
+            if rebuild is not None:
+                executor.shutdown(wait=self.empty, cancel_futures=True)
+
+    def _fill(self, executor: Executor) -> None:
+        while self._suspects and not self._flying:
+            self._submit(executor, self._suspects.popleft())
+            return
+        if self._suspects or (self._flying and self._alone()):
+            return
+        while self._ready and len(self._flying) < 2 * self.workers:
+            self._submit(executor, self._ready.popleft())
+
+    def _alone(self) -> bool:
+        return any(self._strikes[task.key] for task, _ in self._flying.values())
+
+    def _submit(self, executor: Executor, task: Task) -> None:
+        teacher = None
+        if task.needs is not None:
+            teacher = str(teacher_file(self.store.folder, task.needs))
+        scratch = str(self.store.folder / "scratch" / task.key)
+        attempt = self.store.start(task.key)
+        try:
+            future = executor.submit(
+                work, task.key, dict(task.spec), teacher, scratch, task.checkpoint_epochs
+            )
+        except BrokenExecutor:
+            self._ready.appendleft(task)
+            raise
+        self._flying[future] = (task, attempt)
+
+    def _collect(self) -> None:
+        finished, _ = wait(self._flying, return_when=FIRST_COMPLETED)
+        broken: BrokenExecutor | None = None
+        for future in finished:
+            task, attempt = self._flying[future]
+            try:
+                outcome = future.result()
+            except BrokenExecutor as error:
+                broken = error  # left in flight: `_broken` makes a suspect of it
+                continue
+            del self._flying[future]
+            self._settle(task, attempt, outcome)
+        if broken is not None:
+            raise broken
+
+    def _settle(self, task: Task, attempt: int, outcome: Outcome) -> None:
+        self._breaks = 0
+        self._strikes.pop(task.key, None)
+        if outcome.row is None:
+            self._fail(task, outcome.error, outcome.traceback, attempt)
+            return
+        if outcome.weights is not None:
+            from qiskit_kd.distill.files import write_atomically  # torch, if it is not there yet
+
+            write_atomically(teacher_file(self.store.folder, task.key), outcome.weights)
+        self.store.commit(
+            task.key, task.role, outcome.row, seconds=outcome.seconds, host=outcome.host,
+            pid=outcome.pid, attempt=attempt,
+        )  # fmt: skip
+        self.summary.done += 1
+        self._ready.extend(self._blocked.pop(task.key, ()))
+        self._tell(task)
+
+    def _fail(self, task: Task, error: str, trace: str, attempt: int | None) -> None:
+        logger.warning("failed: %s: %s", task.label, error)
+        self.store.fail(task.key, task.label, error, trace, attempt=attempt)
+        self.summary.failed.append(task.label)
+        self._tell(task)
+        for other in self._blocked.pop(task.key, ()):
+            self._fail(other, f"its teacher failed: {error}", trace, None)
+
+    def _broken(self, error: BrokenExecutor, *, can_rebuild: bool) -> None:
+        """Make suspects of all that was in flight; whoever has three strikes has failed."""
+        self._breaks += 1
+        if not can_rebuild or self._breaks > _BREAKS:
+            raise ExecutionError(
+                "the workers keep dying" if can_rebuild else "the executor broke",
+                got=str(error), remedy="Rows so far are safe. Look for lack of memory, try fewer "
+                "--workers, then run again.",
+            ) from error  # fmt: skip
+        flying, self._flying = list(self._flying.values()), {}
+        for task, attempt in flying:
+            self._strikes[task.key] += 1
+            if self._strikes[task.key] >= _STRIKES:
+                self._breaks = 0
+                self._fail(
+                    task, f"its worker process died {_STRIKES} times",
+                    "no traceback: the process was killed, perhaps for lack of memory", attempt,
+                )  # fmt: skip
+            else:
+                self._suspects.append(task)
+        logger.warning("a worker died; %d tasks are started again", len(self._suspects))
+
+    def _tell(self, task: Task) -> None:
+        if self.watch is not None:
+            summary = self.summary
+            self.watch(
+                summary.found + summary.done, len(summary.failed), summary.total, task.label
+            )
+

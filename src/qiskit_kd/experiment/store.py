@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Store`: one SQLite file per study, written by the driver alone.
+
+Rows are canonical JSON, so that two runs of one plan can be compared byte by byte; whatever differs
+from run to run (times, hosts, attempts) has tables of its own. WAL keeps every committed row
+through a crash and lets others read while a study runs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
+
+from qiskit_kd.errors import StorageError
+
+__all__ = ["SCHEMA", "Store", "canonical"]
+
+SCHEMA = 1
+"""Version of the tables and of the rows in them; a part of every task's key."""
+
+FILE = "study.db"
+_MARK = "qiskit_kd study"
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rows (
+    key TEXT PRIMARY KEY, role TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS timings (
+    key TEXT PRIMARY KEY, seconds REAL NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL,
+    finished REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attempts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, started REAL NOT NULL,
+    status TEXT NOT NULL DEFAULT 'started');
+CREATE TABLE IF NOT EXISTS failures (
+    key TEXT PRIMARY KEY, label TEXT NOT NULL, error TEXT NOT NULL, traceback TEXT NOT NULL
+    ) WITHOUT ROWID;
+"""
+
+
+def canonical(value: object) -> str:
+    """The one JSON text of `value`: sorted keys, no blanks, numbers that are not finite as null."""
+    return json.dumps(
+        _finite(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value
+
+
+class Store:
+    """The rows of one study.
+
+    Args:
+        folder: The study's folder; made if missing when `write` is set.
+        write: Open for writing, and refuse if another driver does already.
+
+    Raises:
+        StorageError: If the file is damaged, of another kind or version, missing, or in use.
+    """
+
+    def __init__(self, folder: str | Path, *, write: bool = False) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / FILE
+        self._lock: sqlite3.Connection | None = None
+        if write:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StorageError(
+                    f"the folder {self.folder} cannot be made", got=str(error.strerror),
+                    remedy="Choose another folder with --out.",
+                ) from None  # fmt: skip
+            self._lock = self._take_lock()
+        elif not self.path.is_file():
+            raise StorageError(
+                f"{self.folder} holds no study", got=f"no file {FILE} there",
+                remedy="Give the folder that `qkd run` wrote to.",
+            )  # fmt: skip
+        try:
+            with self._translated():
+                self._db = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
+                self._open(write=write)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, *, write: bool) -> None:
+        fresh = not self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        if write:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+        verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        if fresh and write:
+            with self._transaction():
+                for statement in _TABLES.split(";")[:-1]:
+                    self._db.execute(statement)
+                self._put_meta("kind", _MARK)
+                self._put_meta("schema", str(SCHEMA))
+            return
+        try:
+            found = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
+        except sqlite3.OperationalError:
+            found = {}
+        if found.get("kind") != _MARK:
+            raise StorageError(
+                f"{self.path} is not a study of this package", got="a foreign SQLite database",
+                remedy="Move it away, or choose another folder with --out.",
+            )  # fmt: skip
+        if found.get("schema") != str(SCHEMA):
+            raise StorageError(
+                f"{self.path} was written by another version",
+                got=f"schema {found.get('schema')}", expected=f"schema {SCHEMA}",
+                remedy="Use the version that wrote it, or choose another folder with --out.",
+            )  # fmt: skip
+
+    def _take_lock(self) -> sqlite3.Connection:
+        """An exclusive transaction on a file of its own: released by the system when we die."""
+        lock = sqlite3.connect(self.folder / "driver.lock", timeout=0.0, isolation_level=None)
+        holder = self.folder / "driver.pid"
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            lock.close()
+            if "locked" not in str(error):
+                self._refuse(error)
+            who = holder.read_text().strip() if holder.is_file() else "another process"
+            raise StorageError(
+                f"the study in {self.folder} is being run already", got=f"a lock held by {who}",
+                remedy="Wait for it, or choose another folder with --out.",
+            ) from None  # fmt: skip
+        except sqlite3.DatabaseError as error:
+            lock.close()
+            self._refuse(error)
+        try:
+            holder.write_text(f"process {os.getpid()}\n")
+        except OSError as error:
+            lock.close()
+            raise StorageError(
+                f"{self.folder} cannot be written", got=str(error.strerror),
+                remedy="Free some space or check permissions, then run again.",
+            ) from None  # fmt: skip
+        return lock
+
+    def _refuse(self, error: sqlite3.Error) -> NoReturn:
+        text = " ".join(str(error).split())
+        if "full" in text or "I/O" in text:
+            raise StorageError(
+                f"{self.path} cannot be written", got=text,
+                remedy="All rows committed so far are safe. Free some space, then run again.",
+            ) from None  # fmt: skip
+        if "readonly" in text or "unable to open" in text:
+            raise StorageError(
+                f"{self.path} cannot be opened", got=text, remedy="Check the permissions of the "
+                "file and of its folder.",
+            ) from None  # fmt: skip
+        if "locked" in text or "busy" in text:
+            raise StorageError(
+                f"{self.path} is in use", got=text, remedy="Close the program that holds it open."
+            ) from None
+        raise StorageError(
+            f"{self.path} is damaged", got=text, expected="a SQLite database",
+            remedy="The file was left as it is: keep a copy, try `sqlite3 study.db .recover`, or "
+            "choose another folder with --out to start afresh.",
+        ) from None  # fmt: skip
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            self._refuse(error)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._translated():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close the file and let another driver have it."""
+        for connection in (getattr(self, "_db", None), self._lock):
+            if connection is not None:
+                connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.close()
+
+    def _put_meta(self, name: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    def describe(self, **facts: object) -> None:
+        """Keep facts about the study as a whole, as JSON; the order of keys is kept."""
+        with self._transaction():
+            for name, value in facts.items():
+                self._put_meta(name, json.dumps(value, ensure_ascii=False))
+
+    def description(self) -> dict[str, Any]:
+        """The facts kept by `describe`."""
+        with self._translated():
+            found = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
+        return {
+            name: self._decoded(text, f"meta {name}")
+            for name, text in found.items()
+            if name not in ("kind", "schema")
+        }
+
+    def start(self, key: str) -> int:
+        """Log that a task is handed out; returns the number of the attempt."""
+        with self._transaction():
+            done = self._db.execute(
+                "INSERT INTO attempts (key, started) VALUES (?, ?)", (key, time.time())
+            )
+            assert done.lastrowid is not None
+            return done.lastrowid
+
+    def commit(
+        self, key: str, role: str, row: Mapping[str, Any], *, seconds: float, host: str, pid: int,
+        attempt: int | None = None,
+    ) -> None:  # fmt: skip
+        """Keep a finished row; the first one for a key stays."""
+        with self._transaction():
+            self._db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?)",
+                             (key, role, canonical(row)))  # fmt: skip
+            self._db.execute("INSERT OR IGNORE INTO timings VALUES (?, ?, ?, ?, ?)",
+                             (key, seconds, host, pid, time.time()))  # fmt: skip
+            self._db.execute("DELETE FROM failures WHERE key = ?", (key,))
+            self._db.execute("UPDATE attempts SET status = 'done' WHERE id = ?", (attempt,))
+
+    def fail(
+        self, key: str, label: str, error: str, traceback: str, *, attempt: int | None = None
+    ) -> None:
+        """Keep why a task failed; it counts as missing and is tried again next time."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)",
+                             (key, label, error, traceback))  # fmt: skip
+            self._db.execute("UPDATE attempts SET status = 'failed' WHERE id = ?", (attempt,))
+
+    def keys(self) -> set[str]:
+        """Keys of the finished tasks."""
+        with self._translated():
+            return {key for (key,) in self._db.execute("SELECT key FROM rows")}
+
+    def rows(self, role: str | None = None) -> dict[str, dict[str, Any]]:
+        """Finished rows by key, in the order of their keys."""
+        with self._translated():
+            found = self._db.execute(
+                "SELECT key, body FROM rows WHERE ?1 IS NULL OR role = ?1 ORDER BY key", (role,)
+            ).fetchall()
+        return {key: self._decoded(body, f"row {key[:12]}") for key, body in found}
+
+    def texts(self) -> dict[str, str]:
+        """Finished rows by key as the very text that is stored."""
+        with self._translated():
+            return dict(self._db.execute("SELECT key, body FROM rows ORDER BY key").fetchall())
+
+    def failures(self) -> dict[str, dict[str, str]]:
+        """Tasks that failed: `label`, `error` and `traceback` by key."""
+        with self._translated():
+            found = self._db.execute("SELECT * FROM failures ORDER BY key").fetchall()
+        return {k: {"label": lab, "error": err, "traceback": tb} for k, lab, err, tb in found}
+
+    def attempts(self) -> list[tuple[str, str]]:
+        """Every attempt as (key, status) in order; `started` is one that never came back."""
+        with self._translated():
+            return self._db.execute("SELECT key, status FROM attempts ORDER BY id").fetchall()
+
+    def timings(self) -> dict[str, float]:
+        """Seconds each finished task took, by key."""
+        with self._translated():
+            return dict(self._db.execute("SELECT key, seconds FROM timings").fetchall())
+
+    def _decoded(self, text: str, what: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            self._refuse(sqlite3.DatabaseError(f"{what} is not JSON: {error}"))

@@ -1,0 +1,524 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Students and teachers by name. Every one maps `(batch, num_features)` to logits.
+
+A fully quantum student's logits are `sharpness * log p(class)`: tempering them gives `p^(1/T)`
+renormalised and their cross-entropy is the negative log-likelihood, so no loss needs to know what
+its student is made of. All initial values come from the builder's seed, never from torch's
+generator.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from qiskit import QuantumCircuit
+from torch import Tensor, nn
+
+from qiskit_kd.circuits import (
+    CircuitModel,
+    ClassGroups,
+    Encoding,
+    Observables,
+    ansatze,
+    encodings,
+    hardware_efficient,
+)
+from qiskit_kd.errors import CircuitError, ConfigError
+from qiskit_kd.nn.layer import QuantumLayer
+from qiskit_kd.registry import Registry
+from qiskit_kd.seeding import stream
+
+__all__ = [
+    "ClassicalStudent",
+    "FullyQuantumStudent",
+    "HybridStudent",
+    "describe",
+    "equal_size",
+    "fully_quantum",
+    "hybrid",
+    "linear",
+    "mlp",
+    "num_parameters",
+    "separable",
+    "students",
+]
+
+students: Registry[Callable[..., nn.Module]] = Registry("student")
+"""Builders `(num_features, num_classes, *, seed, backend="exact", **options) -> Module`."""
+
+_FLOOR = 1e-12  # keeps log p finite where an exact probability is zero
+_ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+class ClassicalStudent(nn.Sequential):
+    """Layers in a row, and what a report must say about them."""
+
+    def __init__(self, layers: Mapping[str, nn.Module], facts: Mapping[str, Any]) -> None:
+        super().__init__(OrderedDict(layers))
+        self.facts = dict(facts)
+
+
+class HybridStudent(nn.Module):
+    """Expectation values of a circuit, then one linear layer.
+
+    Args:
+        circuit: Returns expectation values.
+        head: Turns them into logits.
+        facts: What a report must say.
+    """
+
+    def __init__(self, circuit: QuantumLayer, head: nn.Linear, facts: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.circuit = circuit
+        self.head = head
+        self.facts = dict(facts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(..., num_features)` to `(..., num_classes)` logits."""
+        logits: Tensor = self.head(self.circuit(x))
+        return logits
+
+
+class FullyQuantumStudent(nn.Module):
+    """A circuit and nothing else: logits are `sharpness * log p`.
+
+    Args:
+        circuit: Returns class probabilities.
+        sharpness: A positive number; p is linear in the density matrix and cannot become confident
+            by itself.
+        learnable: Train its logarithm, which keeps it positive.
+        smoothing: Added to every class probability before renormalising, for sampled p.
+        facts: What a report must say.
+        dtype: Of the sharpness.
+    """
+
+    log_sharpness: Tensor
+
+    def __init__(
+        self, circuit: QuantumLayer, *, sharpness: float, learnable: bool, smoothing: float,
+        facts: Mapping[str, Any], dtype: torch.dtype,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.circuit = circuit
+        value = torch.tensor(math.log(sharpness), dtype=dtype)
+        if learnable:
+            self.log_sharpness = nn.Parameter(value)
+        else:
+            self.register_buffer("log_sharpness", value)
+        self.smoothing = smoothing
+        self.facts = dict(facts)
+
+    @property
+    def sharpness(self) -> float:
+        """The present sharpness."""
+        return float(self.log_sharpness.detach().exp())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(..., num_features)` to `(..., num_classes)` logits."""
+        p: Tensor = self.circuit(x)
+        if self.smoothing:
+            p = (p + self.smoothing) / (1.0 + p.shape[-1] * self.smoothing)
+        return self.log_sharpness.exp() * torch.log(p + _FLOOR)
+
+
+@students.register("linear")
+def linear(
+    num_features: int, num_classes: int, *, seed: int, backend: str = "exact",  # noqa: ARG001
+    dtype: torch.dtype | str = torch.float32,
+) -> ClassicalStudent:  # fmt: skip
+    """One linear layer: `num_classes (num_features + 1)` parameters; 195 for 64 to 3."""
+    _check(num_features, num_classes)
+    layer = _linear(num_features, num_classes, seed=seed, name="output", dtype=_dtype(dtype))
+    return ClassicalStudent({"output": layer}, {"kind": "linear"})
+
+
+@students.register("mlp")
+def mlp(
+    num_features: int, num_classes: int, *, seed: int, backend: str = "exact",  # noqa: ARG001
+    hidden: Sequence[int] = (16, 8), activation: str = "relu",
+    dtype: torch.dtype | str = torch.float32,
+) -> ClassicalStudent:  # fmt: skip
+    """A multilayer perceptron, the usual teacher; 64-16-8-3 has 1,203 parameters.
+
+    Args:
+        num_features: Width of a row.
+        num_classes: Number of logits.
+        seed: Fixes the initial weights.
+        backend: Accepted like everywhere, without effect.
+        hidden: Widths of the hidden layers.
+        activation: `"relu"` or `"tanh"`.
+        dtype: Of the parameters.
+
+    Raises:
+        ConfigError: If a width makes no sense or the activation is unknown.
+    """
+    _check(num_features, num_classes)
+    widths = list(hidden)
+    if any(isinstance(w, bool) or not isinstance(w, int) or w < 1 for w in widths):
+        raise ConfigError(
+            "hidden lists the widths of layers", got=repr(widths), expected="integers from 1 on"
+        )
+    if activation not in _ACTIVATIONS:
+        raise ConfigError(
+            "unknown activation", got=repr(activation),
+            expected=" or ".join(map(repr, sorted(_ACTIVATIONS))),
+        )  # fmt: skip
+    layers: dict[str, nn.Module] = {}
+    sizes = [num_features, *widths]
+    for k, (fan_in, fan_out) in enumerate(zip(sizes, widths, strict=False)):
+        name = f"hidden_{k}"
+        layers[name] = _linear(fan_in, fan_out, seed=seed, name=name, dtype=_dtype(dtype))
+        layers[f"{activation}_{k}"] = _ACTIVATIONS[activation]()
+    layers["output"] = _linear(
+        sizes[-1], num_classes, seed=seed, name="output", dtype=_dtype(dtype)
+    )
+    facts = {"kind": "mlp", "layers": [*sizes, num_classes], "activation": activation}
+    return ClassicalStudent(layers, facts)
+
+
+@students.register("equal_size")
+def equal_size(
+    num_features: int, num_classes: int, *, seed: int, backend: str = "exact",  # noqa: ARG001
+    budget: int = 74, dtype: torch.dtype | str = torch.float32,
+) -> ClassicalStudent:  # fmt: skip
+    """The classical control of (nearly) the same size: frozen projection, then a tiny network.
+
+    A random orthogonal projection to f features, which is not trained, Linear(f, h), tanh and
+    Linear(h, C): `h (f + 1) + C (h + 1)` trainable parameters. f and h make that the smallest
+    number not below `budget`; of equally good ones, h is as near as possible to C + 1. From 64
+    features: 75 with f = 14, h = 4 for three classes (74 is out of reach), 74 with f = 5, h = 4
+    for ten.
+
+    Args:
+        num_features: Width of a row.
+        num_classes: Number of logits, C.
+        seed: Fixes the projection and the initial weights.
+        backend: Accepted like everywhere, without effect.
+        budget: Parameters of the student to compare with.
+        dtype: Of the parameters.
+
+    Raises:
+        ConfigError: If the budget is no positive integer.
+    """
+    _check(num_features, num_classes)
+    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
+        raise ConfigError(
+            "budget is a number of parameters", got=repr(budget), expected="1 or more"
+        )
+    f, h = _fitted_widths(num_features, num_classes, budget)
+    kind = _dtype(dtype)
+    layers: dict[str, nn.Module] = {
+        "projection": _Projection(num_features, f, seed=seed, dtype=kind),
+        "hidden": _linear(f, h, seed=seed, name="hidden", dtype=kind),
+        "tanh": nn.Tanh(),
+        "output": _linear(h, num_classes, seed=seed, name="output", dtype=kind),
+    }
+    facts = {"kind": "equal_size", "budget": budget, "projected_features": f, "hidden": h}
+    return ClassicalStudent(layers, facts)
+
+
+@students.register("hybrid")
+def hybrid(
+    num_features: int, num_classes: int, *, seed: int, backend: str = "exact", layers: int = 4,
+    ansatz: str | QuantumCircuit = "hardware_efficient",
+    ansatz_options: Mapping[str, Any] | None = None, encoding: str = "amplitude",
+    encoding_options: Mapping[str, Any] | None = None, num_qubits: int | None = None,
+    measured: Sequence[int] | None = None, gradient: str = "auto", shots: int | None = None,
+    dtype: torch.dtype | str = torch.float32,
+) -> HybridStudent:  # fmt: skip
+    """A circuit, Z on few qubits (selective measurement) and a linear layer.
+
+    With the defaults, at 64 features and 3 classes: 4 layers of the hardware-efficient ansatz on 6
+    qubits with 68 weights, Z on the last qubit, which every weight can move, and Linear(1, 3): 74
+    parameters.
+
+    Args:
+        num_features: Width of a row.
+        num_classes: Number of logits.
+        seed: Fixes the initial weights and, when sampled, the shots.
+        backend: Name of a backend.
+        layers: Layers of the ansatz.
+        ansatz: A registered name or a circuit; `layers` is for names.
+        ansatz_options: Further options of the ansatz.
+        encoding: A registered name.
+        encoding_options: Further options of the encoding.
+        num_qubits: None takes the fewest qubits that hold the features.
+        measured: Qubits read; None reads the last.
+        gradient: Gradient rule.
+        shots: None is the backend's own.
+        dtype: Of the parameters.
+
+    Raises:
+        CircuitError: If the features do not fit the qubits or a part cannot be built.
+        ConfigError: If a name is unknown or an option makes no sense.
+    """
+    _check(num_features, num_classes)
+    code = _encoding(encoding, num_features, num_qubits, encoding_options)
+    n = code.num_qubits
+    read = [n - 1] if measured is None else list(measured)
+    if not read or len(set(read)) < len(read) or not set(read) <= set(range(n)):
+        raise CircuitError(
+            "measured qubits are distinct qubits of the circuit", got=str(read),
+            expected=f"one or more of 0..{n - 1}",
+        )  # fmt: skip
+    readout = Observables(["I" * (n - 1 - q) + "Z" + "I" * q for q in read])
+    model = CircuitModel(code, _ansatz(ansatz, n, layers, ansatz_options), readout)
+    circuit = QuantumLayer(
+        model, backend=backend, gradient=gradient, shots=shots, seed=seed, dtype=_dtype(dtype)
+    )
+    head = _linear(len(read), num_classes, seed=seed, name="head", dtype=_dtype(dtype))
+    facts = {
+        "kind": "hybrid", "encoding": encoding, "qubits": n, "measured": read,
+        **_ansatz_facts(ansatz, layers, ansatz_options), **_run_facts(backend, gradient, shots),
+    }  # fmt: skip
+    return HybridStudent(circuit, head, facts)
+
+
+@students.register("fully_quantum")
+def fully_quantum(
+    num_features: int, num_classes: int, *, seed: int, backend: str = "exact", layers: int = 4,
+    ansatz: str | QuantumCircuit = "hardware_efficient",
+    ansatz_options: Mapping[str, Any] | None = None, encoding: str = "amplitude",
+    encoding_options: Mapping[str, Any] | None = None, num_qubits: int | None = None,
+    scheme: str | Sequence[int] = "modulo", sharpness: str = "fixed",
+    initial_sharpness: float = 1.0, smoothing: float | None = None, gradient: str = "auto",
+    shots: int | None = None, dtype: torch.dtype | str = torch.float32,
+) -> FullyQuantumStudent:  # fmt: skip
+    """A circuit without any classical layer: its basis states are summed into class groups.
+
+    With the defaults, at 64 features: 4 layers of the hardware-efficient ansatz on 6 qubits and a
+    last layer of RY, 74 parameters whatever the number of classes; 75 with a learnable sharpness.
+
+    Args:
+        num_features: Width of a row.
+        num_classes: Number of logits.
+        seed: Fixes the initial weights and, when sampled, the shots.
+        backend: Name of a backend.
+        layers: Layers of the ansatz.
+        ansatz: A registered name or a circuit; `layers` is for names.
+        ansatz_options: Further options of the ansatz; None adds the last RY layer to
+            `hardware_efficient`.
+        encoding: A registered name.
+        encoding_options: Further options of the encoding.
+        num_qubits: None takes the fewest qubits that hold the features.
+        scheme: How basis states are grouped, as `ClassGroups`.
+        sharpness: `"fixed"` or `"learnable"`.
+        initial_sharpness: Its (first) value; 1 is the published form.
+        smoothing: Added to each class probability; None adds half a count (0.5 / shots) where
+            `shots` are given, and nothing otherwise.
+        gradient: Gradient rule.
+        shots: None is the backend's own.
+        dtype: Of the parameters.
+
+    Raises:
+        CircuitError: If the features do not fit the qubits, there are more classes than basis
+            states, or a part cannot be built.
+        ConfigError: If a name is unknown or an option makes no sense.
+    """
+    if ansatz_options is None and ansatz == "hardware_efficient":
+        ansatz_options = {"final_ry": True}
+    _check(num_features, num_classes)
+    _check_sharpness(sharpness, initial_sharpness, smoothing)
+    code = _encoding(encoding, num_features, num_qubits, encoding_options)
+    n = code.num_qubits
+    readout = ClassGroups(num_classes, n, scheme)
+    model = CircuitModel(code, _ansatz(ansatz, n, layers, ansatz_options), readout)
+    circuit = QuantumLayer(
+        model, backend=backend, gradient=gradient, shots=shots, seed=seed, dtype=_dtype(dtype)
+    )
+    if smoothing is None:
+        smoothing = 0.5 / shots if shots else 0.0
+    facts = {
+        "kind": "fully_quantum", "encoding": encoding, "qubits": n,
+        "scheme": scheme if isinstance(scheme, str) else list(scheme),
+        **_ansatz_facts(ansatz, layers, ansatz_options),
+        "sharpness_mode": sharpness, "smoothing": smoothing,
+        **_run_facts(backend, gradient, shots),
+    }  # fmt: skip
+    return FullyQuantumStudent(
+        circuit, sharpness=initial_sharpness, learnable=sharpness == "learnable",
+        smoothing=smoothing, facts=facts, dtype=_dtype(dtype),
+    )  # fmt: skip
+
+
+@students.register("separable")
+def separable(
+    num_features: int, num_classes: int, *, seed: int, backend: str = "exact", layers: int = 4,
+    num_weights: int | None = None, **options: Any,
+) -> FullyQuantumStudent:  # fmt: skip
+    """The entanglement-free control: as `fully_quantum`, but its gates act on single qubits.
+
+    As many weights as `fully_quantum` with as many layers (74 at 64 features and 4 layers); many of
+    them are redundant, since rotations of one qubit in a row are one rotation. The encoded state is
+    the same, entangled one: what is missing is entangling power of the trained part.
+
+    Args:
+        num_features: Width of a row.
+        num_classes: Number of logits.
+        seed: Fixes the initial weights and, when sampled, the shots.
+        backend: Name of a backend.
+        layers: Layers of the hardware-efficient ansatz to compare with.
+        num_weights: None counts the weights of that ansatz, with its last RY layer.
+        **options: As `fully_quantum`, the ansatz apart.
+
+    Raises:
+        CircuitError: As `fully_quantum`.
+        ConfigError: As `fully_quantum`, or if an ansatz is given.
+    """
+    _check(num_features, num_classes)
+    if clash := sorted({"ansatz", "ansatz_options"} & options.keys()):
+        raise ConfigError(
+            "the separable student has an ansatz of its own", got=", ".join(clash),
+            remedy="Use fully_quantum for other ansatze.",
+        )  # fmt: skip
+    code = _encoding(
+        options.get("encoding", "amplitude"), num_features, options.get("num_qubits"),
+        options.get("encoding_options"),
+    )  # fmt: skip
+    if num_weights is None:
+        num_weights = hardware_efficient(code.num_qubits, layers, final_ry=True).num_parameters
+    student = cast(
+        FullyQuantumStudent,
+        fully_quantum(
+            num_features, num_classes, seed=seed, backend=backend, layers=1, ansatz="product",
+            ansatz_options={"num_weights": num_weights}, **options,
+        ),
+    )  # fmt: skip
+    del student.facts["layers"]
+    student.facts["kind"] = "separable"
+    return student
+
+
+def num_parameters(module: nn.Module) -> int:
+    """Number of trainable numbers; frozen tensors and buffers do not count."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def describe(module: nn.Module) -> dict[str, Any]:
+    """What a report must say of a network: kind, size and, for circuits, how they are read and run.
+
+    Any module is accepted; one that is not of this room is called by its class.
+    """
+    facts = dict(getattr(module, "facts", {"kind": type(module).__name__}))
+    if isinstance(module, FullyQuantumStudent):
+        facts["sharpness"] = module.sharpness
+    return {**facts, "parameters": num_parameters(module)}
+
+
+class _Projection(nn.Module):
+    """Orthonormal random directions, frozen, but kept with the weights."""
+
+    matrix: Tensor
+
+    def __init__(self, num_features: int, size: int, *, seed: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        gauss = stream(seed, "init", "projection").standard_normal((num_features, size))
+        q, r = np.linalg.qr(gauss)
+        # The signs make the factor unique, the same under every LAPACK.
+        self.register_buffer("matrix", torch.as_tensor(q * np.sign(np.diag(r)), dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.matrix
+
+
+def _linear(fan_in: int, fan_out: int, *, seed: int, name: str, dtype: torch.dtype) -> nn.Linear:
+    """Torch's own default, uniform in plus or minus `1 / sqrt(fan_in)`, from our own stream."""
+    # skip_init: the constructor alone would already draw from torch's global generator.
+    layer: nn.Linear = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+        nn.Linear, fan_in, fan_out, dtype=dtype
+    )
+    random = stream(seed, "init", name)
+    bound = 1.0 / math.sqrt(fan_in)
+    with torch.no_grad():
+        for tensor in (layer.weight, layer.bias):
+            tensor.copy_(torch.from_numpy(random.uniform(-bound, bound, tuple(tensor.shape))))
+    return layer
+
+
+def _fitted_widths(num_features: int, num_classes: int, budget: int) -> tuple[int, int]:
+    """`(f, h)` with the smallest `h (f + 1) + C (h + 1) >= budget`, h near C + 1."""
+    choices = []
+    for h in range(1, max(1, budget) + 1):
+        lacking = budget - num_classes * (h + 1)
+        f = max(1, -(-lacking // h) - 1)
+        if f <= num_features:
+            count = h * (f + 1) + num_classes * (h + 1)
+            choices.append((count, abs(h - num_classes - 1), f, h))
+    *_, f, h = min(choices)
+    return f, h
+
+
+def _encoding(
+    name: str, num_features: int, num_qubits: int | None, options: Mapping[str, Any] | None
+) -> Encoding:
+    """The named encoding for rows of `num_features`, on as few qubits as hold them."""
+    build, options = encodings[name], dict(options or {})
+    if "num_features" in inspect.signature(build).parameters:  # it pads narrower rows with zeros
+        options.setdefault("num_features", num_features)
+    least = 2 if name == "amplitude_mps" else 1
+    qubits = num_qubits or max(least, math.ceil(math.log2(num_features)))
+    code = build(qubits, **options)
+    while num_qubits is None and code.num_features < num_features:
+        qubits += 1
+        code = build(qubits, **options)
+    if code.num_features != num_features:
+        raise CircuitError(
+            f"the encoding {name!r} on {qubits} qubits takes {code.num_features} features",
+            got=f"num_features={num_features}",
+            remedy="Change num_qubits, the encoding or the number of features.",
+        )  # fmt: skip
+    return code
+
+
+def _ansatz(
+    ansatz: str | QuantumCircuit, num_qubits: int, layers: int, options: Mapping[str, Any] | None
+) -> QuantumCircuit:
+    if isinstance(ansatz, QuantumCircuit):
+        return ansatz
+    return ansatze[ansatz](num_qubits, layers, **(options or {}))
+
+
+def _ansatz_facts(
+    ansatz: str | QuantumCircuit, layers: int, options: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    if isinstance(ansatz, QuantumCircuit):
+        return {"ansatz": ansatz.name}
+    return {"ansatz": ansatz, "layers": layers, "ansatz_options": dict(options or {})}
+
+
+def _run_facts(backend: str, gradient: str, shots: int | None) -> dict[str, Any]:
+    return {"backend": backend, "gradient": gradient, "shots": shots}
+
+
+def _check(num_features: int, num_classes: int) -> None:
+    for name, value, least in (("num_features", num_features, 1), ("num_classes", num_classes, 2)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigError(
+                f"{name} of a student is a whole number", got=repr(value),
+                expected=f"{least} or more",
+            )  # fmt: skip
+
+
+def _check_sharpness(mode: str, initial: float, smoothing: float | None) -> None:
+    if mode not in ("fixed", "learnable"):
+        raise ConfigError(
+            "unknown sharpness", got=repr(mode), expected="'fixed' or 'learnable'",
+            remedy="Its (first) value is the option initial_sharpness.",
+        )  # fmt: skip
+    if not (math.isfinite(initial) and initial > 0):
+        raise ConfigError("sharpness is positive", got=f"initial_sharpness={initial}")
+    if smoothing is not None and not (math.isfinite(smoothing) and smoothing >= 0):
+        raise ConfigError("smoothing is 0 or more", got=f"smoothing={smoothing}")
+
+
+def _dtype(dtype: torch.dtype | str) -> torch.dtype:
+    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if kind not in (torch.float32, torch.float64):
+        raise ConfigError("unknown dtype", got=repr(dtype), expected="float32 or float64")
+    return kind

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of what happened inside: learning curves, gradient norms, distributions, the circuit.
+
+Same conventions as `qiskit_kd.report.figures`; each figure shows one student, so that a page can
+set them side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullFormatter
+from numpy.typing import NDArray
+from scipy.stats import t as student_t
+
+from qiskit_kd.report.figures import SMALL, canvas, finish, legend
+from qiskit_kd.report.palette import INK, MUTED, PAPER, SERIES, look, readable
+from qiskit_kd.report.summary import Row, variants_of
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+
+__all__ = ["plot_circuit", "plot_curves", "plot_distributions", "plot_gradients"]
+
+_CURVES = {
+    "validation/accuracy": ("validation accuracy, %", 100.0),
+    "validation/loss": ("validation loss", 1.0),
+}
+
+
+def plot_curves(
+    data: Sequence[Row], *, student: str, curve: str = "validation/accuracy",
+    ax: Axes | None = None, figsize: tuple[float, float] | None = None, title: str | None = None,
+    filename: str | Path | None = None,
+) -> Figure:  # fmt: skip
+    """Learning curves of one student: mean over seeds with a 95 % band, one line per variant.
+
+    A run that stopped early is held at its last value, so that the mean is always over all seeds.
+
+    Args:
+        data: Rows.
+        student: Which student.
+        curve: A key of the rows' `curves`.
+        ax: Axes to draw in.
+        figsize: Inches.
+        title: Title of the axes; the student's name by default.
+        filename: Where to save it.
+    """
+    figure, ax = canvas(ax, figsize, (3.5, 2.7))
+    label, scale = _CURVES.get(curve, (curve, 1.0))
+    for variant in variants_of(data, student=student):
+        rows = [r for r in data if r["student"] == student and r["variant"] == variant]
+        epochs, stack = _held([r["curves"] for r in rows], curve)
+        if not len(epochs):
+            continue
+        style = look(variant)
+        _line_with_band(ax, epochs, scale * stack, style.color, style.label)
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(label)
+    ax.margins(x=0.01)
+    return finish(
+        figure, ax, title=readable(student) if title is None else title, filename=filename,
+        grid="both",
+    )  # fmt: skip
+
+
+def plot_gradients(
+    data: Sequence[Row], *, student: str, variant: str = "distilled", ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None, title: str | None = None,
+    filename: str | Path | None = None,
+) -> Figure:  # fmt: skip
+    """Norm of each loss term's gradient during training, mean and 95 % band over seeds.
+
+    Args:
+        data: Rows with `grad/<term>` curves.
+        student: Which student.
+        variant: Which variant.
+        ax: Axes to draw in.
+        figsize: Inches.
+        title: Title of the axes; the student's name by default.
+        filename: Where to save it.
+    """
+    figure, ax = canvas(ax, figsize, (3.5, 2.7))
+    rows = [r for r in data if r["student"] == student and r["variant"] == variant]
+    terms = dict.fromkeys(k for r in rows for k in r["curves"] if k.startswith("grad/"))
+    for slot, term in enumerate(terms):
+        epochs, stack = _held([r["curves"] for r in rows], term)
+        color = SERIES[slot % len(SERIES)][0]
+        _line_with_band(ax, epochs, stack, color, term.removeprefix("grad/"), log=True)
+    ax.set_yscale("log")
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("gradient norm per term")
+    ax.margins(x=0.01)
+    finish(
+        figure, ax, title=readable(student) if title is None else title, filename=None, grid="both"
+    )
+    ax.legend(loc="best", frameon=False, fontsize=SMALL, labelcolor=INK, handlelength=1.2)
+    if filename is not None:
+        figure.savefig(filename)
+    return figure
+
+
+def plot_distributions(
+    data: Sequence[Row], *, student: str, variants: Sequence[str] | None = None,
+    ax: Axes | None = None, figsize: tuple[float, float] | None = None, title: str | None = None,
+    filename: str | Path | None = None,
+) -> Figure:  # fmt: skip
+    """Mean predicted distribution per true class, before (left) and after distillation (right).
+
+    A row of cells is a true class, a column a predicted one; the depth of colour is the
+    probability, averaged over test samples and seeds.
+
+    Args:
+        data: Rows with a `distribution`, `(classes, classes)`, each row summing to one.
+        student: Which student.
+        variants: The variants, left to right; by default the first two of `variants_of`.
+        ax: Axes to draw in.
+        figsize: Inches.
+        title: Title of the axes; the student's name by default.
+        filename: Where to save it.
+    """
+    figure, ax = canvas(ax, figsize, (3.5, 2.35))
+    shown = list(variants) if variants is not None else variants_of(data, student=student)[:2]
+    offset, classes = 0.0, 1
+    for variant in shown:
+        tables = [
+            _table(r["distribution"])
+            for r in data
+            if r["student"] == student and r["variant"] == variant
+        ]
+        mean = np.mean(tables, axis=0)
+        _cells(ax, mean, offset, look(variant).color)
+        classes = len(mean)
+        ax.text(
+            offset + classes / 2, -0.12 * classes, look(variant).label, ha="center", va="bottom",
+            fontsize=SMALL, color=look(variant).color, fontweight="bold",
+        )  # fmt: skip
+        offset += 1.18 * classes
+    ax.set_xlim(0, offset - 0.18 * classes)
+    ax.set_ylim(classes, -0.3 * classes)
+    ax.set_aspect("equal")
+    centres = np.arange(classes) + 0.5
+    starts = [1.18 * classes * k for k in range(len(shown))]
+    ax.set_xticks(
+        np.concatenate([start + centres for start in starts]), [*range(classes)] * len(shown)
+    )
+    ax.set_yticks(centres, [*range(classes)])
+    ax.set_xlabel("predicted class")
+    ax.set_ylabel("true class")
+    finish(figure, ax, title=readable(student) if title is None else title, filename=None, grid="")
+    ax.spines["bottom"].set_visible(False)
+    if filename is not None:
+        figure.savefig(filename)
+    return figure
+
+
+def plot_legend(data: Sequence[Row], *, figsize: tuple[float, float] | None = None) -> Figure:
+    """The variants' colours as a strip, for a row of figures that share it."""
+    figure, ax = canvas(None, figsize, (5.2, 0.3))
+    for variant in variants_of(data):
+        ax.plot([], [], color=look(variant).color, linewidth=2.5, label=look(variant).label)
+    ax.set_axis_off()
+    legend(figure, ax, columns=4)
+    return figure
+
+
+def plot_circuit(
+    data: QuantumCircuit, *, fold: int = 22, ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None, title: str | None = None,
+    filename: str | Path | None = None,
+) -> Figure:  # fmt: skip
+    """A circuit drawn by Qiskit in its `iqp` style, folded every `fold` layers.
+
+    Args:
+        data: The circuit.
+        fold: Layers per line.
+        ax: Axes to draw in.
+        figsize: Inches; by default as large as Qiskit wants it.
+        title: Title of the axes.
+        filename: Where to save it.
+    """
+    drawable = _short_names(data)
+    if ax is None:
+        # Qiskit fits the drawing to the axes it is given, letters included; so ask it first how
+        # much room it takes, in its own units of one gate.
+        scratch = Figure().add_subplot()
+        drawable.draw("mpl", style="iqp", fold=fold, ax=scratch)
+        (left, right), (bottom, top) = scratch.get_xlim(), scratch.get_ylim()
+        figure = Figure(figsize=figsize or (0.52 * (right - left), 0.52 * (top - bottom)))
+        ax = figure.add_axes((0, 0, 1, 1))
+    else:
+        figure, ax = canvas(ax, figsize, (1.0, 1.0))
+    drawable.draw("mpl", style="iqp", fold=fold, ax=ax)
+    if title is not None:
+        ax.set_title(title, loc="left", color=INK)
+    if filename is not None:
+        figure.savefig(filename)
+    return figure
+
+
+def _short_names(circuit: QuantumCircuit) -> QuantumCircuit:
+    """The circuit with parameters called x0, x1 ... and w0, w1 ..., which fit into their boxes."""
+    from qiskit.circuit import Parameter
+
+    names, taken = {}, {p.name for p in circuit.parameters}
+    for parameter in circuit.parameters:
+        stem, _, digits = parameter.name.rpartition("_")
+        if stem in ("input", "weight") and digits.isdigit():
+            short = f"{'x' if stem == 'input' else 'w'}{int(digits)}"
+            if short not in taken:
+                names[parameter] = Parameter(short)
+    return circuit.assign_parameters(names) if names else circuit
+
+
+def _held(
+    curves: Sequence[Mapping[str, Sequence[float]]], name: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Epochs and `(runs, epochs)` values; runs that ended early keep their last value."""
+    # A number that is not finite is stored as null.
+    runs = [_numbers(c[name]) for c in curves if len(c.get(name, ()))]
+    if not runs:
+        return np.zeros(0), np.zeros((0, 0))
+    longest = max(runs, key=len)
+    source = next(c for c in curves if len(c.get(name, ())) == len(longest))
+    epochs = _numbers(source.get("epoch", range(len(longest))))[: len(longest)]
+    return epochs, np.stack(
+        [np.pad(run, (0, len(longest) - len(run)), mode="edge") for run in runs]
+    )
+
+
+def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.asarray([np.nan if v is None else v for v in values], dtype=float)
+
+
+def _table(rows: Sequence[Sequence[float] | None]) -> NDArray[np.float64]:
+    """`(classes, classes)`; a class without test samples has a row of NaN."""
+    missing = [np.nan] * len(rows)
+    return np.asarray([missing if row is None else row for row in rows], dtype=float)
+
+
+def _line_with_band(
+    ax: Axes, epochs: NDArray[np.float64], stack: NDArray[np.float64], color: str, label: str,
+    *, log: bool = False,
+) -> None:  # fmt: skip
+    if log:
+        # Norms are positive and spread over decades: mean and band of the logarithm.
+        stack = np.log10(np.maximum(stack, 1e-16))
+    mean = stack.mean(axis=0)
+    middle = 10**mean if log else mean
+    if len(stack) == 1:
+        ax.plot(epochs, middle, color=color, linewidth=1.4, linestyle=(0, (3, 1.5)), label=label)
+        return
+    ax.plot(epochs, middle, color=color, linewidth=1.6, label=label)
+    half = student_t.ppf(0.975, len(stack) - 1) * stack.std(axis=0, ddof=1) / np.sqrt(len(stack))
+    low, high = mean - half, mean + half
+    if log:
+        low, high = 10**low, 10**high
+    ax.fill_between(epochs, low, high, color=color, alpha=0.17, linewidth=0)
+
+
+def _cells(ax: Axes, table: NDArray[np.float64], offset: float, color: str) -> None:
+    classes = len(table)
+    for true in range(classes):
+        for predicted in range(classes):
+            if np.isnan(table[true, predicted]):
+                continue
+            p = float(np.clip(table[true, predicted], 0.0, 1.0))
+            ax.add_patch(
+                Rectangle(
+                    (offset + predicted + 0.03, true + 0.03),
+                    0.94,
+                    0.94,
+                    facecolor=color,
+                    alpha=0.04 + 0.96 * p,
+                    linewidth=0,
+                )
+            )
+            if classes <= 4:
+                ax.text(
+                    offset + predicted + 0.5, true + 0.5, f"{p:.2f}", ha="center", va="center",
+                    fontsize=SMALL, color=PAPER if p > 0.55 else INK,
+                )  # fmt: skip
+    ax.add_patch(
+        Rectangle((offset, 0), classes, classes, facecolor="none", edgecolor=MUTED, linewidth=0.6)
+    )

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The words and numbers of the page: table, settings, choices, provenance; no HTML, no figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qiskit_kd.report.palette import TEACHER, look, readable
+from qiskit_kd.report.summary import (
+    Result,
+    cells,
+    gains,
+    headline,
+    interval,
+    points,
+    roles,
+    students_of,
+    variants_of,
+)
+
+if TYPE_CHECKING:
+    from qiskit_kd.data import Split
+
+__all__ = ["color", "flat", "listed", "options", "others", "plain", "provenance", "runs"]
+__all__ += ["settings", "table", "title", "unfinished"]
+
+
+def table(result: Result) -> list[dict[str, Any]]:
+    """The table of results: a group of lines per student, one line per variant."""
+    baseline, _ = roles(result)
+    f1 = {(c.student, c.variant): c for c in cells(result.rows, "macro_f1")}
+    gain = {
+        (g.student, g.variant): g for g in gains(result.rows, result.comparisons, baseline=baseline)
+    }
+    groups: dict[str, dict[str, Any]] = {}
+    for cell in cells(result.rows):
+        own = gain.get((cell.student, cell.variant))
+        other = f1[cell.student, cell.variant]
+        teacher = cell.student == TEACHER
+        group = groups.setdefault(
+            cell.student,
+            {"student": readable(cell.student), "parameters": cell.parameters, "lines": []},
+        )
+        known = own is not None and own.low is not None and own.high is not None
+        group["lines"].append(
+            {
+                "variant": look(cell.variant).label if not teacher else "alone",
+                "color": color(TEACHER if teacher else cell.variant),
+                "n": cell.n,
+                "accuracy": f"{100 * cell.mean:.1f}",
+                "accuracy_half": _half(cell.half),
+                "macro_f1": f"{100 * other.mean:.1f}",
+                "macro_f1_half": _half(other.half),
+                "gain": points(own.mean) if own else "",
+                "range": f"{points(own.low or 0.0)}, {points(own.high or 0.0)}"
+                if own and known
+                else "",
+                "verdict": own.verdict if own else "",
+            }
+        )
+    return list(groups.values())
+
+
+def others(result: Result) -> str:
+    """What became of the students that the first line does not speak of."""
+    lead = headline(result)
+    if lead is None:
+        return ""
+    rest = [
+        g
+        for g in gains(result.rows, result.comparisons, baseline=lead.baseline)
+        if g.variant == lead.variant and g.student != lead.student
+    ]
+    if not rest:
+        return ""
+    parts = []
+    for verdict, text in (
+        ("confirmed", "a gain is confirmed for"),
+        ("not confirmed", "none is confirmed for"),
+        ("harmful", "distillation harms"),
+    ):
+        names = [readable(g.student) for g in rest if g.verdict == verdict]
+        if names:
+            parts.append(f"{text} {listed(names)}")
+    return f"Among the other students, {'; '.join(parts)}."
+
+
+def options(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Per student and variant: options that differ within a student (what was picked for it).
+
+    A sharpness, where the rows have one, stands beside them: what a learnable one became is a
+    result, but has to be read with the settings.
+    """
+    out = []
+    for student in students_of(rows):
+        own = [row for row in rows if row["student"] == student]
+        keys = dict.fromkeys(key for row in own for key in row.get("options", {}))
+        varied = [k for k in keys if len({plain(r["options"].get(k)) for r in own}) > 1]
+        for variant in variants_of(rows, student=student):
+            mine = [row for row in own if row["variant"] == variant]
+            picked = {}
+            for key in varied:
+                found = [plain(r["options"].get(key)) for r in mine]
+                counts = Counter(text for text in found if text != "")
+                if counts:
+                    picked[readable(key)] = _counted(counts, len(mine))
+            reached = [r["extra"]["sharpness"] for r in mine if "sharpness" in r.get("extra", {})]
+            if reached:
+                mean, half = interval(reached)
+                picked["sharpness"] = f"{mean:.2f}" + (f" ± {half:.2f}" if half else "")
+            if picked:
+                label = "" if student == TEACHER else look(variant).label
+                out.append({"student": readable(student), "variant": label, "picked": picked})
+    return out
+
+
+def _counted(counts: Counter[str], total: int) -> str:
+    if len(counts) == 1:
+        value, n = next(iter(counts.items()))
+        return value if n == total else f"{value} ({n} of {total} seeds)"
+    return ", ".join(f"{value} ({n} seed{'s' * (n > 1)})" for value, n in sorted(counts.items()))
+
+
+def unfinished(result: Result) -> str:
+    """A warning where rows are missing; empty for a finished study."""
+    missing, failures = getattr(result, "missing", 0), getattr(result, "failures", {})
+    if not missing:
+        return ""
+    failed = f", {len(failures)} of them failed" if failures else ""
+    first = next(iter(failures.values()), None)
+    why = f" First error: {first['label']}: {first['error']}" if first else ""
+    return (
+        f"This study is not finished: {missing} task{'s have' if missing > 1 else ' has'} no row"
+        f"{failed}. Run the command below again to do what is missing.{why}"
+    )
+
+
+def _usage(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Sums of the engines' counters, where any is not zero."""
+    total: Counter[str] = Counter()
+    for row in rows:
+        for key, value in dict((row.get("extra") or {}).get("usage") or {}).items():
+            if isinstance(value, int | float):
+                total[key] += value  # type: ignore[assignment]
+    return [(readable(key), f"{value:,}") for key, value in total.items() if value]
+
+
+def provenance(result: Result, split: Split | None) -> list[tuple[str, str]]:
+    """What the numbers rest on: rows, hashes, hardware usage if any, versions."""
+    seeds = sorted({int(row["seed"]) for row in result.rows})
+    data = [] if split is None else [(f"data, seed {seeds[0]}", split.fingerprint[:16])]
+    return [
+        ("rows", f"{len(result.rows):,} over {len(seeds)} seeds ({seeds[0]} to {seeds[-1]})"),
+        ("configuration", result.fingerprint[:16]),
+        *data,
+        *_usage(result.rows),
+        *((str(key), str(value)) for key, value in result.environment.items()),
+    ]
+
+
+def settings(config: Mapping[str, Any], *, with_students: bool = True) -> dict[str, Any]:
+    """The configuration less what the page says elsewhere."""
+    skip = {"name", "title", "schema", "headline", "presets", "baseline"}
+    if not with_students:
+        skip.add("students")
+    return {key: value for key, value in config.items() if key not in skip}
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Two levels of the configuration as label and text; deeper ones on one line."""
+    out = []
+    for key, value in config.items():
+        label = f"{prefix}{readable(str(key))}"
+        if isinstance(value, Mapping) and value and not prefix:
+            out += flat(value, f"{label}: ")
+        elif (text := plain(value)) != "":
+            out.append((label, text))
+    return out
+
+
+def plain(value: Any) -> str:
+    """A setting as people write it; empty for nothing."""
+    if value is None or value == {} or value == []:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(
+            f"{readable(str(k))} {plain(v)}" for k, v in value.items() if plain(v) != ""
+        )
+    if isinstance(value, list | tuple):
+        if len(value) > 4 and list(value) == list(range(value[0], value[0] + len(value))):
+            return f"{value[0]} to {value[-1]}"
+        if any(isinstance(item, Mapping) for item in value):
+            return " + ".join(plain(item) for item in value)
+        return ", ".join(plain(item) for item in value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+def runs(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Every row with its test metrics, as text."""
+
+    def cell(row: Mapping[str, Any], key: str, scale: float, digits: int) -> str:
+        value = row["test"].get(key)
+        return "" if value is None else f"{scale * value:.{digits}f}"
+
+    return [
+        {
+            "student": readable(str(row["student"])), "seed": str(row["seed"]),
+            "variant": "" if row["student"] == TEACHER else look(row["variant"]).label,
+            "accuracy": cell(row, "accuracy", 100, 1), "macro_f1": cell(row, "macro_f1", 100, 1),
+            "nll": cell(row, "nll", 1, 3), "ece": cell(row, "ece", 100, 1),
+        }
+        for row in rows
+    ]  # fmt: skip
+
+
+def title(result: Result) -> str:
+    """The line above the verdict."""
+    seeds = len({row["seed"] for row in result.rows})
+    students = sum(name != TEACHER for name in students_of(result.rows))
+    title = result.config.get("title") or result.name
+    return (
+        f"{title} · {students} student{'s' * (students != 1)} · {seeds} "
+        f"{'paired seeds' if seeds > 1 else 'seed'}"
+    )
+
+
+def color(variant: str) -> str:
+    """Name of the CSS variable that holds the variant's colour."""
+    return f"--c{look(variant).color.removeprefix('#')}"
+
+
+def _half(half: float | None) -> str:
+    return "" if half is None else f"{100 * half:.1f}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """`a, b and c`."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of a study's results: accuracy, accuracy against parameters, paired gains.
+
+Every `plot_*` takes rows as `qiskit_kd.experiment` stores them and returns a matplotlib `Figure`
+made without pyplot and without touching rcParams. With `ax` it draws there and returns that
+figure. Intervals are 95 % (Student's t over seeds); a single seed is a hollow point without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from qiskit_kd.report.palette import (
+    BASELINE,
+    GRID,
+    INK,
+    MUTED,
+    PAPER,
+    TEACHER,
+    look,
+    order_variants,
+    readable,
+)
+from qiskit_kd.report.summary import Row, cells, gains, students_of, variants_of
+
+__all__ = ["plot_accuracy", "plot_gains", "plot_parameters"]
+
+SIZE = 10.5
+SMALL = 9.0
+METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "nll": "negative log-likelihood"}
+
+
+def canvas(
+    ax: Axes | None, figsize: tuple[float, float] | None, default: tuple[float, float]
+) -> tuple[Figure, Axes]:
+    """The axes to draw in: `ax`, or those of a new figure of the wanted or the default size."""
+    if ax is not None:
+        figure = ax.get_figure(root=True)
+        assert figure is not None
+        return figure, ax
+    figure = Figure(figsize=figsize or default, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def finish(
+    figure: Figure,
+    ax: Axes,
+    *,
+    title: str | None,
+    filename: str | Path | None,
+    grid: Literal["x", "both", ""] = "x",
+) -> Figure:  # fmt: skip
+    """Quiet axes, one text size, the title on the left; saved where `filename` says."""
+    for side, spine in ax.spines.items():
+        spine.set_visible(side in ("left", "bottom") if grid == "both" else side == "bottom")
+        spine.set_color(GRID)
+    ax.tick_params(which="both", colors=MUTED, labelsize=SMALL, length=0)
+    if grid:
+        ax.grid(visible=True, axis=grid, color=GRID, linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.patch.set_alpha(0)
+    figure.patch.set_facecolor(PAPER)
+    for label in (ax.xaxis.label, ax.yaxis.label):
+        label.set_color(MUTED)
+        label.set_fontsize(SMALL)
+    if title is not None:
+        ax.set_title(title, loc="left", color=INK, fontsize=SIZE, fontweight="bold")
+    if filename is not None:
+        figure.savefig(filename)
+    return figure
+
+
+def legend(figure: Figure, ax: Axes, *, columns: int = 3) -> None:
+    """A frameless legend above the axes, entries once each; the layout makes room for it."""
+    handles, labels = ax.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    if not unique:
+        return
+    look_of_it: dict[str, Any] = {
+        "ncols": columns, "frameon": False, "fontsize": SMALL, "labelcolor": INK,
+        "borderaxespad": 0.2, "borderpad": 0, "handlelength": 1.3, "handletextpad": 0.5,
+        "columnspacing": 1.4,
+    }  # fmt: skip
+    if len(figure.axes) == 1 and figure.get_layout_engine() is not None:
+        figure.legend(unique.values(), unique, loc="outside upper left", **look_of_it)
+    else:
+        ax.legend(unique.values(), unique, loc="lower left", bbox_to_anchor=(0, 1), **look_of_it)
+
+
+def plot_accuracy(
+    data: Sequence[Row], *, metric: str = "accuracy", ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None, title: str | None = None,
+    filename: str | Path | None = None,
+) -> Figure:  # fmt: skip
+    """Bars of a test metric per student and variant, with intervals and every seed as a point.
+
+    Args:
+        data: Rows. A student called `teacher` becomes a dashed line with its interval as a band.
+        metric: A key of the rows' `test`.
+        ax: Axes to draw in.
+        figsize: Inches.
+        title: Title of the axes.
+        filename: Where to save it.
+    """
+    students = [name for name in students_of(data) if name != TEACHER]
+    table = cells(data, metric)
+    rows = sum(len(variants_of(data, student=name)) for name in students)
+    figure, ax = canvas(ax, figsize, (5.2, 0.9 + 0.2 * rows + 0.23 * len(students)))
+    position = 0.0
+    for student in students:
+        mine = [cell for cell in table if cell.student == student]
+        _group(ax, position, student, mine[0].parameters)
+        for cell in mine:
+            style = look(cell.variant)
+            ax.barh(
+                position, 100 * cell.mean, height=0.82, color=style.color, alpha=0.28,
+                linewidth=0, label=style.label,
+            )  # fmt: skip
+            hollow = "none" if cell.n == 1 else style.color
+            spread = np.linspace(-0.24, 0.24, cell.n) if cell.n > 1 else np.zeros(1)
+            ax.scatter(
+                100 * np.asarray(cell.values), position + spread, s=9, facecolors=hollow,
+                edgecolors=style.color, linewidths=0.6, alpha=0.75, zorder=3,
+            )  # fmt: skip
+            if cell.half is not None:
+                ax.errorbar(
+                    100 * cell.mean, position, xerr=100 * cell.half, color=INK, linewidth=1.3,
+                    capsize=2.6, capthick=1.3, zorder=4,
+                )  # fmt: skip
+            position += 1
+        position += 1.15
+    for cell in (cell for cell in table if cell.student == TEACHER):
+        if cell.half is not None:
+            low, high = 100 * (cell.mean - cell.half), 100 * (cell.mean + cell.half)
+            ax.axvspan(low, high, color=INK, alpha=0.1, linewidth=0)
+        ax.axvline(100 * cell.mean, color=INK, linestyle=(0, (4, 2)), linewidth=1.1, label=TEACHER)
+    ax.set_yticks([])
+    ax.set_ylim(position - 1.5, -1.5)
+    ax.set_xlim(left=0)
+    ax.set_xlabel(f"test {METRICS.get(metric, metric)}, %")
+    legend(figure, ax)
+    return finish(figure, ax, title=title, filename=filename)
+
+
+def plot_parameters(
+    data: Sequence[Row], *, metric: str = "accuracy", variants: Iterable[str] | None = None,
+    ax: Axes | None = None, figsize: tuple[float, float] | None = None, title: str | None = None,
+    filename: str | Path | None = None,
+) -> Figure:  # fmt: skip
+    """A test metric against the number of trainable parameters, one point per student and variant.
+
+    Args:
+        data: Rows.
+        metric: A key of the rows' `test`.
+        variants: Which variants; all by default. The teacher is always drawn.
+        ax: Axes to draw in.
+        figsize: Inches.
+        title: Title of the axes.
+        filename: Where to save it.
+    """
+    figure, ax = canvas(ax, figsize, (5.2, 4.2))
+    if variants is None:
+        variants = [v for v in variants_of(data) if not look(v).is_placebo]
+    wanted = set(variants)
+    table = [c for c in cells(data, metric) if c.variant in wanted or c.student == TEACHER]
+    shift = _dodge({c.student: c.parameters for c in table})
+    labels = []
+    for student in students_of(data):
+        mine = [cell for cell in table if cell.student == student]
+        if not mine:
+            continue
+        for slot, cell in enumerate(mine):
+            style = look(TEACHER if student == TEACHER else cell.variant)
+            half = None if cell.half is None else 100 * cell.half
+            ax.errorbar(
+                cell.parameters * shift[student] * 1.03 ** (slot - (len(mine) - 1) / 2),
+                100 * cell.mean, yerr=half, color=style.color, marker=style.marker,
+                markersize=9 if student == TEACHER else 5.5, linestyle="none", linewidth=1.2,
+                capsize=2, label=style.label,
+                markerfacecolor="none" if cell.n == 1 else style.color,
+            )  # fmt: skip
+        labels.append((mine[-1].parameters, shift[student], 100 * mine[-1].mean, student))
+    ax.set_xscale("log")
+    sizes = sorted({cell.parameters for cell in table})
+    ax.set_xticks(_thin(sizes), [f"{size:,}" for size in _thin(sizes)])
+    ax.set_xticks([], minor=True)
+    ax.margins(x=0.08, y=0.08)
+    _label(ax, labels)
+    ax.set_xlabel("trainable parameters (logarithmic; equal sizes set side by side)")
+    ax.set_ylabel(f"test {METRICS.get(metric, metric)}, %")
+    legend(figure, ax)
+    return finish(figure, ax, title=title, filename=filename, grid="both")
+
+
+def plot_gains(
+    data: Sequence[Row], comparisons: Sequence[Mapping[str, Any]], *, metric: str = "accuracy",
+    ax: Axes | None = None, figsize: tuple[float, float] | None = None, title: str | None = None,
+    filename: str | Path | None = None,
+) -> Figure:  # fmt: skip
+    """Paired gains over the student alone, with intervals, placebos beside them, and a zero line.
+
+    Args:
+        data: Rows; they give the pale points, one difference per seed.
+        comparisons: The study's comparisons; those against the baseline variant are drawn.
+        metric: Which metric.
+        ax: Axes to draw in.
+        figsize: Inches.
+        title: Title of the axes.
+        filename: Where to save it.
+    """
+    table = [
+        gain
+        for gain in gains(data, comparisons, metric=metric)
+        if look(gain.baseline) == look(BASELINE)
+    ]
+    students = list(dict.fromkeys(gain.student for gain in table))
+    figure, ax = canvas(ax, figsize, (5.2, 0.9 + 0.24 * len(table) + 0.28 * len(students)))
+    ax.axvline(0, color=INK, linewidth=1.0, zorder=1)
+    parameters = {cell.student: cell.parameters for cell in cells(data, metric)}
+    position = 0.0
+    for student in students:
+        found = {gain.variant: gain for gain in table if gain.student == student}
+        mine = [found[variant] for variant in order_variants(found)]
+        _group(ax, position, student, parameters.get(student))
+        for gain in mine:
+            style = look(gain.variant)
+            ax.scatter(
+                100 * np.asarray(gain.differences), np.full(len(gain.differences), position), s=13,
+                color=style.color, alpha=0.28, linewidths=0, zorder=2,
+            )  # fmt: skip
+            single = gain.low is None or gain.high is None
+            if gain.low is not None and gain.high is not None:
+                ax.plot(
+                    [100 * gain.low, 100 * gain.high], [position, position], color=style.color,
+                    linewidth=2.4, solid_capstyle="butt", zorder=3,
+                )  # fmt: skip
+            ax.plot(
+                100 * gain.mean, position, marker=style.marker, markersize=6.5,
+                markerfacecolor="none" if single else style.color, markeredgecolor=style.color,
+                linestyle="none", label=style.label, zorder=4,
+            )  # fmt: skip
+            position += 1
+        position += 1.15
+    ax.set_yticks([])
+    ax.set_ylim(position - 1.5, -1.5)
+    ax.set_xlabel(f"points of test {METRICS.get(metric, metric)} gained over the student alone")
+    legend(figure, ax)
+    return finish(figure, ax, title=title, filename=filename)
+
+
+def _group(ax: Axes, position: float, student: str, parameters: int | None) -> None:
+    """The student's name as a heading above its rows, which leaves the width to the data."""
+    size = "" if parameters is None else f"  ({parameters:,} parameters)"
+    ax.text(
+        0, position - 0.62, readable(student) + size, transform=ax.get_yaxis_transform(),
+        ha="left", va="bottom", fontsize=SMALL, color=INK, fontweight="bold",
+    )  # fmt: skip
+
+
+def _dodge(sizes: Mapping[str, int]) -> dict[str, float]:
+    """A factor near one per student, so that students of (nearly) equal size do not overlap."""
+    factors = {}
+    for name, size in sizes.items():
+        near = [other for other in sizes if abs(np.log(sizes[other] / size)) < 0.1]
+        factors[name] = float(1.09 ** (near.index(name) - (len(near) - 1) / 2))
+    return factors
+
+
+def _label(ax: Axes, labels: Sequence[tuple[int, float, float, str]]) -> None:
+    """Names beside the points, pushed apart where they would overlap.
+
+    The smallest students' names stand to the left, where nothing else is; the others' to the right.
+    """
+    low, high = ax.get_ylim()
+    left, right = ax.get_xlim()
+    gap = (high - low) * 0.062
+    longest = max(len(readable(student)) for *_, student in labels)
+    ax.set_xlim(left / (right / left) ** (0.08 + 0.026 * longest), right * (right / left) ** 0.16)
+    groups: list[list[tuple[int, float, float, str]]] = []
+    for item in sorted(labels):
+        if groups and item[0] <= 1.1 * groups[-1][0][0]:
+            groups[-1].append(item)
+        else:
+            groups.append([item])
+    for rank, group in enumerate(groups):
+        on_left = rank == 0 and len(groups) > 1
+        edges = [size * factor for size, factor, _, _ in group]
+        x = min(edges) / 1.2 if on_left else max(edges) * 1.2
+        group = sorted(group, key=lambda item: item[2])
+        heights = [height for _, _, height, _ in group]
+        for k in range(1, len(heights)):
+            heights[k] = max(heights[k], heights[k - 1] + gap)
+        for height, (size, factor, y, student) in zip(heights, group, strict=True):
+            ax.annotate(
+                readable(student), (size * factor * (0.98 if on_left else 1.03), y),
+                xytext=(x, height), ha="right" if on_left else "left", va="center",
+                fontsize=SMALL - 0.5, color=INK,
+                arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 1},
+            )  # fmt: skip
+
+
+def _thin(sizes: Sequence[int]) -> list[int]:
+    """Tick values far enough apart to be read."""
+    kept: list[int] = []
+    for size in sizes:
+        if not kept or size > 1.3 * kept[-1]:
+            kept.append(size)
+    return kept

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One fixed look per variant, in every figure, table and report.
+
+Colours are Okabe and Ito's colour-blind-safe set (jfly.uni-koeln.de/color) with a lighter twin for
+dark backgrounds; markers differ too, so nothing rests on colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = ["BASELINE", "GRID", "INK", "MUTED", "PAPER", "TEACHER", "Look", "dark_twins", "look"]
+__all__ += ["SERIES", "order_variants", "readable"]
+
+INK = "#1b1f24"
+MUTED = "#5b6471"
+GRID = "#d5dae1"
+PAPER = "#fdfdfe"
+
+BASELINE = "plain"
+TEACHER = "teacher"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one variant is drawn and called."""
+
+    label: str
+    """Name for people."""
+    color: str
+    """Colour on light paper, `#rrggbb`."""
+    dark: str
+    """Colour on dark paper."""
+    marker: str
+    """Matplotlib marker."""
+    is_placebo: bool = False
+    """Whether it carries no knowledge of the teacher, so that a real gain must beat it."""
+
+
+_LOOKS = {
+    BASELINE: Look("alone", "#6f7782", "#a3abb6", "o"),
+    "distilled": Look("distilled", "#0072b2", "#56b4e9", "D"),
+    "shuffled": Look("shuffled teacher", "#c65102", "#f39a4d", "^", is_placebo=True),
+    "label_smoothing": Look("label smoothing", "#a8508a", "#dd94c1", "s", is_placebo=True),
+    TEACHER: Look("teacher", INK, "#e8eaed", "*"),
+}
+_ALIASES = {
+    "alone": BASELINE,
+    "none": BASELINE,
+    "baseline": BASELINE,
+    "distill": "distilled",
+    "kd": "distilled",
+    "shuffled_teacher": "shuffled",
+    "placebo": "shuffled",
+    "smoothing": "label_smoothing",
+    "uniform": "label_smoothing",
+    "uniform_teacher": "label_smoothing",
+}
+SERIES = (
+    ("#0072b2", "#56b4e9"),
+    ("#c65102", "#f39a4d"),
+    ("#007a5e", "#3fc9a3"),
+    ("#a8508a", "#dd94c1"),
+    ("#8a6d00", "#e3c84a"),
+    ("#6f7782", "#a3abb6"),
+)
+"""Colours on light and on dark paper, for lines that are not variants."""
+_MARKERS = "vPX<>h"
+
+
+def readable(name: str) -> str:
+    """`name` as people write it: no underscores, no hyphens."""
+    return name.replace("_", " ").replace("-", " ")
+
+
+def look(variant: str) -> Look:
+    """The look of `variant`; names this package does not know get a stable look of their own."""
+    key = variant.replace("-", "_")
+    key = _ALIASES.get(key, key)
+    if key in _LOOKS:
+        return _LOOKS[key]
+    # The sum of bytes, not hash(): the same colour in every process.
+    slot = sum(variant.encode())
+    light, dark = SERIES[2 + slot % 3]
+    return Look(
+        readable(variant), light, dark, _MARKERS[slot % len(_MARKERS)],
+        is_placebo="placebo" in variant or "shuffled" in variant or "smoothing" in variant,
+    )  # fmt: skip
+
+
+def order_variants(variants: Iterable[str]) -> list[str]:
+    """Baseline, then treatments, then placebos; within these the order of appearance."""
+    seen = list(dict.fromkeys(variants))
+    baseline = look(BASELINE)
+    return sorted(seen, key=lambda v: 0 if look(v) == baseline else 1 + look(v).is_placebo)
+
+
+def dark_twins() -> dict[str, str]:
+    """Light colour to dark colour, for every colour the figures use."""
+    twins = {item.color: item.dark for item in _LOOKS.values()}
+    twins.update(SERIES)
+    twins.update({INK: "#e8eaed", MUTED: "#a9b1bc", GRID: "#363c44", PAPER: "#14171b"})
+    return twins

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the students of a study are made of: their settings, their circuits and what these cost.
+
+Rows hold results only; the networks are built again from the configuration, untrained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from qiskit import QuantumCircuit
+
+from qiskit_kd.errors import QiskitKDError
+
+if TYPE_CHECKING:
+    from qiskit_kd.circuits import CircuitModel
+    from qiskit_kd.data import Split
+
+__all__ = ["Portrait", "drawable", "portraits", "split_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """One student, untrained."""
+
+    student: str
+    facts: Mapping[str, Any]
+    """Settings, as its module states them."""
+    cost: Mapping[str, int] = field(default_factory=dict)
+    """Qubits, weights, depth and two-qubit gates; empty for a classical student."""
+    drawing: QuantumCircuit | None = None
+    """The circuit with its encoding as one box."""
+
+
+def split_of(config: Mapping[str, Any]) -> Split | None:
+    """The data of a resolved configuration's first seed; None where it cannot be had here."""
+    from qiskit_kd.data import datasets
+
+    data = config.get("data", {})
+    if "kind" not in data:
+        return None
+    try:
+        split: Split = datasets[data["kind"]](seed=config["seeds"][0], **data.get("options", {}))
+    except QiskitKDError:
+        return None
+    return split
+
+
+def portraits(config: Mapping[str, Any], split: Split | None) -> list[Portrait]:
+    """One portrait per student of a resolved configuration, in its order.
+
+    A configuration that does not say enough, or names parts that are not installed here, gives
+    none: a report of numbers must not fail for want of a drawing.
+    """
+    if split is None:
+        return []
+    from qiskit_kd.nn.students import describe, students
+
+    found = []
+    try:
+        for name, item in config["students"].items():
+            network = students[item["kind"]](
+                split.num_features,
+                split.num_classes,
+                seed=config["seeds"][0],
+                backend=config.get("backend", "exact"),
+                **item.get("options", {}),
+            )
+            facts = describe(network)
+            model = getattr(getattr(network, "circuit", None), "model", None)
+            if model is None:
+                found.append(Portrait(name, facts))
+            else:
+                found.append(Portrait(name, facts, _cost(model), drawable(model)))
+    except QiskitKDError:
+        return []
+    return found
+
+
+def drawable(model: CircuitModel) -> QuantumCircuit:
+    """The model's circuit with the encoding as one box, which would fill pages gate by gate."""
+    n = model.num_qubits
+    circuit = QuantumCircuit(n)
+    encoding = QuantumCircuit(n, name=f"{model.encoding.name}\nencoding").to_gate()
+    blocks = model.ansatz_blocks
+    for block in blocks:
+        circuit.append(encoding, range(n))
+        circuit.compose(block, inplace=True)
+    return circuit
+
+
+def _cost(model: CircuitModel) -> dict[str, int]:
+    """Counts of the circuits as written; a device's own gates come on top."""
+    encoding = model.encoding.circuit
+    ansatz = QuantumCircuit(model.num_qubits)
+    for block in model.ansatz_blocks:
+        ansatz.compose(block, inplace=True)
+    repeats = model.encoding.layers
+    return {
+        "qubits": model.num_qubits,
+        "weights": model.num_weights,
+        "encoding: depth": encoding.depth() * repeats,
+        "encoding: two-qubit gates": encoding.num_nonlocal_gates() * repeats,
+        "ansatz: depth": ansatz.depth(),
+        "ansatz: two-qubit gates": ansatz.num_nonlocal_gates(),
+    }

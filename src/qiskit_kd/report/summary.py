@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From rows to the few numbers a report says aloud: means with intervals, paired gains, a verdict.
+
+Pure functions on plain data (rows and comparisons are dictionaries, as `qiskit_kd.experiment`
+stores them); everything a figure, the HTML page and the terminal table agree on lives here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.stats import t as student_t
+
+from qiskit_kd.experiment.statistics import paired_gain, verdict
+from qiskit_kd.report.palette import BASELINE, TEACHER, look, order_variants, readable
+
+__all__ = ["Cell", "Gain", "Result", "Row", "cells", "gains", "headline", "interval", "values"]
+__all__ += [
+    "paired",
+    "placebo_sentence",
+    "points",
+    "roles",
+    "students_of",
+    "variants_of",
+    "verdict_sentence",
+]
+
+Row = Mapping[str, Any]
+
+
+class Result(Protocol):
+    """What a report needs to know of a finished study (`experiment.StudyResult` has it)."""
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        ...
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Its resolved configuration."""
+        ...
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """Its rows, one per student, variant and seed."""
+        ...
+
+    @property
+    def comparisons(self) -> Sequence[Mapping[str, Any]]:
+        """Its paired comparisons."""
+        ...
+
+    @property
+    def command(self) -> str:
+        """The command that repeats it."""
+        ...
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """Versions of what it ran with."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of its data."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One student under one variant, over its seeds."""
+
+    student: str
+    variant: str
+    parameters: int
+    values: tuple[float, ...]
+    """The metric per seed, in the order of the seeds."""
+    mean: float
+    half: float | None
+    """Half width of the 95 % interval of the mean; None for a single seed."""
+
+    @property
+    def n(self) -> int:
+        """Number of seeds."""
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """A mean paired difference `variant - baseline` of one student."""
+
+    student: str
+    variant: str
+    baseline: str
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+    verdict: str
+    """`confirmed`, `not confirmed` or `harmful`."""
+    differences: tuple[float, ...] = ()
+    """Per seed, where the rows are known."""
+
+
+def interval(numbers: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and half width of its 95 % interval (Student's t); None for fewer than two numbers."""
+    data = np.asarray(numbers, dtype=float)
+    if len(data) < 2:
+        return float(data.mean()), None
+    scale = float(data.std(ddof=1)) / np.sqrt(len(data))
+    return float(data.mean()), float(student_t.ppf(0.975, len(data) - 1) * scale)
+
+
+def students_of(rows: Iterable[Row]) -> list[str]:
+    """Names of the students in order of appearance, the teacher first."""
+    names = list(dict.fromkeys(str(row["student"]) for row in rows))
+    return sorted(names, key=lambda name: name != TEACHER)
+
+
+def variants_of(rows: Iterable[Row], *, student: str | None = None) -> list[str]:
+    """Variants of the students (or of one), baseline first, placebos last; not the teacher's."""
+    return order_variants(
+        str(row["variant"])
+        for row in rows
+        if (row["student"] == student if student else row["student"] != TEACHER)
+    )
+
+
+def values(rows: Iterable[Row], student: str, variant: str, metric: str) -> dict[int, float]:
+    """Test metric per seed of one student under one variant."""
+    found = {
+        int(row["seed"]): float(row["test"][metric])
+        for row in rows
+        if row["student"] == student and row["variant"] == variant
+    }
+    return dict(sorted(found.items()))
+
+
+def cells(rows: Sequence[Row], metric: str = "accuracy") -> list[Cell]:
+    """Every (student, variant) with its mean and interval, in the order of tables and figures."""
+    out = []
+    for student in students_of(rows):
+        for variant in variants_of(rows, student=student):
+            numbers = tuple(values(rows, student, variant, metric).values())
+            parameters = next(
+                int(row["parameters"])
+                for row in rows
+                if row["student"] == student and row["variant"] == variant
+            )
+            out.append(Cell(student, variant, parameters, numbers, *interval(numbers)))
+    return out
+
+
+def gains(
+    rows: Sequence[Row],
+    comparisons: Iterable[Mapping[str, Any]],
+    *,
+    metric: str = "accuracy",
+    baseline: str | None = None,
+) -> list[Gain]:
+    """The study's own comparisons, with the paired differences per seed put beside them.
+
+    Args:
+        rows: The study's rows.
+        comparisons: Dictionaries with `student, variant, baseline, metric, gain, ci95, n, verdict`.
+        metric: Which metric.
+        baseline: Keep only comparisons with this variant; None keeps all.
+    """
+    out = []
+    for item in comparisons:
+        if item["metric"] != metric or (baseline is not None and item["baseline"] != baseline):
+            continue
+        student, variant, against = item["student"], item["variant"], item["baseline"]
+        treated = values(rows, student, variant, metric)
+        control = values(rows, student, against, metric)
+        out.append(
+            Gain(
+                student,
+                variant,
+                against,
+                float(item["gain"]),
+                *_bounds(item["ci95"]),
+                int(item["n"]),
+                str(item["verdict"]),
+                tuple(treated[s] - control[s] for s in treated if s in control),
+            )
+        )
+    return out
+
+
+def paired(
+    rows: Sequence[Row], student: str, variant: str, baseline: str, metric: str = "accuracy"
+) -> Gain:
+    """The paired difference of two variants of one student, from the rows."""
+    treated = values(rows, student, variant, metric)
+    control = values(rows, student, baseline, metric)
+    seeds = [seed for seed in treated if seed in control]
+    found = paired_gain([treated[k] for k in seeds], [control[k] for k in seeds])
+    return Gain(
+        student, variant, baseline, found.mean, *_bounds((found.low, found.high)), found.n,
+        verdict(found), tuple(treated[k] - control[k] for k in seeds),
+    )  # fmt: skip
+
+
+def _bounds(pair: Sequence[float | None] | None) -> tuple[float | None, float | None]:
+    """Both ends of an interval, or None twice where a single seed gives none."""
+    if not pair or any(end is None or not math.isfinite(end) for end in pair):
+        return None, None
+    return pair[0], pair[1]
+
+
+def roles(result: Result) -> tuple[str, set[str]]:
+    """The baseline's name and the names of the placebos.
+
+    A placebo is a variant whose terms see no real teacher; where the configuration does not say,
+    the name decides.
+    """
+    variants = result.config.get("variants", {})
+    baseline = str(result.config.get("baseline", BASELINE))
+    names = variants_of(result.rows)
+    return baseline, {
+        name
+        for name in names
+        if name != baseline
+        and (
+            variants[name].get("teacher", "none") != "teacher"
+            if name in variants
+            else look(name).is_placebo
+        )
+    }
+
+
+def headline(result: Result) -> Gain | None:
+    """The comparison the first line speaks of: a treatment against the student alone.
+
+    It is the student named by `headline` in the configuration, else the first treatment listed.
+    """
+    baseline, placebos = roles(result)
+    found = [
+        gain
+        for gain in gains(result.rows, result.comparisons, baseline=baseline)
+        if gain.variant not in placebos
+    ]
+    wanted = result.config.get("headline")
+    return next((g for g in found if g.student == wanted), found[0] if found else None)
+
+
+def points(number: float, *, sign: bool = True) -> str:
+    """A fraction as percentage points with one decimal and a real minus sign."""
+    text = f"{100 * number:+.1f}" if sign else f"{100 * number:.1f}"
+    if text in ("-0.0", "+0.0"):
+        text = "0.0"
+    return text.replace("-", "−")
+
+
+def _range(gain: Gain) -> str:
+    if gain.low is None or gain.high is None:
+        return f"one seed only, n = {gain.n}"
+    return f"95 % interval {points(gain.low)} to {points(gain.high)}, n = {gain.n} paired seeds"
+
+
+def verdict_sentence(result: Result) -> str:
+    """The first line of a report."""
+    gain = headline(result)
+    if gain is None:
+        return "Nothing to compare: the study holds no student both alone and distilled."
+    opening = {
+        "confirmed": "Distillation helps",
+        "harmful": "Distillation harms",
+    }.get(gain.verdict, "No gain from distillation is confirmed for")
+    metric = f"{points(gain.mean)} points of test accuracy"
+    return f"{opening} the {readable(gain.student)} student: {metric} ({_range(gain)})."
+
+
+def placebo_sentence(result: Result) -> str:
+    """Whether the headline gain is more than what its placebos give."""
+    gain = headline(result)
+    if gain is None:
+        return ""
+    known = {(g.student, g.variant, g.baseline): g for g in gains(result.rows, result.comparisons)}
+    _, placebos = roles(result)
+    against = [
+        known.get((gain.student, gain.variant, other))
+        or paired(result.rows, gain.student, gain.variant, other)
+        for other in variants_of(result.rows, student=gain.student)
+        if other in placebos
+    ]
+    if not against:
+        return "No placebo was run, so the gain may have nothing to do with the teacher."
+    parts = []
+    for verb, wanted in (
+        ("beats", "confirmed"), ("does not clearly beat", "not confirmed"),
+        ("does worse than", "harmful"),
+    ):  # fmt: skip
+        named = [
+            f"{look(item.baseline).label} ({points(item.mean)} points"
+            + ("" if item.low is None else f", {points(item.low)} to {points(item.high or 0.0)}")
+            + ")"
+            for item in against
+            if item.verdict == wanted
+        ]
+        if named:
+            parts.append(f"{verb} the placebo{'s' * (len(named) > 1)} {' and '.join(named)}")
+    return f"With the teacher it {'; it '.join(parts)}."

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures as SVG text: byte-stable, and made fit to stand inside an HTML page.
+
+Inside a page the fixed colours become CSS variables, so one drawing serves light and dark paper;
+text stays text, in the page's own font.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from qiskit_kd.report.palette import PAPER, dark_twins
+
+__all__ = ["color_variables", "inline", "to_svg"]
+
+
+def to_svg(figure: Figure, name: str, *, outlines: bool = False) -> str:
+    """The figure as an SVG document that depends on nothing but the figure and `name`.
+
+    Args:
+        figure: The figure.
+        name: Salt of the element ids; distinct names keep figures on one page apart.
+        outlines: Draw letters as shapes (for formulas), not as text.
+    """
+    buffer = io.StringIO()
+    settings: dict[Any, Any] = {
+        "svg.hashsalt": name,
+        "svg.fonttype": "path" if outlines else "none",
+    }
+    # rc_context restores what it found: no global setting is left behind.
+    with mpl.rc_context(settings):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def inline(document: str, name: str, alt: str, *, themed: bool = True) -> str:
+    """An SVG document as an element for an HTML page, with `alt` as its accessible name.
+
+    Args:
+        document: From `to_svg`.
+        name: Prefix of the ids, unique on the page.
+        alt: What the figure shows, in words.
+        themed: Replace the fixed colours by the page's variables.
+    """
+    body = document[document.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
+    # The page's style sheet says both of these once.
+    body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>\s*", "", body, flags=re.DOTALL)
+    body = re.sub(r" font-family: [^;\"]+;?", "", body)
+    used = set(re.findall(r"(?:href=\"#|url\(#)([^\")]+)", body))
+    body = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", body)
+    body = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", body)
+    if themed:
+        body = _without_paper(body)
+        for color in dark_twins():
+            body = body.replace(color, f"var({_variable(color)})")
+    head, rest = body.split(">", 1)
+    box = re.search(r'viewBox="([^"]+)"', head)
+    assert box is not None
+    width = round(float(box[1].split()[2]) * 96 / 72)
+    body = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="{box[1]}" width="{width}" role="img" aria-labelledby="{name}-alt">'
+        f'<title id="{name}-alt">{html.escape(alt)}</title>{rest}'
+    )
+    return re.sub(r">\s+<", "><", body)
+
+
+def color_variables() -> tuple[str, str]:
+    """CSS declarations of the figures' colours, for light and for dark paper."""
+    twins = dark_twins()
+    light = "".join(f"{_variable(c)}:{c};" for c in twins)
+    dark = "".join(f"{_variable(c)}:{d};" for c, d in twins.items())
+    return light, dark
+
+
+def _variable(color: str) -> str:
+    return f"--c{color.removeprefix('#')}"
+
+
+def _without_paper(body: str) -> str:
+    """Drop the background rectangle: the page is the paper."""
+    return re.sub(
+        rf'<g id="patch_1">\s*<path[^>]*fill: {PAPER}[^>]*/>\s*</g>|'
+        rf'<g>\s*<path[^>]*fill: {PAPER}[^>]*/>\s*</g>', "", body, count=1
+    )  # fmt: skip

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""YAML files whose errors say where: `file:line:col: key: what; got; expected. remedy`.
+
+Reads by YAML 1.2 rules where YAML 1.1 surprises people (`no` and `off` are words, `1e-3` is a
+number, `12:30` is a word, a key given twice is an error) and turns the faults pydantic finds into
+one `ConfigError` that lists all of them with their places in the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import typing
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from qiskit_kd.errors import ConfigError
+
+__all__ = ["Locator", "load_yaml", "parse_yaml", "validation_error"]
+
+Key = str | int
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the scalar rules of the YAML 1.2 core schema."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise _Refused(f"the key {key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
+        return node
+
+
+class _Refused(yaml.YAMLError):
+    def __init__(self, problem: str, mark: yaml.Mark) -> None:
+        super().__init__(problem)
+        self.problem, self.problem_mark = problem, mark
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+     r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
+    ("null", r"~|null|Null|NULL|", "~nN"),
+    ("merge", r"<<", "<"),
+):  # fmt: skip
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), [*_first]
+    )
+_Loader.yaml_implicit_resolvers.setdefault("", []).append(
+    ("tag:yaml.org,2002:null", re.compile(r"^$"))
+)
+
+
+def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node))
+    return int(text, 0) if text[:2] in ("0o", "0x") else int(text)  # 010 is ten, as in YAML 1.2
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+
+
+@dataclass(frozen=True)
+class Locator:
+    """Where the values of a YAML document stand.
+
+    Calling it with a path of keys and list positions gives `file:line:col`. Path elements that the
+    document lacks (a missing key, a name pydantic put in for a member of a union) are skipped, so
+    the answer is the nearest place that exists.
+
+    Args:
+        name: File name, as messages show it.
+        node: Root of the document; None for an empty one.
+    """
+
+    name: str
+    node: yaml.Node | None = field(repr=False)
+
+    def __call__(self, path: Sequence[Key] = (), *, key: bool = False) -> str:
+        """`file:line:col` of the value at `path`, or of its key."""
+        node, mark = self.node, None if self.node is None else self.node.start_mark
+        for part in path:
+            if isinstance(node, yaml.MappingNode):
+                pairs = [pair for pair in node.value if pair[0].value == str(part)]
+                if pairs:
+                    node, mark = pairs[-1][1], pairs[-1][key is False].start_mark
+            elif (
+                isinstance(node, yaml.SequenceNode)
+                and isinstance(part, int)
+                and part < len(node.value)
+            ):
+                node = node.value[part]
+                mark = node.start_mark
+        line, column = (0, 0) if mark is None else (mark.line, mark.column)
+        return f"{self.name}:{line + 1}:{column + 1}"
+
+    def error(
+        self, path: Sequence[Key], rule: str, *, got: str | None = None,
+        expected: str | None = None, remedy: str | None = None, key: bool = False,
+    ) -> ConfigError:  # fmt: skip
+        """A `ConfigError` for the value (or the key) at `path`."""
+        where = _place(self(path, key=key), path)
+        return ConfigError(f"{where}: {rule}", got=got, expected=expected, remedy=remedy)
+
+
+def parse_yaml(text: str, *, name: str = "<text>") -> tuple[Any, Locator]:
+    """Parse one YAML document; see `load_yaml`."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        data = None if node is None else loader.construct_document(node)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = name if mark is None else f"{name}:{mark.line + 1}:{mark.column + 1}"
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(
+            f"{where}: not valid YAML: {problem}", remedy="Correct the line."
+        ) from None
+    except ValueError as error:
+        raise ConfigError(f"{name}: not valid YAML: {error}", remedy="Correct the value.") from None
+    finally:
+        loader.dispose()
+    return data, Locator(name, node)
+
+
+def load_yaml(path: str | Path) -> tuple[dict[str, Any], Locator]:
+    """Read a YAML file whose top level is a mapping.
+
+    Args:
+        path: The file, UTF-8.
+
+    Returns:
+        The data, and a `Locator` for error messages.
+
+    Raises:
+        ConfigError: If the file is missing, unreadable, no valid YAML, or no mapping.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        what = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigError(
+            f"{path}: the file cannot be read", got=str(what), remedy="Check the path."
+        ) from None
+    data, locate = parse_yaml(text, name=str(path))
+    if not isinstance(data, dict):
+        raise locate.error(
+            (), "the top level is a mapping of keys to values",
+            got="an empty file" if data is None else type(data).__name__,
+            expected="lines such as `key: value`",
+        )  # fmt: skip
+    return data, locate
+
+
+def validation_error(
+    error: ValidationError, locate: Locator, model: type[BaseModel] | None = None
+) -> ConfigError:
+    """One `ConfigError` with every fault pydantic found and its place in the file.
+
+    Args:
+        error: What pydantic raised.
+        locate: The locator of the file the data came from.
+        model: The schema, for suggesting the right spelling of unknown keys.
+    """
+    faults = [_fault(dict(item), locate, model) for item in error.errors(include_url=False)]
+    if len(faults) == 1:
+        return ConfigError(faults[0])
+    return ConfigError("\n  ".join([f"{len(faults)} faults in {locate.name}:", *faults]))
+
+
+def _fault(item: dict[str, Any], locate: Locator, model: type[BaseModel] | None) -> str:
+    kind, path, value = item["type"], tuple(item["loc"]), item["input"]
+    context: dict[str, Any] = item.get("ctx", {})
+    at_key = False
+    got: str | None = _show(value)
+    expected: str | None = None
+    remedy: str | None = None
+    if kind == "extra_forbidden":
+        known = [] if model is None else _keys(model, path[:-1])
+        rule, at_key, got = "unknown key", True, repr(path[-1])
+        remedy = _suggest(str(path[-1]), known)
+    elif kind == "missing":
+        rule, got, remedy = "the key is missing", None, "Add it."
+    elif kind in ("union_tag_invalid", "union_tag_not_found"):
+        path = (*path, str(context["discriminator"]).strip("'"))
+        tags = re.findall(r"'([^']*)'", str(context.get("expected_tags", "")))
+        if kind == "union_tag_invalid":
+            rule, got = "unknown value", repr(context["tag"])
+            remedy = _suggest(str(context["tag"]), tags)
+        else:
+            rule, got, remedy = "the key is missing", None, "Add it."
+    elif kind in ("literal_error", "enum"):
+        choices = re.findall(r"'([^']*)'", str(context["expected"]))
+        rule, expected = "unknown value", str(context["expected"])
+        if isinstance(value, str):
+            expected, remedy = None, _suggest(value, choices)
+    elif kind in ("value_error", "assertion_error"):
+        rule, got = str(context.get("error", item["msg"])), None
+    else:
+        what = str(item["msg"]).removeprefix("Input should be ")
+        if "dictionary" in what:
+            what = "a mapping"
+        wrong_type = kind.endswith(("_type", "_parsing", "_from_float"))
+        rule, expected = "wrong type" if wrong_type else "wrong value", what
+        if what == item["msg"]:
+            rule, expected = what[0].lower() + what[1:], None
+    where = _place(locate(path, key=at_key), _visible(path, locate))
+    return str(ConfigError(f"{where}: {rule}", got=got, expected=expected, remedy=remedy))
+
+
+def _place(where: str, path: Sequence[Key]) -> str:
+    return f"{where}: {'.'.join(map(str, path))}" if path else where
+
+
+def _visible(path: Sequence[Key], locate: Locator) -> list[Key]:
+    """`path` without the names pydantic puts in for members of a union."""
+    kept: list[Key] = []
+    node = locate.node
+    for position, part in enumerate(path):
+        last = position == len(path) - 1
+        if isinstance(node, yaml.MappingNode):
+            found = next((v for k, v in node.value if k.value == str(part)), None)
+            if found is None and not last:
+                continue
+            node = found
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part] if part < len(node.value) else None
+        elif node is not None:
+            continue  # below a scalar: the name of a union member
+        kept.append(part)
+    return kept
+
+
+def _show(value: object) -> str:
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = repr(value)
+    return f"{text if len(text) < 60 else text[:57] + '...'} ({type(value).__name__})"
+
+
+def _suggest(name: str, known: Iterable[str]) -> str | None:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}known: {', '.join(names)}" if names else None
+
+
+def _keys(model: type[BaseModel], path: Sequence[Key]) -> set[str]:
+    """Keys the schema knows at `path`, following mappings, lists and unions."""
+    current: list[Any] = [model]
+    for part in path:
+        models = _models(current)
+        inside = [m.model_fields[part].annotation for m in models if part in m.model_fields]
+        items = [
+            typing.get_args(a)[-1]
+            for a in _members(current)
+            if typing.get_origin(a) in (dict, list) and typing.get_args(a)
+        ]
+        tagged = [m for m in models if m.__name__ == part or part in _literals(m)]
+        current = inside or items or tagged or current
+    return {f.alias or name for m in _models(current) for name, f in m.model_fields.items()}
+
+
+def _members(annotations: Iterable[Any]) -> list[Any]:
+    found: list[Any] = []
+    for annotation in annotations:
+        origin = typing.get_origin(annotation)
+        if origin in (Union, UnionType):
+            found += _members(typing.get_args(annotation))
+        elif origin is typing.Annotated:
+            found += _members(typing.get_args(annotation)[:1])
+        else:
+            found.append(annotation)
+    return found
+
+
+def _models(annotations: Iterable[Any]) -> list[type[BaseModel]]:
+    return [a for a in _members(annotations) if isinstance(a, type) and issubclass(a, BaseModel)]
+
+
+def _literals(model: type[BaseModel]) -> set[Any]:
+    annotations = [item.annotation for item in model.model_fields.values()]
+    return {v for a in annotations if typing.get_origin(a) is Literal for v in typing.get_args(a)}

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qiskit_kd.errors import ConfigError, UnknownNameError
+from qiskit_kd.experiment import loading
+from qiskit_kd.experiment.loading import find_experiment, load, parse, shipped
+from qiskit_kd.experiment.template import TEMPLATE, write_template
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+
+GOOD = """\
+schema: 1
+name: small
+data:
+  kind: digits
+  options: {classes: [3, 5], train: 30}
+teacher:
+  kind: mlp
+students:
+  linear: {kind: linear}
+  quantum:
+    kind: fully_quantum
+    training: {learning_rate: 0.05}
+variants:
+  plain:
+    terms: [{loss: ce}]
+  distilled:
+    teacher: teacher
+    temperature: [1, 4]
+    terms: [{loss: ce}, {loss: kl}]
+  shuffled:
+    teacher: shuffled
+    temperature: [1, 4]
+    terms: [{loss: ce}, {loss: kl}]
+  smoothed:
+    terms: [{loss: label_smoothing, options: {smoothing: 0.1}}]
+seeds: 3
+training: {epochs: 7}
+presets:
+  quick:
+    seeds: 2
+    training: {epochs: 2}
+    training.batch_size: 16
+"""
+
+
+def faults(text: str, *overrides: str, **options) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, overrides, name="exp.yaml", **options)
+    return str(caught.value)
+
+
+def changed(old: str, new: str) -> str:
+    assert GOOD.count(old) == 1, f"{old!r} stands {GOOD.count(old)} times"
+    return GOOD.replace(old, new)
+
+
+def test_good() -> None:
+    config = parse(GOOD)
+    assert config.seeds == [0, 1, 2]
+    assert list(config.students) == ["linear", "quantum"]
+    assert config.training.overridden(config.students["quantum"].training).learning_rate == 0.05
+    assert config.training.overridden(config.students["quantum"].training).epochs == 7
+    assert config.taught() == ["distilled"]
+    assert config.controls() == ["shuffled", "smoothed"]
+    assert parse(GOOD).resolved() == config.resolved()
+    with pytest.raises(ValueError, match="frozen"):
+        config.name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+def test_examples_and_their_presets(path: Path) -> None:
+    config = load(path)
+    assert config.name == path.stem
+    assert len(config.seeds) >= 10
+    for preset in config.presets:
+        assert len(load(path, preset=preset).seeds) < len(config.seeds)
+    assert config.variants["distilled"].temperature == config.variants["shuffled"].temperature
+    assert {"linear", "equal_size", "hybrid", "fully_quantum", "fully_quantum_sharp"} <= set(
+        config.students
+    )
+
+
+def test_later_settings_win() -> None:
+    assert parse(GOOD, preset="quick").training.epochs == 2
+    assert parse(GOOD, preset="quick").training.batch_size == 16
+    assert parse(GOOD, ["training.epochs=9"], preset="quick").training.epochs == 9
+    assert parse(GOOD, ["seeds=[4, 5]"]).seeds == [4, 5]
+    assert parse(GOOD, ["seeds=[4, 5]"], seeds=1).seeds == [0]
+
+
+def test_overrides_reach_everywhere_and_are_yaml() -> None:
+    config = parse(
+        GOOD,
+        ["data.options.train=20", "variants.distilled.terms.1.weight=0.5",
+         "students.quantum.options={sharpness: learnable}", "title=no", "training.patience=null"],
+    )  # fmt: skip
+    assert config.data.options == {"classes": [3, 5], "train": 20}
+    assert config.variants["distilled"].terms[1].weight == 0.5
+    assert config.students["quantum"].options == {"sharpness": "learnable"}
+    assert config.title == "no"
+    assert config.training.patience is None
+
+
+# Every fault: file:line:col: key: what; got; remedy.
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("training: {epochs: 7}", "training: {epohcs: 7}",
+         r"exp.yaml:27:12: training.epohcs: unknown key; got 'epohcs'. did you mean 'epochs'?"),
+        ("training: {epochs: 7}", "training: {epochs: many}",
+         "exp.yaml:27:20: training.epochs: wrong type; got 'many' (str); expected a valid integer"),
+        ("training: {epochs: 7}", "training: {epochs: 0}",
+         "exp.yaml:27:20: training.epochs: wrong value; got 0 (int)"),
+        ("schema: 1", "schema: 2", "exp.yaml:1:9: schema: unknown value; got 2 (int); expected 1"),
+        ("  kind: digits\n", "  kind: digitz\n",
+         "exp.yaml:4:9: data.kind: unknown data set; got 'digitz'. did you mean 'digits'?"),
+        ("train: 30}", "trian: 30}",
+         "exp.yaml:5:37: data.options.trian: unknown option of the data set 'digits'; "
+         "got 'trian'. did you mean 'train'?"),
+        ("train: 30}", "centre: perhaps}",
+         "exp.yaml:5:38: data.options.centre: wrong value; got 'perhaps'; expected a valid boolean"),
+        ("{kind: linear}", "{kind: lineer}",
+         "exp.yaml:9:18: students.linear.kind: unknown student; got 'lineer'. did you mean "
+         "'linear'?"),
+        ("{kind: linear}", "{kind: linear, options: {depth: 3}}",
+         "students.linear.options.depth: unknown option of the student 'linear'; got 'depth'. "
+         "known: none"),
+        ("smoothing: 0.1", "smoothness: 0.1",
+         "variants.smoothed.terms.0.options.smoothness: unknown option of the loss "
+         "'label_smoothing'; got 'smoothness'. did you mean 'smoothing'?"),
+        ("    terms: [{loss: ce}]\n", "    terms: [{loss: cee}]\n",
+         "variants.plain.terms.0.loss: unknown loss; got 'cee'. did you mean 'ce'?"),
+        ("    terms: [{loss: ce}]\n", "    terms: [{loss: kl}]\n",
+         "variants.plain.terms: the loss 'kl' needs a teacher; got `teacher: none`. Set teacher, "
+         "shuffled or uniform"),
+        ("    terms: [{loss: ce}]\n", "    terms: [{loss: ce}]\n    teacher: uniform\n",
+         "variants.plain.teacher: no loss of the variant uses a teacher; got 'uniform'"),
+        ("    terms: [{loss: ce}]\n", "    terms: [{loss: ce}]\n    temperature: 2\n",
+         "variants.plain.temperature: no loss of the variant has a temperature; got ce. Remove"),
+        ("    terms: [{loss: ce}]\n", "    terms: [{loss: ce}, {loss: ce}]\n",
+         "two terms are called the same, got ce, ce; give each its own `name`"),
+        ("    terms: [{loss: ce}]\n", "    terms: []\n", "variants.plain.terms"),
+        ("teacher:\n  kind: mlp\n", "",
+         "variants.distilled.teacher: the variant asks for a teacher; got 'teacher', but the "
+         "experiment has no `teacher` section"),
+        ("seeds: 3", "seeds: 3\nbaseline: alone",
+         "baseline: unknown variant; got 'alone'. known: distilled, plain, shuffled, smoothed"),
+        ("seeds: 3", "seeds: 3\nheadline: quantm",
+         "headline: unknown student; got 'quantm'. did you mean 'quantum'?"),
+        ("seeds: 3", "seeds: 0", "seeds: the number of seeds is 1 to 10000, got 0"),
+        ("seeds: 3", "seeds: [1, 1]", "seeds are a number, or a list of one or more different"),
+        ("seeds: 3", "seeds: [-1]", "exp.yaml:26:9: seeds.0: wrong value; got -1 (int)"),
+        ("seeds: 3", "seeds: 3\nbackend: exakt",
+         "backend: unknown backend; got 'exakt'. did you mean 'exact'?"),
+        ("  linear: {kind", "  teacher: {kind",
+         "students.teacher: the row called 'teacher' is the teacher itself; choose another name"),
+        ("  linear: {kind", "  'a/b': {kind", "students.a/b"),
+        ("students:\n  linear: {kind: linear}", "students:\n  linear: linear",
+         "students.linear: wrong type"),
+        ("name: small\n", "", "name: the key is missing. Add it."),
+        ("name: small\n", "name: small\nname: twice\n", "exp.yaml:3:1: not valid YAML"),
+    ],
+)  # fmt: skip
+def test_fault(old: str, new: str, expected: str) -> None:
+    text = faults(changed(old, new))
+    assert expected in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("bad", ["[0, 1]", "[2, 2]", "[]", "[hot]"])
+def test_bad_temperatures(bad: str) -> None:
+    text = changed("    teacher: shuffled\n    temperature: [1, 4]",
+                   f"    teacher: shuffled\n    temperature: {bad}")  # fmt: skip
+    assert "variants.shuffled.temperature" in faults(text)
+
+
+def test_all_faults_at_once_in_the_order_of_kind() -> None:
+    text = changed("{kind: linear}", "{kind: lineer}").replace("epochs: 7", "epohcs: 7")
+    text = text.replace("train: 30", "trian: 30").replace("name: small", "name: 7")
+    found = faults(text)
+    assert found.startswith("4 faults in exp.yaml:")
+    for where in ("exp.yaml:2:7: name", "exp.yaml:5:37:", "exp.yaml:9:18:", "exp.yaml:27:12:"):
+        assert where in found
+
+
+def test_fault_of_an_override_names_it() -> None:
+    assert "override training.epohcs: unknown key; got 'epohcs'. did you mean 'epochs'?" in faults(
+        GOOD, "training.epohcs=3"
+    )
+    assert "override training.epochs: wrong type; got 'x' (str)" in faults(GOOD, "training.epochs=x")
+    assert "override students.linear.kind: unknown student; got 'mlpp'" in faults(
+        GOOD, "students.linear.kind=mlpp"
+    )
+    assert "override distil: unknown key; got 'distil'" in faults(GOOD, "distil.temperature=3")
+
+
+def test_fault_of_a_preset_stands_where_the_preset_stands() -> None:
+    text = GOOD.replace("    training: {epochs: 2}", "    training: {epochs: few}")
+    assert "exp.yaml:31:24: training.epochs: wrong type; got 'few'" in faults(text, preset="quick")
+    parse(text)  # a preset that is not asked for does no harm
+
+
+@pytest.mark.parametrize("bad", ["training.epochs", "=3", "training..epochs=3", ""])
+def test_malformed_override(bad: str) -> None:
+    text = faults(GOOD, bad)
+    assert "an override reads key=value; got" in text
+    assert "expected for example training.epochs=20" in text
+
+
+def test_override_below_a_scalar() -> None:
+    assert "override name.first: there is nothing below name; got str there" in faults(
+        GOOD, "name.first=3"
+    )
+
+
+def test_override_that_is_no_yaml() -> None:
+    assert "override seeds:1:" in faults(GOOD, "seeds=[1, 2")
+
+
+def test_unknown_preset() -> None:
+    with pytest.raises(UnknownNameError, match="unknown preset; got 'quik'. did you mean 'quick'"):
+        parse(GOOD, preset="quik")
+
+
+def test_no_mapping() -> None:
+    assert "an experiment is a mapping; got list" in faults("[1]")
+
+
+# Names of experiments.
+
+
+def test_find_by_path_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_experiment("c2q-digits") == shipped()["c2q-digits"]
+    (tmp_path / "examples").mkdir()
+    own = tmp_path / "examples" / "c2q-digits.yaml"
+    own.write_text(GOOD)
+    assert find_experiment("c2q-digits").resolve() == own
+    assert find_experiment(own) == own
+
+
+def test_unknown_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownNameError, match="unknown experiment; got 'c2q-digit'. did you mean "
+                       "'c2q-digits'?"):  # fmt: skip
+        find_experiment("c2q-digit")
+    (tmp_path / "mine.yaml").write_text(GOOD)
+    with pytest.raises(ConfigError, match=r"file does not exist; got 'mime.yaml'. did you mean "
+                       r"'mine.yaml'\? Shipped experiments: c2q-digits"):  # fmt: skip
+        find_experiment("mime.yaml")
+
+
+def test_packaged_examples_are_the_last_resort(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert loading.example_folders()[-1].parts[-2:] == ("_data", "examples")
+
+
+def test_template_is_a_valid_experiment(tmp_path: Path) -> None:
+    path = write_template(tmp_path / "first.yaml")
+    config = load(path, preset="quick")
+    assert (config.name, config.training.epochs) == ("first", 5)
+    assert len(TEMPLATE.splitlines()) < 60
+    with pytest.raises(ConfigError, match=r"exists already; got .*first.yaml. Name another one"):
+        write_template(path)
