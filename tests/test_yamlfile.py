@@ -131,10 +131,10 @@ def test_files_that_are_no_mapping(tmp_path, monkeypatch, text: str, message: st
 
 
 def test_unreadable_files(tmp_path) -> None:
-    with pytest.raises(ConfigError, match="none.yaml: the file cannot be read; got No such file"):
+    with pytest.raises(ConfigError, match=r"none\.yaml: the file cannot be read; got No such file"):
         load_yaml(tmp_path / "none.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"a: \xe9")
-    with pytest.raises(ConfigError, match="latin.yaml: the file cannot be read; got not UTF-8"):
+    with pytest.raises(ConfigError, match=r"latin\.yaml: the file cannot be read; got not UTF-8"):
         load_yaml(tmp_path / "latin.yaml")
 
 

@@ -11,7 +11,7 @@ import pytest
 from qiskit import QuantumCircuit, qasm3, qpy
 from qiskit.circuit.library import real_amplitudes as qiskit_real_amplitudes
 from qiskit.quantum_info import Operator, random_unitary
-from qiskit.synthesis import TwoQubitWeylDecomposition
+from qiskit.synthesis import OneQubitEulerDecomposer, TwoQubitWeylDecomposition
 
 from qiskit_kd.circuits import (
     ansatze,
@@ -137,21 +137,26 @@ def test_su4_bricks_alternate() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_an_su4_block_reaches_any_two_qubit_unitary(seed: int) -> None:
-    # Exact, not by optimisation: take the Weyl decomposition of a random unitary and solve for the
-    # fifteen weights. exp(i(a XX + b YY + c ZZ)) is the block's middle, up to one-qubit RZ.
+    # By construction, not by optimisation: exp(i (a XX + b YY + c ZZ)) of the Weyl decomposition is
+    # the middle of the block between RZ(-pi/2) on qubit 1 and RZ(pi/2) on qubit 0.
     wanted = random_unitary(4, seed=seed)
     weyl = TwoQubitWeylDecomposition(wanted.data)
-    middle = np.array([np.pi / 2 - 2 * weyl.c, 2 * weyl.a - np.pi / 2, np.pi / 2 - 2 * weyl.b])
-    rz = np.diag(np.exp([-0.25j * np.pi, 0.25j * np.pi]))
-    # `r` acts on the first qubit (0), `l` on the second; kron has qubit 0 rightmost.
-    before = [weyl.K2r, rz.conj() @ weyl.K2l]
-    after = [rz @ weyl.K1r, weyl.K1l]
-    block = su4_brickwork(2, 1)
-    inner = QuantumCircuit(2)
-    inner.compose(block, inplace=True)
-    candidates = _solve(wanted, weyl, inner)
-    del middle, before, after
-    assert candidates < 1e-9
+    quarter = np.diag(np.exp([-0.25j * np.pi, 0.25j * np.pi]))
+    euler = OneQubitEulerDecomposer("ZYZ")
+
+    def zyz(matrix: np.ndarray) -> list[float]:
+        theta, phi, lam = euler.angles(matrix)
+        return [lam, theta, phi]
+
+    weights = [
+        *zyz(weyl.K2r),
+        *zyz(quarter.conj() @ weyl.K2l),
+        *(np.pi / 2 - 2 * weyl.c, 2 * weyl.a - np.pi / 2, np.pi / 2 - 2 * weyl.b),
+        *zyz(weyl.K1r @ quarter),
+        *zyz(weyl.K1l),
+    ]
+    found = Operator(su4_brickwork(2, 1).assign_parameters(weights))
+    assert found.equiv(wanted, atol=1e-9)
 
 
 def test_product_has_no_entangler_and_ends_alive() -> None:

@@ -173,9 +173,7 @@ def test_the_number_of_qubits_makes_sense(name: str, bad: Any) -> None:
 
 @every
 def test_too_many_qubits_are_refused(name: str) -> None:
-    with pytest.raises(
-        ResourceError, match=f"{name} encoding on 31 qubits would not fit"
-    ):
+    with pytest.raises(ResourceError, match=f"{name} encoding on 31 qubits would not fit"):
         encodings[name](31)
 
 

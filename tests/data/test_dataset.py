@@ -3,18 +3,22 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from qiskit_kd.data import Dataset, Split, arrays, datasets, npz, stratified_split
 from qiskit_kd.errors import DataError
 
+Array = NDArray[Any]
 
-def samples(count: int = 60, classes: int = 3, features: int = 4) -> tuple[np.ndarray, np.ndarray]:
+
+def samples(count: int = 60, classes: int = 3, features: int = 4) -> tuple[Array, Array]:
     random = np.random.default_rng(0)
     return random.normal(size=(count, features)), np.arange(count) % classes
 
@@ -202,7 +206,7 @@ class TestStratifiedSplit:
             ({"num_classes": 2}, r"lie in 0\.\.1; got label 2 in row 2"),
         ],
     )
-    def test_refuses(self, options: dict, message: str) -> None:
+    def test_refuses(self, options: dict[str, Any], message: str) -> None:
         with pytest.raises(DataError, match=message):
             stratified_split(*samples(), seed=0, **options)
 

@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from qiskit_kd.data import Split, datasets, digits
 from qiskit_kd.errors import DataError
 
+Array = NDArray[Any]
 
-def everything(split: Split) -> tuple[np.ndarray, np.ndarray]:
+
+def everything(split: Split) -> tuple[Array, Array]:
     parts = (split.pool, split.validation, split.test)
     return np.concatenate([p.features for p in parts]), np.concatenate([p.labels for p in parts])
 
 
-def as_set(rows: np.ndarray) -> set[bytes]:
+def as_set(rows: Array) -> set[bytes]:
     return {np.ascontiguousarray(row).tobytes() for row in rows}
 
 

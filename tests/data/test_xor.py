@@ -2,17 +2,21 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
 from qiskit_kd.data import Split, extended_xor
 from qiskit_kd.errors import DataError
 
+Array = NDArray[Any]
 
-def informative(split: Split) -> np.ndarray:
+
+def informative(split: Split) -> Array:
     """Columns that carry signs, found from data without noise."""
     return np.flatnonzero(np.abs(split.pool.features).max(axis=0) > 0)
 
@@ -85,14 +89,16 @@ def test_sizes_nest_and_do_not_disturb_each_other() -> None:
     assert np.array_equal(large.train.features[:30], small.train.features)
     assert np.array_equal(large.transfer[:60], small.transfer)
     assert large.test.fingerprint == small.test.fingerprint
-    assert len(small.pool) == 90
-    assert np.array_equal(small.pool.features[30:], small.transfer)
+    assert np.array_equal(small.pool.features[:30], small.train.features)
+    assert np.array_equal(small.pool.features[30:90], small.transfer)
+    assert len(small.pool) == 90 + 1340
+    assert len(extended_xor(seed=4, train=30, transfer=60, extra=0).pool) == 90
 
 
 def test_parts_share_no_sample() -> None:
-    split = extended_xor(seed=0, train=50, validation=50, test=50, transfer=50)
+    split = extended_xor(seed=0, train=50, validation=50, test=50, transfer=50, extra=50)
     rows = np.concatenate([p.features for p in (split.pool, split.validation, split.test)])
-    assert len(np.unique(rows, axis=0)) == 200
+    assert len(np.unique(rows, axis=0)) == 250
 
 
 def test_seed_and_layout_are_separate_choices() -> None:
@@ -116,10 +122,11 @@ def test_seed_and_layout_are_separate_choices() -> None:
         ({"amplitude": 0.0}, "amplitude is a finite number; got 0.0; expected more than 0"),
         ({"train": 2}, "train of extended XOR .* to draw; got 2; expected an integer from 3"),
         ({"test": 0.5}, "test of extended XOR is a number of samples to draw; got 0.5"),
+        ({"extra": -1}, r"extra of extended XOR is .*; got -1; expected an integer from 0"),
         ({"transfer": -1}, "transfer of extended XOR .*; got -1; expected an integer from 0"),
     ],
 )
-def test_refuses(options: dict, message: str) -> None:
+def test_refuses(options: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         extended_xor(seed=0, **options)
 
@@ -146,7 +153,7 @@ def fit(widths: list[int], split: Split, epochs: int) -> float:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_linear_model_is_at_chance_and_the_teacher_is_not(seed: int) -> None:
-    split = extended_xor(seed=seed, train=100, transfer=1400, test=900)
+    split = extended_xor(seed=seed, test=900)  # a pool of 2,000
     with torch.random.fork_rng():
         linear = fit([64, 3], split, epochs=30)
         teacher = fit([64, 16, 8, 3], split, epochs=30)

@@ -100,13 +100,14 @@ def test_values_and_gradients_stay_finite(name: str, dtype: torch.dtype, scale: 
     assert torch.isfinite(student.grad).all()
 
 
-@pytest.mark.parametrize("name", sorted(name for name in losses if losses[name].teacher))
-@pytest.mark.parametrize("standardise", [False, True])
+@pytest.mark.parametrize(
+    ("name", "standardise"),
+    [(name, False) for name in sorted(losses) if losses[name].teacher]
+    + [(name, True) for name in ("kl", "reverse_kl", "jsd", "logit_mse")],
+)
 def test_zero_with_zero_gradient_where_student_equals_teacher(name: str, standardise: bool):
     student, _, target = inputs(losses[name])
     options = {"standardise": True} if standardise else {}
-    if standardise and name not in ("kl", "reverse_kl", "jsd", "logit_mse"):
-        pytest.skip("has no such option")
     student.requires_grad_()
     value = losses[name](student, student.detach().clone(), target, **options)
     (gradient,) = torch.autograd.grad(value, student)

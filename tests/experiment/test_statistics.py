@@ -77,6 +77,11 @@ def test_text() -> None:
     assert str(Gain(0.0342, 0.0101, 0.0583, 10)) == "+0.034 [+0.010, +0.058] (n = 10)"
 
 
+def test_two_equal_differences_confirm_nothing() -> None:
+    assert verdict(paired_gain([0.9, 0.8], [0.8, 0.7])) == "not confirmed"
+    assert verdict(paired_gain([0.9, 0.8, 0.7], [0.8, 0.7, 0.6])) == "confirmed"
+
+
 def test_unequal_lengths() -> None:
     with pytest.raises(DataError, match=r"one per seed on both sides; got 2 and 1; expected"):
         paired_gain([1.0, 2.0], [1.0])

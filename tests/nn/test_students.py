@@ -6,20 +6,24 @@ import io
 import math
 import pickle
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.quantum_info import Statevector
 from torch import Tensor, nn
 
 from qiskit_kd.errors import CircuitError, ConfigError, ResourceError, UnknownNameError
+from qiskit_kd.nn.layer import QuantumLayer
 from qiskit_kd.nn.students import (
     FullyQuantumStudent,
+    HybridStudent,
     _fitted_widths,
     describe,
     equal_size,
@@ -31,6 +35,8 @@ from qiskit_kd.nn.students import (
     separable,
     students,
 )
+
+Array = NDArray[Any]
 
 NAMES = ["equal_size", "fully_quantum", "hybrid", "linear", "mlp", "separable"]
 QUANTUM = ["fully_quantum", "hybrid", "separable"]
@@ -74,7 +80,7 @@ class TestSizes:
         ],
     )
     def test_counts_are_those_of_the_literature(
-        self, name: str, options: dict, count: int
+        self, name: str, options: dict[str, Any], count: int
     ) -> None:
         student = build(name, **options)
         assert num_parameters(student) == count
@@ -93,7 +99,7 @@ class TestSizes:
         assert num_parameters(student) == 1203 - 64 * 16
 
     @pytest.mark.parametrize(("classes", "widths"), [(3, (14, 4)), (10, (5, 4))])
-    def test_equal_size_has_the_stated_widths(self, classes: int, widths: tuple) -> None:
+    def test_equal_size_has_the_stated_widths(self, classes: int, widths: tuple[int, int]) -> None:
         assert _fitted_widths(64, classes, 74) == widths
         facts = describe(equal_size(64, classes, seed=0))
         assert (facts["projected_features"], facts["hidden"]) == widths
@@ -222,7 +228,7 @@ class TestClassical:
         assert not any(p is matrix for p in student.parameters())
 
     @pytest.mark.parametrize("hidden", [[0], [3, -1], [2.5], [True]])
-    def test_mlp_refuses_widths(self, hidden: list) -> None:
+    def test_mlp_refuses_widths(self, hidden: list[Any]) -> None:
         with pytest.raises(ConfigError, match=r"hidden lists the widths of layers; got \["):
             mlp(4, 2, seed=0, hidden=hidden)
 
@@ -236,10 +242,21 @@ class TestClassical:
             equal_size(4, 2, seed=0, budget=budget)
 
 
-def reference(student: nn.Module, x: np.ndarray) -> np.ndarray:
+def layer(student: nn.Module) -> QuantumLayer:
+    assert isinstance(student, HybridStudent | FullyQuantumStudent)
+    return student.circuit
+
+
+def gradient(student: nn.Module) -> Tensor:
+    found = layer(student).weight.grad
+    assert found is not None
+    return found.abs()
+
+
+def reference(student: nn.Module, x: Array) -> Array:
     """Basis-state probabilities of each row by Qiskit's own simulator."""
-    circuit = student.circuit.model.ansatz_blocks[0].assign_parameters(
-        student.circuit.weight.detach().numpy()
+    circuit = layer(student).model.ansatz_blocks[0].assign_parameters(
+        layer(student).weight.detach().numpy()
     )
     states = [Statevector(row / np.linalg.norm(row)).evolve(circuit) for row in x]
     return np.array([state.probabilities() for state in states])
@@ -257,7 +274,7 @@ class TestQuantum:
             64, classes, seed=3, scheme=scheme, initial_sharpness=initial, dtype="float64"
         )
         x = rows(dtype=torch.float64)
-        groups = np.eye(classes)[student.circuit.model.readout.labels]
+        groups = np.eye(classes)[layer(student).model.readout.labels]
         expected = initial * np.log(reference(student, x.numpy()) @ groups)
         np.testing.assert_allclose(student(x).detach(), expected, rtol=1e-8)
 
@@ -275,7 +292,7 @@ class TestQuantum:
         x = rows(dtype=torch.float64)
         state = np.arange(64)
         signs = np.stack([1.0 - 2 * (state & 1), 1.0 - 2 * (state >> 2 & 1)], axis=1)
-        values = student.circuit(x).detach().numpy()
+        values = layer(student)(x).detach().numpy()
         np.testing.assert_allclose(values, reference(student, x.numpy()) @ signs, atol=1e-10)
 
     @pytest.mark.parametrize("name", ["hybrid", "fully_quantum"])
@@ -285,13 +302,13 @@ class TestQuantum:
             student = build(name, seed, dtype="float64")
             mix = rows(8, 3, torch.float64) + seed
             (student(rows(8, dtype=torch.float64)) * mix).sum().backward()
-            gradient = student.circuit.weight.grad.abs()
-            moved = gradient if not len(moved) else torch.maximum(moved, gradient)
+            one = gradient(student)
+            moved = one if not len(moved) else torch.maximum(moved, one)
         assert float(moved.min()) > 1e-6
 
     def test_separable_has_no_gate_on_two_qubits(self) -> None:
         student = separable(64, 3, seed=0)
-        assert {len(item.qubits) for item in student.circuit.model.ansatz.data} == {1}
+        assert {len(item.qubits) for item in layer(student).model.ansatz.data} == {1}
         assert describe(student)["kind"] == "separable"
         assert describe(student)["ansatz_options"] == {"num_weights": 74}
 
@@ -311,12 +328,12 @@ class TestQuantum:
         # One qubit, no rotation of the state 0: p(1) is exactly 0.
         student = fully_quantum(2, 2, seed=0, ansatz="product", layers=1, dtype="float64")
         with torch.no_grad():
-            student.circuit.weight.zero_()
+            layer(student).weight.zero_()
         logits = student(torch.tensor([[1.0, 0.0]], dtype=torch.float64))
         assert bool(logits.isfinite().all())
         assert float(logits[0, 1].detach()) < -20
         logits.sum().backward()
-        assert bool(student.circuit.weight.grad.isfinite().all())
+        assert bool(gradient(student).isfinite().all())
 
     def test_smoothing_is_additive_and_keeps_a_distribution(self) -> None:
         student = fully_quantum(64, 3, seed=0, smoothing=0.1, dtype="float64")
@@ -368,7 +385,7 @@ class TestQuantum:
         ],
     )
     def test_qubits_follow_from_the_features(
-        self, options: dict, features: int, qubits: int
+        self, options: dict[str, Any], features: int, qubits: int
     ) -> None:
         student = fully_quantum(features, 2, seed=0, layers=1, **options)
         assert describe(student)["qubits"] == qubits
@@ -411,7 +428,9 @@ class TestQuantum:
             ("separable", {"num_weights": 5}, CircuitError, "at least one rotation per qubit"),
         ],
     )  # fmt: skip
-    def test_refuses(self, name: str, options: dict, error: type, message: str) -> None:
+    def test_refuses(
+        self, name: str, options: dict[str, Any], error: type[Exception], message: str
+    ) -> None:
         with pytest.raises(error, match=message):
             build(name, **options)
 

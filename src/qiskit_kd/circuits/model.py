@@ -145,6 +145,30 @@ class Encoding:
             )  # fmt: skip
         return angles.astype(x.dtype if x.dtype.kind == "f" else np.float64, copy=False)
 
+    @property
+    def is_differentiable(self) -> bool:
+        """Whether gradients reach the features."""
+        return self.is_amplitude or self.angle_pullback is not None
+
+    def pullback(self, x: Array, gradient: Array) -> Array:
+        """Gradient of the angles `(batch, num_inputs)` to that of the features.
+
+        Raises:
+            CircuitError: If the angle map has no derivative.
+        """
+        if self.angle_pullback is None:
+            raise self.no_derivative()
+        return self.angle_pullback(x, gradient)
+
+    def no_derivative(self) -> CircuitError:
+        """The error for features that require a gradient this encoding cannot give."""
+        return CircuitError(
+            f"the encoding {self.name!r} has no derivative with respect to the features",
+            got="features that require a gradient", expected="an encoding with an angle_pullback",
+            remedy="Detach the features, or use the encodings amplitude or angle behind trainable "
+            "layers.",
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, eq=False)
 class CircuitModel:

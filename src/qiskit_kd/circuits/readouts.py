@@ -38,7 +38,9 @@ class ClassGroups:
         num_qubits: Qubits of the circuit that is read.
         scheme: `"modulo"` (state k belongs to class k mod C), `"contiguous"` (C runs of nearly
             equal length), or one class per basis state of the measured qubits (a sequence of
-            `2**len(qubits)` integers that uses every class).
+            `2**len(qubits)` integers that uses every class). Where C is a power of two, modulo
+            reads the lowest log2(C) qubits only and contiguous the highest: choose the end of the
+            ansatz's chain, or weights stay dead (see `dead_weights`).
         qubits: The measured qubits, lowest bit first; the others are summed over ("selective
             measurement"). None measures all.
 

@@ -96,8 +96,8 @@ class Split:
         validation: Chooses epochs and settings.
         test: Touched once, at the end.
         transfer: `(samples, features)` unlabelled samples; None means there are none.
-        pool: For a teacher that is to see more than its student: the training samples and the
-            transfer samples, all with labels. None means `train`.
+        pool: For a teacher that is to see more than its student: the training samples, the
+            transfer samples and maybe further ones, all with labels. None means `train`.
 
     Raises:
         DataError: If the parts differ in width or classes, or `train` shows a single class.

@@ -25,9 +25,9 @@ MAX_PAIRS = 8  # a table of all 2**16 bit patterns
 
 @datasets.register("extended_xor")
 def extended_xor(
-    *, seed: int, train: int = 100, validation: int = 300, test: int = 600, transfer: int = 600,
-    num_features: int = 64, pairs: int = 2, copies: int = 1, amplitude: float = 1.0,
-    noise: float = 0.3, jitter: float = 0.3, layout: int = 0,
+    *, seed: int, train: int = 60, validation: int = 300, test: int = 1000, transfer: int = 600,
+    extra: int = 1340, num_features: int = 64, pairs: int = 2, copies: int = 1,
+    amplitude: float = 1.0, noise: float = 0.4, jitter: float = 0.3, layout: int = 0,
 ) -> Split:  # fmt: skip
     """Three classes by counting XORs: class = (number of bit pairs that differ) mod 3.
 
@@ -55,6 +55,8 @@ def extended_xor(
         validation: Samples to choose a model on.
         test: Samples touched once.
         transfer: Unlabelled samples.
+        extra: Samples of the pool besides those for training and transfer: with labels, and only
+            for a teacher that sees more than its student.
         num_features: Width of a row.
         pairs: Pairs of bits, 2 to 8.
         copies: Features that carry each bit.
@@ -84,9 +86,10 @@ def extended_xor(
                 f"{key} is a finite number", got=str(size),
                 expected="more than 0" if key == "amplitude" else "0 or more",
             )  # fmt: skip
-    sizes = {"train": train, "validation": validation, "test": test, "transfer": transfer}
+    sizes = {"train": train, "validation": validation, "test": test, "transfer": transfer,
+             "extra": extra}  # fmt: skip
     for part, size in sizes.items():
-        least = 0 if part == "transfer" else CLASSES
+        least = 0 if part in ("transfer", "extra") else CLASSES
         if isinstance(size, bool) or not isinstance(size, int) or size < least:
             raise DataError(
                 f"{part} of extended XOR is a number of samples to draw", got=repr(size),
@@ -109,13 +112,13 @@ def extended_xor(
             chosen = patterns[(pick[rows] * len(patterns)).astype(int)]
             x[np.ix_(rows, where.ravel())] = (
                 amplitude * chosen[:, :, None] + jitter * spread[rows]
-            ).reshape(len(rows), -1)
+            ).reshape(len(rows), where.size)
         return x, labels
 
     parts = {part: draw(part) for part in sizes}
-    unlabelled, dropped = parts.pop("transfer")
-    x, y = parts["train"]
-    parts["pool"] = (np.concatenate([x, unlabelled]), np.concatenate([y, dropped]))
+    pool = [parts["train"], parts.pop("transfer"), parts.pop("extra")]
+    unlabelled = pool[1][0]
+    parts["pool"] = (np.concatenate([x for x, _ in pool]), np.concatenate([y for _, y in pool]))
     made = {part: Dataset(x, y, CLASSES, "extended_xor") for part, (x, y) in parts.items()}
     return Split(**made, transfer=unlabelled)
 

@@ -21,7 +21,7 @@ from qiskit_kd.errors import ExecutionError
 from qiskit_kd.execution.aer_primitives import aer_pass_manager
 from qiskit_kd.execution.engine import Usage
 from qiskit_kd.execution.expansion import AngleMap, Expansion, expand
-from qiskit_kd.execution.limits import require_memory
+from qiskit_kd.execution.limits import require_memory, simulation_bytes
 from qiskit_kd.execution.measurement import Basis, bases
 from qiskit_kd.execution.rows import Block, RowEngine, Source, pack, unpack
 
@@ -50,9 +50,10 @@ class AerSource(Source):
 
     def evaluate(self, expansion: Expansion, blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
         """See `Source.evaluate`; more than one run only where memory asks for it."""
-        qubits = expansion.model.num_qubits
         require_memory(
-            16 * 2**qubits, f"a statevector of {qubits} qubits", "Use fewer qubits or a device."
+            simulation_bytes(expansion.model),
+            f"a statevector of {expansion.model.num_qubits} qubits",
+            "Use fewer qubits or a device.",
         )
         compiled = self._compile(expansion)
         rows = pack(blocks)

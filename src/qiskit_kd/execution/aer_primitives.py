@@ -44,6 +44,11 @@ def aer_target() -> Target:
     return target
 
 
+@lru_cache(maxsize=1)
+def _native_names() -> frozenset[str]:
+    return frozenset(AerSimulator().target.operation_names)
+
+
 def aer_pass_manager(*, optimization_level: int = 1, seed: int = 0) -> PassManager:
     """A pass manager to gates that Aer simulates natively and binds correctly."""
     return generate_preset_pass_manager(
@@ -53,10 +58,9 @@ def aer_pass_manager(*, optimization_level: int = 1, seed: int = 0) -> PassManag
 
 def bindable(circuit: QuantumCircuit) -> QuantumCircuit:
     """`circuit` if Aer binds all its gates correctly, else an equal circuit of which it does."""
-    known = aer_target().operation_names
     for item in circuit.data:
         gate = item.operation
-        if gate.name not in known or _wrongly_bound(gate) or hasattr(gate, "blocks"):
+        if gate.name not in _native_names() or _wrongly_bound(gate) or hasattr(gate, "blocks"):
             return aer_pass_manager(optimization_level=0).run(circuit)
     return circuit
 

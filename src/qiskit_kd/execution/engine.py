@@ -101,7 +101,7 @@ class Engine(ABC):
             needs: Which gradients will be asked for.
 
         Returns:
-            The outputs, as `outputs`, and a pullback that may be called once.
+            The outputs, as `outputs`, and a pullback that may be called any number of times.
         """
 
     def jacobian(
@@ -132,7 +132,8 @@ class Engine(ABC):
         )
 
     def torch_outputs(
-        self, model: CircuitModel, features: Tensor, weights: Tensor  # noqa: ARG002
+        self, model: CircuitModel, features: Tensor, weights: Tensor
     ) -> Tensor | None:
         """Run on the tensors' own device as torch operations; None where an engine cannot."""
+        del model, features, weights
         return None

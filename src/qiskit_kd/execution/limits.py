@@ -3,13 +3,21 @@
 
 from __future__ import annotations
 
+from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.readouts import Observables
 from qiskit_kd.errors import ResourceError
 from qiskit_kd.execution.memory import available_bytes
 
-__all__ = ["require_memory"]
+__all__ = ["require_memory", "simulation_bytes"]
 
 _GIB = 2**30
 _NEGLIGIBLE = 2**26  # not worth asking the system
+
+
+def simulation_bytes(model: CircuitModel) -> int:
+    """Bytes that simulating one circuit takes: the state, and the eigenvalues of observables."""
+    tables = model.num_outputs if isinstance(model.readout, Observables) else 0
+    return int(2**model.num_qubits * (16 + 8 * tables))
 
 
 def require_memory(needed: int, what: str, remedy: str) -> None:

@@ -24,7 +24,7 @@ from qiskit_kd.circuits.readouts import Observables
 from qiskit_kd.errors import ConfigError, ExecutionError
 from qiskit_kd.execution.engine import Usage
 from qiskit_kd.execution.expansion import Expansion
-from qiskit_kd.execution.limits import require_memory
+from qiskit_kd.execution.limits import require_memory, simulation_bytes
 from qiskit_kd.execution.measurement import Basis, bases, measured
 from qiskit_kd.execution.rows import Block, RowEngine, Source, fresh_seed, pack, unpack
 from qiskit_kd.seeding import derive
@@ -104,7 +104,7 @@ class PrimitiveSource(Source):
         """See `Source.evaluate`."""
         circuits = sum(block.size for block in blocks)
         qubits = expansion.model.num_qubits
-        state = 16 * 2**qubits if self.simulated else 0
+        state = simulation_bytes(expansion.model) if self.simulated else 0
         require_memory(
             state + circuits * (8 * len(expansion.circuit.parameters) + 16 * self.shots),
             f"{circuits:,} circuits of {qubits} qubits with {self.shots:,} shots each",

@@ -172,7 +172,8 @@ class ExperimentConfig(_Model):
 
     def resolved(self) -> dict[str, Any]:
         """The canonical form: every default written out, presets left out."""
-        return self.model_dump(mode="json", by_alias=True, exclude={"presets"})
+        found = self.model_dump(mode="json", by_alias=True, exclude={"presets"})
+        return {**found, "headline": self.headline or list(self.students)[-1]}
 
     def taught(self) -> list[str]:
         """Variants that use the real teacher, the baseline apart."""

@@ -107,7 +107,7 @@ class StudyResult:
         taught = self._config.taught()
         if not taught:
             return None
-        return self._config.headline or list(self._config.students)[-1], taught[0]
+        return str(self.config["headline"]), taught[0]
 
     @cached_property
     def verdict(self) -> str:

@@ -80,7 +80,13 @@ def bootstrap_gain(
 
 
 def verdict(gain: Gain) -> Verdict:
-    """`confirmed` if the whole interval lies above 0, `harmful` if below, else `not confirmed`."""
+    """`confirmed` if the whole interval lies above 0, `harmful` if below, else `not confirmed`.
+
+    Fewer than three pairs settle nothing: accuracies are multiples of one over the number of
+    samples, so two differences are easily equal, and their interval a point.
+    """
+    if gain.n < 3:
+        return "not confirmed"
     if gain.low > 0:
         return "confirmed"
     return "harmful" if gain.high < 0 else "not confirmed"

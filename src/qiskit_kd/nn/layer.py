@@ -8,8 +8,6 @@ pickled. This subclass overrides all of that and stays usable wherever a connect
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from qiskit_machine_learning.connectors import TorchConnector
 from torch import Tensor, nn
@@ -25,7 +23,7 @@ from qiskit_kd.seeding import stream
 __all__ = ["QuantumLayer"]
 
 
-class QuantumLayer(TorchConnector):  # type: ignore[misc]
+class QuantumLayer(TorchConnector):
     """A trainable circuit as a layer: `(..., num_features)` to `(..., num_outputs)`.
 
     The outputs are class probabilities (`ClassGroups`) or expectation values (`Observables`), not
@@ -69,7 +67,7 @@ class QuantumLayer(TorchConnector):  # type: ignore[misc]
         self.register_parameter("weight", nn.Parameter(torch.tensor(start, dtype=dtype)))
 
     @property
-    def _weights(self) -> Tensor:
+    def _weights(self) -> Tensor:  # type: ignore[override]
         """The parent's name for the parameter, kept as a view so that it is not a second key."""
         return self.weight
 
@@ -118,4 +116,3 @@ class QuantumLayer(TorchConnector):  # type: ignore[misc]
             f"weights={self.model.num_weights}, outputs={self.model.num_outputs}, "
             f"backend={self.engine.name!r}"
         )
-

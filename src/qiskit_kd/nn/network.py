@@ -40,9 +40,9 @@ class EngineNetwork(NeuralNetwork):  # type: ignore[misc]
         self.model = model
         self.engine = engine
 
-    def _forward(self, input_data: Array, weights: Array) -> Array:
+    def _forward(self, input_data: Any, weights: Any) -> Array:
         return self.engine.outputs(self.model, input_data, weights)
 
-    def _backward(self, input_data: Array, weights: Array) -> tuple[Array | None, Array | None]:
+    def _backward(self, input_data: Any, weights: Any) -> tuple[Array | None, Array | None]:
         needs = Needs(features=bool(self.input_gradients), weights=True)
         return self.engine.jacobian(self.model, input_data, weights, needs)

@@ -7,6 +7,7 @@ set them side by side.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
@@ -61,9 +62,10 @@ def plot_curves(
             continue
         style = look(variant)
         _line_with_band(ax, epochs, scale * stack, style.color, style.label)
-    ax.set_xlabel("epoch")
+    _epochs(ax)
     ax.set_ylabel(label)
-    ax.margins(x=0.01)
+    if scale == 100:
+        ax.set_ylim(max(ax.get_ylim()[0], 0), min(ax.get_ylim()[1], 101))
     return finish(
         figure, ax, title=readable(student) if title is None else title, filename=filename,
         grid="both",
@@ -95,9 +97,8 @@ def plot_gradients(
         _line_with_band(ax, epochs, stack, color, term.removeprefix("grad/"), log=True)
     ax.set_yscale("log")
     ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.set_xlabel("epoch")
+    _epochs(ax)
     ax.set_ylabel("gradient norm per term")
-    ax.margins(x=0.01)
     finish(
         figure, ax, title=readable(student) if title is None else title, filename=None, grid="both"
     )
@@ -172,37 +173,49 @@ def plot_legend(data: Sequence[Row], *, figsize: tuple[float, float] | None = No
 
 
 def plot_circuit(
-    data: QuantumCircuit, *, fold: int = 22, ax: Axes | None = None,
+    data: QuantumCircuit, *, fold: int = 28, ax: Axes | None = None,
     figsize: tuple[float, float] | None = None, title: str | None = None,
     filename: str | Path | None = None,
 ) -> Figure:  # fmt: skip
-    """A circuit drawn by Qiskit in its `iqp` style, folded every `fold` layers.
+    """A circuit drawn by Qiskit in its `iqp` style, in lines of at most `fold` columns.
 
     Args:
         data: The circuit.
-        fold: Layers per line.
+        fold: Columns per line; the lines are made equally long.
         ax: Axes to draw in.
         figsize: Inches; by default as large as Qiskit wants it.
         title: Title of the axes.
         filename: Where to save it.
     """
     drawable = _short_names(data)
+    # Qiskit fits a drawing into the axes it is given, letters included; so ask it first how many
+    # columns it takes, fold these into lines of equal length, and make room for them.
+    scratch = Figure().add_subplot()
+    drawable.draw("mpl", style="iqp", fold=-1, ax=scratch)
+    left, right = scratch.get_xlim()
+    lines = max(1, math.ceil((right - left - 2) / fold))
+    per_line = -1 if lines == 1 else math.ceil((right - left - 2) / lines) + 1
     if ax is None:
-        # Qiskit fits the drawing to the axes it is given, letters included; so ask it first how
-        # much room it takes, in its own units of one gate.
-        scratch = Figure().add_subplot()
-        drawable.draw("mpl", style="iqp", fold=fold, ax=scratch)
+        if lines > 1:
+            scratch = Figure().add_subplot()
+            drawable.draw("mpl", style="iqp", fold=per_line, ax=scratch)
         (left, right), (bottom, top) = scratch.get_xlim(), scratch.get_ylim()
         figure = Figure(figsize=figsize or (0.52 * (right - left), 0.52 * (top - bottom)))
         ax = figure.add_axes((0, 0, 1, 1))
     else:
         figure, ax = canvas(ax, figsize, (1.0, 1.0))
-    drawable.draw("mpl", style="iqp", fold=fold, ax=ax)
+    drawable.draw("mpl", style="iqp", fold=per_line, ax=ax)
     if title is not None:
         ax.set_title(title, loc="left", color=INK)
     if filename is not None:
         figure.savefig(filename)
     return figure
+
+
+def _epochs(ax: Axes) -> None:
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    ax.margins(x=0.01)
 
 
 def _short_names(circuit: QuantumCircuit) -> QuantumCircuit:

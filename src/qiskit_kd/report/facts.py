@@ -165,7 +165,25 @@ def settings(config: Mapping[str, Any], *, with_students: bool = True) -> dict[s
     skip = {"name", "title", "schema", "headline", "presets", "baseline"}
     if not with_students:
         skip.add("students")
-    return {key: value for key, value in config.items() if key not in skip}
+    kept = {key: value for key, value in config.items() if key not in skip}
+    if isinstance(variants := kept.get("variants"), Mapping):
+        kept["variants"] = {name: _lesson(variant) for name, variant in variants.items()}
+    return kept
+
+
+def _lesson(variant: Mapping[str, Any]) -> str:
+    """A variant in one line: weighted losses, teacher, temperatures."""
+    terms = []
+    for term in variant.get("terms", ()):
+        extra = plain(term.get("options"))
+        weight = "" if term.get("weight", 1) == 1 else f"{plain(term['weight'])} × "
+        terms.append(f"{weight}{term['loss']}" + (f" ({extra})" if extra else ""))
+    text = " + ".join(terms)
+    if variant.get("teacher", "none") != "none":
+        text += f"; teacher: {variant['teacher']}"
+    if variant.get("temperature"):
+        text += f"; temperature from {plain(variant['temperature'])}"
+    return text
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -191,7 +209,8 @@ def plain(value: Any) -> str:
             f"{readable(str(k))} {plain(v)}" for k, v in value.items() if plain(v) != ""
         )
     if isinstance(value, list | tuple):
-        if len(value) > 4 and list(value) == list(range(value[0], value[0] + len(value))):
+        whole = all(isinstance(item, int) for item in value) and len(value) > 2
+        if whole and list(value) == list(range(value[0], value[0] + len(value))):
             return f"{value[0]} to {value[-1]}"
         if any(isinstance(item, Mapping) for item in value):
             return " + ".join(plain(item) for item in value)

@@ -142,7 +142,8 @@ def plot_accuracy(
         ax.axvline(100 * cell.mean, color=INK, linestyle=(0, (4, 2)), linewidth=1.1, label=TEACHER)
     ax.set_yticks([])
     ax.set_ylim(position - 1.5, -1.5)
-    ax.set_xlim(left=0)
+    # An interval may reach beyond what an accuracy can be; the axis does not.
+    ax.set_xlim(0, 100)
     ax.set_xlabel(f"test {METRICS.get(metric, metric)}, %")
     legend(figure, ax)
     return finish(figure, ax, title=title, filename=filename)
@@ -191,6 +192,7 @@ def plot_parameters(
     ax.set_xticks(_thin(sizes), [f"{size:,}" for size in _thin(sizes)])
     ax.set_xticks([], minor=True)
     ax.margins(x=0.08, y=0.08)
+    ax.set_ylim(max(ax.get_ylim()[0], 0), min(ax.get_ylim()[1], 101))
     _label(ax, labels)
     ax.set_xlabel("trainable parameters (logarithmic; equal sizes set side by side)")
     ax.set_ylabel(f"test {METRICS.get(metric, metric)}, %")

@@ -274,7 +274,8 @@ def _groups(result: Result, album: _Album) -> list[dict[str, Any]]:
         {
             "title": "Pull of each loss term", "legend": [], "figures": norms,
             "note": "Norm of each weighted term's gradient while the distilled student learns, on "
-            "a logarithmic axis. A term whose line is missing or flat at zero teaches nothing.",
+            "a logarithmic axis; measured every few epochs and held in between. A term whose line "
+            "is missing or flat at zero teaches nothing.",
         },
     ]  # fmt: skip
     return [group for group in groups if group["figures"]]

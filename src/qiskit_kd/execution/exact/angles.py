@@ -9,6 +9,7 @@ parameters, evaluated and differentiated by Qiskit itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class AngleMap:
         """Number of variables, derived ones included, without the constant."""
         return len(self.parameters) + len(self._derived)
 
-    def row(self, angle: ParameterExpression | float) -> dict[int, float]:
+    def row(self, angle: Any) -> dict[int, float]:
         """`{variable: coefficient}` of an angle; key -1 is the constant term."""
         free = getattr(angle, "parameters", None)
         if not free:
@@ -97,7 +98,7 @@ class AngleMap:
                     out[k, b] += grad[count + j, b] * self._evaluate(slope, flat[:, b])
         return out.reshape(count, *values.shape[1:])
 
-    def _evaluate(self, expression: ParameterExpression | float, values: Array) -> float:
+    def _evaluate(self, expression: Any, values: Array) -> float:
         free = getattr(expression, "parameters", ())
         if not free:
             return float(expression)

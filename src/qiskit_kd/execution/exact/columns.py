@@ -69,7 +69,8 @@ class ColumnSweep:
 
     def bytes_for(self, columns: int) -> int:
         """Memory of one trace."""
-        return (2 * self.depth + 4) * 2**self.num_qubits * columns * self.cdtype.itemsize
+        amplitude = self.cdtype.itemsize
+        return int((2 * self.depth + 4) * 2**self.num_qubits * columns * amplitude)
 
     def forward(self, values: Array, *, columns: int) -> Trace:
         """Sweep `values` `(parameters, columns)`; the last states are `states[-1]`."""
@@ -130,4 +131,6 @@ class ColumnSweep:
 
 def _real_dot(a: Array, b: Array) -> Array:
     """Real part of the inner product over all axes but the last."""
-    return np.einsum("abc,abc->c", a.real, b.real) + np.einsum("abc,abc->c", a.imag, b.imag)
+    out: Array = np.einsum("abc,abc->c", a.real, b.real)
+    out += np.einsum("abc,abc->c", a.imag, b.imag)
+    return out

@@ -3,20 +3,26 @@
 
 from __future__ import annotations
 
-import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
 from qiskit_kd.circuits.model import CircuitModel
-from qiskit_kd.errors import DataError, ResourceError
+from qiskit_kd.errors import DataError
 from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage
 from qiskit_kd.execution.exact.program import Program
-from qiskit_kd.execution.memory import available_bytes
+from qiskit_kd.execution.exact.torch_ops import TorchProgram
+from qiskit_kd.execution.limits import require_memory
 
 __all__ = ["ExactEngine"]
 
+K = TypeVar("K")
+V = TypeVar("V")
+
+_KEPT = 64  # compiled models; an engine is shared by many short-lived students
 _CHUNK_BYTES = 2**30  # a run that would keep more than this is split and recomputed backwards
 
 
@@ -30,8 +36,8 @@ class ExactEngine(Engine):
     def __init__(self, *, name: str = "exact") -> None:
         self.name = name
         self.usage = Usage()
-        self._programs: weakref.WeakKeyDictionary[CircuitModel, dict[np.dtype[Any], Program]]
-        self._programs = weakref.WeakKeyDictionary()
+        self._programs: dict[tuple[CircuitModel, np.dtype[Any]], Program] = {}
+        self._torch_programs: dict[CircuitModel, TorchProgram] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"name": self.name, "usage": self.usage}  # programs are rebuilt where it lands
@@ -78,23 +84,28 @@ class ExactEngine(Engine):
 
         return outputs.reshape(*lead, *outputs.shape[1:]), pullback
 
-    def program(self, model: CircuitModel, dtype: NDArray[Any] | Any) -> Program:
+    def torch_outputs(
+        self, model: CircuitModel, features: Tensor, weights: Tensor
+    ) -> Tensor | None:
+        """See `Engine.torch_outputs`: the same layers as torch operations, on any device."""
+        program = _cached(self._torch_programs, model, lambda: TorchProgram(model))
+        if not program.is_supported:
+            return None
+        self.usage.executions += len(features) * max(1, weights[..., 0].numel())
+        if weights.ndim == 1:
+            return program.outputs(features, weights)
+        rows = weights.reshape(-1, model.num_weights)
+        stacked = torch.stack([program.outputs(features, row) for row in rows])
+        return stacked.reshape(*weights.shape[:-1], *stacked.shape[1:])
+
+    def program(self, model: CircuitModel, dtype: Any) -> Program:
         """The compiled model, made on first use.
 
         Raises:
             ResourceError: If not even one sample fits into memory.
         """
-        found = self._programs.setdefault(model, {})
         kind = np.dtype(dtype)
-        if kind not in found:
-            if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
-                raise DataError(
-                    "the exact engine computes in single or double precision", got=str(kind),
-                    expected="float32 or float64", remedy="Convert the features first.",
-                )  # fmt: skip
-            _refuse_large(model, kind)
-            found[kind] = Program(model, kind)
-        return found[kind]
+        return _cached(self._programs, (model, kind), lambda: _compile(model, kind))
 
     def _one(
         self, program: Program, features: Array, weights: Array, needs: Needs
@@ -113,6 +124,16 @@ class ExactEngine(Engine):
             return pullback(cotangent)
 
         return outputs, counted
+
+
+def _cached(kept: dict[K, V], key: K, make: Callable[[], V]) -> V:
+    """Least recently made goes first; a hit costs one look-up."""
+    found = kept.get(key)
+    if found is None:
+        if len(kept) >= _KEPT:
+            kept.pop(next(iter(kept)))
+        found = kept[key] = make()
+    return found
 
 
 def _chunked(
@@ -137,16 +158,17 @@ def _chunked(
     return outputs, pullback
 
 
-def _refuse_large(model: CircuitModel, dtype: np.dtype[Any]) -> None:
-    """Refuse before compiling: the tables alone can be larger than the memory."""
+def _compile(model: CircuitModel, dtype: np.dtype[Any]) -> Program:
+    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise DataError(
+            "the exact engine computes in single or double precision", got=str(dtype),
+            expected="float32 or float64", remedy="Convert the features first.",
+        )  # fmt: skip
     # One phase generator per gate is the largest table; one sample's states come on top.
     gates = model.ansatz.size() + model.encoding.circuit.size()
-    needed = (gates + 16) * 2**model.num_qubits * 2 * dtype.itemsize
-    free = available_bytes()
-    if needed > free:
-        raise ResourceError(
-            f"the exact simulation of {model.num_qubits} qubits does not fit into memory",
-            got=f"about {needed / 2**30:,.1f} GiB for {gates} gates",
-            expected=f"at most {free / 2**30:,.1f} GiB, which are free",
-            remedy="Use fewer qubits, or a backend of kind aer or a device.",
-        )
+    require_memory(
+        (gates + 16) * 2**model.num_qubits * 2 * dtype.itemsize,
+        f"the exact simulation of {model.num_qubits} qubits and {gates} gates",
+        "Use fewer qubits, or a backend of kind aer or a device.",
+    )
+    return Program(model, dtype)

@@ -13,8 +13,9 @@ within a gate the first qubit is the lowest bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from qiskit_kd.errors import CircuitError
 
 __all__ = ["Diagonal", "Permutation", "RotationY", "lower"]
 
-Angle = ParameterExpression | float
+Angle: TypeAlias = "ParameterExpression | float"
 PI = float(np.pi)
 HALF = (-0.5, 0.5)  # generator of RZ: exp(i angle * HALF)
 PHASE = (0.0, 1.0)
@@ -86,9 +87,11 @@ def _gate(gate: Operation, qubits: tuple[int, ...]) -> Iterator[Item]:
         return
     if name in ("measure", "reset", "initialize") or hasattr(gate, "blocks"):
         raise CircuitError(
-            "only unitary circuits can be simulated exactly", got=f"{name!r} on qubits {list(qubits)}",
-            expected="gates", remedy="Remove measurements, resets and control flow.",
-        )  # fmt: skip
+            "only unitary circuits can be simulated exactly",
+            got=f"{name!r} on qubits {list(qubits)}",
+            expected="gates",
+            remedy="Remove measurements, resets and control flow.",
+        )
     matrix = _fixed_matrix(gate)
     if matrix is not None:
         done = _from_matrix(matrix, qubits)
@@ -151,9 +154,7 @@ def _open_up(gate: Operation, qubits: tuple[int, ...]) -> Iterator[Item]:
         whole = QuantumCircuit(gate.num_qubits)
         whole.append(gate, range(gate.num_qubits))
         try:
-            definition = transpile(
-                whole, basis_gates=["rz", "ry", "p", "cx"], optimization_level=0
-            )
+            definition = transpile(whole, basis_gates=["u", "cx"], optimization_level=0)
         except Exception as error:
             raise CircuitError(
                 "every gate has a matrix, a definition or a synthesis", got=f"{gate.name!r} on "
@@ -207,7 +208,7 @@ def _from_y(q: int) -> list[Item]:
     return [*_h(q), _p(PI / 2, q)]
 
 
-_RULES = {
+_RULES: dict[str, Callable[[Any, Any], list[Any]]] = {
     "rx": lambda p, q: _rx(p[0], q[0]),
     "ry": lambda p, q: [RotationY(p[0], q[0])],
     "rz": lambda p, q: [_rz(p[0], q[0])],
@@ -217,8 +218,8 @@ _RULES = {
     "u": lambda p, q: _u(p[0], p[1], p[2], q[0]),
     "u3": lambda p, q: _u(p[0], p[1], p[2], q[0]),
     "r": lambda p, q: [_p(-p[1], q[0]), *_rx(p[0], q[0]), _p(p[1], q[0])],
-    "h": lambda p, q: _h(q[0]),
-    "cx": lambda p, q: [_cx(q[0], q[1])],
+    "h": lambda _, q: _h(q[0]),
+    "cx": lambda _, q: [_cx(q[0], q[1])],
     "cp": lambda p, q: [Diagonal(p[0], (0.0, 0.0, 0.0, 1.0), tuple(q))],
     "cu1": lambda p, q: [Diagonal(p[0], (0.0, 0.0, 0.0, 1.0), tuple(q))],
     "crz": lambda p, q: [Diagonal(p[0], (0.0, -0.5, 0.0, 0.5), tuple(q))],

@@ -115,4 +115,3 @@ def normal_form(
     if keep_last:
         layers.append(Layer(n))
     return NormalForm(n, tuple(layers), angles)
-

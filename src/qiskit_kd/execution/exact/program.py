@@ -5,7 +5,7 @@
   matrix    more samples than basis states: the ansatz becomes one matrix, the batch one product;
   columns   data and weights interleave (re-uploading): every sample has its own circuit.
 
-Each way returns outputs and a pullback; the pullback gives its work arrays back to a pool.
+Each way returns outputs and a pullback; their work arrays come from a pool and go back to it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from qiskit_kd.circuits.model import CircuitModel
-from qiskit_kd.errors import CircuitError, ExecutionError
+from qiskit_kd.errors import ExecutionError
 from qiskit_kd.execution.engine import Needs, Pullback
 from qiskit_kd.execution.exact.columns import ColumnSweep
 from qiskit_kd.execution.exact.normal_form import normal_form
@@ -100,7 +100,9 @@ class Program:
 
             def unnormalise(adjoint: Array) -> Array:
                 unit, slope = x / norms[:, None], adjoint.real.T[:, :width]
-                return (slope - unit * (slope * unit).sum(1, keepdims=True)) / norms[:, None]
+                gx: Array = slope - unit * (slope * unit).sum(1, keepdims=True)
+                gx /= norms[:, None]
+                return gx
 
             return unnormalise
         encoder = self._encoder
@@ -108,7 +110,7 @@ class Program:
         trace = encoder.forward(angles, columns=len(x))
         out[:] = trace.states[-1]
         if differentiate and encoding.angle_pullback is None:
-            raise _no_derivative(self.model)
+            raise encoding.no_derivative()
 
         def through_angles(adjoint: Array) -> Array:
             assert encoding.angle_pullback is not None
@@ -130,10 +132,10 @@ class Program:
         if not needs:
             sweep.give(ws)
             return outputs, _spent
-        holder = _Once(ws)
+        lease = _Lease(lambda: sweep.give(ws))
 
         def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
-            held: Workspace = holder.take()
+            held = lease.check(ws)
             adjoint = sweep.seed(held)
             if isinstance(reads, PauliReader):
                 seed = reads.seed(held.states_c[-1], cotangent)
@@ -143,7 +145,6 @@ class Program:
                 reads.seed(held.states[-1], both, adjoint)
             dz, dx = sweep.backward(held, to_input=needs.features)
             gx = back(dx) if needs.features else None
-            sweep.give(held)
             return gx, sweep.form.angles.pullback(weights, dz) if needs.weights else None
 
         return outputs, pullback
@@ -156,11 +157,11 @@ class Program:
         real_states, rows = self._encoder is None, len(features)
         kind = self.dtype if real_states else sweep.cdtype
         width = size * reals
-        encoded, s, q = self._spare.pop(rows, None) or (
-            np.empty((rows, size), kind),
-            torch.from_numpy(np.empty((rows, width), self.dtype)),
-            torch.from_numpy(np.empty((rows, width), self.dtype)),
-        )
+        if rows in self._spare:
+            encoded, s, q = self._spare.pop(rows)
+        else:
+            encoded = np.empty((rows, size), kind)
+            s, q = (torch.from_numpy(np.empty((rows, width), self.dtype)) for _ in range(2))
         back = self._encode(features, encoded.T, needs.features)
         ws, start = sweep.start(size)
         start[:] = np.eye(size, dtype=self.dtype)
@@ -180,10 +181,15 @@ class Program:
             sweep.give(ws)
             self._keep(rows, (encoded, s, q))
             return outputs, _spent
-        holder = _Once(ws)
+
+        def release() -> None:
+            sweep.give(ws)
+            self._keep(rows, (encoded, s, q))
+
+        lease = _Lease(release)
 
         def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
-            held: Workspace = holder.take()
+            held = lease.check(ws)
             torch.mm(torch.from_numpy(np.ascontiguousarray(cotangent)), 2 * groups.T, out=q).mul_(s)
             gw = gx = None
             if needs.weights:
@@ -202,8 +208,6 @@ class Program:
                 if not real_states:
                     slope = slope[:, :size] + 1j * slope[:, size:]
                 gx = back(slope.T)
-            sweep.give(held)
-            self._keep(rows, (encoded, s, q))
             return gx, gw
 
         return outputs, pullback
@@ -213,12 +217,10 @@ class Program:
             self._spare.clear()
         self._spare[rows] = buffers
 
-    def _run_columns(
-        self, features: Array, weights: Array, needs: Needs
-    ) -> tuple[Array, Pullback]:
+    def _run_columns(self, features: Array, weights: Array, needs: Needs) -> tuple[Array, Pullback]:
         encoding, count = self.model.encoding, self.model.num_inputs
         if needs.features and encoding.angle_pullback is None:
-            raise _no_derivative(self.model)
+            raise encoding.no_derivative()
         batch = len(features)
         values = np.empty((count + len(weights), batch), self.dtype)
         values[:count] = encoding.angle_map(features).T
@@ -249,30 +251,23 @@ class Program:
         return outputs, pullback
 
 
-class _Once:
-    """Hands out a workspace once: afterwards it may belong to another run."""
+class _Lease:
+    """Keeps work arrays while a pullback may still be called, then gives them back to the pool.
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace: Workspace | None = workspace
+    The adjoint sweep leaves the forward states alone, so a pullback can run any number of times
+    (`retain_graph=True`); the arrays are free when the last reference to it is gone.
+    """
 
-    def take(self) -> Workspace:
-        if self._workspace is None:
-            raise ExecutionError(
-                "a pullback runs once per forward evaluation", got="a second backward pass",
-                remedy="Evaluate the layer again instead of using retain_graph=True.",
-            )  # fmt: skip
-        workspace, self._workspace = self._workspace, None
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release = release
+
+    def check(self, workspace: Workspace) -> Workspace:
+        """The arrays; going through the lease is what keeps it alive."""
         return workspace
 
+    def __del__(self) -> None:
+        self._release()
 
-def _spent(cotangent: Array) -> tuple[Array | None, Array | None]:
+
+def _spent(_: Array) -> tuple[Array | None, Array | None]:
     raise ExecutionError("no gradient was asked for when the model was run", got="a pullback call")
-
-
-def _no_derivative(model: CircuitModel) -> CircuitError:
-    return CircuitError(
-        f"the encoding {model.encoding.name!r} has no derivative with respect to the features",
-        got="features that require a gradient",
-        remedy="Detach the features, or use the encodings amplitude or angle behind trainable "
-        "layers.",
-    )

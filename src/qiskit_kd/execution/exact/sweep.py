@@ -12,6 +12,7 @@ NumPy carries out the kernels: a call costs about half of what torch takes at th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,7 @@ def groups_of(num_qubits: int) -> list[range]:
     """Split the qubits into the fewest, nearly equal groups, highest first."""
     count = -(-num_qubits // _GROUP)
     edges = [round(k * num_qubits / count) for k in range(count + 1)]
-    return [range(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)][::-1]
+    return [range(a, b) for a, b in itertools.pairwise(edges)][::-1]
 
 
 class Workspace:
@@ -109,7 +110,9 @@ class Sweep:
         width = form.angles.width
         constants = [np.exp(1j * layer.constant) for layer in layers[:-1]]
         has_terms = [bool(layer.terms) for layer in layers[:-1]]
-        complex_ = force_complex or any(has_terms) or any(np.abs(c.imag).max() > 1e-12 for c in constants)
+        complex_ = (
+            force_complex or any(has_terms) or any(np.abs(c.imag).max() > 1e-12 for c in constants)
+        )
         self.reals = 2 if complex_ else 1
         self.cdtype = np.result_type(self.dtype, np.complex64) if complex_ else self.dtype
         self._constants = [
@@ -233,7 +236,8 @@ class Sweep:
 
     def bytes_for(self, columns: int) -> int:
         """Memory of one workspace."""
-        return (self.depth + 3) * 2**self.num_qubits * columns * self.reals * self.dtype.itemsize
+        amplitude = self.reals * self.dtype.itemsize
+        return int((self.depth + 3) * 2**self.num_qubits * columns * amplitude)
 
     def take(self, columns: int) -> Workspace:
         """A workspace from the pool, or a new one."""

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Knowledge distillation between classical and quantum networks, native to Qiskit.
+
+The public names below are loaded on first use, so `import qiskit_kd` costs next to nothing and
+`qiskit_kd.circuits` works without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+try:
+    __version__ = version("qiskit-kd")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+_HOMES = {
+    "Backend": "execution.backends",
+    "CircuitModel": "circuits",
+    "ClassGroups": "circuits",
+    "Dataset": "data",
+    "Distiller": "distill",
+    "Encoding": "circuits",
+    "Observables": "circuits",
+    "QuantumLayer": "nn",
+    "Split": "data",
+    "Study": "experiment",
+    "Teacher": "distill",
+    "Term": "distill",
+    "circuits": "",
+    "datasets": "data",
+    "errors": "",
+    "list_backends": "execution.backends",
+    "load_backend": "execution.backends",
+    "losses": "distill",
+    "students": "nn",
+}
+
+__all__ = [
+    "Backend",
+    "CircuitModel",
+    "ClassGroups",
+    "Dataset",
+    "Distiller",
+    "Encoding",
+    "Observables",
+    "QuantumLayer",
+    "Split",
+    "Study",
+    "Teacher",
+    "Term",
+    "circuits",
+    "datasets",
+    "errors",
+    "list_backends",
+    "load_backend",
+    "losses",
+    "students",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES[name]
+    if not home:
+        return importlib.import_module(f"{__name__}.{name}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

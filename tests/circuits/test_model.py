@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Composition of a model, the order of its parameters, its errors, and that it is a value."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from qiskit import QuantumCircuit, QuantumRegister
+from qiskit.circuit import Parameter, ParameterVector
+from qiskit.quantum_info import Statevector
+
+from qiskit_kd.circuits import (
+    CircuitModel,
+    ClassGroups,
+    Encoding,
+    Observables,
+    amplitude,
+    angle,
+    ansatze,
+    dense_angle,
+    encodings,
+    hardware_efficient,
+    reuploading,
+)
+from qiskit_kd.errors import CircuitError
+from qiskit_kd.seeding import stream
+
+
+def identity(x: np.ndarray) -> np.ndarray:
+    return x
+
+
+@pytest.mark.parametrize("encoding", sorted(encodings))
+@pytest.mark.parametrize("ansatz", sorted(ansatze))
+def test_composition(encoding: str, ansatz: str) -> None:
+    model = CircuitModel(encodings[encoding](3), ansatze[ansatz](3, 1), ClassGroups(3, 3))
+    repeats = model.encoding.layers
+    parameters = (*model.inputs, *model.weights)
+    assert tuple(model.circuit.parameters) == parameters
+    assert [p.name for p in parameters] == sorted(p.name for p in parameters)
+    assert (len(model.inputs), len(model.weights)) == (model.num_inputs, model.num_weights)
+    assert model.num_weights == repeats * model.ansatz.num_parameters
+    assert len(model.ansatz_blocks) == repeats
+    assert (model.num_qubits, model.num_outputs) == (3, 3)
+    assert model.num_features == model.encoding.num_features
+
+    draw = stream(0, encoding, ansatz)
+    x, weights = draw.normal(size=(1, model.num_features)), draw.normal(size=model.num_weights)
+    angles = model.encoding.angles(x)[0]
+    found = Statevector(model.circuit.assign_parameters(np.concatenate((angles, weights))))
+    state = Statevector.from_label("000")
+    for block in weights.reshape(repeats, -1):
+        state = state.evolve(model.encoding.circuit.assign_parameters(angles))
+        state = state.evolve(model.ansatz.assign_parameters(block))
+    np.testing.assert_allclose(found.data, state.data, atol=1e-12)
+
+
+def test_weights_of_a_users_vector_keep_its_order() -> None:
+    vector = ParameterVector("theta", 12)
+    ansatz = QuantumCircuit(QuantumRegister(1, "a"), QuantumRegister(1, "b"))
+    for k, element in enumerate(vector):
+        ansatz.rx(element, k % 2)
+    model = CircuitModel(angle(2), ansatz, ClassGroups(2, 2))
+    angles = [item.operation.params[0].name for item in model.circuit.data]
+    assert angles == ["input_00", "input_01", *(f"weight_{k:03d}" for k in range(12))]
+
+
+def test_an_ansatz_may_use_our_own_names_and_have_classical_bits() -> None:
+    ansatz = QuantumCircuit(2, 2)
+    ansatz.rx(Parameter("input_00"), 0)
+    ansatz.rx(Parameter("weight_000"), 1)
+    model = CircuitModel(angle(2), ansatz, ClassGroups(2, 2))
+    assert tuple(model.circuit.parameters) == (*model.inputs, *model.weights)
+    assert model.circuit.num_clbits == 0
+
+
+# --- a model is a value --------------------------------------------------------------------------
+
+
+def test_later_changes_of_the_ansatz_do_not_reach_the_model() -> None:
+    ansatz = hardware_efficient(2, 1)
+    model = CircuitModel(angle(2), ansatz, ClassGroups(2, 2))
+    ansatz.rx(Parameter("later"), 0)
+    assert model.num_weights == 5
+    assert model.circuit.num_parameters == 7
+
+
+@pytest.mark.parametrize("readout", [ClassGroups(3, 4), Observables(["ZIII", "XXII"])])
+@pytest.mark.parametrize("encoding", sorted(encodings))
+def test_pickle(encoding: str, readout: ClassGroups | Observables) -> None:
+    model = CircuitModel(encodings[encoding](4), hardware_efficient(4, 1), readout)
+    fresh = pickle.dumps(model)
+    _ = model.circuit, model.weights, model.inputs, model.ansatz_blocks
+    copied = pickle.loads(pickle.dumps(model))
+    assert len(pickle.dumps(model)) == len(fresh)  # caches stay behind
+    assert copied.circuit == model.circuit
+    assert copied.readout == readout
+    assert copied.weights == model.weights
+    x = stream(0, encoding).normal(size=(2, model.num_features))
+    np.testing.assert_array_equal(copied.encoding.angles(x), model.encoding.angles(x))
+
+
+def test_copies_are_the_model_itself() -> None:
+    model = CircuitModel(amplitude(2), hardware_efficient(2, 1), ClassGroups(2, 2))
+    assert copy.copy(model) is model
+    assert copy.deepcopy([model])[0] is model
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+def test_widths_agree() -> None:
+    with pytest.raises(
+        CircuitError, match="same qubits; got encoding: 2, ansatz: 3, readout: 4; expected one"
+    ):
+        CircuitModel(angle(2), hardware_efficient(3, 1), ClassGroups(2, 4))
+
+
+def test_an_ansatz_has_weights() -> None:
+    fixed = QuantumCircuit(2)
+    fixed.h(0)
+    with pytest.raises(CircuitError, match=r"at least one trainable weight.*circuit\.Parameter"):
+        CircuitModel(angle(2), fixed, ClassGroups(2, 2))
+
+
+def test_an_ansatz_does_not_measure() -> None:
+    ansatz = QuantumCircuit(2, 1)
+    ansatz.rx(Parameter("a"), 0)
+    ansatz.measure(1, 0)
+    with pytest.raises(CircuitError, match=r"an ansatz is unitary.*'measure' on qubits \[1\]"):
+        CircuitModel(angle(2), ansatz, ClassGroups(2, 2))
+
+
+def test_an_encoding_does_not_measure() -> None:
+    circuit = angle(1).circuit.copy()
+    circuit.reset(0)
+    with pytest.raises(CircuitError, match=r"an encoding is unitary.*got 'reset' on qubits \[0\]"):
+        Encoding("mine", circuit, 1, identity)
+
+
+def test_an_encoding_has_angles() -> None:
+    with pytest.raises(CircuitError, match="an encoding has at least one angle; got a circuit"):
+        Encoding("mine", QuantumCircuit(1), 1, identity)
+
+
+@pytest.mark.parametrize(("features", "layers"), [(0, 1), (1, 0)])
+def test_an_encoding_takes_features(features: int, layers: int) -> None:
+    with pytest.raises(CircuitError, match=f"got num_features={features}, layers={layers}"):
+        Encoding("mine", angle(1).circuit, features, identity, layers=layers)
+
+
+def test_the_angle_map_fits_the_circuit() -> None:
+    broken = Encoding("mine", dense_angle(2).circuit, 2, identity)
+    with pytest.raises(CircuitError, match=r"'mine' gives one angle.*\(3, 2\); expected \(3, 4\)"):
+        broken.angles(np.ones((3, 2)))
+
+
+def test_an_encoding_that_normalises_refuses_zero() -> None:
+    assert Encoding("mine", angle(1).circuit, 1, identity, is_amplitude=True).zero_is_undefined
+    assert not Encoding("amplitude-like", angle(1).circuit, 1, identity).zero_is_undefined
+
+
+def test_reuploading_composes_encoding_and_fresh_weights_in_turn() -> None:
+    model = CircuitModel(reuploading(1, 3), hardware_efficient(1, 1), ClassGroups(2, 1))
+    angles = [item.operation.params[0].name for item in model.circuit.data]
+    assert angles == [
+        *("input_00", "weight_000", "weight_001"),
+        *("input_00", "weight_002", "weight_003"),
+        *("input_00", "weight_004", "weight_005"),
+    ]

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from qiskit_kd.distill.features import FeatureCapture
+from qiskit_kd.errors import DistillError
+
+from .toys import FEATURES, mlp
+
+
+def test_keeps_the_output_of_named_layers_and_lets_gradients_through():
+    module, x = mlp(), torch.ones(4, FEATURES)
+    with FeatureCapture(module, ["0", "2"]) as capture:
+        module(x)
+        assert capture.outputs.keys() == {"0", "2"}
+        torch.testing.assert_close(capture.outputs["0"], module[0](x))
+        capture.outputs["2"].sum().backward()
+    assert module[1].bias.grad is not None
+    assert module[4].bias.grad is None
+
+
+def test_takes_its_hooks_off():
+    module = mlp()
+    capture = FeatureCapture(module, ["0"])
+    assert module[0]._forward_hooks
+    capture.close()
+    assert not module[0]._forward_hooks
+    module(torch.ones(4, FEATURES))
+    assert capture.outputs == {}
+
+
+def test_unknown_layers_are_answered_with_near_names():
+    module = nn.Sequential()
+    module.add_module("encoder", nn.Linear(2, 2))
+    with pytest.raises(DistillError, match=r"student has no layer .* got 'encodr'.*'encoder'"):
+        FeatureCapture(module, ["encodr"], role="student")
+    with pytest.raises(DistillError, match=r"got '0'; expected for example 'encoder'"):
+        FeatureCapture(module, ["0"])
+    assert not module.encoder._forward_hooks
+
+
+class Pair(nn.Module):
+    def __init__(self, second: bool) -> None:
+        super().__init__()
+        self.second = second
+
+    def forward(self, x):
+        return (x, x + 1) if self.second else {"x": x}
+
+
+def test_of_a_tuple_the_first_tensor_counts_and_nothing_else_is_a_feature():
+    module = nn.Sequential(Pair(True))
+    with FeatureCapture(module, ["0"]) as capture:
+        module(torch.zeros(1))
+        assert capture.outputs["0"].item() == 0
+    module = nn.Sequential(Pair(False))
+    with (
+        FeatureCapture(module, ["0"]),
+        pytest.raises(DistillError, match=r"layer '0' of the network returns a tensor.*got dict"),
+    ):
+        module(torch.zeros(1))

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from torch import nn
+
+from qiskit_kd.distill import Loss, Ramp, Term, losses
+from qiskit_kd.distill.terms import check_terms
+from qiskit_kd.errors import DistillError, UnknownNameError
+
+
+def test_a_term_is_known_by_its_loss_or_its_name():
+    assert Term("kl").label == "kl"
+    assert Term("kl", name="soft").label == "soft"
+    assert Term(losses["kl"]).resolved is losses["kl"]
+    assert Term(Loss("mine", lambda s, *_: s.sum())).label == "mine"
+
+
+def test_weights_follow_their_schedule():
+    term = Term("ce", 2.0, schedule=Ramp(0.0, 1.0, 4))
+    assert [term.weight_at(epoch) for epoch in range(6)] == [0, 0.5, 1, 1.5, 2, 2]
+    assert Term("ce", 0.3).weight_at(9) == 0.3
+    with pytest.raises(DistillError, match="ramp takes at least one epoch; got 0; expected epochs"):
+        Ramp(0, 1, 0)
+
+
+def test_descriptions_are_plain_and_tell_terms_apart():
+    adapter = nn.Linear(2, 3)
+    terms = [
+        Term("kl"), Term("kl", 0.5), Term("kl", options={"temperature": 2}), Term("reverse_kl"),
+        Term("kl", schedule=Ramp(0, 1, 3)), Term("kl", name="x"),
+        Term("feature_mse", options={"adapter": adapter}),
+        Term("feature_mse", layers=("0", "1")), Term("feature_mse", layers=("1", "1")),
+    ]  # fmt: skip
+    texts = {json.dumps(term.describe()) for term in terms}
+    assert len(texts) == len(terms)
+    assert terms[6].modules == [adapter]
+
+
+@pytest.mark.parametrize("weight", [math.nan, math.inf, "0.5", None])
+def test_weights_are_finite_numbers(weight):
+    with pytest.raises(
+        DistillError, match=r"weight of the term 'ce' is a finite number; got .*Use 0"
+    ):
+        Term("ce", weight)
+
+
+def test_unknown_losses_options_and_pointless_layers_are_refused():
+    with pytest.raises(UnknownNameError, match="unknown loss; got 'kll'"):
+        Term("kll")
+    with pytest.raises(DistillError, match=r"no such option; got 'temp'"):
+        Term("kl", options={"temp": 2})
+    with pytest.raises(
+        DistillError, match=r"'kl' compares class logits.*Feature losses: attention"
+    ):
+        Term("kl", layers=("0", "0"))
+
+
+def test_an_objective_trains_something_and_names_its_terms_apart():
+    with pytest.raises(
+        DistillError, match=r"at least one term of weight other than 0; got no terms"
+    ):
+        check_terms([])
+    with pytest.raises(DistillError, match="got 1 terms"):
+        check_terms([Term("ce", 0)])
+    with pytest.raises(DistillError, match=r"told apart by name; got 'kl' more than once"):
+        check_terms([Term("kl"), Term("ce"), Term("reverse_kl", name="kl")])
+    check_terms([Term("ce", 0), Term("kl")])

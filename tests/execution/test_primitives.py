@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import copy
+import pickle
+from functools import partial
+
+import numpy as np
+import pytest
+from qiskit import generate_preset_pass_manager
+from qiskit.primitives import BitArray, StatevectorEstimator, StatevectorSampler
+from qiskit.providers.fake_provider import GenericBackendV2
+from qiskit.quantum_info import SparsePauliOp
+
+from qiskit_kd.circuits.ansatze import hardware_efficient
+from qiskit_kd.circuits.encodings import amplitude, angle, reuploading
+from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.readouts import ClassGroups, Observables
+from qiskit_kd.errors import ConfigError, ExecutionError, ResourceError
+from qiskit_kd.execution import limits, measurement
+from qiskit_kd.execution.aer_primitives import AerEstimator, AerSampler, aer_pass_manager
+from qiskit_kd.execution.engine import Engine, Needs
+from qiskit_kd.execution.exact import ExactEngine
+from qiskit_kd.execution.exact_shots import ExactShotsEngine
+from qiskit_kd.execution.measurement import bases, measured
+from qiskit_kd.execution.primitives import SamplerEngine, outcomes
+from qiskit_kd.execution.reference import reference_outputs, reference_weight_gradient
+
+BOTH = Needs(features=True, weights=True)
+WEIGHTS = Needs(features=False, weights=True)
+NOTHING = Needs(features=False, weights=False)
+GENERAL = Observables(["XIY", SparsePauliOp(["ZZI", "IXI", "YII"], [1.0, -0.5, 2.0]), "III"])
+
+
+def aer_sampler(seed: int) -> AerSampler:
+    return AerSampler(seed=seed % 2**31)
+
+
+def aer_estimator(seed: int) -> AerEstimator:
+    return AerEstimator(seed=seed % 2**31)
+
+
+def aer(shots: int, **options) -> SamplerEngine:
+    return SamplerEngine(
+        aer_sampler, pass_manager=aer_pass_manager(), shots=shots, simulated=True, **options
+    )
+
+
+def exact_shots(shots: int, **options) -> ExactShotsEngine:
+    return ExactShotsEngine(ExactEngine(), shots=shots, **options)
+
+
+ENGINES = {"aer": aer, "exact_shots": exact_shots}
+
+
+def draw(model: CircuitModel, *, batch: int = 3):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(batch, model.num_features))
+    return x, rng.normal(size=model.num_weights), rng.normal(size=(batch, model.num_outputs))
+
+
+def small(readout=None, encoding=None) -> CircuitModel:
+    return CircuitModel(
+        encoding or angle(3), hardware_efficient(3, 1), readout or ClassGroups(3, 3)
+    )
+
+
+def test_outcomes_are_big_endian_bytes() -> None:
+    numbers = np.array([[3, 70_000], [255, 256]])
+    samples = [[format(v, "017b") for v in row] for row in numbers]
+    bits = BitArray.from_samples(sum(samples, []), 17).reshape((2, 2))
+    np.testing.assert_array_equal(outcomes(bits)[..., 0].reshape(2, -1).ravel()[0], 3)
+    flat = BitArray.from_samples(sum(samples, []), 17)
+    np.testing.assert_array_equal(outcomes(flat), numbers.ravel())
+
+
+def test_measured_circuits_name_their_register_and_keep_logical_order() -> None:
+    model = small(ClassGroups(2, 3, qubits=(2, 0)))
+    (basis,) = bases(model.readout)
+    circuit = measured(model.circuit, basis)
+    assert [(r.name, r.size) for r in circuit.cregs] == [("meas", 2)]
+    places = [
+        (circuit.find_bit(i.qubits[0]).index, circuit.find_bit(i.clbits[0]).index)
+        for i in circuit.data
+        if i.operation.name == "measure"
+    ]
+    assert places == [(2, 0), (0, 1)]
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_histograms_equal_looking_up_each_shot(dense: bool, monkeypatch) -> None:
+    monkeypatch.setattr(measurement, "_DENSE", 2**12 if dense else 0)
+    (basis,) = bases(Observables(["ZII", "IZZ"]))
+    states = np.random.default_rng(0).integers(0, 8, (4, 100))
+    expected = [[basis.matrix[k] for k in row] for row in states]
+    np.testing.assert_allclose(basis.of_outcomes(states), np.mean(expected, axis=1))
+
+
+def test_commuting_observables_share_a_basis() -> None:
+    assert len(bases(Observables(["XXI", "IXX", "XIX"]))) == 1
+    assert len(bases(Observables(["XXI", "ZZI", "IIY"]))) == 2
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "model",
+    [small(), small(ClassGroups(2, 3, qubits=(2, 1))), small(encoding=amplitude(3)),
+     small(encoding=reuploading(3, 2))],
+    ids=["all", "selected", "amplitude", "reuploading"],
+)  # fmt: skip
+def test_frequencies_agree_with_probabilities(engine: str, model: CircuitModel) -> None:
+    x, w, _ = draw(model, batch=2)
+    shots = 200_000
+    p = reference_outputs(model, x, w)
+    seen = ENGINES[engine](shots, seed=11).outputs(model, x, w)
+    sigma = np.sqrt(p * (1 - p) / shots)
+    assert (np.abs(seen - p) < 5 * sigma).all()
+    assert (np.abs(seen - p) > 0).any()  # samples, not probabilities
+    np.testing.assert_allclose(seen.sum(-1), 1)
+    np.testing.assert_allclose(seen * shots, np.round(seen * shots), atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["aer", "exact_shots", "estimator"])
+@pytest.mark.parametrize("encoding", [angle(3), reuploading(3, 2)], ids=lambda e: e.name)
+def test_observables_that_are_not_diagonal(engine: str, encoding) -> None:
+    model, shots = small(GENERAL, encoding), 100_000
+    x, w, upstream = draw(model)
+    if engine == "estimator":
+        chosen: Engine = aer(shots, estimator=aer_estimator, gradient="shift", seed=1)
+    else:
+        chosen = ENGINES[engine](shots, gradient="shift", seed=1)
+    values, pullback = chosen.vjp(model, x, w, BOTH)
+    # At most sum |coefficient| = 3.5 standard deviations of a +-1 variable each.
+    np.testing.assert_allclose(
+        values, reference_outputs(model, x, w), atol=5 * 3.5 / np.sqrt(shots)
+    )
+    gx, gw = pullback(upstream)
+    expected = reference_weight_gradient(model, x, w, upstream)
+    np.testing.assert_allclose(gw, expected, atol=20 * 3.5 / np.sqrt(shots))
+    assert gx is not None
+    rows = len(x) * (1 + chosen_rows(model))
+    assert (chosen.usage.jobs, chosen.usage.pubs) == (1, 1 if engine == "estimator" else 2)
+    assert chosen.usage.executions == 2 * rows * shots
+
+
+def chosen_rows(model: CircuitModel) -> int:
+    """Shifted rows per sample: two per rotation, four per CRX, two per input; all repeated."""
+    return model.encoding.layers * (2 * 6 + 4 * 2 + 2 * model.num_inputs)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_sampled_shift_gradients(engine: str) -> None:
+    model, shots = small(), 50_000
+    x, w, upstream = draw(model)
+    chosen = ENGINES[engine](shots, gradient="shift", seed=2)
+    _, gw = chosen.vjp(model, x, w, WEIGHTS)[1](upstream)
+    expected = reference_weight_gradient(model, x, w, upstream)
+    # Each term has variance below c**2 |upstream|**2 / shots.
+    sigma = np.linalg.norm(upstream) / np.sqrt(2 * shots)
+    assert (np.abs(gw - expected) < 5 * sigma).all()
+    assert (np.abs(gw - expected) > 0).all()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_sampled_spsa_averages_to_the_gradient(engine: str) -> None:
+    model = small()
+    x, w, upstream = draw(model)
+    chosen = ENGINES[engine](256, seed=4, epsilon=0.05)
+    assert chosen.gradient == "spsa"
+    draws = [chosen.vjp(model, x, w, WEIGHTS)[1](upstream)[1] for _ in range(150)]
+    error = np.std(draws, axis=0) / np.sqrt(len(draws))
+    expected = reference_weight_gradient(model, x, w, upstream)
+    assert (np.abs(np.mean(draws, axis=0) - expected) < 4 * error + 0.01).all()
+    assert (error < 0.3).all()
+
+
+@pytest.mark.parametrize("gradient", ["shift", "spsa"])
+def test_one_job_one_pub_no_second_transpilation(gradient: str) -> None:
+    model = small()
+    x, w, upstream = draw(model)
+    engine = aer(100, gradient=gradient, seed=0)
+    for step in range(1, 4):
+        engine.vjp(model, x, w, WEIGHTS)[1](upstream)
+        usage = engine.usage
+        assert (usage.jobs, usage.pubs, usage.transpilations) == (step, step, 1)
+        assert usage.backward == step
+    rows = 1 + (2 * 6 + 4 * 2 if gradient == "shift" else 2 * 4)
+    assert engine.usage.executions == 3 * len(x) * rows * 100
+    # An equal model, made anew, is not transpiled again either.
+    engine.outputs(small(), x, w)
+    assert (engine.usage.transpilations, engine.usage.jobs) == (1, 4)
+    assert engine.usage.executions == (3 * rows + 1) * len(x) * 100  # forward rows only
+    assert engine.vjp(model, x, w, NOTHING)[1](upstream) == (None, None)
+    assert engine.usage.backward == 3
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_seed_decides_the_samples(engine: str) -> None:
+    model = small()
+    x, w, _ = draw(model)
+
+    def run(seed: int) -> list:
+        chosen = ENGINES[engine](1000, seed=seed)
+        return [chosen.outputs(model, x, w) for _ in range(2)]
+
+    first = run(3)
+    np.testing.assert_array_equal(first, run(3))
+    assert not np.array_equal(first[0], first[1])  # later jobs use fresh seeds
+    assert not np.array_equal(first, run(4))
+    assert not np.array_equal(ENGINES[engine](1000).outputs(model, x, w), first[0])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_equal_rows_of_one_job_are_sampled_independently(engine: str) -> None:
+    model = small()
+    x, w, _ = draw(model, batch=1)
+    seen = ENGINES[engine](1000, seed=3).outputs(model, np.repeat(x, 20, axis=0), w)
+    assert len(np.unique(seen, axis=0)) > 10
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_copies_continue_where_the_original_was(engine: str) -> None:
+    model = small()
+    x, w, _ = draw(model)
+    original = ENGINES[engine](500, seed=6)
+    original.outputs(model, x, w)
+    copies = [copy.deepcopy(original), pickle.loads(pickle.dumps(original))]
+    values = original.outputs(model, x, w)
+    for other in copies:
+        np.testing.assert_array_equal(other.outputs(model, x, w), values)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_leading_axes(engine: str) -> None:
+    model, shots = small(), 20_000
+    x, _, _ = draw(model)
+    w = np.random.default_rng(5).normal(size=(2, 2, model.num_weights)).astype(np.float32)
+    chosen = ENGINES[engine](shots, seed=1)
+    values, pullback = chosen.vjp(model, x.astype(np.float32), w, BOTH)
+    assert (values.shape, values.dtype) == ((2, 2, 3, 3), np.float32)
+    for k in np.ndindex(2, 2):
+        np.testing.assert_allclose(
+            values[k], reference_outputs(model, x, w[k]), atol=5 * 0.5 / np.sqrt(shots)
+        )
+    gx, gw = pullback(np.ones_like(values))
+    assert gx is not None
+    assert gw is not None
+    assert (gx.shape, gx.dtype, gw.shape, gw.dtype) == (x.shape, np.float32, w.shape, np.float32)
+    assert chosen.usage.jobs == 1
+
+
+def test_a_device_with_another_qubit_order_and_basis() -> None:
+    device = GenericBackendV2(5, coupling_map=[[0, 1], [1, 2], [2, 3], [3, 4]], seed=1)
+    manager = generate_preset_pass_manager(
+        optimization_level=1, backend=device, initial_layout=[4, 1, 2], seed_transpiler=3
+    )
+    shots = 100_000
+    for readout in (ClassGroups(2, 3, qubits=(2, 0)), GENERAL):
+        model = small(readout)
+        x, w, _ = draw(model)
+        engine = SamplerEngine(
+            aer_sampler, estimator=aer_estimator, pass_manager=manager, shots=shots, seed=9
+        )
+        np.testing.assert_allclose(
+            engine.outputs(model, x, w), reference_outputs(model, x, w),
+            atol=5 * 3.5 / np.sqrt(shots),
+        )  # fmt: skip
+
+
+def test_any_v2_sampler_will_do() -> None:
+    model = small()
+    x, w, _ = draw(model)
+    engine = SamplerEngine(StatevectorSampler(seed=1), shots=20_000, seed=1)
+    np.testing.assert_allclose(
+        engine.outputs(model, x, w), reference_outputs(model, x, w), atol=0.02
+    )
+    assert (engine.usage.jobs, engine.usage.pubs, engine.usage.transpilations) == (1, 1, 0)
+    general = small(GENERAL)
+    engine = SamplerEngine(
+        StatevectorSampler(seed=1), estimator=StatevectorEstimator(seed=2), shots=20_000
+    )
+    x, w, _ = draw(general)
+    np.testing.assert_allclose(
+        engine.outputs(general, x, w), reference_outputs(general, x, w), atol=0.12
+    )
+
+
+def test_rules_on_exact_values() -> None:
+    model = small()
+    x, w, upstream = draw(model)
+    engine = ExactShotsEngine(ExactEngine(), shots=None, gradient="shift")
+    values, pullback = engine.vjp(model, x, w, BOTH)
+    exact_values, exact_pullback = ExactEngine().vjp(model, x, w, BOTH)
+    np.testing.assert_allclose(values, exact_values, atol=1e-12)
+    for mine, exact in zip(pullback(upstream), exact_pullback(upstream), strict=True):
+        np.testing.assert_allclose(mine, exact, atol=1e-12)
+
+
+class Broken:
+    def run(self, pubs):
+        raise TypeError("no qubits today")
+
+
+def test_errors(monkeypatch) -> None:
+    model = small()
+    x, w, _ = draw(model)
+    with pytest.raises(ExecutionError, match="Broken failed; got TypeError: no qubits today"):
+        SamplerEngine(Broken()).outputs(model, x, w)
+    with pytest.raises(ConfigError, match="a sampler takes at least one shot; got 0"):
+        aer(0)
+    with pytest.raises(ConfigError, match="sampling takes at least one shot; got -1"):
+        exact_shots(-1)
+    with pytest.raises(
+        ConfigError,
+        match=r"the sampler is a V2 primitive or a function that makes one from a seed; got str; "
+        r"expected an object with run\(\), or seed -> sampler",
+    ):
+        SamplerEngine("aer")
+    with pytest.raises(ConfigError, match="the estimator is a V2 primitive or a function that"):
+        SamplerEngine(aer_sampler, estimator=3)
+    monkeypatch.setattr(limits, "available_bytes", lambda: 2**20)
+    with pytest.raises(
+        ResourceError,
+        match=r"6,000 circuits of 3 qubits with 1,024 shots each must fit into memory; got "
+        r"0\.\d GiB needed; expected at most the 0\.0 GiB available\. Use a smaller batch, fewer "
+        r"shots, fewer qubits or gradient='spsa'\.",
+    ):
+        SamplerEngine(partial(aer_sampler)).outputs(model, np.ones((6000, 3)), w)
