@@ -13,7 +13,7 @@ JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test check format bench readme clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## ?/  make \1\t/' | expand -t 18
@@ -47,6 +47,9 @@ format: setup  ## put every file into the house format
 bench: setup  ## speed of a training step beside other libraries (installs them)
 	$(BIN)/python -m pip install --quiet --group peers
 	$(BIN)/python benchmarks/student_step.py
+
+readme: setup  ## put the figure and the table of the last demo into README.md
+	$(BIN)/python docs/update_readme.py $(OUT)
 
 clean:  ## remove caches and build products; runs/ and .venv stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist

@@ -148,6 +148,7 @@ class TensorCircuit:
 
         self.function = jax.jit(jax.value_and_grad(loss, has_aux=True))
         self.compile_s: dict[int, float] = {}
+        self.prepare = lambda: tc.set_dtype(kind)  # a global switch that decides what is compiled
 
     def step(self, x: np.ndarray, r: np.ndarray) -> Step:
         import jax.numpy as jnp
@@ -195,15 +196,19 @@ class Stock:
         return run
 
 
-def alternate(steps: dict[str, Step], seconds: float) -> dict[str, float]:
+def alternate(
+    steps: dict[str, Step], prepare: dict[str, Step], seconds: float
+) -> dict[str, float]:
     """Median milliseconds of each step, the contenders taking turns so that drift hits all."""
     times: dict[str, list[float]] = {name: [] for name in steps}
-    for step in steps.values():
+    for name, step in steps.items():
+        prepare[name]()
         step()
         step()
     stop = time.perf_counter() + seconds * len(steps)
     while time.perf_counter() < stop:
         for name, step in steps.items():
+            prepare[name]()
             turn = time.perf_counter() + seconds / 20
             while True:
                 start = time.perf_counter()
@@ -241,24 +246,24 @@ def study(name: str, circuit: QuantumCircuit, options: argparse.Namespace) -> di
         "PennyLane float64": PennyLane(circuit, weights),
         "TensorCircuit-NG complex128": TensorCircuit(circuit, weights, "complex128"),
     }
+    contenders = singles | doubles
+    prepare = {k: getattr(v, "prepare", lambda: None) for k, v in contenders.items()}
     rows, stock_ms = [], None
     for batch in options.batches:
         x = rng.normal(size=(batch, 2**QUBITS))
         x /= np.linalg.norm(x, axis=1, keepdims=True)
         r = rng.random((batch, CLASSES))
         steps = {}
-        for label, contender in (singles | doubles).items():
-            if isinstance(contender, TensorCircuit):
-                import tensorcircuit as tc
-
-                tc.set_dtype(contender.kind)  # a global switch of that library
+        for label, contender in contenders.items():
+            prepare[label]()
             steps[label] = contender.step(x, r)
         reference, errors = steps["PennyLane float64"], {}
         for label, step in steps.items():
             loose = label.endswith(("float32", "complex64"))
             # Gradients are sums over the batch; single precision loses a digit or two there.
+            prepare[label]()
             errors[label] = compare(label, step, reference, 2e-5 if loose else 1e-10)
-        ms = alternate(steps, options.seconds)
+        ms = alternate(steps, prepare, options.seconds)
         if stock_ms is None and not options.no_stock:
             few = options.stock_samples
             stock = Stock(circuit, weights).step(x[:few], r[:few])

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from qiskit_kd.errors import ConfigError, DataError
+from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment.loading import parse
 from qiskit_kd.experiment.plan import Task, plan
 from qiskit_kd.experiment.store import canonical
@@ -99,5 +99,5 @@ def test_networks_that_cannot_be_built_are_all_named() -> None:
 
 
 def test_data_that_cannot_be_had() -> None:
-    with pytest.raises(DataError, match="fit into the data set 'digits-35'"):
+    with pytest.raises(ConfigError, match="data: the parts .* fit into the data set 'digits-35'"):
         tasks("data.options.train=5000")

@@ -112,6 +112,26 @@ def test_what_the_teacher_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sizes == [(20, True), (40, True)]
 
 
+def test_steps_per_epoch_are_the_same_with_and_without_unlabelled_samples(
+    monkeypatch: pytest.MonkeyPatch, teacher: str
+) -> None:
+    from qiskit_kd.experiment import task as module
+
+    steps = []
+
+    class Spy(module.Distiller):
+        def fit(self, train, validation, transfer=None):
+            samples = len(train) + (0 if transfer is None else len(transfer))
+            steps.append(-(-samples // self.batch_size))
+            return super().fit(train, validation, transfer)
+
+    monkeypatch.setattr(module, "Distiller", Spy)
+    made = {task.label: task for task in tasks("training.steps_per_epoch=5")}
+    run_task(made["linear, plain, seed 0"].spec)
+    run_task(made["linear, distilled, seed 0, temperature 4"].spec, teacher=teacher)
+    assert steps == [5, 5]
+
+
 def test_scratch_is_removed(made: dict[str, Task], tmp_path: Path) -> None:
     run_task(made["linear, plain, seed 0"].spec, scratch=str(tmp_path / "scratch"))
     assert not (tmp_path / "scratch").exists()

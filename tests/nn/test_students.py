@@ -424,7 +424,6 @@ class TestQuantum:
                 "sharpness is positive; got initial_sharpness=0.0",
             ),
             ("fully_quantum", {"smoothing": -1.0}, ConfigError, "smoothing is 0 or more; got"),
-            ("separable", {"ansatz": "product"}, ConfigError, "an ansatz of its own; got ansatz"),
             ("separable", {"num_weights": 5}, CircuitError, "at least one rotation per qubit"),
         ],
     )  # fmt: skip

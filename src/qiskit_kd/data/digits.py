@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from qiskit_kd.data.dataset import Dataset, Split, datasets, stratified_split
+from qiskit_kd.data.dataset import Dataset, Split, datasets
+from qiskit_kd.data.splits import stratified_split
 from qiskit_kd.errors import DataError
 
 __all__ = ["digits"]

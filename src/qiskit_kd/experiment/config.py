@@ -39,6 +39,7 @@ class TrainingOverrides(_Model):
 
     epochs: Count | None = None
     batch_size: Count | None = None
+    steps_per_epoch: Count | None = None
     learning_rate: Positive | None = None
     optimizer: Literal["adam", "adamw", "sgd"] | None = None
     patience: Count | None = None
@@ -52,6 +53,9 @@ class TrainingConfig(_Model):
 
     epochs: Count = 60
     batch_size: Count = 64
+    steps_per_epoch: Count | None = None
+    """Instead of `batch_size`: as many steps for a variant with unlabelled samples as for one
+    without, so that a gain cannot come from training for longer."""
     learning_rate: Positive = 0.02
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     patience: Count | None = None

@@ -64,7 +64,10 @@ def plan(config: ExperimentConfig) -> list[Task]:
     teachers: list[Task] = []
     students: list[Task] = []
     for seed in config.seeds:
-        split = builder(seed=seed, **config.data.options)
+        try:
+            split = builder(seed=seed, **config.data.options)
+        except (QiskitKDError, TypeError) as error:
+            raise ConfigError(f"data: {error}") from error
         if seed == config.seeds[0]:
             _try_networks(config, split)
         data = {

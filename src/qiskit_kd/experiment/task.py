@@ -63,6 +63,9 @@ def run_task(
     with _one_thread():
         split = _split(spec)
         network = _network(spec, split)
+        train = split.pool if spec.get("sees") == "all" else split.train
+        taught = spec["teacher"] != "none" and len(split.transfer) > 0
+        transfer = split.transfer if taught else None
         distiller = Distiller(
             network,
             [Term(t["loss"], t["weight"], t["name"], t["options"]) for t in spec["terms"]],
@@ -71,13 +74,9 @@ def run_task(
             metric=spec["metric"],
             checkpoint_dir=scratch if checkpoint_epochs else None,
             checkpoint_epochs=checkpoint_epochs or 1,
-            **{key: value for key, value in spec["training"].items() if key != "dtype"},
+            **_settings(spec["training"], len(train) + (len(split.transfer) if taught else 0)),
         )
-        train = split.pool if spec.get("sees") == "all" else split.train
-        taught = spec["teacher"] != "none" and len(split.transfer) > 0
-        history = distiller.fit(
-            train, split.validation, transfer=split.transfer if taught else None
-        )
+        history = distiller.fit(train, split.validation, transfer=transfer)
         row = {
             "experiment": spec["experiment"], "student": spec["student"],
             "variant": spec["variant"], "seed": spec["seed"],
@@ -95,6 +94,15 @@ def run_task(
     if scratch is not None:
         shutil.rmtree(scratch, ignore_errors=True)
     return row, weights
+
+
+def _settings(training: Mapping[str, Any], samples: int) -> dict[str, Any]:
+    """Options of the loop, the number of steps turned into a batch size."""
+    settings = {key: value for key, value in training.items() if key != "dtype"}
+    steps = settings.pop("steps_per_epoch")
+    if steps is not None:
+        settings["batch_size"] = -(-samples // steps)
+    return settings
 
 
 @contextmanager

@@ -21,7 +21,7 @@ __all__ = ["EngineNetwork"]
 Array = NDArray[np.floating[Any]]
 
 
-class EngineNetwork(NeuralNetwork):  # type: ignore[misc]
+class EngineNetwork(NeuralNetwork):
     """A circuit model and the engine that runs it.
 
     Args:

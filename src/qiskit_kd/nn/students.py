@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-import numpy as np
 import torch
 from qiskit import QuantumCircuit
-from torch import Tensor, nn
+from torch import nn
 
 from qiskit_kd.circuits import (
     CircuitModel,
@@ -31,8 +29,16 @@ from qiskit_kd.circuits import (
 )
 from qiskit_kd.errors import CircuitError, ConfigError
 from qiskit_kd.nn.layer import QuantumLayer
+from qiskit_kd.nn.modules import (
+    ClassicalStudent,
+    FullyQuantumStudent,
+    HybridStudent,
+    Projection,
+    describe,
+    num_parameters,
+    seeded_linear,
+)
 from qiskit_kd.registry import Registry
-from qiskit_kd.seeding import stream
 
 __all__ = [
     "ClassicalStudent",
@@ -52,79 +58,7 @@ __all__ = [
 students: Registry[Callable[..., nn.Module]] = Registry("student")
 """Builders `(num_features, num_classes, *, seed, backend="exact", **options) -> Module`."""
 
-_FLOOR = 1e-12  # keeps log p finite where an exact probability is zero
 _ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
-
-
-class ClassicalStudent(nn.Sequential):
-    """Layers in a row, and what a report must say about them."""
-
-    def __init__(self, layers: Mapping[str, nn.Module], facts: Mapping[str, Any]) -> None:
-        super().__init__(OrderedDict(layers))
-        self.facts = dict(facts)
-
-
-class HybridStudent(nn.Module):
-    """Expectation values of a circuit, then one linear layer.
-
-    Args:
-        circuit: Returns expectation values.
-        head: Turns them into logits.
-        facts: What a report must say.
-    """
-
-    def __init__(self, circuit: QuantumLayer, head: nn.Linear, facts: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.circuit = circuit
-        self.head = head
-        self.facts = dict(facts)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(..., num_features)` to `(..., num_classes)` logits."""
-        logits: Tensor = self.head(self.circuit(x))
-        return logits
-
-
-class FullyQuantumStudent(nn.Module):
-    """A circuit and nothing else: logits are `sharpness * log p`.
-
-    Args:
-        circuit: Returns class probabilities.
-        sharpness: A positive number; p is linear in the density matrix and cannot become confident
-            by itself.
-        learnable: Train its logarithm, which keeps it positive.
-        smoothing: Added to every class probability before renormalising, for sampled p.
-        facts: What a report must say.
-        dtype: Of the sharpness.
-    """
-
-    log_sharpness: Tensor
-
-    def __init__(
-        self, circuit: QuantumLayer, *, sharpness: float, learnable: bool, smoothing: float,
-        facts: Mapping[str, Any], dtype: torch.dtype,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.circuit = circuit
-        value = torch.tensor(math.log(sharpness), dtype=dtype)
-        if learnable:
-            self.log_sharpness = nn.Parameter(value)
-        else:
-            self.register_buffer("log_sharpness", value)
-        self.smoothing = smoothing
-        self.facts = dict(facts)
-
-    @property
-    def sharpness(self) -> float:
-        """The present sharpness."""
-        return float(self.log_sharpness.detach().exp())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(..., num_features)` to `(..., num_classes)` logits."""
-        p: Tensor = self.circuit(x)
-        if self.smoothing:
-            p = (p + self.smoothing) / (1.0 + p.shape[-1] * self.smoothing)
-        return self.log_sharpness.exp() * torch.log(p + _FLOOR)
 
 
 @students.register("linear")
@@ -134,7 +68,7 @@ def linear(
 ) -> ClassicalStudent:  # fmt: skip
     """One linear layer: `num_classes (num_features + 1)` parameters; 195 for 64 to 3."""
     _check(num_features, num_classes)
-    layer = _linear(num_features, num_classes, seed=seed, name="output", dtype=_dtype(dtype))
+    layer = seeded_linear(num_features, num_classes, seed=seed, name="output", dtype=_dtype(dtype))
     return ClassicalStudent({"output": layer}, {"kind": "linear"})
 
 
@@ -173,9 +107,9 @@ def mlp(
     sizes = [num_features, *widths]
     for k, (fan_in, fan_out) in enumerate(zip(sizes, widths, strict=False)):
         name = f"hidden_{k}"
-        layers[name] = _linear(fan_in, fan_out, seed=seed, name=name, dtype=_dtype(dtype))
+        layers[name] = seeded_linear(fan_in, fan_out, seed=seed, name=name, dtype=_dtype(dtype))
         layers[f"{activation}_{k}"] = _ACTIVATIONS[activation]()
-    layers["output"] = _linear(
+    layers["output"] = seeded_linear(
         sizes[-1], num_classes, seed=seed, name="output", dtype=_dtype(dtype)
     )
     facts = {"kind": "mlp", "layers": [*sizes, num_classes], "activation": activation}
@@ -214,10 +148,10 @@ def equal_size(
     f, h = _fitted_widths(num_features, num_classes, budget)
     kind = _dtype(dtype)
     layers: dict[str, nn.Module] = {
-        "projection": _Projection(num_features, f, seed=seed, dtype=kind),
-        "hidden": _linear(f, h, seed=seed, name="hidden", dtype=kind),
+        "projection": Projection(num_features, f, seed=seed, dtype=kind),
+        "hidden": seeded_linear(f, h, seed=seed, name="hidden", dtype=kind),
         "tanh": nn.Tanh(),
-        "output": _linear(h, num_classes, seed=seed, name="output", dtype=kind),
+        "output": seeded_linear(h, num_classes, seed=seed, name="output", dtype=kind),
     }
     facts = {"kind": "equal_size", "budget": budget, "projected_features": f, "hidden": h}
     return ClassicalStudent(layers, facts)
@@ -272,7 +206,7 @@ def hybrid(
     circuit = QuantumLayer(
         model, backend=backend, gradient=gradient, shots=shots, seed=seed, dtype=_dtype(dtype)
     )
-    head = _linear(len(read), num_classes, seed=seed, name="head", dtype=_dtype(dtype))
+    head = seeded_linear(len(read), num_classes, seed=seed, name="head", dtype=_dtype(dtype))
     facts = {
         "kind": "hybrid", "encoding": encoding, "qubits": n, "measured": read,
         **_ansatz_facts(ansatz, layers, ansatz_options), **_run_facts(backend, gradient, shots),
@@ -350,7 +284,11 @@ def fully_quantum(
 @students.register("separable")
 def separable(
     num_features: int, num_classes: int, *, seed: int, backend: str = "exact", layers: int = 4,
-    num_weights: int | None = None, **options: Any,
+    num_weights: int | None = None, encoding: str = "amplitude",
+    encoding_options: Mapping[str, Any] | None = None, num_qubits: int | None = None,
+    scheme: str | Sequence[int] = "modulo", sharpness: str = "fixed",
+    initial_sharpness: float = 1.0, smoothing: float | None = None, gradient: str = "auto",
+    shots: int | None = None, dtype: torch.dtype | str = torch.float32,
 ) -> FullyQuantumStudent:  # fmt: skip
     """The entanglement-free control: as `fully_quantum`, but its gates act on single qubits.
 
@@ -365,80 +303,38 @@ def separable(
         backend: Name of a backend.
         layers: Layers of the hardware-efficient ansatz to compare with.
         num_weights: None counts the weights of that ansatz, with its last RY layer.
-        **options: As `fully_quantum`, the ansatz apart.
+        encoding: As `fully_quantum`, like the rest.
+        encoding_options: Further options of the encoding.
+        num_qubits: None takes the fewest qubits that hold the features.
+        scheme: How basis states are grouped.
+        sharpness: `"fixed"` or `"learnable"`.
+        initial_sharpness: Its (first) value.
+        smoothing: Added to each class probability.
+        gradient: Gradient rule.
+        shots: None is the backend's own.
+        dtype: Of the parameters.
 
     Raises:
         CircuitError: As `fully_quantum`.
-        ConfigError: As `fully_quantum`, or if an ansatz is given.
+        ConfigError: As `fully_quantum`.
     """
     _check(num_features, num_classes)
-    if clash := sorted({"ansatz", "ansatz_options"} & options.keys()):
-        raise ConfigError(
-            "the separable student has an ansatz of its own", got=", ".join(clash),
-            remedy="Use fully_quantum for other ansatze.",
-        )  # fmt: skip
-    code = _encoding(
-        options.get("encoding", "amplitude"), num_features, options.get("num_qubits"),
-        options.get("encoding_options"),
-    )  # fmt: skip
+    n = _encoding(encoding, num_features, num_qubits, encoding_options).num_qubits
     if num_weights is None:
-        num_weights = hardware_efficient(code.num_qubits, layers, final_ry=True).num_parameters
+        num_weights = hardware_efficient(n, layers, final_ry=True).num_parameters
     student = cast(
         FullyQuantumStudent,
         fully_quantum(
-            num_features, num_classes, seed=seed, backend=backend, layers=1, ansatz="product",
-            ansatz_options={"num_weights": num_weights}, **options,
+            num_features, num_classes, seed=seed, backend=backend, ansatz="product",
+            ansatz_options={"num_weights": num_weights}, encoding=encoding,
+            encoding_options=encoding_options, num_qubits=num_qubits, scheme=scheme,
+            sharpness=sharpness, initial_sharpness=initial_sharpness, smoothing=smoothing,
+            gradient=gradient, shots=shots, dtype=dtype,
         ),
     )  # fmt: skip
-    del student.facts["layers"]
+    del student.facts["layers"]  # the number of weights says it all
     student.facts["kind"] = "separable"
     return student
-
-
-def num_parameters(module: nn.Module) -> int:
-    """Number of trainable numbers; frozen tensors and buffers do not count."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
-def describe(module: nn.Module) -> dict[str, Any]:
-    """What a report must say of a network: kind, size and, for circuits, how they are read and run.
-
-    Any module is accepted; one that is not of this room is called by its class.
-    """
-    facts = dict(getattr(module, "facts", {"kind": type(module).__name__}))
-    if isinstance(module, FullyQuantumStudent):
-        facts["sharpness"] = module.sharpness
-    return {**facts, "parameters": num_parameters(module)}
-
-
-class _Projection(nn.Module):
-    """Orthonormal random directions, frozen, but kept with the weights."""
-
-    matrix: Tensor
-
-    def __init__(self, num_features: int, size: int, *, seed: int, dtype: torch.dtype) -> None:
-        super().__init__()
-        gauss = stream(seed, "init", "projection").standard_normal((num_features, size))
-        q, r = np.linalg.qr(gauss)
-        # The signs make the factor unique, the same under every LAPACK.
-        self.register_buffer("matrix", torch.as_tensor(q * np.sign(np.diag(r)), dtype=dtype))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x @ self.matrix
-
-
-def _linear(fan_in: int, fan_out: int, *, seed: int, name: str, dtype: torch.dtype) -> nn.Linear:
-    """Torch's own default, uniform in plus or minus `1 / sqrt(fan_in)`, from our own stream."""
-    # skip_init: the constructor alone would already draw from torch's global generator.
-    layer: nn.Linear = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-        nn.Linear, fan_in, fan_out, dtype=dtype
-    )
-    random = stream(seed, "init", name)
-    bound = 1.0 / math.sqrt(fan_in)
-    with torch.no_grad():
-        for tensor in (layer.weight, layer.bias):
-            tensor.copy_(torch.from_numpy(random.uniform(-bound, bound, tuple(tensor.shape))))
-    return layer
 
 
 def _fitted_widths(num_features: int, num_classes: int, budget: int) -> tuple[int, int]:

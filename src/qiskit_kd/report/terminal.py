@@ -77,8 +77,10 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
             for c in table.values()
         ]  # fmt: skip
         text = _aligned(heads, lines)
-    title = f"{result.name}: test {metric.replace('_', '-')} in %, mean ± 95 % interval"
-    title += f" over {seeds} paired seeds" if seeds > 1 else ", one seed: no interval"
+    title = f"{result.name}: test {metric.replace('_', '-')} in %, "
+    title += (
+        f"mean ± 95 % interval over {seeds} paired seeds" if seeds > 1 else "one seed: no interval"
+    )
     return "\n".join(
         [
             *_wrapped(verdict_sentence(result)),

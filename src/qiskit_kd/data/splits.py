@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stratified splits of samples that are at hand, as arrays or in a file."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qiskit_kd.data.dataset import (
+    Dataset,
+    Split,
+    check_two_classes,
+    datasets,
+    feature_matrix,
+    label_vector,
+)
+from qiskit_kd.errors import DataError
+from qiskit_kd.seeding import stream
+
+__all__ = ["arrays", "npz", "stratified_split"]
+
+
+def stratified_split(
+    features: ArrayLike, labels: ArrayLike, *, seed: int, train: int | float | None = None,
+    validation: int | float = 0.2, test: int | float = 0.2, transfer: int | float = 0,
+    num_classes: int | None = None, name: str = "arrays",
+) -> Split:  # fmt: skip
+    """Split samples so that every part has each class in its share of the whole, within one sample.
+
+    Samples are put into one order in which every stretch is stratified. `train` is cut from its
+    front and `transfer` after it, `test` from its end and `validation` before it: with one seed, a
+    larger `train` contains the smaller one, and validation and test stay as they are.
+
+    Args:
+        features: `(samples, features)`.
+        labels: `(samples,)`.
+        seed: Fixes the order.
+        train: A number of samples, a fraction (a float between 0 and 1) or None for all the rest.
+        validation: A number of samples or a fraction.
+        test: A number of samples or a fraction.
+        transfer: A number of samples or a fraction; their labels are dropped.
+        num_classes: None counts `0 .. max(labels)`.
+        name: What reports call the data.
+
+    Raises:
+        DataError: As `Dataset`; if more samples are asked for than there are, a part would be
+            empty, there is one class only, or a class would have no training sample.
+    """
+    numbers = label_vector(labels)
+    if num_classes is None:  # at least 2: a single class is refused below, for what it is
+        num_classes = int(numbers.max(initial=1)) + 1
+    whole = Dataset(feature_matrix(features), numbers, num_classes, name)
+    check_two_classes(whole.labels, name)
+    total = len(whole)
+    sizes = {
+        part: _size(part, size, total)
+        for part, size in (("validation", validation), ("test", test), ("transfer", transfer))
+    }
+    rest = total - sum(sizes.values())
+    sizes = {"train": rest if train is None else _size("train", train, total), **sizes}
+    if sum(sizes.values()) > total or sizes["train"] < 1:
+        asked = " + ".join(f"{size} {part}" for part, size in sizes.items() if size)
+        raise DataError(
+            f"the parts of a split fit into the data set {name!r}",
+            got=asked if sizes["train"] >= 1 else f"{asked}, leaving nothing to train on",
+            expected=f"at most {total} samples in all", remedy="Ask for fewer samples.",
+        )  # fmt: skip
+    order = _stratified_order(whole.labels, seed)
+    end = total - sizes["test"]
+    stretches = {
+        "train": order[: sizes["train"]],
+        "transfer": order[sizes["train"] : sizes["train"] + sizes["transfer"]],
+        "validation": order[end - sizes["validation"] : end],
+        "test": order[end:],
+    }
+    missing = sorted(set(whole.labels.tolist()) - set(whole.labels[stretches["train"]].tolist()))
+    if missing:
+        raise DataError(
+            "every class has a training sample",
+            got=f"{sizes['train']} training samples without classes {missing}",
+            expected=f"{num_classes} or more", remedy="Raise train.",
+        )  # fmt: skip
+    unlabelled = whole.features[stretches.pop("transfer")]
+    stretches["pool"] = order[: sizes["train"] + sizes["transfer"]]
+    part = {
+        key: Dataset(whole.features[rows], whole.labels[rows], num_classes, name)
+        for key, rows in stretches.items()
+    }
+    return Split(**part, transfer=unlabelled)
+
+
+@datasets.register("arrays")
+def arrays(
+    features: ArrayLike, labels: ArrayLike, *, seed: int = 0, train: int | float | None = None,
+    validation: int | float = 0.2, test: int | float = 0.2, transfer: int | float = 0,
+    num_classes: int | None = None, name: str = "arrays",
+) -> Split:  # fmt: skip
+    """A split of arrays at hand, see `stratified_split`."""
+    return stratified_split(
+        features, labels, seed=seed, train=train, validation=validation, test=test,
+        transfer=transfer, num_classes=num_classes, name=name,
+    )  # fmt: skip
+
+
+@datasets.register("npz")
+def npz(
+    path: str | Path, *, seed: int, features: str = "features", labels: str = "labels",
+    train: int | float | None = None, validation: int | float = 0.2, test: int | float = 0.2,
+    transfer: int | float = 0, num_classes: int | None = None, name: str | None = None,
+) -> Split:  # fmt: skip
+    """A split of two arrays in a NumPy `.npz` file.
+
+    Args:
+        path: The file; pickled objects in it are never loaded.
+        seed: Fixes the split.
+        features: Key of the `(samples, features)` array.
+        labels: Key of the `(samples,)` array.
+        train: As `stratified_split`, like the rest.
+        validation: Samples to choose a model on.
+        test: Samples touched once.
+        transfer: Samples without labels.
+        num_classes: None counts `0 .. max(labels)`.
+        name: What reports call the data; None takes the file's name.
+
+    Raises:
+        DataError: As `stratified_split`, or if the file is missing, is no complete `.npz` file,
+            lacks a key or holds Python objects.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(
+            "the data file does not exist", got=str(path), expected="a NumPy .npz file",
+            remedy="Relative paths start at the working directory.",
+        )  # fmt: skip
+    try:
+        # Read through a handle of our own: numpy leaves its own one open when the file is damaged.
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
+            known = list(file.files)
+            found = {key: file[key] for key in (features, labels) if key in known}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, AttributeError,
+            TypeError) as error:  # fmt: skip
+        objects = "Object arrays" in str(error)
+        raise DataError(
+            "the data file cannot be read", got=f"{path} ({error or type(error).__name__})",
+            expected="arrays of numbers" if objects else "a complete NumPy .npz file",
+            remedy="Write it again with numpy.savez(path, features=..., labels=...).",
+        ) from error  # fmt: skip
+    for key in (features, labels):
+        if key not in found:
+            raise DataError(
+                f"the data file has no array {key!r}", got=f"keys {', '.join(known) or 'none'}",
+                expected=f"{features!r} and {labels!r}",
+                remedy="Name the arrays with the options features and labels.",
+            )  # fmt: skip
+    return stratified_split(
+        found[features], found[labels], seed=seed, train=train, validation=validation, test=test,
+        transfer=transfer, num_classes=num_classes, name=path.stem if name is None else name,
+    )  # fmt: skip
+
+
+def _size(part: str, size: int | float, total: int) -> int:
+    """A part's size as a number of samples."""
+    smallest = 0 if part == "transfer" else 1
+    if isinstance(size, float) and 0.0 < size < 1.0:
+        # Rounded down, so that fractions that add up to 1 fit; 0.29 * 100 is 28.999999999999996.
+        count = max(smallest, int(size * total + 1e-9))
+    elif not isinstance(size, bool) and size == int(size) and size >= smallest:
+        count = int(size)
+    else:
+        raise DataError(
+            f"{part} is a number of samples or a fraction of them", got=repr(size),
+            expected=f"an integer from {smallest} on, or a float between 0 and 1",
+        )  # fmt: skip
+    return count
+
+
+def _stratified_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
+    """An order of all samples, any stretch of which is stratified.
+
+    The k-th of a class's m shuffled samples is put at `(k + 1/2) / m` of the whole way.
+    """
+    random = stream(seed, "split")
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        place[random.permutation(rows)] = (np.arange(len(rows)) + 0.5) / len(rows)
+    # Classes of equal size tie; ties go by class number, which shuffling leaves in peace.
+    return np.lexsort((labels, place))

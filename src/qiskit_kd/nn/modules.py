@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The modules students are made of. All initial values come from a seed, not from torch's state."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from qiskit_kd.nn.layer import QuantumLayer
+from qiskit_kd.seeding import stream
+
+__all__ = [
+    "ClassicalStudent",
+    "FullyQuantumStudent",
+    "HybridStudent",
+    "Projection",
+    "describe",
+    "num_parameters",
+    "seeded_linear",
+]
+
+_FLOOR = 1e-12  # keeps log p finite where an exact probability is zero
+
+
+class ClassicalStudent(nn.Sequential):
+    """Layers in a row, and what a report must say about them."""
+
+    def __init__(self, layers: Mapping[str, nn.Module], facts: Mapping[str, Any]) -> None:
+        super().__init__(OrderedDict(layers))
+        self.facts = dict(facts)
+
+
+class HybridStudent(nn.Module):
+    """Expectation values of a circuit, then one linear layer.
+
+    Args:
+        circuit: Returns expectation values.
+        head: Turns them into logits.
+        facts: What a report must say.
+    """
+
+    def __init__(self, circuit: QuantumLayer, head: nn.Linear, facts: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.circuit = circuit
+        self.head = head
+        self.facts = dict(facts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(..., num_features)` to `(..., num_classes)` logits."""
+        logits: Tensor = self.head(self.circuit(x))
+        return logits
+
+
+class FullyQuantumStudent(nn.Module):
+    """A circuit and nothing else: logits are `sharpness * log p`.
+
+    Args:
+        circuit: Returns class probabilities.
+        sharpness: A positive number; p is linear in the density matrix and cannot become confident
+            by itself.
+        learnable: Train its logarithm, which keeps it positive.
+        smoothing: Added to every class probability before renormalising, for sampled p.
+        facts: What a report must say.
+        dtype: Of the sharpness.
+    """
+
+    log_sharpness: Tensor
+
+    def __init__(
+        self, circuit: QuantumLayer, *, sharpness: float, learnable: bool, smoothing: float,
+        facts: Mapping[str, Any], dtype: torch.dtype,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.circuit = circuit
+        value = torch.tensor(math.log(sharpness), dtype=dtype)
+        if learnable:
+            self.log_sharpness = nn.Parameter(value)
+        else:
+            self.register_buffer("log_sharpness", value)
+        self.smoothing = smoothing
+        self.facts = dict(facts)
+
+    @property
+    def sharpness(self) -> float:
+        """The present sharpness."""
+        return float(self.log_sharpness.detach().exp())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(..., num_features)` to `(..., num_classes)` logits."""
+        p: Tensor = self.circuit(x)
+        if self.smoothing:
+            p = (p + self.smoothing) / (1.0 + p.shape[-1] * self.smoothing)
+        return self.log_sharpness.exp() * torch.log(p + _FLOOR)
+
+
+def num_parameters(module: nn.Module) -> int:
+    """Number of trainable numbers; frozen tensors and buffers do not count."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def describe(module: nn.Module) -> dict[str, Any]:
+    """What a report must say of a network: kind, size and, for circuits, how they are read and run.
+
+    Any module is accepted; one that is not of this room is called by its class.
+    """
+    facts = dict(getattr(module, "facts", {"kind": type(module).__name__}))
+    if isinstance(module, FullyQuantumStudent):
+        facts["sharpness"] = module.sharpness
+    return {**facts, "parameters": num_parameters(module)}
+
+
+class Projection(nn.Module):
+    """Orthonormal random directions, frozen, but kept with the weights."""
+
+    matrix: Tensor
+
+    def __init__(self, num_features: int, size: int, *, seed: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        gauss = stream(seed, "init", "projection").standard_normal((num_features, size))
+        q, r = np.linalg.qr(gauss)
+        # The signs make the factor unique, the same under every LAPACK.
+        self.register_buffer("matrix", torch.as_tensor(q * np.sign(np.diag(r)), dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(..., num_features)` to `(..., size)`."""
+        return x @ self.matrix
+
+
+def seeded_linear(
+    fan_in: int, fan_out: int, *, seed: int, name: str, dtype: torch.dtype
+) -> nn.Linear:
+    """Torch's own default, uniform in plus or minus `1 / sqrt(fan_in)`, from our own stream."""
+    # skip_init: the constructor alone would already draw from torch's global generator.
+    layer: nn.Linear = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+        nn.Linear, fan_in, fan_out, dtype=dtype
+    )
+    random = stream(seed, "init", name)
+    bound = 1.0 / math.sqrt(fan_in)
+    with torch.no_grad():
+        for tensor in (layer.weight, layer.bias):
+            tensor.copy_(torch.from_numpy(random.uniform(-bound, bound, tuple(tensor.shape))))
+    return layer

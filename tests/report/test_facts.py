@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The words and numbers of the page."""
+
+from __future__ import annotations
+
+import pytest
+
+from qiskit_kd.report import facts
+
+from .fake_result import make
+
+
+def test_table_groups_by_student_and_agrees_with_the_comparisons() -> None:
+    result = make(seeds=4)
+    groups = facts.table(result)
+    assert [group["student"] for group in groups][:2] == ["teacher", "linear"]
+    assert [len(group["lines"]) for group in groups] == [1, 4, 4, 4, 4, 4, 4]
+    line = groups[1]["lines"][1]
+    comparison = next(
+        item
+        for item in result.comparisons
+        if (item["student"], item["variant"], item["baseline"], item["metric"])
+        == ("linear", "distilled", "plain", "accuracy")
+    )
+    assert line["variant"] == "distilled"
+    assert line["gain"].replace("−", "-") == f"{100 * comparison['gain']:+.1f}"
+    assert line["verdict"] == comparison["verdict"]
+    assert groups[1]["lines"][0]["gain"] == ""
+
+
+def test_others_are_sorted_by_what_became_of_them() -> None:
+    text = facts.others(make())
+    assert "a gain is confirmed for" in text
+    assert "distillation harms fully quantum" in text
+    assert "learnable" not in text
+    assert facts.others(make(students=("hybrid",))) == ""
+    assert facts.others(make(seeds=2, variants=("plain",))) == ""
+
+
+def test_options_tell_what_was_picked_per_student() -> None:
+    result = make(seeds=3, students=("hybrid",))
+    for row in result.rows:
+        row["options"] = {"temperature": 4 if row["variant"] == "distilled" else None, "layers": 4}
+    assert facts.options(result.rows) == [
+        {"student": "hybrid", "variant": "distilled", "picked": {"temperature": "4"}}
+    ]
+    result.rows[-3]["options"]["temperature"] = 2  # a distilled one of the last seed
+    picked = facts.options(result.rows)[0]["picked"]["temperature"]
+    assert picked == "2 (1 seed), 4 (2 seeds)"
+
+
+def test_an_option_of_some_seeds_says_so() -> None:
+    result = make(seeds=3, students=("hybrid",))
+    for row in result.rows:
+        chosen = 4 if (row["variant"], row["seed"]) == ("distilled", 1) else None
+        row["options"] = {"temperature": chosen}
+    assert facts.options(result.rows)[0]["picked"] == {"temperature": "4 (1 of 3 seeds)"}
+
+
+def test_sharpness_stands_with_the_settings() -> None:
+    result = make(seeds=2, students=("hybrid",))
+    for row in result.rows:
+        row["options"] = {}
+        if row["variant"] == "plain" and row["student"] == "hybrid":
+            row["extra"] = {"sharpness": 2.0 + row["seed"]}
+    (item,) = facts.options(result.rows)
+    assert item["picked"]["sharpness"].startswith("2.50 ± ")
+
+
+def test_unfinished_studies_warn() -> None:
+    result = make(seeds=2)
+    assert facts.unfinished(result) == ""
+    result.missing = 2  # type: ignore[attr-defined]
+    result.failures = {"k": {"label": "hybrid, seed 1", "error": "DataError: bad row"}}  # type: ignore[attr-defined]
+    text = facts.unfinished(result)
+    assert "2 tasks have no row, 1 of them failed" in text
+    assert "hybrid, seed 1: DataError: bad row" in text
+
+
+def test_usage_of_hardware_is_summed_and_only_shown_where_there_is_any() -> None:
+    result = make(seeds=2, students=("hybrid",))
+    assert "qpu seconds" not in dict(facts.provenance(result, None))
+    for row in result.rows:
+        row["extra"] = {"usage": {"jobs": 2, "qpu_seconds": 1.5, "pubs": 0}}
+    shown = dict(facts.provenance(result, None))
+    assert shown["jobs"] == "20"
+    assert shown["qpu seconds"] == "15.0"
+    assert "pubs" not in shown
+    assert shown["configuration"] == result.fingerprint[:16]
+    assert shown["qiskit"] == "2.6.2"
+
+
+def test_settings_read_like_a_sentence() -> None:
+    config = {
+        "name": "x",
+        "students": {"a": {"kind": "linear"}},
+        "variants": {
+            "distilled": {
+                "terms": [
+                    {"loss": "ce", "weight": 1.0},
+                    {"loss": "jsd", "weight": 0.5, "options": {"beta": 0.3}},
+                ],
+                "teacher": "teacher",
+                "temperature": [1.0, 2.0, 4.0],
+            },
+            "plain": {"terms": [{"loss": "ce"}], "teacher": "none", "temperature": None},
+        },
+    }
+    shown = dict(facts.flat(facts.settings(config)))
+    assert shown["variants: distilled"] == (
+        "ce + 0.5 × jsd (beta 0.3); teacher: teacher; temperature from 1, 2, 4"
+    )
+    assert shown["variants: plain"] == "ce"
+    assert "name" not in shown
+    assert shown["students: a"] == "kind linear"
+    assert "students: a" not in dict(facts.flat(facts.settings(config, with_students=False)))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        ([], ""),
+        ({}, ""),
+        (True, "yes"),
+        (False, "no"),
+        (0.03, "0.03"),
+        ([0, 1, 2, 3], "0 to 3"),
+        ([1, 2], "1, 2"),
+        ([3, 5, 8], "3, 5, 8"),
+        ({"hidden": [16, 8], "none": None}, "hidden 16, 8"),
+    ],
+)
+def test_values_as_people_write_them(value: object, text: str) -> None:
+    assert facts.plain(value) == text
+
+
+def test_lists() -> None:
+    assert facts.listed(["a"]) == "a"
+    assert facts.listed(["a", "b", "c"]) == "a, b and c"
+
+
+def test_title_counts() -> None:
+    assert facts.title(make(seeds=2)) == "c2q-fake · 6 students · 2 paired seeds"
+    one = make(seeds=1, students=("hybrid",))
+    one.config["title"] = "A question?"
+    assert facts.title(one) == "A question? · 1 student · 1 seed"

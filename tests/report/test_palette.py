@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks are fixed, different, and readable on both papers."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from qiskit_kd.report.palette import (
+    INK,
+    MUTED,
+    PAPER,
+    SERIES,
+    dark_twins,
+    look,
+    order_variants,
+    readable,
+)
+
+KNOWN = ["plain", "distilled", "shuffled", "label_smoothing", "teacher"]
+
+
+def luminance(color: str) -> float:
+    """Relative luminance, WCAG 2.1."""
+    parts = [int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_variants_differ_in_colour_and_in_marker() -> None:
+    for one, other in itertools.combinations(KNOWN, 2):
+        assert look(one).color != look(other).color
+        assert look(one).marker != look(other).marker
+
+
+@pytest.mark.parametrize("color", [*(look(v).color for v in KNOWN), *(s[0] for s in SERIES)])
+def test_graphics_stand_out_on_both_papers(color: str) -> None:
+    # WCAG 2.1, 1.4.11: graphical objects need a contrast of 3 to 1.
+    assert contrast(color, PAPER) >= 3
+    assert contrast(dark_twins()[color], dark_twins()[PAPER]) >= 3
+
+
+@pytest.mark.parametrize("color", [INK, MUTED])
+def test_text_is_readable_on_both_papers(color: str) -> None:
+    assert contrast(color, PAPER) >= 4.5
+    assert contrast(dark_twins()[color], dark_twins()[PAPER]) >= 4.5
+
+
+def test_unknown_variants_get_a_stable_look_and_their_own_name() -> None:
+    assert look("my_idea") == look("my_idea")
+    assert look("my_idea").label == "my idea"
+    assert not look("my_idea").is_placebo
+    assert look("my_placebo").is_placebo
+    assert look("my_idea").color in dark_twins()
+
+
+def test_aliases() -> None:
+    assert look("shuffled-teacher") == look("shuffled")
+    assert look("uniform") == look("label_smoothing")
+
+
+def test_baseline_first_placebos_last() -> None:
+    assert order_variants(["shuffled", "b", "distilled", "plain", "b"]) == [
+        "plain",
+        "b",
+        "distilled",
+        "shuffled",
+    ]
+
+
+def test_readable() -> None:
+    assert readable("fully_quantum-x") == "fully quantum x"

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Students are drawn and priced from the configuration alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from qiskit_kd.circuits import CircuitModel, ClassGroups, hardware_efficient, reuploading
+from qiskit_kd.report.portraits import drawable, portraits, split_of
+
+CONFIG: dict[str, Any] = {
+    "data": {"kind": "digits", "options": {"classes": [3, 5, 8]}},
+    "students": {
+        "linear": {"kind": "linear"},
+        "hybrid": {"kind": "hybrid"},
+        "sharp": {"kind": "fully_quantum", "options": {"sharpness": "learnable"}},
+    },
+    "seeds": [0],
+}
+
+
+def test_counts_of_the_published_students() -> None:
+    split = split_of(CONFIG)
+    assert split is not None
+    linear, hybrid, sharp = portraits(CONFIG, split)
+    assert linear.drawing is None
+    assert not linear.cost
+    assert linear.facts["parameters"] == 195
+    assert hybrid.cost["weights"] == 68
+    assert (sharp.cost["qubits"], sharp.cost["weights"]) == (6, 74)
+    assert sharp.cost["ansatz: two-qubit gates"] == 20
+    assert sharp.facts["parameters"] == 75
+
+
+def test_the_encoding_is_one_box_and_repeats_when_uploaded_again() -> None:
+    encoding = reuploading(2, 3)
+    model = CircuitModel(encoding, hardware_efficient(2, 1), ClassGroups(2, 2))
+    circuit = drawable(model)
+    boxes = [item for item in circuit.data if "encoding" in item.operation.name]
+    assert len(boxes) == encoding.layers
+    assert circuit.num_parameters == model.num_weights
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {},
+        {"data": {"kind": "nobody_has_this"}, "seeds": [0]},
+        {"data": {"kind": "digits", "options": {"classes": [3]}}, "seeds": [0]},
+    ],
+)
+def test_no_data_no_portraits(broken: dict[str, Any]) -> None:
+    split = split_of(broken)
+    assert split is None
+    assert portraits(broken, split) == []
+
+
+def test_a_student_that_is_not_installed_here_costs_the_drawings_only() -> None:
+    config = {**CONFIG, "students": {"x": {"kind": "nobody_has_this"}}}
+    assert portraits(config, split_of(config)) == []

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""README keeps its promises: commands and files exist, its output is real, its Python runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from qiskit.circuit import QuantumCircuit
+
+from qiskit_kd.cli import app
+from qiskit_kd.registry import Registry
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"]
+BEGIN, END = "<!-- output of `make demo`: begin -->", "<!-- output of `make demo`: end -->"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands_of_cli() -> set[str]:
+    group: Any = typer.main.get_command(app)
+    names = set(group.commands)
+    for name, command in group.commands.items():
+        names |= {f"{name} {inner}" for inner in getattr(command, "commands", {})}
+    return names
+
+
+def make_targets() -> set[str]:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    return set(re.findall(r"^([a-z]+):", text, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_exist(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    code = "\n".join([*re.findall(r"`([^`\n]+)`", text), *re.findall(r"^```\w*\n(.*?)^```$", text,
+                     flags=re.MULTILINE | re.DOTALL)])  # fmt: skip
+    made = set(re.findall(r"^make ([a-z]+)", code, flags=re.MULTILINE))
+    assert made <= make_targets()
+    known = commands_of_cli()
+    for words in re.findall(r"^qkd ([a-z][a-z -]*)", code, flags=re.MULTILINE):
+        parts = words.split()
+        assert parts[0] in known, f"qkd {words}"
+        if parts[0] == "circuits":
+            assert " ".join(parts[:2]) in known, f"qkd {words}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_and_paths_exist(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(((?!https?:)[^)#\s]+)\)", text)
+    missing = [link for link in links if not (ROOT / link).exists()]
+    assert not missing
+
+
+def test_experiments_named_in_the_readme_are_shipped() -> None:
+    names = set(re.findall(r"qkd run ([a-z0-9-]+)", README))
+    assert names
+    assert all((ROOT / "examples" / f"{name}.yaml").is_file() for name in names)
+
+
+def test_demo_is_the_command_the_readme_gives() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^\t\$\(BIN\)/(qkd run .*)$", makefile, flags=re.MULTILINE)
+    (folder,) = re.findall(r"^OUT \?= (.+)$", makefile, flags=re.MULTILINE)
+    assert command.replace("$(OUT)", folder) in README
+
+
+def test_shown_output_was_printed_by_a_run() -> None:
+    shown = README[README.index(BEGIN) + len(BEGIN) : README.index(END)].strip().strip("`").strip()
+    assert "TO BE FILLED" not in shown, "run `make demo` and paste what it printed"
+    assert re.search(r"95 % interval", shown)
+    assert re.search(r"^teacher +1,203 +\d+\.\d±\d", shown, flags=re.MULTILINE)
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_first_screen() -> None:
+    head = README[: README.index(BEGIN)]
+    assert len(head.splitlines()) <= 25
+    assert "make demo" in head
+    assert "make test" in head
+    (picture,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", head)
+    assert (ROOT / picture).stat().st_size > 2000
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python_runs(block: str) -> None:
+    lines = [line for line in block.splitlines() if line.strip()]
+    assert len(lines) <= 12
+    scope: dict[str, Any] = {}
+    exec(compile(block, "README.md", "exec"), scope)
+    history = scope["history"]
+    assert len(history.curves["epoch"]) >= 1
+    circuit = scope["student"].circuit.model.circuit
+    assert isinstance(circuit, QuantumCircuit)
+    assert isinstance(scope["qkd"].datasets, Registry)
+
+
+def test_contributing_is_short_and_starts_with_commands() -> None:
+    lines = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 60
+    assert lines[2] == "```"
