@@ -29,10 +29,8 @@ def test_about_twenty_names_sorted_and_unique() -> None:
 @pytest.mark.parametrize("name", qiskit_kd.__all__)
 def test_every_name_can_be_had_and_is_documented(name: str) -> None:
     part = getattr(qiskit_kd, name)
-    documented = part if inspect.isclass(part) or inspect.isroutine(part) else type(part)
-    if inspect.ismodule(part):
-        documented = part
-    text = inspect.getdoc(documented)
+    says = inspect.isclass(part) or inspect.isroutine(part) or inspect.ismodule(part)
+    text = inspect.getdoc(part if says else type(part))
     assert text
     assert len(text) > 20
 

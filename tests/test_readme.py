@@ -16,7 +16,7 @@ from qiskit_kd.registry import Registry
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/guide.md"]
 BEGIN, END = "<!-- output of `make demo`: begin -->", "<!-- output of `make demo`: end -->"
 
 
@@ -56,7 +56,7 @@ def test_commands_exist(document: str) -> None:
 def test_links_and_paths_exist(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     links = re.findall(r"\]\(((?!https?:)[^)#\s]+)\)", text)
-    missing = [link for link in links if not (ROOT / link).exists()]
+    missing = [link for link in links if not ((ROOT / document).parent / link).exists()]
     assert not missing
 
 
@@ -101,6 +101,14 @@ def test_python_runs(block: str) -> None:
     circuit = scope["student"].circuit.model.circuit
     assert isinstance(circuit, QuantumCircuit)
     assert isinstance(scope["qkd"].datasets, Registry)
+
+
+def test_python_of_the_guide_runs() -> None:
+    text = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    scope: dict[str, Any] = {}
+    exec(compile(block, "guide.md", "exec"), scope)
+    assert scope["student"].circuit.model.num_weights == 30
 
 
 def test_contributing_is_short_and_starts_with_commands() -> None:

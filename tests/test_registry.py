@@ -31,7 +31,9 @@ def test_register_returns_the_part_and_refuses_a_second_one(shapes):
 
     assert shapes.register("triangle")(triangle) is triangle
     shapes.register("triangle")(triangle)  # a reloaded module registers the same object again
-    with pytest.raises(ConfigError, match="the shape 'triangle' is registered twice; got .*another"):
+    with pytest.raises(
+        ConfigError, match="the shape 'triangle' is registered twice; got .*another"
+    ):
         shapes.register("triangle")(lambda: 33)
 
 

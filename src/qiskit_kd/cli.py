@@ -9,13 +9,14 @@ progress and errors go to stderr.
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 FAILED, USAGE, PARTIAL, INTERRUPTED = 1, 2, 4, 130
-
-F = TypeVar("F", bound=Callable[..., None])
 
 app = typer.Typer(
     help="Knowledge distillation between classical and quantum networks, native to Qiskit.",
@@ -49,26 +48,33 @@ def main() -> None:
     app()
 
 
-def _guarded(command: F) -> F:
-    """Turn this package's errors into one block on stderr and an exit status."""
+def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `--debug`; without it, errors of this package are one block on stderr."""
 
     @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
+    def run(*args: Any, debug: bool, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
         except QiskitKDError as error:
-            if kwargs.get("debug"):
+            if debug:
                 raise
             typer.echo(f"qkd: error: {error}", err=True)
             machine = isinstance(error, StorageError | ExecutionError | ResourceError)
             raise typer.Exit(FAILED if machine else USAGE) from None
         except KeyboardInterrupt:
-            if kwargs.get("debug"):
+            if debug:
                 raise
             typer.echo("qkd: interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
-    return run  # type: ignore[return-value]  # same signature, by functools.wraps
+    known = inspect.signature(command, eval_str=True)
+    option = inspect.Parameter(
+        "debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug
+    )
+    parameters = [*known.parameters.values(), option]
+    run.__signature__ = known.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
 
 
 @app.command()
@@ -89,7 +95,6 @@ def run(
         int | None, typer.Option(min=1, help="Worker processes. [default: one per core]")
     ] = None,
     as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Run an experiment: does what is missing, so running again resumes."""
     from qiskit_kd.experiment.study import Study
@@ -114,7 +119,6 @@ def report(
     folder: Annotated[Path, typer.Argument(help="Folder that `qkd run` wrote.")],
     *,
     as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Write the report of a study again, from its rows."""
     from qiskit_kd.experiment.store import Store
@@ -127,18 +131,22 @@ def report(
 
 @app.command()
 @_guarded
-def backends(*, as_json: AsJson = False, debug: Debug = False) -> None:
+def backends(*, as_json: AsJson = False) -> None:
     """List the backends that `backends.yaml` names."""
-    from qiskit_kd.execution.backends import backend_names, backends_file, load_backend
+    from qiskit_kd.execution.backends import backends_path, list_backends
 
-    entries = {name: load_backend(name).describe() for name in backend_names()}
+    entries = {name: backend.describe() for name, backend in list_backends().items()}
     if as_json:
-        typer.echo(json.dumps({"file": str(backends_file()), "backends": entries}))
+        typer.echo(json.dumps({"file": str(backends_path()), "backends": entries}))
         return
-    typer.echo(f"from {backends_file()}")
+    typer.echo(f"from {backends_path()}")
     width = max(map(len, entries))
     for name, facts in entries.items():
-        rest = ", ".join(f"{k} {v}" for k, v in facts.items() if k != "name" and v is not None)
+        rest = ", ".join(
+            f"{key} {value}"
+            for key, value in facts.items()
+            if key not in ("name", "source") and value is not None
+        )
         typer.echo(f"  {name:<{width}}  {rest}")
 
 
@@ -146,8 +154,6 @@ def backends(*, as_json: AsJson = False, debug: Debug = False) -> None:
 @_guarded
 def export_circuits(
     folder: Annotated[Path, typer.Argument(help="Where to write them.")] = Path("circuits"),
-    *,
-    debug: Debug = False,
 ) -> None:
     """Write the published circuits as OpenQASM 3 and QPY, with their manifest."""
     from qiskit_kd.circuits.library import export
@@ -159,8 +165,6 @@ def export_circuits(
 @_guarded
 def verify_circuits(
     folder: Annotated[Path, typer.Argument(help="Where they are.")] = Path("circuits"),
-    *,
-    debug: Debug = False,
 ) -> None:
     """Check published circuits against their manifest and against freshly built ones."""
     from qiskit_kd.circuits.library import verify
@@ -174,7 +178,7 @@ def verify_circuits(
 
 @app.command()
 @_guarded
-def doctor(*, as_json: AsJson = False, debug: Debug = False) -> None:
+def doctor(*, as_json: AsJson = False) -> None:
     """Show versions, torch, data, backends and saved IBM accounts (never tokens)."""
     from qiskit_kd.experiment.doctor import examine
 
@@ -193,8 +197,6 @@ def doctor(*, as_json: AsJson = False, debug: Debug = False) -> None:
 @_guarded
 def init(
     file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("experiment.yaml"),
-    *,
-    debug: Debug = False,
 ) -> None:
     """Write a small experiment with every key explained."""
     from qiskit_kd.experiment.template import write_template
@@ -211,9 +213,8 @@ def _show(result: StudyResult, folder: Path, *, as_json: bool) -> None:
 
         page = report.write(result, folder)
         if not as_json:
-            typer.echo(report.terminal_table(result))
+            typer.echo(report.terminal_table(result))  # begins with the verdict
     if not as_json:
-        typer.echo(result.verdict)
         typer.echo(f"report: {page}" if page else "no finished rows, no report")
     for failure in list(result.failures.values())[:5]:
         typer.echo(f"qkd: failed: {failure['label']}: {failure['error']}", err=True)
@@ -246,7 +247,7 @@ def _progress() -> Iterator[Watcher]:
     logging.basicConfig(level=logging.WARNING, format="qkd: %(message)s", stream=sys.stderr)
     shown = -1
 
-    def tell(done: int, failed: int, total: int, label: str) -> None:
+    def tell(done: int, failed: int, total: int, _: str) -> None:
         nonlocal shown
         tenth = 10 * (done + failed) // max(total, 1)
         if tenth > shown:
@@ -260,7 +261,13 @@ def _progress() -> Iterator[Watcher]:
 @contextmanager
 def _bar() -> Iterator[Watcher]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (TextColumn("tasks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
                TextColumn("{task.description}"))  # fmt: skip
@@ -269,9 +276,7 @@ def _bar() -> Iterator[Watcher]:
 
         def tell(done: int, failed: int, total: int, label: str) -> None:
             note = f"[red]{failed} failed[/] " if failed else ""
-            progress.update(
-                bar, completed=done + failed, total=total, description=f"{note}{label}"
-            )
+            progress.update(bar, completed=done + failed, total=total, description=f"{note}{label}")
 
         yield tell
 

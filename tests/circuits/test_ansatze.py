@@ -94,7 +94,14 @@ def test_too_many_qubits_are_refused(name: str) -> None:
 
 
 def test_hardware_efficient_gates() -> None:
-    layer = [("rz", (0,)), ("rz", (1,)), ("rz", (2,)), ("rx", (0,)), ("rx", (1,)), ("rx", (2,))]
+    layer: list[tuple[str, tuple[int, ...]]] = [
+        ("rz", (0,)),
+        ("rz", (1,)),
+        ("rz", (2,)),
+        ("rx", (0,)),
+        ("rx", (1,)),
+        ("rx", (2,)),
+    ]
     layer += [("crx", (0, 1)), ("crx", (1, 2))]
     last = [("ry", (0,)), ("ry", (1,)), ("ry", (2,))]
     assert gates(hardware_efficient(3, 2, final_ry=True)) == 2 * layer + last

@@ -147,7 +147,7 @@ def test_only_real_numbers_are_encoded(name: str) -> None:
     encoding = encodings[name](2)
     shape = (1, encoding.num_features)
     with pytest.raises(DataError, match="array of real numbers; got an array of complex128"):
-        encoding.angles(np.ones(shape, dtype=complex))  # type: ignore[arg-type]
+        encoding.angles(np.ones(shape, dtype=complex))
     with pytest.raises(DataError, match="array of real numbers; got list"):
         encoding.angles([[1.0, 2.0]])  # type: ignore[arg-type]
 

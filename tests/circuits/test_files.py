@@ -72,9 +72,7 @@ def test_measurements_in_the_middle_are_refused(ending: str, tmp_path: Path) -> 
     ansatz.measure(0, 0)
     ansatz.cx(0, 1)
     path = save(ansatz, tmp_path / f"bad.{ending}")
-    with pytest.raises(
-        CircuitError, match=rf"\(bad\.{ending}\) is unitary.*'measure' on qubits \[0\]"
-    ):
+    with pytest.raises(CircuitError, match=rf"\(bad\.{ending}\) is unitary.*'measure' on q"):
         load_ansatz(path)
 
 
@@ -113,9 +111,7 @@ def test_one_circuit_a_file(count: int, tmp_path: Path) -> None:
     path = tmp_path / "several.qpy"
     with path.open("wb") as file:
         qpy.dump(circuits, file)
-    with pytest.raises(
-        CircuitError, match=rf"holds one circuit; got {count} in several\.qpy"
-    ) as got:
+    with pytest.raises(CircuitError, match=rf"one circuit; got {count} in several\.qpy") as got:
         load_ansatz(path)
     assert ("(circuit 0, circuit 1)" in str(got.value)) == (count == 2)
 
@@ -132,17 +128,13 @@ def test_a_cut_qpy_file_is_damaged(keep: int, tmp_path: Path) -> None:
 def test_openqasm_states_its_version(text: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.qasm"
     path.write_text(text, encoding="latin-1")
-    with pytest.raises(
-        StorageError, match=r"states its version first; got bad\.qasm: .*OPENQASM 3"
-    ):
+    with pytest.raises(StorageError, match=r"states its version first; got bad\.qasm: .*OPENQ"):
         load_ansatz(path)
 
 
-@pytest.mark.parametrize("version", ["2.0", "3.0"])
-def test_a_syntax_error_is_located(version: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "text"), [("2.0", "qreg q[;"), ("3.0", "qubit q[;")])
+def test_a_syntax_error_is_located(version: str, text: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.qasm"
-    path.write_text(f'OPENQASM {version};\ninclude "stdgates.inc";\nqubit q[;\n')
-    with pytest.raises(
-        StorageError, match=r"cannot be parsed; got bad\.qasm: .*[23].*Mend the file"
-    ):
+    path.write_text(f"OPENQASM {version};\n\n{text}\n")  # line 3
+    with pytest.raises(StorageError, match=r"be parsed; got bad\.qasm: .*\b3\b.*Mend the file"):
         load_ansatz(path)

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +19,7 @@ import pytest
 from qiskit import QuantumCircuit, qpy
 from qiskit.quantum_info import Operator
 
-from qiskit_kd.circuits import ansatze, encodings
+from qiskit_kd.circuits import ansatze, encodings, library
 from qiskit_kd.circuits.library import QPY_VERSION, export, templates, verify
 from qiskit_kd.errors import StorageError
 
@@ -68,9 +68,15 @@ def run_python(*arguments: str) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A copy of the published folder to tamper with."""
-    return Path(shutil.copytree(GOLDEN, tmp_path / "circuits"))
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the published two-qubit circuits to tamper with; six of them, to be quick."""
+    few = [template for template in templates() if template.num_qubits == 2][:6]
+    assert VICTIM not in [template.name for template in few]
+    few.append(next(template for template in templates() if template.name == VICTIM))
+    monkeypatch.setattr(library, "templates", lambda: few)
+    export(tmp_path / "circuits")
+    assert verify(tmp_path / "circuits").deviation <= 1e-12
+    return tmp_path / "circuits"
 
 
 # --- the published folder ------------------------------------------------------------------------
@@ -162,8 +168,6 @@ def edit_entry(folder: Path, change: Callable[[dict[str, Any]], object]) -> None
 
 def rewrite(folder: Path, ending: str, content: bytes) -> None:
     """Replace a file and make the manifest's hash agree with it."""
-    import hashlib
-
     (folder / "templates" / f"{VICTIM}.{ending}").write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
     edit_entry(folder, lambda e: e["files"][ending].update(sha256=digest))
@@ -188,7 +192,7 @@ def refused(folder: Path, text: str) -> None:
 
 def test_a_missing_file_is_noticed(folder: Path) -> None:
     (folder / "templates" / f"{VICTIM}.qpy").unlink()
-    refused(folder, rf"templates/{VICTIM}\.qpy: the circuit file cannot be read|No such file")
+    refused(folder, rf"templates/{VICTIM}\.qpy: .*No such file")
 
 
 def test_a_changed_text_is_noticed(folder: Path) -> None:
@@ -270,7 +274,7 @@ def test_missing_and_unknown_entries_are_noticed(folder: Path) -> None:
 
 def test_many_differences_are_counted(folder: Path) -> None:
     edit_manifest(folder, lambda m: m.update(circuits=[]))
-    refused(folder, rf"no entry .*; and {len(templates()) - 5} more")
+    refused(folder, r"no entry .*; and 2 more")
 
 
 def test_a_folder_without_manifest(tmp_path: Path) -> None:
@@ -292,13 +296,13 @@ def test_a_manifest_of_the_future(folder: Path) -> None:
 # --- writing -------------------------------------------------------------------------------------
 
 
-def test_export_leaves_other_files_alone(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text("mine")
-    export(tmp_path)
-    export(tmp_path)
-    assert (tmp_path / "README.md").read_text() == "mine"
-    assert verify(tmp_path).deviation <= 1e-12
-    assert not list(tmp_path.rglob("*.tmp"))
+def test_export_leaves_other_files_alone(folder: Path) -> None:
+    (folder / "README.md").write_text("mine")
+    (folder / "templates" / f"{VICTIM}.qasm").write_text("damaged")
+    export(folder)
+    assert (folder / "README.md").read_text() == "mine"
+    assert verify(folder).deviation <= 1e-12
+    assert not list(folder.rglob("*.tmp"))
 
 
 def test_a_full_disk_leaves_whole_files_only(

@@ -26,7 +26,7 @@ def label_of(bits: str, groups: ClassGroups) -> int:
     if groups.scheme == "modulo":
         return outcome % groups.num_classes
     if groups.scheme == "contiguous":
-        return outcome * groups.num_classes // 2 ** len(read)
+        return outcome * groups.num_classes // (1 << len(read))
     return int(groups.scheme[outcome])
 
 

@@ -228,9 +228,7 @@ def test_stored_logits_are_found_by_content(tmp_path, suffix: str):
 
 def test_stored_logits_are_checked():
     z = np.zeros((300, 3))
-    with pytest.raises(
-        DataError, match=r"one row per sample; got samples \(299, 6\), logits \(300"
-    ):
+    with pytest.raises(DataError, match=r"one row per sample; got samples \(299, 6\), logits"):
         Teacher.from_logits(X[1:], z)
     with pytest.raises(DataError, match="NaN or infinity in row 4"):
         Teacher.from_logits(X, np.where(np.arange(300)[:, None] == 4, np.nan, z))

@@ -42,9 +42,7 @@ def test_descriptions_are_plain_and_tell_terms_apart():
 
 @pytest.mark.parametrize("weight", [math.nan, math.inf, "0.5", None])
 def test_weights_are_finite_numbers(weight):
-    with pytest.raises(
-        DistillError, match=r"weight of the term 'ce' is a finite number; got .*Use 0"
-    ):
+    with pytest.raises(DistillError, match=r"the term 'ce' is a finite number; got .*Use 0"):
         Term("ce", weight)
 
 
@@ -53,16 +51,12 @@ def test_unknown_losses_options_and_pointless_layers_are_refused():
         Term("kll")
     with pytest.raises(DistillError, match=r"no such option; got 'temp'"):
         Term("kl", options={"temp": 2})
-    with pytest.raises(
-        DistillError, match=r"'kl' compares class logits.*Feature losses: attention"
-    ):
+    with pytest.raises(DistillError, match=r"'kl' compares class logits.*losses: attention"):
         Term("kl", layers=("0", "0"))
 
 
 def test_an_objective_trains_something_and_names_its_terms_apart():
-    with pytest.raises(
-        DistillError, match=r"at least one term of weight other than 0; got no terms"
-    ):
+    with pytest.raises(DistillError, match=r"one term of weight other than 0; got no terms"):
         check_terms([])
     with pytest.raises(DistillError, match="got 1 terms"):
         check_terms([Term("ce", 0)])

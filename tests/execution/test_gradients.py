@@ -136,7 +136,7 @@ def test_shift_equals_finite_differences(circuit: QuantumCircuit, seed: int) -> 
     )
 
 
-@pytest.mark.filterwarnings("ignore:splu converted")  # Qiskit's matrix of a Pauli evolution
+@pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")  # Qiskit's evolution
 def test_gates_by_definition() -> None:
     x, y = Parameter("x"), Parameter("y")
     inner = QuantumCircuit(2, global_phase=y, name="inner")

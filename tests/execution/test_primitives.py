@@ -42,7 +42,7 @@ def aer_estimator(seed: int) -> AerEstimator:
 
 def aer(shots: int, **options) -> SamplerEngine:
     return SamplerEngine(
-        aer_sampler, pass_manager=aer_pass_manager(), shots=shots, simulated=True, **options
+        aer_sampler, pass_manager=aer_pass_manager, shots=shots, simulated=True, **options
     )
 
 
@@ -67,11 +67,11 @@ def small(readout=None, encoding=None) -> CircuitModel:
 
 def test_outcomes_are_big_endian_bytes() -> None:
     numbers = np.array([[3, 70_000], [255, 256]])
-    samples = [[format(v, "017b") for v in row] for row in numbers]
-    bits = BitArray.from_samples(sum(samples, []), 17).reshape((2, 2))
-    np.testing.assert_array_equal(outcomes(bits)[..., 0].reshape(2, -1).ravel()[0], 3)
-    flat = BitArray.from_samples(sum(samples, []), 17)
-    np.testing.assert_array_equal(outcomes(flat), numbers.ravel())
+    samples = [format(v, "017b") for v in numbers.ravel()]
+    bits = BitArray.from_samples(samples, 17)
+    np.testing.assert_array_equal(outcomes(bits), numbers.ravel())
+    shaped = BitArray(bits.array.reshape(2, 2, 3), 17)
+    np.testing.assert_array_equal(outcomes(shaped), numbers)
 
 
 def test_measured_circuits_name_their_register_and_keep_logical_order() -> None:
@@ -123,7 +123,7 @@ def test_frequencies_agree_with_probabilities(engine: str, model: CircuitModel) 
 @pytest.mark.parametrize("engine", ["aer", "exact_shots", "estimator"])
 @pytest.mark.parametrize("encoding", [angle(3), reuploading(3, 2)], ids=lambda e: e.name)
 def test_observables_that_are_not_diagonal(engine: str, encoding) -> None:
-    model, shots = small(GENERAL, encoding), 100_000
+    model, shots = small(GENERAL, encoding), 2_000 if engine == "aer" else 200_000
     x, w, upstream = draw(model)
     if engine == "estimator":
         chosen: Engine = aer(shots, estimator=aer_estimator, gradient="shift", seed=1)
@@ -136,21 +136,22 @@ def test_observables_that_are_not_diagonal(engine: str, encoding) -> None:
     )
     gx, gw = pullback(upstream)
     expected = reference_weight_gradient(model, x, w, upstream)
-    np.testing.assert_allclose(gw, expected, atol=20 * 3.5 / np.sqrt(shots))
+    sigma = 3.5 * np.linalg.norm(upstream) / np.sqrt(2 * shots)
+    np.testing.assert_allclose(gw, expected, atol=5 * sigma)
     assert gx is not None
-    rows = len(x) * (1 + chosen_rows(model))
-    assert (chosen.usage.jobs, chosen.usage.pubs) == (1, 1 if engine == "estimator" else 2)
-    assert chosen.usage.executions == 2 * rows * shots
+    rows = len(x) * (1 + shifted_rows(model))
+    assert (chosen.usage.jobs, chosen.usage.pubs) == (1, 1 if engine == "estimator" else 3)
+    assert chosen.usage.executions == 3 * rows * shots
 
 
-def chosen_rows(model: CircuitModel) -> int:
+def shifted_rows(model: CircuitModel) -> int:
     """Shifted rows per sample: two per rotation, four per CRX, two per input; all repeated."""
     return model.encoding.layers * (2 * 6 + 4 * 2 + 2 * model.num_inputs)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_sampled_shift_gradients(engine: str) -> None:
-    model, shots = small(), 50_000
+    model, shots = small(), 5_000 if engine == "aer" else 500_000
     x, w, upstream = draw(model)
     chosen = ENGINES[engine](shots, gradient="shift", seed=2)
     _, gw = chosen.vjp(model, x, w, WEIGHTS)[1](upstream)
@@ -232,7 +233,7 @@ def test_copies_continue_where_the_original_was(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_leading_axes(engine: str) -> None:
-    model, shots = small(), 20_000
+    model, shots = small(), 4_000
     x, _, _ = draw(model)
     w = np.random.default_rng(5).normal(size=(2, 2, model.num_weights)).astype(np.float32)
     chosen = ENGINES[engine](shots, seed=1)
@@ -297,7 +298,7 @@ def test_rules_on_exact_values() -> None:
 
 
 class Broken:
-    def run(self, pubs):
+    def run(self, _pubs):
         raise TypeError("no qubits today")
 
 

@@ -12,10 +12,8 @@ def tasks(count: int, folder: Path, sleep: float):
 
     made = []
     for seed in range(count):
-        role = "teacher" if seed < 2 else "student"
-        spec = {"role": role, "seed": seed, "log": str(folder), "sleep": sleep}
-        needs = f"key{seed % 2:03d}" if seed > 10 else None
-        made.append(Task(f"key{seed:03d}", role, role, "plain", seed, None, spec, needs))
+        spec = {"role": "student", "seed": seed, "log": str(folder), "sleep": sleep}
+        made.append(Task(f"key{seed:03d}", "student", "net", "plain", seed, None, spec))
     return made
 
 

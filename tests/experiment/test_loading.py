@@ -125,7 +125,7 @@ def test_overrides_reach_everywhere_and_are_yaml() -> None:
          "exp.yaml:5:37: data.options.trian: unknown option of the data set 'digits'; "
          "got 'trian'. did you mean 'train'?"),
         ("train: 30}", "centre: perhaps}",
-         "exp.yaml:5:38: data.options.centre: wrong value; got 'perhaps'; expected a valid boolean"),
+         "exp.yaml:5:38: data.options.centre: wrong value; got 'perhaps'; expected a valid"),
         ("{kind: linear}", "{kind: lineer}",
          "exp.yaml:9:18: students.linear.kind: unknown student; got 'lineer'. did you mean "
          "'linear'?"),
@@ -194,7 +194,9 @@ def test_fault_of_an_override_names_it() -> None:
     assert "override training.epohcs: unknown key; got 'epohcs'. did you mean 'epochs'?" in faults(
         GOOD, "training.epohcs=3"
     )
-    assert "override training.epochs: wrong type; got 'x' (str)" in faults(GOOD, "training.epochs=x")
+    assert "override training.epochs: wrong type; got 'x' (str)" in faults(
+        GOOD, "training.epochs=x"
+    )
     assert "override students.linear.kind: unknown student; got 'mlpp'" in faults(
         GOOD, "students.linear.kind=mlpp"
     )
@@ -225,7 +227,7 @@ def test_override_that_is_no_yaml() -> None:
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(UnknownNameError, match="unknown preset; got 'quik'. did you mean 'quick'"):
+    with pytest.raises(UnknownNameError, match=r"unknown preset; got 'quik'. did you mean 'quick'"):
         parse(GOOD, preset="quik")
 
 
@@ -248,7 +250,7 @@ def test_find_by_path_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_unknown_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UnknownNameError, match="unknown experiment; got 'c2q-digit'. did you mean "
+    with pytest.raises(UnknownNameError, match=r"unknown experiment; got 'c2q-digit'. did you mean "
                        "'c2q-digits'?"):  # fmt: skip
         find_experiment("c2q-digit")
     (tmp_path / "mine.yaml").write_text(GOOD)

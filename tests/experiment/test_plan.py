@@ -99,5 +99,5 @@ def test_networks_that_cannot_be_built_are_all_named() -> None:
 
 
 def test_data_that_cannot_be_had() -> None:
-    with pytest.raises(ConfigError, match="data: the parts .* fit into the data set 'digits-35'"):
+    with pytest.raises(ConfigError, match=r"data: the parts .* fit into the data set 'digits-35'"):
         tasks("data.options.train=5000")

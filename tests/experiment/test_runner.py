@@ -47,7 +47,7 @@ def test_every_task_once_and_never_again(tmp_path: Path) -> None:
     seen: list[tuple[int, int, int]] = []
     with Store(tmp_path, write=True) as store:
         summary = runner.run(
-            tasks, store, executor=Inline(), watch=lambda d, f, t, label: seen.append((d, f, t))
+            tasks, store, executor=Inline(), watch=lambda d, f, t, _: seen.append((d, f, t))
         )
         assert (summary.total, summary.found, summary.done, summary.failed) == (6, 0, 6, [])
         assert seen == [(k, 0, 6) for k in range(1, 7)]
@@ -119,7 +119,7 @@ def test_a_full_disk_while_running(tmp_path: Path) -> None:
         with pytest.raises(StorageError, match=r"database or disk is full. All rows committed so"):
             runner.run([task(f"{k:0100d}") for k in range(200)], store, executor=Inline())
     with Store(tmp_path) as store:
-        assert "a" in store.keys()
+        assert "a" in store.rows()
 
 
 def test_any_executor(tmp_path: Path) -> None:
@@ -130,7 +130,6 @@ def test_any_executor(tmp_path: Path) -> None:
 
 def test_finished_futures_are_dropped(tmp_path: Path) -> None:
     """An executor that recomputes what a live future names must not be provoked."""
-    import gc
     import weakref
 
     alive: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
@@ -139,7 +138,6 @@ def test_finished_futures_are_dropped(tmp_path: Path) -> None:
     class Watched(Inline):
         def submit(self, fn, /, *args, **kwargs):
             nonlocal most
-            gc.collect()
             most = max(most, len(alive))
             future = super().submit(fn, *args, **kwargs)
             alive.add(future)
@@ -152,12 +150,14 @@ def test_finished_futures_are_dropped(tmp_path: Path) -> None:
 
 def test_a_broken_foreign_executor(tmp_path: Path) -> None:
     class Broken(Inline):
-        def submit(self, fn, /, *args, **kwargs):
+        def submit(self, *_, **__):
             raise BrokenExecutor("no more workers")
 
     with (
         Store(tmp_path, write=True) as store,
-        pytest.raises(ExecutionError, match=r"the executor broke; got no more workers. Rows so far"),
+        pytest.raises(
+            ExecutionError, match=r"the executor broke; got no more workers. Rows so far"
+        ),
     ):
         runner.run([task("a")], store, executor=Broken())
 
@@ -207,18 +207,19 @@ def test_interrupt_keeps_what_is_committed_and_leaves_no_process(tmp_path: Path)
     with Store(tmp_path, write=True) as store:
         with pytest.raises(KeyboardInterrupt):
             runner.run(tasks, store, workers=2, watch=interrupt)
-        assert len(store.keys()) == 3
+        kept = len(store.keys())
+        assert 3 <= kept <= 3 + 4  # and what had come back from two workers by then
         deadline = time.monotonic() + 10
         while set(multiprocessing.active_children()) - before and time.monotonic() < deadline:
             time.sleep(0.02)
         assert set(multiprocessing.active_children()) == before
         summary = runner.run(tasks, store, workers=2)
-        assert (summary.found, summary.done) == (3, 37)
+        assert (summary.found, summary.done) == (kept, 40 - kept)
 
 
 def test_killed_driver_resumes_bit_for_bit(tmp_path: Path) -> None:
     """SIGKILL at random moments: same rows as undisturbed, nothing committed is done again."""
-    count, sleep = 60, 0.02
+    count, sleep = 50, 0.02
 
     def start(folder: Path) -> subprocess.Popen[bytes]:
         folder.mkdir(exist_ok=True)
@@ -231,7 +232,7 @@ def test_killed_driver_resumes_bit_for_bit(tmp_path: Path) -> None:
     kills = 0
     while True:
         process = start(wild)
-        wanted = _rows(wild) + moments.randint(5, 35)
+        wanted = _rows(wild) + moments.randint(6, 20)
         while process.poll() is None and _rows(wild) < wanted:
             time.sleep(0.003)
         if process.poll() is not None:
@@ -291,9 +292,10 @@ def test_workers_die_with_their_driver(tmp_path: Path) -> None:
             os.kill(worker, 0)
         except ProcessLookupError:
             return
-        if Path(f"/proc/{worker}/stat").exists() and " Z " in Path(
-            f"/proc/{worker}/stat"
-        ).read_text():
+        if (
+            Path(f"/proc/{worker}/stat").exists()
+            and " Z " in Path(f"/proc/{worker}/stat").read_text()
+        ):
             return  # dead, nobody has collected it
         time.sleep(0.05)
     pytest.fail("the worker outlived its driver")

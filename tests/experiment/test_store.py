@@ -116,7 +116,9 @@ def test_a_damaged_page_is_found_and_the_file_kept(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4096 * 3 : 4096 * 6] = b"\xff" * 4096 * 3
     path.write_bytes(content)
-    with pytest.raises(StorageError, match=r"is damaged; .*The file was left as it is: keep a copy"):
+    with pytest.raises(
+        StorageError, match=r"is damaged; .*The file was left as it is: keep a copy"
+    ):
         Store(tmp_path, write=True)
     assert path.read_bytes() == content
 
@@ -139,7 +141,9 @@ def test_a_foreign_database(tmp_path: Path) -> None:
     db.execute("CREATE TABLE other (x)")
     db.close()
     for write in (False, True):
-        with pytest.raises(StorageError, match=r"not a study of this package; got a foreign SQLite"):
+        with pytest.raises(
+            StorageError, match=r"not a study of this package; got a foreign SQLite"
+        ):
             Store(tmp_path, write=write)
 
 

@@ -174,6 +174,6 @@ def test_damaged_teacher(made: dict[str, Task], tmp_path: Path, content: bytes |
 def test_data_that_changed(made: dict[str, Task], monkeypatch: pytest.MonkeyPatch) -> None:
     spec = dict(made["linear, plain, seed 0"].spec)
     spec["data"] = {**spec["data"], "fingerprint": "0" * 64}
-    with pytest.raises(DataError, match=r"'digits' changed since the study was planned; got finger"):
+    with pytest.raises(DataError, match=r"'digits' changed since the study was planned; got"):
         run_task(spec)
     assert "digits" in datasets

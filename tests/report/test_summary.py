@@ -79,10 +79,12 @@ def test_one_number_has_no_interval() -> None:
     assert interval([0.5]) == (0.5, None)
 
 
-def test_points_have_a_real_minus_and_no_signed_zero() -> None:
+def test_points_have_a_real_minus_and_keep_the_side_of_zero() -> None:
     assert points(0.0251) == "+2.5"
     assert points(-0.0251) == "−2.5"
-    assert points(-0.0001) == "0.0"
+    assert points(-0.0001) == "−0.0"
+    assert points(0.0001) == "+0.0"
+    assert points(0.0) == "0.0"
     assert points(0.5, sign=False) == "50.0"
 
 

@@ -81,12 +81,21 @@ def _read_qasm(path: Path, content: bytes) -> QuantumCircuit:
     try:
         circuit: QuantumCircuit = loads(text)
     except Exception as error:
-        # The readers raise errors of many classes; each names the line.
+        # The readers raise errors of many classes.
         raise StorageError(
-            "the OpenQASM file cannot be parsed", got=f"{path.name}: {error}",
+            "the OpenQASM file cannot be parsed", got=f"{path.name}: {str(error) or _where(error)}",
             remedy="Mend the file, or write it with qiskit.qasm3.dump.",
         ) from error  # fmt: skip
     return circuit
+
+
+def _where(error: Exception) -> str:
+    """Where the OpenQASM 3 parser stopped; its own error is empty, the token lies behind it."""
+    behind = next(iter(getattr(error.__cause__, "args", ())), None)
+    token = getattr(behind, "offendingToken", None)
+    if token is None:
+        return type(error).__name__
+    return f"line {token.line}, column {token.column}: unexpected {token.text!r}"
 
 
 def _read_qpy(path: Path, content: bytes) -> QuantumCircuit:

@@ -98,7 +98,9 @@ def check_training(train: Samples, transfer: NDArray[np.float64] | None) -> None
 
 def _check_finite(features: NDArray[np.float64], where: str) -> None:
     # One sum finds NaN and infinity alike; only then is the row looked for.
-    if not np.isfinite(features.sum()) and not (finite := np.isfinite(features)).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = features.sum()
+    if not np.isfinite(total) and not (finite := np.isfinite(features)).all():
         row = int(np.argwhere(~finite)[0][0])
         raise DataError(
             f"features of {where} are finite numbers", got=f"NaN or infinity in row {row}",

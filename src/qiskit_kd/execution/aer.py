@@ -19,8 +19,9 @@ from qiskit_aer import AerSimulator
 
 from qiskit_kd.errors import ExecutionError
 from qiskit_kd.execution.aer_primitives import aer_pass_manager
+from qiskit_kd.execution.angles import AngleMap
 from qiskit_kd.execution.engine import Usage
-from qiskit_kd.execution.expansion import AngleMap, Expansion, expand
+from qiskit_kd.execution.expansion import Expansion, expand
 from qiskit_kd.execution.limits import require_memory, simulation_bytes
 from qiskit_kd.execution.measurement import Basis, bases
 from qiskit_kd.execution.rows import Block, RowEngine, Source, pack, unpack

@@ -118,7 +118,7 @@ class AerOptions(_Options):
         return SamplerEngine(
             partial(_seeded, self.sampler, shots),
             estimator=partial(_seeded, self.estimator, shots**-0.5),
-            pass_manager=self.pass_manager(), shots=shots, name=name, gradient=gradient, seed=seed,
+            pass_manager=self.pass_manager, shots=shots, name=name, gradient=gradient, seed=seed,
             simulated=True, **self.spsa(),
         )  # fmt: skip
 

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit, transpile
 from qiskit.circuit import AnnotatedOperation, ParameterExpression
 from qiskit.circuit.library import standard_gates as gates
-from scipy.sparse import csr_array
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.parameters import input_parameters, rename, weight_parameters
 from qiskit_kd.errors import CircuitError
+from qiskit_kd.execution.angles import AngleMap
 
-__all__ = ["FREQUENCIES", "AngleMap", "Expanded", "Expansion", "expand"]
+__all__ = ["FREQUENCIES", "Expanded", "Expansion", "expand"]
 
 Floats = NDArray[np.floating]
 Frequencies = tuple[float, ...]
@@ -53,64 +53,6 @@ FREQUENCIES: dict[type, tuple[Frequencies, ...]] = {
 }  # fmt: skip
 """Angular frequencies of an expectation value as a function of each angle of a gate: differences
 of the eigenvalues of its generator (Wierichs et al., arXiv:2107.12390, section 2)."""
-
-
-@dataclass(frozen=True, eq=False)
-class AngleMap:
-    """Parameters of a circuit to the angles of its gates, and the transpose.
-
-    Args:
-        parameters: The circuit's parameters in order.
-        expressions: The expression in each slot.
-    """
-
-    parameters: tuple[Any, ...]
-    expressions: tuple[ParameterExpression, ...]
-
-    @cached_property
-    def _parts(self) -> tuple[csr_array, NDArray[np.float64], dict[int, dict[int, Any]]]:
-        """Coefficients `(slots, parameters)`, constants, and derivatives of curved slots."""
-        column = {p: k for k, p in enumerate(self.parameters)}
-        rows, columns, values = [], [], []
-        constants = np.zeros(len(self.expressions))
-        curved: dict[int, dict[int, Any]] = {}
-        for slot, expression in enumerate(self.expressions):
-            slopes = {column[p]: expression.gradient(p) for p in expression.parameters}
-            if any(isinstance(slope, ParameterExpression) for slope in slopes.values()):
-                curved[slot] = slopes
-                continue
-            rows += [slot] * len(slopes)
-            columns += list(slopes)
-            values += [_real(slope) for slope in slopes.values()]
-            constants[slot] = _real(expression.bind(dict.fromkeys(expression.parameters, 0.0)))
-        shape = (len(self.expressions), len(self.parameters))
-        return csr_array((values, (rows, columns)), shape=shape), constants, curved
-
-    def __call__(self, values: Floats) -> NDArray[np.float64]:
-        """`(..., parameters)` to `(..., slots)`."""
-        matrix, constants, curved = self._parts
-        flat = np.asarray(values, float).reshape(-1, len(self.parameters))
-        slots = np.asarray((matrix @ flat.T).T) + constants
-        for slot in curved:
-            slots[:, slot] = [self._at(self.expressions[slot], row) for row in flat]
-        return slots.reshape(*np.shape(values)[:-1], len(self.expressions))
-
-    def pullback(self, values: Floats, gradient: Floats) -> NDArray[np.float64]:
-        """Gradient of the slots `(..., slots)` at `values` to that of the parameters."""
-        matrix, _, curved = self._parts
-        flat = np.asarray(values, float).reshape(-1, len(self.parameters))
-        slots = np.asarray(gradient, float).reshape(-1, len(self.expressions))
-        result = np.asarray((matrix.T @ slots.T).T)
-        for slot, slopes in curved.items():
-            for column, slope in slopes.items():
-                result[:, column] += slots[:, slot] * [self._at(slope, row) for row in flat]
-        return result.reshape(np.shape(values))
-
-    def _at(self, expression: Any, row: Floats) -> float:
-        if not isinstance(expression, ParameterExpression):
-            return _real(expression)
-        names = dict(zip(self.parameters, row, strict=True))
-        return _real(expression.bind({p: float(names[p]) for p in expression.parameters}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,10 +143,6 @@ def _with_angles(gate: Any, angles: Sequence[Any]) -> Any:
     if gate.base_class is gates.MCPhaseGate:
         return gates.MCPhaseGate(angles[0], gate.num_ctrl_qubits, **options)
     return gate.base_class(*angles, **options)
-
-
-def _real(value: Any) -> float:
-    return float(value.real) if isinstance(value, complex) else float(value)
 
 
 @dataclass(frozen=True, eq=False)

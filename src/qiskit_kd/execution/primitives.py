@@ -8,6 +8,7 @@ become class frequencies in numpy, never by dictionaries of bitstrings.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 from collections.abc import Callable, Sequence
@@ -58,7 +59,8 @@ class PrimitiveSource(Source):
             job, so that jobs do not repeat each other's shots.
         estimator: The same for an estimator; None measures non-diagonal observables with the
             sampler, one PUB per basis.
-        pass_manager: What makes circuits runnable; None where the primitive takes any circuit.
+        pass_manager: What makes circuits runnable, or a function that makes it (then the engine can
+            be pickled); None where the primitive takes any circuit.
         shots: Shots per circuit.
         seed: Root seed of the shots; None for a new one.
         simulated: Whether the circuits run in this process, so memory must be checked.
@@ -74,7 +76,7 @@ class PrimitiveSource(Source):
         sampler: Any,
         *,
         estimator: Any = None,
-        pass_manager: PassManager | None = None,
+        pass_manager: PassManager | Callable[[], PassManager] | None = None,
         shots: int = 1024,
         seed: int | None = None,
         simulated: bool = False,
@@ -90,6 +92,7 @@ class PrimitiveSource(Source):
         self.usage = Usage()
         self.sampler, self.estimator = sampler, estimator
         self.pass_manager = pass_manager
+        self._manager = pass_manager if hasattr(pass_manager, "run") else None
         self.shots = shots
         self.seed = fresh_seed() if seed is None else seed
         self.simulated = simulated
@@ -98,7 +101,14 @@ class PrimitiveSource(Source):
         self._compiled: dict[str, QuantumCircuit] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_programs": {}}
+        made = not hasattr(self.pass_manager, "run")  # can be made again, and may not be picklable
+        return {**self.__dict__, "_programs": {}, **({"_manager": None} if made else {})}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PrimitiveSource:
+        # Samplers and pass managers are handles on a device: copies of a model share them.
+        other = copy.copy(self)
+        other.usage = copy.deepcopy(self.usage, memo)
+        return other
 
     def evaluate(self, expansion: Expansion, blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
         """See `Source.evaluate`."""
@@ -177,11 +187,13 @@ class PrimitiveSource(Source):
         """Transpile, once per circuit content: a copied model costs nothing."""
         if self.pass_manager is None:
             return circuit
+        if self._manager is None:
+            self._manager = self.pass_manager()
         with io.BytesIO() as stream:
             qpy.dump(circuit, stream)
             key = hashlib.sha256(stream.getvalue()).hexdigest()
         if key not in self._compiled:
-            self._compiled[key] = self.pass_manager.run(circuit)
+            self._compiled[key] = self._manager.run(circuit)
             self.usage.transpilations += 1
         return self._compiled[key]
 
@@ -196,7 +208,8 @@ class SamplerEngine(RowEngine):
         sampler: A V2 sampler, or a function that makes one from a seed. With a sampler the shots
             are only as reproducible as the sampler itself.
         estimator: The same for an estimator, used for observables that are not diagonal.
-        pass_manager: What makes circuits runnable; None where the primitive takes any circuit.
+        pass_manager: What makes circuits runnable, or a function that makes it (then the engine can
+            be pickled); None where the primitive takes any circuit.
         shots: Shots per circuit.
         name: Name for reports.
         gradient: `"auto"` (SPSA), `"shift"` or `"spsa"`.
@@ -215,7 +228,7 @@ class SamplerEngine(RowEngine):
         sampler: Any | Callable[[int], Any],
         *,
         estimator: Any | Callable[[int], Any] = None,
-        pass_manager: PassManager | None = None,
+        pass_manager: PassManager | Callable[[], PassManager] | None = None,
         shots: int = 1024,
         name: str = "sampler",
         gradient: str = "auto",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the schema alone cannot know: names of registered parts, their options, and cross-references.
+"""What the schema alone cannot know: names of registered parts, their options, cross-references.
 
 Works on the raw tree, so that a fault elsewhere in the file does not hide these.
 """
@@ -75,7 +75,7 @@ def _parts(tree: Mapping[str, Any]) -> Iterator[Fault]:
         for position, term in enumerate(terms if isinstance(terms, list) else ()):
             yield from _part("loss", term, ("variants", name, "terms", position), "loss")
     backend = tree.get("backend", "exact")
-    if isinstance(backend, str) and backend != "exact":
+    if isinstance(backend, str):
         from qiskit_kd.execution.backends import load_backend
 
         try:
@@ -169,9 +169,7 @@ def _variant(variant: Mapping[str, Any], path: Path, has_teacher: bool) -> Itera
     table = registry("loss")
     known = [table[name] for name in names if isinstance(name, str) and name in table]
     needing = [
-        name
-        for name in names
-        if isinstance(name, str) and name in table and table[name].teacher
+        name for name in names if isinstance(name, str) and name in table and table[name].teacher
     ]
     if needing and mode == "none":
         yield Fault(

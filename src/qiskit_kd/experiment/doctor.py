@@ -54,8 +54,8 @@ def _backends() -> dict[str, str]:
     from qiskit_kd.execution import backends
 
     try:
-        path = backends.backends_file()
-        return {"file": str(path), "names": ", ".join(backends.backend_names())}
+        names = ", ".join(backends.list_backends())
+        return {"file": str(backends.backends_path()), "names": names}
     except QiskitKDError as error:
         return {"problem": str(error)}
 

@@ -105,14 +105,17 @@ def _build(
             raise UnknownNameError.of("preset", preset, map(str, known))
         for key, value in (known[preset] or {}).items():
             node = _node_at(locate.node, ("presets", preset, key))
-            _graft(data, root, str(key).split("."), copy.deepcopy(value), copy.deepcopy(node), set())
+            _graft(
+                data, root, str(key).split("."), copy.deepcopy(value), copy.deepcopy(node), set()
+            )
     texts = [*overrides, *([f"seeds={seeds}"] if seeds is not None else [])]
     for text in texts:
         path, value, node = _override(text)
         _graft(data, root, path, value, node, grafted)
         grafted |= _identities(node)
     tree = _Tree(locate.name, root, frozenset(grafted))
-    config, found = None, []
+    config: ExperimentConfig | None = None
+    found: list[dict[str, Any]] = []
     try:
         config = ExperimentConfig.model_validate(data)
     except ValidationError as error:

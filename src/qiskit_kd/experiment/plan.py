@@ -52,9 +52,14 @@ class Task:
     def describe(self) -> dict[str, Any]:
         """What the study's file remembers of it."""
         return {
-            "key": self.key, "role": self.role, "student": self.student, "variant": self.variant,
-            "seed": self.seed, "temperature": self.temperature, "label": self.label,
-        }  # fmt: skip
+            "key": self.key,
+            "role": self.role,
+            "student": self.student,
+            "variant": self.variant,
+            "seed": self.seed,
+            "temperature": self.temperature,
+            "label": self.label,
+        }
 
 
 def plan(config: ExperimentConfig) -> list[Task]:
@@ -71,9 +76,11 @@ def plan(config: ExperimentConfig) -> list[Task]:
         if seed == config.seeds[0]:
             _try_networks(config, split)
         data = {
-            "kind": config.data.kind, "options": config.data.options, "seed": seed,
+            "kind": config.data.kind,
+            "options": config.data.options,
+            "seed": seed,
             "fingerprint": split.fingerprint,
-        }  # fmt: skip
+        }
         common = {"experiment": config.name, "schema": SCHEMA, "seed": seed, "data": data,
                   "metric": config.metric}  # fmt: skip
         teacher = None
@@ -84,18 +91,30 @@ def plan(config: ExperimentConfig) -> list[Task]:
             for variant_name, variant in config.variants.items():
                 for temperature in _temperatures(variant):
                     spec = {
-                        **common, "role": "student", "student": student_name,
-                        "variant": variant_name, "backend": backend,
+                        **common,
+                        "role": "student",
+                        "student": student_name,
+                        "variant": variant_name,
+                        "backend": backend,
                         **_network(config, student),
                         **_lessons(variant, temperature),
-                    }  # fmt: skip
+                    }
                     needs = None
                     if variant.teacher in ("teacher", "shuffled"):
                         assert teacher is not None  # checked with the configuration
                         needs, spec["taught_by"] = teacher.key, teacher.spec
                     students.append(
-                        Task(_key(spec), "student", student_name, variant_name, seed, temperature,
-                             spec, needs, _checkpoints(config, student))  # fmt: skip
+                        Task(
+                            _key(spec),
+                            "student",
+                            student_name,
+                            variant_name,
+                            seed,
+                            temperature,
+                            spec,
+                            needs,
+                            _checkpoints(config, student),
+                        )
                     )
     return [*teachers, *students]
 
@@ -117,9 +136,13 @@ def _try_networks(config: ExperimentConfig, split: Split) -> None:
     for where, (entry, backend) in entries.items():
         try:
             build_network(
-                entry.kind, entry.options, split, seed=0, backend=backend,
+                entry.kind,
+                entry.options,
+                split,
+                seed=0,
+                backend=backend,
                 dtype=config.training.overridden(entry.training).dtype,
-            )  # fmt: skip
+            )
         except (QiskitKDError, TypeError, ValueError) as error:
             problems.append(f"{where}: {error}")
     if problems:
@@ -129,12 +152,17 @@ def _try_networks(config: ExperimentConfig, split: Split) -> None:
 def _teacher(config: ExperimentConfig, common: Mapping[str, Any]) -> Task:
     assert config.teacher is not None
     spec = {
-        **common, "role": "teacher", "student": TEACHER_ROW, "variant": config.baseline,
-        "backend": _backend("exact"), "sees": config.teacher.sees,
+        **common,
+        "role": "teacher",
+        "student": TEACHER_ROW,
+        "variant": config.baseline,
+        "backend": _backend("exact"),
+        "sees": config.teacher.sees,
         **_network(config, config.teacher),
         "terms": [{"loss": "ce", "weight": 1.0, "name": "ce", "options": {}}],
-        "teacher": "none", "temperature": None,
-    }  # fmt: skip
+        "teacher": "none",
+        "temperature": None,
+    }
     return Task(_key(spec), "teacher", TEACHER_ROW, config.baseline, common["seed"], None, spec,
                 None, _checkpoints(config, config.teacher))  # fmt: skip
 
@@ -162,21 +190,24 @@ def _lessons(variant: VariantConfig, temperature: float | None) -> dict[str, Any
         if temperature is not None and has_temperature(table[term.loss]):
             options.setdefault("temperature", temperature)
         terms.append(
-            {"loss": term.loss, "weight": term.weight, "name": term.name or term.loss,
-             "options": options}  # fmt: skip
+            {
+                "loss": term.loss,
+                "weight": term.weight,
+                "name": term.name or term.loss,
+                "options": options,
+            }
         )
     return {"terms": terms, "teacher": variant.teacher, "temperature": temperature}
 
 
 def _backend(name: str) -> dict[str, Any]:
-    """Name and settings of a backend: a changed entry in the backends file is another task."""
-    if name == "exact":
-        return {"name": name}
+    """Name and settings of a backend: a changed entry in the backend file is another task."""
     from qiskit_kd.execution.backends import load_backend
 
-    return {"name": name, "settings": load_backend(name).describe()}
+    settings = load_backend(name).describe()
+    del settings["source"]  # where the file lies does not matter
+    return settings
 
 
 def _key(spec: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(spec).encode()).hexdigest()
-

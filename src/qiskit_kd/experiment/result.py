@@ -82,11 +82,15 @@ class StudyResult:
                     if gain is not None:
                         found.append(
                             {
-                                "student": student, "variant": variant, "baseline": baseline,
-                                "metric": metric, "gain": gain.mean,
-                                "ci95": [_number(gain.low), _number(gain.high)], "n": gain.n,
+                                "student": student,
+                                "variant": variant,
+                                "baseline": baseline,
+                                "metric": metric,
+                                "gain": gain.mean,
+                                "ci95": [_number(gain.low), _number(gain.high)],
+                                "n": gain.n,
                                 "verdict": verdict(gain),
-                            }  # fmt: skip
+                            }
                         )
         return found
 
@@ -117,7 +121,9 @@ class StudyResult:
         student, variant = self.headline
         gain = self.gain(student, variant, self._config.baseline)
         if gain is None:
-            return f"no verdict: {student} has no seed with both {variant} and the baseline"
+            return (
+                f"no verdict: {student} has no seed with both {variant} and {self._config.baseline}"
+            )
         parts = [f"{verdict(gain)}: {student} {variant} against {self._config.baseline} {gain}"]
         for control in self._config.controls():
             against = self.gain(student, variant, control)
@@ -176,9 +182,9 @@ def choose(candidates: Sequence[Row], config: ExperimentConfig) -> list[Row]:
                 key=lambda t: _merit([by_temperature.get(t, {}).get(s) for s in judged], config),
                 default=None,
             )
-            row = by_temperature.get(best, {}).get(seed)
-            if row is not None:
-                chosen.append(row)
+            found = by_temperature.get(best, {}).get(seed)
+            if found is not None:
+                chosen.append(found)
     return chosen
 
 
@@ -203,7 +209,15 @@ def _number(value: float) -> float | None:
 
 def environment() -> dict[str, str]:
     """Versions of what computed the numbers, and the machine."""
-    names = ("qiskit-kd", "qiskit", "qiskit-aer", "qiskit-machine-learning", "torch", "numpy", "scipy")
+    names = (
+        "qiskit-kd",
+        "qiskit",
+        "qiskit-aer",
+        "qiskit-machine-learning",
+        "torch",
+        "numpy",
+        "scipy",
+    )
     found = {"python": platform.python_version()}
     for name in names:
         try:

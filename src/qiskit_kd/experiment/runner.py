@@ -42,7 +42,7 @@ _BREAKS = 12
 class Watcher(Protocol):
     """Told about progress; `rich` on a terminal, the log elsewhere."""
 
-    def __call__(self, done: int, failed: int, total: int, label: str) -> None: ...
+    def __call__(self, done: int, failed: int, total: int, label: str, /) -> None: ...
 
 
 @dataclass
@@ -116,9 +116,7 @@ def run(
 class _Job:
     """The state of one run: what waits, what is in flight, what is suspected."""
 
-    def __init__(
-        self, store: Store, workers: int, watch: Watcher | None, summary: Summary
-    ) -> None:
+    def __init__(self, store: Store, workers: int, watch: Watcher | None, summary: Summary) -> None:
         self.store, self.workers, self.watch, self.summary = store, workers, watch, summary
         self._ready: deque[Task] = deque()
         self._blocked: dict[str, list[Task]] = {}
@@ -179,6 +177,9 @@ class _Job:
                     assert rebuild is not None
                     executor.shutdown(wait=False, cancel_futures=True)
                     executor = rebuild()
+        except KeyboardInterrupt:
+            self._harvest()
+            raise
         except BaseException:
             for future in self._flying:
                 future.cancel()
@@ -228,6 +229,13 @@ class _Job:
             self._settle(task, attempt, outcome)
         if broken is not None:
             raise broken
+
+    def _harvest(self) -> None:
+        """Commit what has come back already; the rest is given up."""
+        self.watch = None
+        for future, (task, attempt) in self._flying.items():
+            if not future.cancel() and future.done() and future.exception() is None:
+                self._settle(task, attempt, future.result())
 
     def _settle(self, task: Task, attempt: int, outcome: Outcome) -> None:
         self._breaks = 0
@@ -280,7 +288,4 @@ class _Job:
     def _tell(self, task: Task) -> None:
         if self.watch is not None:
             summary = self.summary
-            self.watch(
-                summary.found + summary.done, len(summary.failed), summary.total, task.label
-            )
-
+            self.watch(summary.found + summary.done, len(summary.failed), summary.total, task.label)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from qiskit_kd.errors import StorageError
-from qiskit_kd.experiment.checks import faults_of_parts
 from qiskit_kd.experiment.config import ExperimentConfig
 from qiskit_kd.experiment.loading import find_experiment, load
 from qiskit_kd.experiment.plan import Task, plan

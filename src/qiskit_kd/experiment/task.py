@@ -43,7 +43,10 @@ _TEST = (*_VALIDATION, "ece")
 
 
 def run_task(
-    spec: Mapping[str, Any], *, teacher: str | None = None, scratch: str | None = None,
+    spec: Mapping[str, Any],
+    *,
+    teacher: str | None = None,
+    scratch: str | None = None,
     checkpoint_epochs: int | None = None,
 ) -> tuple[dict[str, Any], bytes | None]:
     """Train one network.

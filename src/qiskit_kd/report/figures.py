@@ -262,6 +262,7 @@ def _group(ax: Axes, position: float, student: str, parameters: int | None) -> N
     ax.text(
         0, position - 0.62, readable(student) + size, transform=ax.get_yaxis_transform(),
         ha="left", va="bottom", fontsize=SMALL, color=INK, fontweight="bold",
+        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6},
     )  # fmt: skip
 
 

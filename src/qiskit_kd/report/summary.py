@@ -251,11 +251,12 @@ def headline(result: Result) -> Gain | None:
 
 
 def points(number: float, *, sign: bool = True) -> str:
-    """A fraction as percentage points with one decimal and a real minus sign."""
+    """A fraction as percentage points with one decimal and a real minus sign.
+
+    What rounds to zero keeps its sign, so that an interval shows on which side of zero it ends.
+    """
     text = f"{100 * number:+.1f}" if sign else f"{100 * number:.1f}"
-    if text in ("-0.0", "+0.0"):
-        text = "0.0"
-    return text.replace("-", "−")
+    return text.removeprefix("+" if number == 0 else "").replace("-", "−")
 
 
 def _range(gain: Gain) -> str:

@@ -7,7 +7,7 @@ different qubits one real Kronecker product. Layer 0 has no rotations.
 
     state -> phase * (RY layer @ state), then state[permutation]
 
-`z` are the parameters (and derived variables, see `angles`). A last phase that no Z-basis readout
+`z` are the parameters (and derived variables, see `rows`). A last phase that no Z-basis readout
 can see is dropped by the caller, not here.
 """
 
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
-from qiskit_kd.execution.exact.angles import AngleMap
 from qiskit_kd.execution.exact.lowering import Diagonal, RotationY, lower
+from qiskit_kd.execution.exact.rows import AngleRows
 
 __all__ = ["Layer", "NormalForm", "normal_form"]
 
@@ -56,7 +56,7 @@ class NormalForm:
 
     num_qubits: int
     layers: tuple[Layer, ...]
-    angles: AngleMap
+    angles: AngleRows
 
 
 def normal_form(
@@ -71,7 +71,7 @@ def normal_form(
             layer are carried out too; needed for states and non-diagonal observables.
     """
     n = circuit.num_qubits
-    angles = AngleMap(parameters)
+    angles = AngleRows(parameters)
     basis = np.arange(2**n)
     layers = [Layer(n)]
 

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From parameter values to gate angles, and gradients back.
+
+Almost every angle in practice is an affine function of the parameters, so angles are rows of one
+sparse matrix. A curved expression (`t**2`, `a * b`, `sin(t)`) is evaluated and differentiated by
+Qiskit itself, row by row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit.circuit import ParameterExpression
+from scipy.sparse import csr_array
+
+__all__ = ["AngleMap", "real"]
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class AngleMap:
+    """Parameters of a circuit to the angles of its gates, and the transpose.
+
+    Args:
+        parameters: The circuit's parameters in order.
+        expressions: The expression in each slot.
+    """
+
+    parameters: tuple[Any, ...]
+    expressions: tuple[ParameterExpression, ...]
+
+    @cached_property
+    def _parts(self) -> tuple[csr_array, NDArray[np.float64], dict[int, dict[int, Any]]]:
+        """Coefficients `(slots, parameters)`, constants, and derivatives of curved slots."""
+        column = {p: k for k, p in enumerate(self.parameters)}
+        rows, columns, values = [], [], []
+        constants = np.zeros(len(self.expressions))
+        curved: dict[int, dict[int, Any]] = {}
+        for slot, expression in enumerate(self.expressions):
+            slopes = {column[p]: expression.gradient(p) for p in expression.parameters}
+            if any(isinstance(slope, ParameterExpression) for slope in slopes.values()):
+                curved[slot] = slopes
+                continue
+            rows += [slot] * len(slopes)
+            columns += list(slopes)
+            values += [real(slope) for slope in slopes.values()]
+            constants[slot] = real(expression.bind(dict.fromkeys(expression.parameters, 0.0)))
+        shape = (len(self.expressions), len(self.parameters))
+        return csr_array((values, (rows, columns)), shape=shape), constants, curved
+
+    def __call__(self, values: Floats) -> NDArray[np.float64]:
+        """`(..., parameters)` to `(..., slots)`."""
+        matrix, constants, curved = self._parts
+        flat = np.asarray(values, float).reshape(-1, len(self.parameters))
+        slots = np.asarray((matrix @ flat.T).T) + constants
+        for slot in curved:
+            slots[:, slot] = [self._at(self.expressions[slot], row) for row in flat]
+        return slots.reshape(*np.shape(values)[:-1], len(self.expressions))
+
+    def pullback(self, values: Floats, gradient: Floats) -> NDArray[np.float64]:
+        """Gradient of the slots `(..., slots)` at `values` to that of the parameters."""
+        matrix, _, curved = self._parts
+        flat = np.asarray(values, float).reshape(-1, len(self.parameters))
+        slots = np.asarray(gradient, float).reshape(-1, len(self.expressions))
+        result = np.asarray((matrix.T @ slots.T).T)
+        for slot, slopes in curved.items():
+            for column, slope in slopes.items():
+                result[:, column] += slots[:, slot] * [self._at(slope, row) for row in flat]
+        return result.reshape(np.shape(values))
+
+    def _at(self, expression: Any, row: Floats) -> float:
+        if not isinstance(expression, ParameterExpression):
+            return real(expression)
+        names = dict(zip(self.parameters, row, strict=True))
+        return real(expression.bind({p: float(names[p]) for p in expression.parameters}))
+
+
+def real(value: Any) -> float:
+    """A coefficient as Qiskit gives it: sometimes complex with no imaginary part."""
+    return float(value.real) if isinstance(value, complex) else float(value)

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests share: one thread, no deadlines on a busy machine, and honest skips."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything loads numpy or torch: pytest-xdist shares the cores out, the libraries must not.
+for _name in ("OMP", "MKL", "OPENBLAS"):
+    os.environ.setdefault(f"{_name}_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+# Time says nothing on shared cores, and a failing example must be printable to be of use.
+settings.register_profile(
+    "repository", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repository")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `cuda` are skipped, and listed as such, where there is no CUDA device."""
+    wanting = [item for item in items if item.get_closest_marker("cuda")]
+    if not wanting:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in wanting:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

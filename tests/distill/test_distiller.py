@@ -1,0 +1,627 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import logging
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from qiskit_kd.distill import Callback, Distiller, Loss, Ramp, State, Teacher, Term, losses, uniform
+from qiskit_kd.distill.metrics import accuracy, nll
+from qiskit_kd.errors import DataError, DistillError, UnknownNameError
+from qiskit_kd.nn.students import students
+from qiskit_kd.seeding import stream
+
+from .toys import CLASSES, FEATURES, blobs, initialise, linear, mlp, same, weights
+
+TRAIN, VALIDATION = blobs(40, "train"), blobs(30, "validation")
+TRANSFER = blobs(50, "transfer").features
+KD = [Term("ce", 0.5), Term("kl", 0.5, options={"temperature": 2.0})]
+
+
+def tensor(x) -> torch.Tensor:
+    return torch.from_numpy(np.array(x, np.float32))
+
+
+def teacher(seed: int = 7, **options) -> Teacher:
+    return Teacher.from_module(mlp(seed, **options))
+
+
+def logits(module: nn.Module, x) -> np.ndarray:
+    with torch.no_grad():
+        return module.eval()(tensor(x)).double().numpy()
+
+
+class Recorder(Callback):
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.modes: list[bool] = []
+        self.student: nn.Module | None = None
+
+    def _note(self, event: str) -> None:
+        self.events.append(event)
+        if self.student is not None:
+            self.modes.append(self.student.training)
+
+    def on_fit_start(self, _state: State) -> None:
+        self._note("start")
+
+    def on_step_end(self, state: State) -> None:
+        self._note(f"step {state.step}")
+
+    def on_epoch_end(self, state: State) -> None:
+        self._note(f"epoch {state.epoch}")
+
+    def on_fit_end(self, _state: State) -> None:
+        self._note("end")
+
+
+def test_a_student_learns_from_labels_and_the_history_tells_how():
+    student = linear()
+    history = Distiller(student, [Term("ce")], epochs=30, learning_rate=0.05).fit(TRAIN, VALIDATION)
+    keys = {"epoch", "train/ce", "grad/ce", "validation/loss", "validation/accuracy"}
+    assert history.curves.keys() == keys
+    assert all(len(history[key]) == 30 == history.num_epochs for key in keys)
+    assert history["epoch"] == list(range(1, 31))
+    assert history["train/ce"][-1] < 0.5 * history["train/ce"][0]
+    assert history["validation/accuracy"][-1] > 0.7
+    assert history.stopped == "epochs"
+    assert history.as_dict()["curves"] is not history.curves
+    with pytest.raises(AttributeError):
+        history.best_epoch = 3
+
+
+def test_the_student_ends_with_its_best_weights_in_eval_mode():
+    student = linear()
+    history = Distiller(student, [Term("ce")], epochs=25, learning_rate=1.0).fit(TRAIN, VALIDATION)
+    best = history["validation/loss"][history.best_epoch - 1]
+    assert best == min(history["validation/loss"])
+    assert history.best_epoch < 25, "the case must tell the best epoch from the last"
+    assert nll(logits(student, VALIDATION.features), VALIDATION.labels) == pytest.approx(best)
+    assert not student.training
+
+
+def test_by_accuracy_the_smaller_loss_decides_between_equals():
+    student = linear()
+    history = Distiller(
+        student, [Term("ce")], epochs=25, learning_rate=0.02, metric="accuracy"
+    ).fit(TRAIN, VALIDATION)
+    scores = list(zip(history["validation/accuracy"], history["validation/loss"], strict=True))
+    best = scores[history.best_epoch - 1]
+    assert best[0] == max(a for a, _ in scores)
+    assert best[1] == min(loss for a, loss in scores if a == best[0])
+    assert sum(a == best[0] for a, _ in scores) > 1
+    found = accuracy(logits(student, VALIDATION.features), VALIDATION.labels)
+    assert found == pytest.approx(best[0])
+
+
+def test_patience_ends_a_run():
+    history = Distiller(linear(), [Term("ce")], epochs=500, learning_rate=1.0, patience=4).fit(
+        TRAIN, VALIDATION
+    )
+    assert history.stopped == "patience"
+    assert history.num_epochs == history.best_epoch + 4
+
+
+# ---------------------------------------------------------------- wiring
+
+
+def one_step(student: nn.Module, terms, source: Teacher | None, **options):
+    """History of a run of one full-batch epoch, whose values are those of the initial weights."""
+    return Distiller(
+        student, terms, teacher=source, epochs=1, batch_size=1000, optimizer="sgd",
+        learning_rate=1e-12, **options,
+    ).fit(TRAIN, VALIDATION)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("kl", {"temperature": 2.0}), ("reverse_kl", {}), ("jsd", {"beta": 0.1})]
+)
+def test_student_and_teacher_are_not_swapped(name: str, options: dict):
+    student, source = linear(1), linear(2)
+    z, t = (torch.from_numpy(logits(m, TRAIN.features)) for m in (student, source))
+    history = one_step(student, [Term(name, options=options)], Teacher.from_module(source))
+    right, swapped = losses[name](z, t, **options).item(), losses[name](t, z, **options).item()
+    assert abs(right - swapped) > 1e-3 * abs(right), "the case must be asymmetric"
+    assert history[f"train/{name}"][0] == pytest.approx(right, rel=1e-4)
+
+
+def test_terms_are_weighted_and_gradients_are_theirs():
+    student, source = linear(1), linear(2)
+    terms = [Term("ce", 0.3), Term("kl", 2.0, name="soft", options={"temperature": 3.0})]
+    z = torch.from_numpy(logits(student, TRAIN.features))
+    t = torch.from_numpy(logits(source, TRAIN.features))
+    y = torch.from_numpy(np.array(TRAIN.labels))
+    before = weights(student)
+    reference = linear(1)
+    x = tensor(TRAIN.features)
+    ce = losses["ce"](reference(x), None, y)
+    soft = losses["kl"](reference(x), t.float(), None, temperature=3.0)
+    g_ce = torch.autograd.grad(ce, list(reference.parameters()), retain_graph=True)
+    g_soft = torch.autograd.grad(soft, list(reference.parameters()))
+    rate = 0.1
+    history = Distiller(
+        student, terms, teacher=Teacher.from_module(source), epochs=1, batch_size=1000,
+        optimizer="sgd", learning_rate=rate,
+    ).fit(TRAIN, VALIDATION)  # fmt: skip
+    assert history["train/ce"][0] == pytest.approx(losses["ce"](z, None, y).item(), rel=1e-5)
+    assert history["train/soft"][0] == pytest.approx(soft.item(), rel=1e-5)
+    for key, gradients in (("grad/ce", g_ce), ("grad/soft", g_soft)):
+        norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+        assert history[key][0] == pytest.approx(norm, rel=1e-4)
+    for (key, old), a, b in zip(before.items(), g_ce, g_soft, strict=True):
+        expected = old - rate * (0.3 * a + 2.0 * b)
+        torch.testing.assert_close(student.state_dict()[key], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_gradient_norm_of_a_single_term_is_the_same_as_beside_another():
+    alone = one_step(linear(1), [Term("ce", 0.5)], None)
+    beside = one_step(linear(1), [Term("ce", 0.5), Term("kl", 0)], teacher())
+    assert alone["grad/ce"][0] == pytest.approx(beside["grad/ce"][0], rel=1e-5)
+    assert beside["grad/kl"][0] > 0
+
+
+def test_a_weight_of_zero_logs_without_training():
+    plain, watched = linear(), linear()
+    a = Distiller(plain, [Term("ce")], epochs=3).fit(TRAIN, VALIDATION)
+    b = Distiller(watched, [Term("ce"), Term("kl", 0)], teacher=teacher(), epochs=3).fit(
+        TRAIN, VALIDATION
+    )
+    assert same(weights(plain), weights(watched))
+    assert a["validation/loss"] == b["validation/loss"]
+    assert len(b["train/kl"]) == 3
+
+
+def test_schedules_scale_a_term_by_epoch():
+    plain, ramped = linear(), linear()
+    Distiller(plain, [Term("ce")], epochs=2).fit(TRAIN, VALIDATION)
+    terms = [Term("ce"), Term("kl", 1.0, schedule=Ramp(0.0, 1.0, 2))]
+    history = Distiller(ramped, terms, teacher=teacher(), epochs=2).fit(TRAIN, VALIDATION)
+    assert not same(weights(plain), weights(ramped))
+    shorter = linear()
+    Distiller(plain := linear(), [Term("ce")], epochs=1).fit(TRAIN, VALIDATION)
+    Distiller(shorter, terms, teacher=teacher(), epochs=1).fit(TRAIN, VALIDATION)
+    assert same(weights(plain), weights(shorter)), "weight 0 in the first epoch"
+    assert len(history["grad/kl"]) == 2
+    alone = Distiller(linear(), [Term("ce", schedule=Ramp(0, 1, 1))], epochs=3)
+    assert alone.fit(TRAIN, VALIDATION)["grad/ce"][0] == 0.0
+
+
+def test_distillation_beats_its_placebos():
+    # A teacher that saw much data teaches a student with few labels; a shuffled one does not.
+    from qiskit_kd.distill import shuffled
+
+    expert = mlp(3, width=16)
+    Distiller(expert, [Term("ce")], epochs=40).fit(blobs(400, "much", spread=1.5), VALIDATION)
+    few, held_out = blobs(6, "few", spread=1.5), blobs(300, "held out", spread=1.5)
+    source = Teacher.from_module(expert)
+    reached = {}
+    for name, one in (("true", source), ("shuffled", shuffled(source, 0))):
+        student = linear(4)
+        Distiller(
+            student, KD, teacher=one, epochs=60, learning_rate=0.05
+        ).fit(few, VALIDATION, blobs(200, "pool", spread=1.5).features)  # fmt: skip
+        reached[name] = accuracy(logits(student, held_out.features), held_out.labels)
+    assert reached["true"] > reached["shuffled"] + 0.05
+
+
+# ---------------------------------------------------------------- transfer set
+
+
+def test_terms_with_targets_see_labelled_samples_only():
+    seen: dict[str, list[int]] = {"own": [], "soft": []}
+
+    def own(student, teacher, target):
+        seen["own"].append(len(student))
+        assert len(student) == len(target)
+        return losses["ce"](student, None, target)
+
+    def soft(student, teacher, target):
+        seen["soft"].append(len(student))
+        assert target is None
+        assert len(student) == len(teacher)
+        return losses["kl"](student, teacher)
+
+    terms = [Term(Loss("own", own, target=True)), Term(Loss("soft", soft, teacher=True))]
+    Distiller(
+        linear(), terms, teacher=teacher(), epochs=1, batch_size=32, gradient_every=0
+    ).fit(TRAIN, VALIDATION, TRANSFER)  # fmt: skip
+    assert sum(seen["own"]) == 40
+    assert sum(seen["soft"]) == 90
+    assert len(seen["own"]) == len(seen["soft"]) == 3
+
+
+def test_teacher_rows_and_labels_stay_with_their_samples():
+    # Stored logits that encode the sample itself: any misplaced row is seen.
+    x = np.concatenate([TRAIN.features, TRANSFER])
+    source = Teacher.from_logits(x, x[:, :CLASSES])
+    known = {row.tobytes(): label for row, label in zip(
+        TRAIN.features.astype(np.float32), TRAIN.labels, strict=True)}  # fmt: skip
+
+    class Through(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+            self.last: torch.Tensor | None = None
+
+        def forward(self, batch):
+            self.last = batch
+            return self.scale * batch[:, :CLASSES]
+
+    student = Through()
+
+    def check(z, t, y):
+        torch.testing.assert_close(t, student.last[: len(t), :CLASSES])
+        for row, label in zip(student.last, y, strict=False):
+            assert known[row.numpy().tobytes()] == label
+        return losses["dkd"](z, t, y)
+
+    everything = Term(Loss("both", check, teacher=True, target=True))
+    history = Distiller(
+        student, [everything, Term("kl")], teacher=source, epochs=2, optimizer="sgd",
+        learning_rate=1e-9,
+    ).fit(TRAIN, VALIDATION, TRANSFER)  # fmt: skip
+    assert history["train/kl"][0] == pytest.approx(0, abs=1e-6)
+    assert history["train/both"][0] == pytest.approx(0, abs=1e-6)
+
+
+def test_batches_without_labels_train_on_the_teacher_alone():
+    few = blobs(3, "three")
+    history = Distiller(
+        linear(), [Term("ce"), Term("kl")], teacher=teacher(), epochs=2, batch_size=4
+    ).fit(few, VALIDATION, TRANSFER)  # fmt: skip
+    assert all(math.isfinite(x) for key in history.curves for x in history[key])
+    assert all(x > 0 for x in history["grad/ce"])
+
+
+def test_a_transfer_set_without_a_term_for_it_changes_nothing():
+    a, b = linear(), linear()
+    Distiller(a, [Term("ce")], epochs=2).fit(TRAIN, VALIDATION)
+    Distiller(b, [Term("ce")], epochs=2).fit(TRAIN, VALIDATION, TRANSFER)
+    assert same(weights(a), weights(b))
+    c = linear()
+    Distiller(c, KD, teacher=teacher(), epochs=2).fit(TRAIN, VALIDATION)
+    d = linear()
+    Distiller(d, KD, teacher=teacher(), epochs=2).fit(TRAIN, VALIDATION, TRANSFER)
+    assert not same(weights(c), weights(d))
+
+
+# ---------------------------------------------------------------- modes, teachers, features
+
+
+def test_the_student_trains_in_train_mode_after_every_validation():
+    student, recorder = mlp(dropout=0.5), Recorder()
+    recorder.student = student.eval()  # as another run would have left it
+    Distiller(student, [Term("ce")], epochs=3, batch_size=20, callbacks=[recorder]).fit(
+        TRAIN, VALIDATION
+    )
+    assert recorder.events == [
+        "start", "step 1", "step 2", "epoch 1", "step 3", "step 4", "epoch 2", "step 5", "step 6",
+        "epoch 3", "end",
+    ]  # fmt: skip
+    assert all(recorder.modes[1:]), "from the first step on"
+
+
+def test_validation_does_not_move_batch_statistics():
+    counted = mlp()
+    Distiller(counted, KD, teacher=teacher(), epochs=2, batch_size=20).fit(TRAIN, VALIDATION)
+    silent = mlp()
+    Distiller(
+        silent, KD, teacher=teacher(), epochs=2, batch_size=20, gradient_every=0
+    ).fit(TRAIN, VALIDATION)  # fmt: skip
+    assert counted[1].num_batches_tracked == silent[1].num_batches_tracked
+    assert same(weights(counted), weights(silent)), "logging gradients must not change a run"
+
+
+def test_logging_gradients_does_not_change_dropout():
+    noisy, silent = mlp(dropout=0.5), mlp(dropout=0.5)
+    a = Distiller(noisy, KD, teacher=teacher(), epochs=3).fit(TRAIN, VALIDATION)
+    b = Distiller(silent, KD, teacher=teacher(), epochs=3, gradient_every=0).fit(TRAIN, VALIDATION)
+    assert same(weights(noisy), weights(silent))
+    assert not [key for key in b.curves if key.startswith("grad/")]
+    rare = Distiller(mlp(dropout=0.5), KD, teacher=teacher(), epochs=3, gradient_every=2).fit(
+        TRAIN, VALIDATION
+    )
+    assert rare["grad/kl"] == [a["grad/kl"][0]] * 2 + [a["grad/kl"][2]]
+
+
+def test_the_teacher_is_untouched_to_the_bit():
+    source = mlp(7, dropout=0.5)
+    before = weights(source)
+    Distiller(mlp(), KD, teacher=Teacher.from_module(source), epochs=3).fit(
+        TRAIN, VALIDATION, TRANSFER
+    )
+    assert same(weights(source), before)
+    assert not source.training
+    assert all(p.grad is None and not p.requires_grad for p in source.parameters())
+
+
+def test_the_teacher_is_asked_once_per_sample_in_a_whole_study():
+    source = teacher()
+    for seed in range(3):
+        Distiller(linear(), KD, teacher=source, epochs=2, seed=seed).fit(
+            TRAIN, VALIDATION, TRANSFER
+        )
+    assert (source.hits, source.misses) == (2 * 90, 90)
+
+
+def test_features_are_matched_by_layer_and_adapters_learn():
+    student, source = mlp(width=4), mlp(7, width=8)
+    adapter = initialise(nn.Linear(4, 8), 3)
+    start = weights(adapter)
+    terms = [
+        Term("ce", 0.1),
+        Term("feature_mse", 1.0, options={"adapter": adapter}, layers=("2", "2")),
+        Term("rkd_distance", 0.1, layers=("0", "0")),
+        Term("kernel_alignment", 0.1),
+    ]
+    history = Distiller(
+        student, terms, teacher=Teacher.from_module(source), epochs=20, learning_rate=0.02
+    ).fit(TRAIN, VALIDATION, TRANSFER)  # fmt: skip
+    assert history["train/feature_mse"][-1] < 0.7 * history["train/feature_mse"][0]
+    assert all(history[f"grad/{term.label}"][0] > 0 for term in terms)
+    assert not same(weights(adapter), start)
+    assert not student[2]._forward_hooks
+    assert set(student.state_dict()) == set(mlp(width=4).state_dict())
+    with pytest.raises(DistillError, match="the student has no layer of that name; got '2222'"):
+        Distiller(
+            student, [Term("rkd_angle", layers=("2222", "2"))], teacher=teacher(), epochs=1
+        ).fit(TRAIN, VALIDATION)  # fmt: skip
+
+
+def test_the_caller_keeps_its_random_state():
+    student = mlp(dropout=0.5)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    Distiller(student, [Term("ce")], epochs=2).fit(TRAIN, VALIDATION)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_equal_seeds_give_equal_bits(dropout: float):
+    runs = []
+    for seed in (1, 1, 2):
+        student = mlp(dropout=dropout)
+        torch.manual_seed(len(runs))  # of no influence
+        history = Distiller(student, KD, teacher=teacher(), epochs=3, batch_size=16, seed=seed).fit(
+            TRAIN, VALIDATION, TRANSFER
+        )
+        runs.append((weights(student), history))
+    assert same(runs[0][0], runs[1][0])
+    assert runs[0][1] == runs[1][1]
+    assert not same(runs[0][0], runs[2][0])
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_students_of_the_package_learn(name: str, dtype: torch.dtype):
+    student = students[name](FEATURES, CLASSES, seed=0).to(dtype)
+    history = Distiller(student, KD, teacher=teacher(), epochs=3).fit(TRAIN, VALIDATION)
+    assert history["train/ce"][-1] < history["train/ce"][0]
+    assert next(student.parameters()).dtype == dtype
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", torch.optim.RMSprop])
+def test_optimisers_by_name_or_as_a_function(optimizer):
+    student = linear()
+    before = weights(student)
+    Distiller(student, [Term("ce")], epochs=2, optimizer=optimizer).fit(TRAIN, VALIDATION)
+    assert not same(weights(student), before)
+
+
+def test_the_fused_optimiser_equals_the_plain_one():
+    fused, plain = linear(dtype=torch.float64), linear(dtype=torch.float64)
+    Distiller(fused, [Term("ce")], epochs=5).fit(TRAIN, VALIDATION)
+    Distiller(
+        plain, [Term("ce")], epochs=5, optimizer=lambda p: torch.optim.Adam(p, lr=0.01)
+    ).fit(TRAIN, VALIDATION)  # fmt: skip
+    torch.testing.assert_close(fused.state_dict(), plain.state_dict(), rtol=1e-10, atol=1e-12)
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def detached(student, teacher, target):
+    return losses["kernel_alignment"](student.detach(), teacher)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_weighted_term_without_gradient_is_an_error(beside: bool):
+    # Two published codebases shipped exactly this: a constant in the objective.
+    dead = Term(Loss("dead", detached, teacher=True), 0.1, name="quantum kernel")
+    terms = [Term("ce"), dead] if beside else [dead]
+    student = linear()
+    before = weights(student)
+    match = r"term 'quantum kernel' has a weight but no gradient into the student; got weight 0\.1"
+    for every in (0, 1):
+        with pytest.raises(DistillError, match=match):
+            Distiller(student, terms, teacher=teacher(), gradient_every=every).fit(
+                TRAIN, VALIDATION
+            )
+    assert same(weights(student), before)
+
+
+def test_an_adapter_alone_does_not_make_a_term_live():
+    adapter = initialise(nn.Linear(CLASSES, CLASSES), 0)
+
+    def onto_adapter(student, teacher, target, *, adapter):
+        return losses["feature_mse"](adapter(student.detach()), teacher)
+
+    term = Term(Loss("x", onto_adapter, teacher=True), options={"adapter": adapter})
+    with pytest.raises(DistillError, match="term 'x' has a weight but no gradient into the stud"):
+        Distiller(linear(), [term], teacher=teacher()).fit(TRAIN, VALIDATION)
+
+
+def test_a_term_on_a_parameter_itself_is_live():
+    class Scaled(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(FEATURES, CLASSES)
+            self.sharpness = nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, x):
+            return super().forward(x) * self.sharpness
+
+    student = Scaled()
+    penalty = Term(Loss("penalty", lambda *_: student.sharpness), 0.1)
+    history = Distiller(student, [Term("ce"), penalty], epochs=2).fit(TRAIN, VALIDATION)
+    assert history["grad/penalty"] == [1, 1]
+
+
+def test_a_dead_term_of_weight_zero_is_logged():
+    dead = Term(Loss("dead", detached, teacher=True), 0)
+    history = Distiller(linear(), [Term("ce"), dead], teacher=teacher(), epochs=2).fit(
+        TRAIN, VALIDATION
+    )
+    assert history["train/dead"][0] > 0
+    assert history["grad/dead"] == [0, 0]
+
+
+def test_a_value_that_is_not_finite_names_term_and_step():
+    def explodes(student, teacher, target):
+        explodes.calls += 1
+        return losses["kl"](student, teacher) * (math.nan if explodes.calls > 3 else 1)
+
+    explodes.calls = 0
+    term = Term(Loss("soft", explodes, teacher=True))
+    student = linear()
+    with pytest.raises(
+        DistillError, match=r"term 'soft' stays finite; got nan at step 4, epoch 2.*Lower learning"
+    ):
+        Distiller(
+            student, [Term("ce"), term], teacher=teacher(), batch_size=20, gradient_every=0
+        ).fit(TRAIN, VALIDATION)  # fmt: skip
+    assert all(torch.isfinite(w).all() for w in weights(student).values())
+
+
+def test_a_validation_that_is_not_finite_is_named():
+    class Breaks(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * (1 if self.training else math.nan)
+
+    with pytest.raises(DistillError, match="validation loss stays finite; got nan after epoch 1"):
+        Distiller(Breaks(FEATURES, CLASSES), [Term("ce")]).fit(TRAIN, VALIDATION)
+
+
+def test_student_teacher_and_data_must_tell_the_same_classes_apart():
+    source = Teacher.from_module(linear(classes=5))
+    with pytest.raises(
+        DistillError, match=r"same classes apart; got 3 classes in the student, 5 in the teacher"
+    ):
+        Distiller(linear(), KD, teacher=source).fit(TRAIN, VALIDATION)
+    with pytest.raises(DistillError, match=r"shape \(20, 4\) for 20 samples; expected \(20, 3\)"):
+        Distiller(linear(classes=4), [Term("ce")]).fit(TRAIN, VALIDATION)
+    # Relations between samples need no common classes.
+    relational = [Term("rkd_distance", layers=("0", "0")), Term("ce")]
+    Distiller(
+        mlp(), relational, teacher=Teacher.from_module(mlp(classes=5)), epochs=1
+    ).fit(TRAIN, VALIDATION)  # fmt: skip
+
+
+def test_bad_data_is_refused_before_the_first_step():
+    student = linear()
+    with pytest.raises(DataError, match="validation set 'four' agrees with the training set"):
+        Distiller(student, [Term("ce")]).fit(TRAIN, blobs(9, "four", classes=4))
+    with pytest.raises(DataError, match="transfer set has samples like"):
+        Distiller(student, KD, teacher=teacher()).fit(TRAIN, VALIDATION, TRANSFER[:, :2])
+    known = np.concatenate([TRAIN.features, TRANSFER[:-2]])
+    source = Teacher.from_logits(known, np.zeros((88, CLASSES)))
+    with pytest.raises(DistillError, match="2 of 90 samples without logits, the first in row 88"):
+        Distiller(student, KD, teacher=source).fit(TRAIN, VALIDATION, TRANSFER)
+    assert same(weights(student), weights(linear()))
+
+
+def test_bad_arguments_are_refused_at_once():
+    with pytest.raises(DistillError, match=r"term 'kl' needs a teacher; got none.*Term\('ce'\)"):
+        Distiller(linear(), KD)
+    module = linear()
+    source = Teacher.from_module(module)
+    with pytest.raises(DistillError, match="does not share weights with its teacher; got a common"):
+        Distiller(module, KD, teacher=source)
+    with pytest.raises(DistillError, match=r"at least one trainable parameter; got none.*requi"):
+        Distiller(module, [Term("ce")])
+    with pytest.raises(UnknownNameError, match=r"unknown optimizer; got 'adm'.*did you mean 'ad"):
+        Distiller(linear(), [Term("ce")], optimizer="adm")
+    with pytest.raises(DistillError, match=r"optimiser 'adam' takes these options; got .*momentum"):
+        Distiller(linear(), [Term("ce")], optimizer_options={"momentum": 0.9})
+    with pytest.raises(DistillError, match=r"got .*-1.*expected a positive learning_rate"):
+        Distiller(linear(), [Term("ce")], learning_rate=-1)
+    with pytest.raises(DistillError, match=r"chosen by a validation metric; got 'f1'.*'accuracy'"):
+        Distiller(linear(), [Term("ce")], metric="f1")
+    with pytest.raises(DistillError, match="got no terms"):
+        Distiller(linear(), [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epochs", 0), ("epochs", None), ("epochs", 2.5), ("batch_size", 0), ("patience", 0),
+     ("seed", -1), ("gradient_every", -1), ("checkpoint_epochs", 0), ("checkpoint_steps", 0)],
+)  # fmt: skip
+def test_numbers_out_of_range_are_refused(name: str, value):
+    with pytest.raises(DistillError, match=rf"{name} is a whole number of at least .; got {value}"):
+        Distiller(linear(), [Term("ce")], **{name: value})
+
+
+def test_random_labels_and_a_uniform_teacher_run():
+    random = blobs(40, "train")
+    student = linear()
+    history = Distiller(student, [Term("kl")], teacher=uniform(CLASSES), epochs=60).fit(
+        random, VALIDATION, stream(0, "noise").normal(size=(5, FEATURES))
+    )
+    assert history["train/kl"][-1] < 0.1 * history["train/kl"][0]
+
+
+# ---------------------------------------------------------------- callbacks and progress
+
+
+def test_a_callback_may_end_the_run():
+    class Enough(Callback):
+        def on_epoch_end(self, state: State) -> None:
+            if state.epoch == 3:
+                state.stopped = "enough"
+
+    class Early(Callback):
+        def on_step_end(self, state: State) -> None:
+            state.stopped = "early"
+
+    history = Distiller(linear(), [Term("ce")], callbacks=[Enough()]).fit(TRAIN, VALIDATION)
+    assert (history.stopped, history.num_epochs) == ("enough", 3)
+    history = Distiller(linear(), [Term("ce")], callbacks=[Early()]).fit(TRAIN, VALIDATION)
+    assert (history.stopped, history.num_epochs) == ("early", 1)
+
+
+def test_callbacks_hear_of_the_end_after_an_error_too():
+    recorder = Recorder()
+
+    class Fails(Callback):
+        def on_step_end(self, _state: State) -> None:
+            raise RuntimeError("on purpose")
+
+    student = mlp()
+    terms = [Term("rkd_distance", layers=("0", "0"))]
+    with pytest.raises(RuntimeError, match="on purpose"):
+        Distiller(student, terms, teacher=teacher(), callbacks=[recorder, Fails()]).fit(
+            TRAIN, VALIDATION
+        )
+    assert recorder.events == ["start", "step 1", "end"]
+    assert not student[0]._forward_hooks
+
+
+def test_nothing_is_printed_unless_asked_for(capsys):
+    Distiller(linear(), [Term("ce")], epochs=2).fit(TRAIN, VALIDATION)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_with_and_without_rich(capsys, caplog, monkeypatch):
+    def run() -> None:
+        Distiller(linear(), [Term("ce")], epochs=2, progress=True).fit(TRAIN, VALIDATION)
+
+    run()
+    capsys.readouterr()
+    monkeypatch.setitem(sys.modules, "rich.progress", None)
+    with caplog.at_level(logging.INFO, logger="qiskit_kd"):
+        run()
+    assert [r.message[:10] for r in caplog.records] == ["epoch 1/2 ", "epoch 2/2 "]

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
+from qiskit.quantum_info import SparsePauliOp, Statevector
+from qiskit_machine_learning.neural_networks import SamplerQNN
+
+from qiskit_kd.circuits.ansatze import hardware_efficient
+from qiskit_kd.circuits.encodings import angle
+from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.readouts import ClassGroups
+from qiskit_kd.errors import ConfigError, UnknownNameError
+from qiskit_kd.execution import backends as module
+from qiskit_kd.execution.aer import AerExactEngine
+from qiskit_kd.execution.backends import (
+    BackendFile,
+    backends_path,
+    list_backends,
+    load_backend,
+)
+from qiskit_kd.execution.exact import ExactEngine
+from qiskit_kd.execution.exact_shots import ExactShotsEngine
+from qiskit_kd.execution.primitives import SamplerEngine
+from qiskit_kd.execution.reference import reference_outputs
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "backends.yaml"
+NAMES = ["exact", "exact_shots", "aer", "aer_shots"]
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch, tmp_path) -> None:
+    monkeypatch.delenv("QISKIT_KD_BACKENDS", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text("schema: 1\nbackends:\n" + text)
+    return path
+
+
+def model() -> CircuitModel:
+    return CircuitModel(angle(3), hardware_efficient(3, 1), ClassGroups(3, 3))
+
+
+def test_shipped_file_has_the_four_entries() -> None:
+    backends = list_backends(SHIPPED)
+    assert list(backends) == NAMES
+    assert [b.kind for b in backends.values()] == ["exact", "exact", "aer", "aer"]
+    assert [b.shots for b in backends.values()] == [None, 1024, None, 1024]
+    assert all(b.options.description for b in backends.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    list(zip(NAMES, [ExactEngine, ExactShotsEngine, AerExactEngine, SamplerEngine], strict=True)),
+)
+def test_engines_run_models(name: str, kind: type) -> None:
+    backend = load_backend(name, SHIPPED)
+    engine = backend.engine(seed=1)
+    assert type(engine) is kind
+    assert engine.name == name
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 3)), rng.normal(size=model().num_weights)
+    expected = reference_outputs(model(), x, w)
+    tolerance = 1e-10 if backend.shots is None else 5 * 0.5 / 32
+    for each in (engine, copy.deepcopy(engine), pickle.loads(pickle.dumps(engine))):
+        np.testing.assert_allclose(each.outputs(model(), x, w), expected, atol=tolerance)
+
+
+def test_options_of_the_call_win_over_the_file(tmp_path) -> None:
+    path = write(
+        tmp_path / "b.yaml",
+        "  mine:\n    {kind: aer, shots: 50, gradient: shift, seed: 7, perturbations: 2, "
+        "epsilon: 0.3}\n",
+    )
+    engine = load_backend("mine", path).engine()
+    assert isinstance(engine, SamplerEngine)
+    assert (engine.shots, engine.gradient, engine.seed) == (50, "shift", 7)
+    assert (engine.perturbations, engine.epsilon) == (2, 0.3)
+    engine = load_backend("mine", path).engine(shots=60, gradient="spsa", seed=8)
+    assert isinstance(engine, SamplerEngine)
+    assert (engine.shots, engine.gradient, engine.seed) == (60, "spsa", 8)
+    exact = load_backend("exact", SHIPPED)
+    assert type(exact.engine(shots=10)) is ExactShotsEngine
+    shifted = exact.engine(gradient="shift")
+    assert isinstance(shifted, ExactShotsEngine)
+    assert (shifted.shots, shifted.gradient) == (None, "shift")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_primitives_run_plain_circuits(name: str) -> None:
+    backend = load_backend(name, SHIPPED)
+    theta = Parameter("theta")
+    circuit = QuantumCircuit(2)
+    circuit.h(0)
+    circuit.crx(theta, 0, 1)
+    measured = backend.pass_manager().run(circuit.measure_all(inplace=False))
+    sampler, estimator = backend.sampler(seed=1), backend.estimator(seed=2)
+    assert isinstance(sampler, BaseSamplerV2)
+    assert isinstance(estimator, BaseEstimatorV2)
+    bits = sampler.run([(measured, [[0.5], [2.0]])]).result()[0].data.meas
+    assert bits.num_shots == 1024
+    operator = SparsePauliOp(["ZI", "IX"], [1.0, 0.5])
+    plain = backend.pass_manager().run(circuit)
+    values = estimator.run([(plain, operator, [[0.5], [2.0]])]).result()[0].data.evs
+    for k, angle_ in enumerate((0.5, 2.0)):
+        state = Statevector(circuit.assign_parameters([angle_]))
+        counts = bits[k].get_int_counts()
+        seen = np.array([counts.get(s, 0) for s in range(4)]) / 1024
+        np.testing.assert_allclose(seen, state.probabilities(), atol=5 * 0.5 / 32)
+        expected = state.expectation_value(operator).real
+        assert values[k] == pytest.approx(expected, abs=1e-10 if backend.shots is None else 0.25)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_primitives_serve_qiskit_machine_learning(name: str) -> None:
+    backend = load_backend(name, SHIPPED)
+    circuit = model().circuit
+    network = SamplerQNN(
+        circuit=circuit,
+        input_params=list(model().inputs),
+        weight_params=list(model().weights),
+        interpret=lambda k: k % 3,
+        output_shape=3,
+        sampler=backend.sampler(seed=3),
+        pass_manager=backend.pass_manager(),
+    )
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(4, 3)), rng.normal(size=model().num_weights)
+    np.testing.assert_allclose(
+        network.forward(x, w), reference_outputs(model(), x, w), atol=5 * 0.5 / 32
+    )
+
+
+def test_lookup_order(tmp_path, monkeypatch) -> None:
+    assert backends_path() == SHIPPED  # running from a source tree
+    local = write(tmp_path / "backends.yaml", "  here: {kind: exact}\n")
+    assert list(list_backends()) == ["here"]
+    named = write(tmp_path / "other.yaml", "  there: {kind: aer}\n")
+    monkeypatch.setenv("QISKIT_KD_BACKENDS", str(named))
+    assert list(list_backends()) == ["there"]
+    assert list(list_backends(local)) == ["here"]
+    monkeypatch.setenv("QISKIT_KD_BACKENDS", "nowhere.yaml")
+    with pytest.raises(
+        ConfigError,
+        match=r"a backend file must exist; got no nowhere\.yaml\. Correct the path or "
+        r"QISKIT_KD_BACKENDS, or write a backends\.yaml\.",
+    ):
+        list_backends()
+
+
+def test_lookup_ends_with_the_packaged_file(tmp_path, monkeypatch) -> None:
+    installed = tmp_path / "lib" / "qiskit_kd" / "execution"
+    monkeypatch.setattr(module, "__file__", str(installed / "backends.py"))
+    (tmp_path / "data").mkdir()
+    packaged = tmp_path / "data" / "_data" / "backends.yaml"
+    monkeypatch.setattr(module.importlib.resources, "files", lambda _: tmp_path / "data")
+    with pytest.raises(ConfigError, match=r"got no backends\.yaml, no .*_data.backends\.yaml\."):
+        backends_path()
+    packaged.parent.mkdir()
+    write(packaged, "  packed: {kind: exact}\n")
+    assert list(list_backends()) == ["packed"]
+
+
+def test_describe_is_plain_data() -> None:
+    described = load_backend("aer_shots", SHIPPED).describe()
+    assert described["name"] == "aer_shots"
+    assert described["source"] == str(SHIPPED)
+    assert (described["kind"], described["shots"], described["gradient"]) == ("aer", 1024, "auto")
+    assert repr(load_backend("aer", SHIPPED)) == "Backend('aer', kind='aer', shots=None)"
+
+
+def test_unknown_names_are_answered_with_the_nearest() -> None:
+    with pytest.raises(
+        UnknownNameError,
+        match=r"unknown backend; got 'aer_shot'\. did you mean 'aer_shots'\? known: aer, aer_shots",
+    ):
+        load_backend("aer_shot", SHIPPED)
+    backend = load_backend("aer", SHIPPED)
+    with pytest.raises(UnknownNameError, match=r"unknown gradient rule; got 'shfit'\. did you m"):
+        backend.engine(gradient="shfit")
+    with pytest.raises(ConfigError, match="a number of shots is positive; got 0; expected 1 or"):
+        backend.engine(shots=0)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a: {kind: aer, shotz: 3}", r":3:18: backends\.a\.shotz: unknown key; got 'shotz'\. did "
+         r"you mean 'shots'\? known: description, epsilon, gradient, kind, optimization_level"),
+        ("a: {kind: exact, optimization_level: 1}", r"optimization_level: unknown key; got"),
+        ("a: {kind: qpu}", r"backends\.a\.kind: unknown value; got 'qpu'\. known: aer, exact"),
+        ("a: {shots: 3}", r"backends\.a\.kind: the key is missing\. Add it\."),
+        ("a: {kind: aer, shots: '3'}", r":3:25: backends\.a\.shots: wrong type; got '3' \(str\);"),
+        ("a: {kind: aer, shots: 1e3}", r"shots: wrong type; got 1000\.0 \(float\); expected a va"),
+        ("a: {kind: aer, shots: 0}", r"wrong value; got 0 \(int\); expected greater than or equal"),
+        ("a: {kind: aer, gradient: shft}", r"unknown value; got 'shft' \(str\)\. did you mean 'sh"),
+        ("a: {kind: aer, epsilon: 0}", r"epsilon: wrong value; got 0.*expected greater than 0"),
+    ],
+)  # fmt: skip
+def test_faults_of_the_file(tmp_path, line: str, message: str) -> None:
+    path = write(tmp_path / "bad.yaml", f"  {line}\n")
+    with pytest.raises(ConfigError, match=re.escape(str(path)) + ".*" + message):
+        list_backends(path)
+
+
+def test_the_schema_number_is_checked(tmp_path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("schema: 2\nbackends: {}\n")
+    with pytest.raises(
+        ConfigError, match=r":1:9: schema: unknown value; got 2 \(int\); expected 1"
+    ):
+        list_backends(path)
+    path.write_text("backends: {}\n")
+    with pytest.raises(ConfigError, match=r":1:1: schema: the key is missing\. Add it\."):
+        list_backends(path)
+
+
+def test_there_is_no_place_for_secrets() -> None:
+    schema = str(BackendFile.model_json_schema())
+    secrets = re.compile("token|secret|password|api_?key|credential", re.IGNORECASE)
+    assert not secrets.search(schema)
+    keys = re.findall(r"^\s*#?\s*([\w-]+):", SHIPPED.read_text(), re.MULTILINE)
+    assert {"kind", "shots", "gradient"} <= set(keys)
+    assert not [key for key in keys if secrets.search(key)]

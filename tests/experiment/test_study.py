@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from test_plan import SMALL
+from test_runner import Inline
+
+from qiskit_kd import report
+from qiskit_kd.errors import StorageError
+from qiskit_kd.experiment.store import Store
+from qiskit_kd.experiment.study import Study
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("study")
+    (place / "small.yaml").write_text(SMALL)
+    study = Study.load(place / "small.yaml", ["training.epochs=2"], seeds=2)
+    study.run(place / "out", executor=Inline())
+    return place
+
+
+def test_rows(folder: Path) -> None:
+    rows = Study.load(folder / "out").rows()
+    assert len(rows) == 2 + 2 * 4 * 2
+    cells = {(r["student"], r["variant"]) for r in rows}
+    assert cells == {("teacher", "plain")} | {
+        (s, v) for s in ("linear", "quantum") for v in ("plain", "distilled", "shuffled", "uniform")
+    }
+    assert {r["parameters"] for r in rows if r["student"] == "teacher"} == {1040 + 136 + 18}
+
+
+def test_the_folder_alone_says_everything(folder: Path) -> None:
+    live = Study.load(folder / "small.yaml", ["training.epochs=2"], seeds=2)
+    live.folder = folder / "out"
+    stored = Study.load(folder / "out")
+    assert stored.config.resolved() == live.config.resolved()
+    assert stored.table() == live.table()
+    assert stored.comparisons() == live.comparisons()
+    result = stored.result()
+    assert result.command == f"qkd run {folder}/small.yaml training.epochs=2 --seeds 2"
+    assert (result.missing, result.failures) == (0, {})
+    assert len(result.candidates) == 2 + 2 * 6 * 2
+
+
+def test_running_again_does_nothing(folder: Path) -> None:
+    class Forbidden(Inline):
+        def submit(self, *_, **__):
+            pytest.fail("a committed task was done again")
+
+    study = Study.load(folder / "small.yaml", ["training.epochs=2"], seeds=2)
+    study.run(folder / "out", executor=Forbidden())
+    assert study.summary is not None
+    assert (study.summary.done, study.summary.found) == (0, 26)
+
+
+def test_a_second_run_elsewhere_has_the_same_rows_bit_for_bit(folder: Path, tmp_path: Path) -> None:
+    study = Study.load(folder / "small.yaml", ["training.epochs=2"], seeds=2)
+    study.run(tmp_path, executor=Inline())
+    with Store(folder / "out") as one, Store(tmp_path) as other:
+        assert one.texts() == other.texts()
+
+
+def test_another_plan_in_the_same_folder_keeps_both(folder: Path, tmp_path: Path) -> None:
+    path = folder / "small.yaml"
+    one = Study.load(path, ["training.epochs=1"], seeds=1).run(tmp_path, executor=Inline())
+    two = Study.load(path, ["training.epochs=1"], seeds=2).run(tmp_path, executor=Inline())
+    assert len(two.candidates) == 2 * len(one.candidates)
+    back = Study.load(path, ["training.epochs=1"], seeds=1)
+    assert len(back.run(tmp_path, executor=Inline()).candidates) == len(one.candidates)
+    assert back.summary is not None
+    assert back.summary.done == 0
+
+
+def test_report_of_it(folder: Path, tmp_path: Path) -> None:
+    result = Study.load(folder / "out").result()
+    page = report.write(result, tmp_path)
+    assert "quantum" in page.read_text(encoding="utf-8")
+    assert "linear" in report.terminal_table(result)
+
+
+def test_json_of_comparisons_is_json(folder: Path) -> None:
+    json.dumps(Study.load(folder / "out").comparisons(), allow_nan=False)
+
+
+def test_not_run_yet(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"has results after it was run; got one that was not"):
+        Study.load(folder / "small.yaml").rows()
+    Store(tmp_path, write=True).close()
+    with pytest.raises(StorageError, match=r"study.db has no configuration; got a study"):
+        Study.load(tmp_path)

@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from qiskit_kd import cli
+from qiskit_kd.experiment import study as study_module
+from qiskit_kd.experiment.store import Store
+
+TINY = """\
+name: tiny
+data: {kind: digits, options: {classes: [3, 5], train: 20, validation: 30, test: 40, transfer: 20}}
+teacher: {kind: mlp}
+students:
+  linear: {kind: linear}
+  quantum: {kind: fully_quantum, options: {layers: 1}}
+variants:
+  plain: {terms: [{loss: ce}]}
+  distilled: {teacher: teacher, temperature: [1, 4], terms: [{loss: ce}, {loss: kl}]}
+  shuffled: {teacher: shuffled, temperature: [1, 4], terms: [{loss: ce}, {loss: kl}]}
+seeds: 3
+training: {epochs: 2}
+presets:
+  quick: {seeds: 1, training: {epochs: 1}}
+"""
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks run in this process: starting workers takes seconds."""
+
+    class Inline(Executor):
+        def submit(self, fn, /, *args, **kwargs):
+            future: Future[Any] = Future()
+            future.set_result(fn(*args, **kwargs))
+            return future
+
+    real = study_module.run
+
+    def here(tasks, store, *, executor=None, **options):
+        return real(tasks, store, executor=executor or Inline(), **options)
+
+    monkeypatch.setattr(study_module, "run", here)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(cli.app, [str(word) for word in words])
+
+
+@pytest.mark.usefixtures("inline")
+def test_run_prints_table_verdict_and_report(tiny: Path) -> None:
+    done = call("run", "tiny.yaml", "--seeds", 2, "training.epochs=1", "--out", "here")
+    assert done.exit_code == 0, done.output
+    for text in ("quantum", "linear", "plain", "distilled"):
+        assert text in done.stdout.replace("alone", "plain")
+    assert "report: here/report.html" in done.stdout
+    assert "tasks done" not in done.stdout
+    assert "22 of 22 tasks done" in done.stderr
+    assert Path("here/report.html").stat().st_size > 10_000
+    again = call("run", "tiny.yaml", "--seeds", 2, "training.epochs=1", "--out", "here")
+    assert again.exit_code == 0
+    assert again.stdout == done.stdout
+    assert "tasks done" not in again.stderr
+
+
+@pytest.mark.usefixtures("inline")
+def test_json_is_the_last_thing_on_stdout(tiny: Path) -> None:
+    done = call("run", tiny, "--preset", "quick", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert list(found) == ["experiment", "rows", "report", "table", "comparisons"]
+    assert found["experiment"] == "tiny"
+    assert found["rows"] == 1 + 2 * 3
+    assert found["report"] == "runs/tiny/report.html"
+    assert {tuple(entry) for entry in found["table"]} == {
+        ("student", "variant", "parameters", "n", "accuracy", "macro_f1")
+    }
+    assert {tuple(entry) for entry in found["comparisons"]} == {
+        ("student", "variant", "baseline", "metric", "gain", "ci95", "n", "verdict")
+    }
+    again = call("report", "runs/tiny", "--json")
+    assert json.loads(again.stdout.splitlines()[-1]) == found
+
+
+@pytest.mark.usefixtures("inline")
+def test_failed_tasks_are_status_4(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from qiskit_kd.experiment import task
+
+    real = task.run_task
+
+    def sometimes(spec, **options):
+        if spec["student"] == "linear":
+            raise ValueError("no luck today")
+        return real(spec, **options)
+
+    monkeypatch.setattr(task, "run_task", sometimes)
+    done = call("run", tiny, "--preset", "quick", "--json")
+    assert done.exit_code == 4
+    assert "failed: linear, plain, seed 0: ValueError: no luck today" in done.stderr
+    assert "5 tasks have no row; their tracebacks are in study.db" in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["rows"] == 4
+    monkeypatch.setattr(task, "run_task", real)
+    assert call("run", tiny, "--preset", "quick").exit_code == 0
+
+
+@pytest.mark.usefixtures("inline")
+def test_interrupt_is_status_130(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from qiskit_kd.experiment import task
+
+    real, calls = task.run_task, []
+
+    def interrupted(spec, **options):
+        calls.append(spec)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(spec, **options)
+
+    monkeypatch.setattr(task, "run_task", interrupted)
+    done = call("run", tiny, "--preset", "quick", "--out", "here")
+    assert done.exit_code == 130
+    assert "interrupted; finished rows are kept in here. Run the same command again" in done.stderr
+    with Store("here") as store:
+        assert len(store.keys()) == 2
+
+
+def test_faults_of_the_file_are_status_2(tiny: Path) -> None:
+    tiny.write_text(TINY.replace("kind: linear", "kind: lineer").replace("epochs: 2", "epoch: 2"))
+    done = call("run", "tiny.yaml")
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("qkd: error: 2 faults in tiny.yaml:\n")
+    assert "tiny.yaml:5:18: students.linear.kind: unknown student; got 'lineer'" in done.stderr
+    assert "tiny.yaml:12:12: training.epoch: unknown key; got 'epoch'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "c2q-digit"), "unknown experiment; got 'c2q-digit'. did you mean 'c2q-digits'?"),
+        (("run", "tiny.yml"), "the experiment file does not exist; got 'tiny.yml'"),
+        (("run", "tiny.yaml", "training.epohcs=3"), "override training.epohcs: unknown key"),
+        (("run", "tiny.yaml", "oops"), "an override reads key=value; got 'oops'"),
+        (("run", "tiny.yaml", "--preset", "quik"), "unknown preset; got 'quik'"),
+        (("run", "tiny.yaml", "data.options.train=9999"), "data: the parts of a split fit"),
+        (("run", "tiny.yaml", "backend=exakt"), "unknown backend; got 'exakt'"),
+    ],
+)
+def test_usage_errors(tiny: Path, words: tuple[str, ...], message: str) -> None:
+    done = call(*words)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert not Path("runs").exists()
+
+
+def test_unknown_option_and_command() -> None:
+    assert call("run", "x", "--sedes", "3").exit_code == 2
+    assert call("rnu").exit_code == 2
+
+
+def test_storage_errors_are_status_1(tiny: Path) -> None:
+    Path("here").mkdir()
+    Path("here/study.db").write_text("not a database, but the only copy of something" * 50)
+    before = Path("here/study.db").read_bytes()
+    for words in (("run", "tiny.yaml", "--out", "here"), ("report", "here")):
+        done = call(*words)
+        assert done.exit_code == 1
+        assert "here/study.db is damaged; got file is not a database" in done.stderr
+    assert Path("here/study.db").read_bytes() == before
+    done = call("report", "nowhere")
+    assert (done.exit_code, "nowhere holds no study" in done.stderr) == (1, True)
+
+
+def test_debug_shows_the_traceback(tiny: Path) -> None:
+    done = call("run", "c2q-digit", "--debug")
+    assert type(done.exception).__name__ == "UnknownNameError"
+
+
+def test_init_writes_something_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = call("init")
+    assert done.exit_code == 0
+    assert "wrote experiment.yaml; try: qkd run experiment.yaml --preset quick" in done.stdout
+    again = call("init")
+    assert again.exit_code == 2
+    assert "the file exists already; got experiment.yaml" in again.stderr
+    assert "networks" not in call("run", "experiment.yaml", "training.epohcs=1").stderr
+
+
+def test_backends() -> None:
+    done = call("backends")
+    assert done.exit_code == 0, done.output
+    for name in ("exact", "exact_shots", "aer", "aer_shots"):
+        assert name in done.stdout
+    found = json.loads(call("backends", "--json").stdout)
+    assert {"exact", "aer_shots"} <= set(found["backends"])
+
+
+def test_circuits(tmp_path: Path) -> None:
+    done = call("circuits", "export", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert str(tmp_path) in done.stdout
+    done = call("circuits", "verify", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "are what their generators make" in done.stdout
+    next(tmp_path.rglob("*.qasm")).write_text("OPENQASM 3.0;")
+    done = call("circuits", "verify", tmp_path)
+    assert done.exit_code == 1
+    assert "the published circuits are not what their generators make" in done.stderr
+
+
+def test_doctor_shows_accounts_without_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("QISKIT_IBM_TOKEN", "secret-of-the-environment")
+    (tmp_path / ".qiskit").mkdir()
+    accounts = {"mine": {"token": "secret-of-the-file", "channel": "ibm_quantum_platform"}}
+    path = tmp_path / ".qiskit" / "qiskit-ibm.json"
+    path.write_text(json.dumps(accounts))
+    for words in (("doctor",), ("doctor", "--json")):
+        done = call(*words)
+        assert done.exit_code == 0, done.output
+        assert "secret" not in done.output
+        for text in ("torch", "mine", "ibm_quantum_platform", "QISKIT_IBM_TOKEN", "c2q-digits"):
+            assert text in done.stdout
+    path.write_text("{")
+    assert "cannot be read as JSON" in call("doctor").stdout
+
+
+# As a program.
+
+
+def program(*words: object, **options) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "qiskit_kd.cli", *map(str, words)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, qiskit_kd.cli; heavy = {'torch', 'qiskit', 'numpy', 'sklearn', 'pydantic', "
+        "'matplotlib', 'yaml'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    times = []
+    for _ in range(4):
+        begun = os.times()
+        out, _ = program("--help").communicate()
+        ended = os.times()
+        assert "run" in out
+        times.append(
+            ended.children_user - begun.children_user + ended.children_system
+            - begun.children_system
+        )  # fmt: skip
+    assert min(times) < 0.5  # processor time: other programs do not count
+
+
+@pytest.mark.slow
+def test_killed_and_run_again_it_ends_with_the_same_rows_bit_for_bit(tiny: Path) -> None:
+    """The real thing: spawned workers, SIGKILL of the driver at a random moment, run again."""
+    calm = program("run", tiny, "--out", "calm", "--workers", 2, cwd=tiny.parent)
+    assert calm.communicate() is not None
+    assert calm.returncode == 0
+    moments = random.Random(7)
+    rows = 0
+    for _ in range(2):
+        driver = program("run", tiny, "--out", "wild", "--workers", 2, cwd=tiny.parent)
+        wanted = rows + moments.randint(2, 10)
+        while driver.poll() is None and rows < wanted:
+            time.sleep(0.005)
+            rows = _committed(tiny.parent / "wild" / "study.db")
+        driver.send_signal(signal.SIGKILL)
+        driver.communicate()  # returns when the workers, who share the pipes, are gone as well
+        assert driver.returncode == -signal.SIGKILL
+        rows = _committed(tiny.parent / "wild" / "study.db")
+    last = program("run", tiny, "--out", "wild", "--workers", 2, cwd=tiny.parent)
+    last.communicate()
+    assert last.returncode == 0
+    with Store("calm") as one, Store("wild") as other:
+        assert one.texts() == other.texts()
+        assert len(one.texts()) == 3 + 2 * 5 * 3
+        done = Counter(key for key, status in other.attempts() if status == "done")
+        assert set(done.values()) == {1}
+        for key in done:
+            assert [s for k, s in other.attempts() if k == key][-1] == "done"
+
+
+def _committed(path: Path) -> int:
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+            count = db.execute("SELECT count(*) FROM rows").fetchone()[0]
+        db.close()
+    except sqlite3.OperationalError:
+        return 0
+    return int(count)
+
+
+@pytest.mark.slow
+def test_ctrl_c_of_the_program(tiny: Path) -> None:
+    driver = program("run", tiny, "--out", "here", "training.epochs=500", cwd=tiny.parent)
+    while _committed(tiny.parent / "here" / "study.db") < 2 and driver.poll() is None:
+        time.sleep(0.01)
+    driver.send_signal(signal.SIGINT)
+    _, errors = driver.communicate(timeout=60)
+    assert driver.returncode == 130, errors
+    assert "interrupted; finished rows are kept in here" in errors
+    assert "Traceback" not in errors
+    assert _committed(tiny.parent / "here" / "study.db") >= 2
