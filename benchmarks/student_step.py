@@ -196,9 +196,7 @@ class Stock:
         return run
 
 
-def alternate(
-    steps: dict[str, Step], prepare: dict[str, Step], seconds: float
-) -> dict[str, float]:
+def alternate(steps: dict[str, Step], prepare: dict[str, Step], seconds: float) -> dict[str, float]:
     """Median milliseconds of each step, the contenders taking turns so that drift hits all."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for name, step in steps.items():

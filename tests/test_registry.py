@@ -32,13 +32,15 @@ def test_register_returns_the_part_and_refuses_a_second_one(shapes):
     assert shapes.register("triangle")(triangle) is triangle
     shapes.register("triangle")(triangle)  # a reloaded module registers the same object again
     with pytest.raises(
-        ConfigError, match="the shape 'triangle' is registered twice; got .*another"
+        ConfigError, match=r"the shape 'triangle' is registered twice; got .*another"
     ):
         shapes.register("triangle")(lambda: 33)
 
 
 def test_unknown_name(shapes):
-    with pytest.raises(UnknownNameError, match="unknown shape; got 'sqare'. did you mean 'square'"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown shape; got 'sqare'\. did you mean 'square'"
+    ):
         shapes["sqare"]
 
 

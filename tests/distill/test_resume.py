@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from qiskit_kd.circuits import CircuitModel, ClassGroups, angle, real_amplitudes
 from qiskit_kd.distill import Callback, Distiller, Ramp, Teacher, Term
 from qiskit_kd.errors import StorageError
+from qiskit_kd.nn import QuantumLayer
 
-from .toys import Interrupted, StopAt, blobs, initialise, mlp, same, weights
+from .toys import FEATURES, Interrupted, StopAt, blobs, initialise, mlp, same, weights
 
 TRAIN, VALIDATION = blobs(40, "train"), blobs(30, "validation")
 TRANSFER = blobs(20, "transfer").features
@@ -166,3 +168,26 @@ def test_the_student_file_does_not_hold_the_teacher(tmp_path):
     assert names == {"random", "student", "trained", "best", "optimizer"}
     values = sum(t.numel() for k, t in load_file(path).items() if k.startswith("student."))
     assert values == sum(torch.as_tensor(w).numel() for w in run.student.state_dict().values())
+
+
+@pytest.mark.parametrize("gradient", ["spsa", "shift"])
+@pytest.mark.parametrize("backend", ["exact_shots", "aer_shots"])
+def test_shots_continue_where_they_stopped(tmp_path, backend: str, gradient: str):
+    def run(folder, *callbacks):
+        model = CircuitModel(angle(2), real_amplitudes(2, 1), ClassGroups(2, 2))
+        layer = QuantumLayer(model, backend, gradient=gradient, shots=20, seed=3)
+        student = nn.Sequential(nn.Linear(FEATURES, 2), layer)
+        initialise(student[0], 1)
+        distiller = Distiller(
+            student, [Term("ce")], epochs=3, batch_size=8, seed=0, checkpoint_dir=folder,
+            checkpoint_steps=1, callbacks=callbacks,
+        )  # fmt: skip
+        return distiller.fit(train, validation), weights(student)
+
+    train, validation = (blobs(12, name, classes=2) for name in ("a", "b"))
+    history, final = run(None)
+    with pytest.raises(Interrupted):
+        run(tmp_path, StopAt("step", 4))
+    resumed, end = run(tmp_path)
+    assert resumed == history
+    assert same(end, final)

@@ -22,7 +22,7 @@ from qiskit_kd.circuits.model import CircuitModel, Encoding
 from qiskit_kd.circuits.readouts import ClassGroups, Observables
 from qiskit_kd.errors import CircuitError, ConfigError, DataError, ResourceError, UnknownNameError
 from qiskit_kd.execution import aer as aer_module
-from qiskit_kd.execution import limits
+from qiskit_kd.execution import memory
 from qiskit_kd.execution.aer import AerExactEngine
 from qiskit_kd.execution.aer_primitives import AerEstimator, AerSampler, aer_target, bindable
 from qiskit_kd.execution.engine import Needs
@@ -201,7 +201,7 @@ def test_copies_and_pickles() -> None:
 
 
 def test_too_many_qubits_are_refused(monkeypatch) -> None:
-    monkeypatch.setattr(limits, "available_bytes", lambda: 3 * 2**30)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 3 * 2**30)
     model = CircuitModel(angle(30), hardware_efficient(30, 1), ClassGroups(2, 30, qubits=(0,)))
     with pytest.raises(
         ResourceError,

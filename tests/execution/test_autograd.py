@@ -19,12 +19,12 @@ class Recording(Engine):
     def __init__(self):
         self.usage, self.asked = Usage(), []
 
-    def outputs(self, model, features, weights):
+    def outputs(self, _model, features, weights):
         self.asked.append("outputs")
         total = features.sum(1) * weights.sum()
         return np.stack([total, np.zeros_like(total)], axis=1)
 
-    def vjp(self, model, features, weights, needs: Needs):
+    def vjp(self, _model, features, weights, needs: Needs):
         self.asked.append(needs)
         values = np.stack([features.sum(1) * weights.sum(), features[:, 0] * 0], axis=1)
 

@@ -17,7 +17,7 @@ from qiskit_kd.circuits.encodings import amplitude, angle, reuploading
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups, Observables
 from qiskit_kd.errors import ConfigError, ExecutionError, ResourceError
-from qiskit_kd.execution import limits, measurement
+from qiskit_kd.execution import measurement, memory
 from qiskit_kd.execution.aer_primitives import AerEstimator, AerSampler, aer_pass_manager
 from qiskit_kd.execution.engine import Engine, Needs
 from qiskit_kd.execution.exact import ExactEngine
@@ -319,7 +319,7 @@ def test_errors(monkeypatch) -> None:
         SamplerEngine("aer")
     with pytest.raises(ConfigError, match="the estimator is a V2 primitive or a function that"):
         SamplerEngine(aer_sampler, estimator=3)
-    monkeypatch.setattr(limits, "available_bytes", lambda: 2**20)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2**20)
     with pytest.raises(
         ResourceError,
         match=r"6,000 circuits of 3 qubits with 1,024 shots each must fit into memory; got "

@@ -26,6 +26,8 @@ from torch.optim import Optimizer
 from qiskit_kd.distill.callbacks import State
 from qiskit_kd.distill.files import write_atomically
 from qiskit_kd.errors import StorageError
+from qiskit_kd.execution import Engine
+from qiskit_kd.nn import QuantumLayer
 
 __all__ = ["Keeper", "read", "write"]
 
@@ -144,7 +146,10 @@ class Keeper:
         groups = [{k: v for k, v in g.items() if k != "params"} for g in optimizer["param_groups"]]
         write(
             self.folder, config=self.config, tensors=tensors,
-            values={"state": values, "groups": groups, "scalars": scalars},
+            values={
+                "state": values, "groups": groups, "scalars": scalars,
+                "engines": [engine.position() for engine in self._engines()],
+            },
         )  # fmt: skip
 
     def resume(self, state: State) -> None:
@@ -178,3 +183,9 @@ class Keeper:
         optimizer["state"] = {int(place): part(f"optimizer.{place}") for place in places}
         self.optimizer.load_state_dict(optimizer)
         torch.set_rng_state(tensors["random"])
+        for engine, position in zip(self._engines(), values["engines"], strict=True):
+            engine.seek(position)
+
+    def _engines(self) -> list[Engine]:
+        """Engines draw shots, and a resumed run must draw those that come next."""
+        return [m.engine for m in self.student.modules() if isinstance(m, QuantumLayer)]

@@ -22,8 +22,8 @@ from qiskit_kd.execution.aer_primitives import aer_pass_manager
 from qiskit_kd.execution.angles import AngleMap
 from qiskit_kd.execution.engine import Usage
 from qiskit_kd.execution.expansion import Expansion, expand
-from qiskit_kd.execution.limits import require_memory, simulation_bytes
 from qiskit_kd.execution.measurement import Basis, bases
+from qiskit_kd.execution.memory import require_memory, simulation_bytes
 from qiskit_kd.execution.rows import Block, RowEngine, Source, pack, unpack
 
 __all__ = ["AerExactEngine", "AerSource"]

@@ -9,7 +9,7 @@ adjoint sweeps or a job full of shifted circuits, is its own business.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -130,6 +130,14 @@ class Engine(ABC):
             np.array(by_features).reshape(shape) if needs.features else None,
             np.array(by_weights).reshape(shape) if needs.weights else None,
         )
+
+    def position(self) -> dict[str, int]:
+        """How far random streams have been drawn; empty where nothing is random."""
+        return {}
+
+    def seek(self, position: Mapping[str, int]) -> None:
+        """Continue where an engine with the same seed had `position`."""
+        del position
 
     def torch_outputs(
         self, model: CircuitModel, features: Tensor, weights: Tensor

@@ -44,7 +44,6 @@ class ExactSource(Source):
         self.shots = shots
         self.seed = seed
         self.sampled = shots is not None
-        self._jobs = 0
         self._proxies: dict[Expansion, list[_Proxy]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -52,8 +51,8 @@ class ExactSource(Source):
 
     def evaluate(self, expansion: Expansion, blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
         """See `Source.evaluate`."""
-        generator = stream(self.seed, "shots", self._jobs)
-        self._jobs += 1
+        generator = stream(self.seed, "shots", self.drawn)
+        self.drawn += 1
         if expansion not in self._proxies:
             self._proxies[expansion] = [
                 _Proxy(expansion, basis) for basis in bases(expansion.model.readout)

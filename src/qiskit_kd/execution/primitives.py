@@ -25,8 +25,8 @@ from qiskit_kd.circuits.readouts import Observables
 from qiskit_kd.errors import ConfigError, ExecutionError
 from qiskit_kd.execution.engine import Usage
 from qiskit_kd.execution.expansion import Expansion
-from qiskit_kd.execution.limits import require_memory, simulation_bytes
 from qiskit_kd.execution.measurement import Basis, bases, measured
+from qiskit_kd.execution.memory import require_memory, simulation_bytes
 from qiskit_kd.execution.rows import Block, RowEngine, Source, fresh_seed, pack, unpack
 from qiskit_kd.seeding import derive
 
@@ -96,7 +96,6 @@ class PrimitiveSource(Source):
         self.shots = shots
         self.seed = fresh_seed() if seed is None else seed
         self.simulated = simulated
-        self._jobs = 0
         self._programs: dict[Expansion, _Program] = {}
         self._compiled: dict[str, QuantumCircuit] = {}
 
@@ -149,8 +148,8 @@ class PrimitiveSource(Source):
 
     def _submit(self, primitive: Any, pubs: list[Any], *, circuits: int) -> Sequence[Any]:
         if not hasattr(primitive, "run") or isinstance(primitive, type):
-            primitive = primitive(derive(self.seed, "shots", self._jobs))
-        self._jobs += 1
+            primitive = primitive(derive(self.seed, "shots", self.drawn))
+        self.drawn += 1
         try:
             results: Sequence[Any] = primitive.run(pubs).result()
         except Exception as error:  # whatever the provider raises

@@ -9,7 +9,7 @@ and shifted rows travel together.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,8 @@ class Source(ABC):
 
     usage: Usage
     sampled: bool
+    drawn: int = 0
+    """Jobs whose shots have been drawn; each job has a stream of its own."""
 
     @abstractmethod
     def evaluate(self, expansion: Expansion, blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
@@ -143,6 +145,14 @@ class RowEngine(Engine):
         self.seed = fresh_seed() if seed is None else seed
         self._steps = 0
         self._expansions: dict[CircuitModel, Expansion] = {}
+
+    def position(self) -> dict[str, int]:
+        """See `Engine.position`."""
+        return {"steps": self._steps, "drawn": self.source.drawn}
+
+    def seek(self, position: Mapping[str, int]) -> None:
+        """See `Engine.seek`."""
+        self._steps, self.source.drawn = position["steps"], position["drawn"]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_expansions": {}}

@@ -273,7 +273,7 @@ def _groups(result: Result, album: _Album) -> list[dict[str, Any]]:
         },
         {
             "title": "Pull of each loss term", "legend": [], "figures": norms,
-            "note": "Norm of each weighted term's gradient while the distilled student learns, on "
+            "note": "Norm of each term's gradient while the distilled student learns, on "
             "a logarithmic axis; measured every few epochs and held in between. A term whose line "
             "is missing or flat at zero teaches nothing.",
         },

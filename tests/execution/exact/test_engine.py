@@ -96,9 +96,7 @@ def test_gradient_reaches_the_features(encoding, batch, which):
         up, down = engine.outputs(model, x + shift, w), engine.outputs(model, x - shift, w)
         expected = ((up - down) * cotangent).sum(1) / (2 * step)
         np.testing.assert_allclose(gx[:, column], expected, atol=1e-7)
-    np.testing.assert_allclose(
-        gw, reference_weight_gradient(model, x, w, cotangent), atol=1e-7
-    )
+    np.testing.assert_allclose(gw, reference_weight_gradient(model, x, w, cotangent), atol=1e-7)
 
 
 def test_nonlinear_angles():
@@ -274,7 +272,7 @@ def test_no_pullback_where_none_was_asked_for():
 def test_no_gradient_through_amplitude_mps():
     model = CircuitModel(kd.amplitude_mps(3), kd.hardware_efficient(3, 1), ClassGroups(2, 3))
     x, w = inputs(model, 2)
-    with pytest.raises(CircuitError, match="'amplitude_mps' has no derivative.*Detach"):
+    with pytest.raises(CircuitError, match=r"'amplitude_mps' has no derivative.*Detach"):
         ExactEngine().vjp(model, x, w, BOTH)
 
 
@@ -299,7 +297,7 @@ def test_refuses_what_does_not_fit_into_memory():
     for k in range(2000):
         circuit.rz(Parameter(f"w{k:04d}"), k % n)
     model = CircuitModel(kd.angle(n), circuit, Observables(["Z" * n]))
-    with pytest.raises(ResourceError, match=r"27 qubits and 2\d+ gates must fit.*GiB.*fewer qubits"):
+    with pytest.raises(ResourceError, match=r"27 qubits and 2\d+ gates must fit.*fewer qubits"):
         ExactEngine().outputs(model, np.ones((1, n)), np.zeros(2000))
 
 
@@ -311,5 +309,5 @@ def test_a_gate_nobody_can_open():
     circuit = QuantumCircuit(1)
     circuit.append(Opaque(Parameter("t")), [0])
     model = CircuitModel(kd.angle(1), circuit, ClassGroups(2, 1))
-    with pytest.raises(CircuitError, match="'opaque' on qubits.*Give the gate a definition"):
+    with pytest.raises(CircuitError, match=r"'opaque' on qubits.*Give the gate a definition"):
         ExactEngine().outputs(model, np.ones((1, 1)), np.zeros(1))

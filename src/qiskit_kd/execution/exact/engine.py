@@ -15,7 +15,7 @@ from qiskit_kd.errors import DataError
 from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage
 from qiskit_kd.execution.exact.program import Program
 from qiskit_kd.execution.exact.torch_ops import TorchProgram
-from qiskit_kd.execution.limits import require_memory
+from qiskit_kd.execution.memory import require_memory
 
 __all__ = ["ExactEngine"]
 
