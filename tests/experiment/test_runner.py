@@ -175,6 +175,22 @@ def test_workers_are_single_threaded_processes(tmp_path: Path) -> None:
         assert handled == signal.SIG_IGN
 
 
+def test_a_pool_that_is_warm_already(tmp_path: Path) -> None:
+    before = set(multiprocessing.active_children())
+    pool = runner.warm_pool(1)
+    tasks = [task(f"s{k}", seed=k) for k in range(4)]
+    with Store(tmp_path, write=True) as store:
+        assert runner.run(tasks, store, pool=pool).done == 4
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(os.getpid)
+    unused = runner.warm_pool(1)
+    runner.discard(unused, before)
+    deadline = time.monotonic() + 10
+    while set(multiprocessing.active_children()) - before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert set(multiprocessing.active_children()) == before
+
+
 def test_a_worker_killed_once_costs_nothing_but_time(tmp_path: Path) -> None:
     tasks = [task(f"s{k}", seed=k, log=str(tmp_path)) for k in range(8)]
     tasks[3] = task("s3", seed=3, do="die once", log=str(tmp_path))

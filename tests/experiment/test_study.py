@@ -57,6 +57,22 @@ def test_running_again_does_nothing(folder: Path) -> None:
     assert (study.summary.done, study.summary.found) == (0, 26)
 
 
+def test_workers_are_started_early_but_not_for_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qiskit_kd.experiment import study as module
+
+    started = []
+    monkeypatch.setattr(module, "warm_pool", lambda n: started.append(n))
+    monkeypatch.setattr(module, "discard", lambda *_: None)
+    monkeypatch.setattr(module, "run", lambda *_, **__: None)
+    path = folder / "small.yaml"
+    Study.load(path, ["training.epochs=2"], seeds=2).run(folder / "out", workers=3)
+    assert started == []
+    Study.load(path, ["training.epochs=2"], seeds=2).run(tmp_path, workers=3)
+    assert started == [3]
+
+
 def test_a_second_run_elsewhere_has_the_same_rows_bit_for_bit(folder: Path, tmp_path: Path) -> None:
     study = Study.load(folder / "small.yaml", ["training.epochs=2"], seeds=2)
     study.run(tmp_path, executor=Inline())

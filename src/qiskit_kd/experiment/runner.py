@@ -23,15 +23,16 @@ from concurrent.futures import (
     wait,
 )
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Protocol
 
 from qiskit_kd.errors import ExecutionError, StorageError
 from qiskit_kd.experiment.plan import Task
 from qiskit_kd.experiment.store import Store
-from qiskit_kd.experiment.worker import Outcome, start_worker, work
+from qiskit_kd.experiment.worker import Outcome, start_worker, warm, work
 
-__all__ = ["Summary", "process_pool", "run", "teacher_file"]
+__all__ = ["Summary", "discard", "process_pool", "run", "teacher_file", "warm_pool"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,21 @@ def process_pool(workers: int) -> ProcessPoolExecutor:
     )
 
 
+def warm_pool(workers: int) -> ProcessPoolExecutor:
+    """A process pool whose workers are importing already, while the driver still plans."""
+    pool = process_pool(workers)
+    for _ in range(workers):
+        pool.submit(warm)
+    return pool
+
+
+def discard(pool: Executor, before: set[BaseProcess]) -> None:
+    """End a pool and its processes at once: nobody will collect what they do."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    for child in set(multiprocessing.active_children()) - before:
+        child.terminate()
+
+
 def teacher_file(folder: Path, key: str) -> Path:
     """Where the weights of a teacher's task are kept."""
     return folder / "teachers" / f"{key}.safetensors"
@@ -76,6 +92,7 @@ def run(
     *,
     executor: Executor | None = None,
     workers: int | None = None,
+    pool: ProcessPoolExecutor | None = None,
     watch: Watcher | None = None,
 ) -> Summary:
     """Run the tasks that have no row yet.
@@ -85,6 +102,7 @@ def run(
         store: Opened for writing.
         executor: Any executor whose workers see the study's folder; None makes a process pool.
         workers: Size of that pool, by default one per core.
+        pool: A pool to begin with, see `warm_pool`; it is shut down.
         watch: Told about progress.
 
     Raises:
@@ -96,15 +114,15 @@ def run(
     done = store.keys()
     job = _Job(store, size, watch, Summary(len(tasks), sum(t.key in done for t in tasks)))
     job.queue(tasks, done)
-    if job.empty:
-        return job.summary
     if executor is not None:
         job.drain(executor, rebuild=None)
         return job.summary
     before = set(multiprocessing.active_children())
-    pool = process_pool(min(size, job.waiting))
+    if job.empty:
+        return job.summary
     try:
-        job.drain(pool, rebuild=lambda: process_pool(min(size, max(1, job.waiting))))
+        first = pool or process_pool(min(size, job.waiting))
+        job.drain(first, rebuild=lambda: process_pool(min(size, max(1, job.waiting))))
     except BaseException:
         # Do not wait for tasks that nobody will collect.
         for child in set(multiprocessing.active_children()) - before:

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Iterable
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from qiskit_kd.experiment.config import ExperimentConfig
 from qiskit_kd.experiment.loading import find_experiment, load
 from qiskit_kd.experiment.plan import Task, plan
 from qiskit_kd.experiment.result import StudyResult, environment
-from qiskit_kd.experiment.runner import Summary, Watcher, run
+from qiskit_kd.experiment.runner import Summary, Watcher, discard, run, warm_pool
 from qiskit_kd.experiment.store import FILE, Store
 
 __all__ = ["Study"]
@@ -93,15 +96,34 @@ class Study:
             executor: Any other `concurrent.futures.Executor`.
             watch: Called as `watch(done, failed, total, label)` after every task.
         """
-        tasks = self.tasks()
-        self.folder = Path(out)
-        with Store(self.folder, write=True) as store:
+        folder = Path(out)
+        with ExitStack() as stack:
+            pool = None
+            if executor is None and not self._seems_done(folder):
+                before = set(multiprocessing.active_children())
+                pool = warm_pool(workers or os.cpu_count() or 1)
+                stack.callback(discard, pool, before)
+            tasks = self.tasks()
+            store = stack.enter_context(Store(folder, write=True))
             store.describe(
                 config=self.config.resolved(), command=self.command, environment=environment(),
                 plan=[task.describe() for task in tasks],
             )  # fmt: skip
-            self.summary = run(tasks, store, executor=executor, workers=workers, watch=watch)
+            self.folder = folder
+            self.summary = run(
+                tasks, store, executor=executor, workers=workers, pool=pool, watch=watch
+            )
         return self.result()
+
+    def _seems_done(self, folder: Path) -> bool:
+        """Whether the last run had this configuration and finished: then no workers are started."""
+        if not (folder / FILE).is_file():
+            return False
+        with Store(folder) as store:
+            facts, keys = store.description(), store.keys()
+        listed = [item["key"] for item in facts.get("plan", [])]
+        same = facts.get("config") == self.config.resolved()
+        return same and bool(listed) and keys.issuperset(listed)
 
     def result(self) -> StudyResult:
         """What the study's folder holds for the current plan.

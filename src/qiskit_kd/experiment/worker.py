@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Outcome", "start_worker", "work"]
+__all__ = ["Outcome", "start_worker", "warm", "work"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ def start_worker() -> None:
 def _die_with(parent: Any) -> None:
     parent.join()
     os._exit(1)  # nobody is left to take the row
+
+
+def warm() -> None:
+    """Import what tasks need."""
+    import qiskit_kd.experiment.task  # noqa: F401
 
 
 def work(
