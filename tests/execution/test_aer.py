@@ -238,8 +238,8 @@ def test_encodings_without_derivative_are_named() -> None:
     engine = AerExactEngine()
     with pytest.raises(
         CircuitError,
-        match=r"the encoding 'mine' has no derivative; got a request for the gradient of the "
-        r"features; expected an encoding with an angle_pullback\. Detach the features",
+        match=r"the encoding 'mine' has no derivative with respect to the features; got features "
+        r"that require a gradient; expected an encoding with an angle_pullback\. Detach",
     ):
         engine.vjp(model, x, w, BOTH)
     gx, gw = engine.vjp(model, x, w, Needs(features=False, weights=True))[1](upstream)

@@ -255,8 +255,10 @@ def gradient(student: nn.Module) -> Tensor:
 
 def reference(student: nn.Module, x: Array) -> Array:
     """Basis-state probabilities of each row by Qiskit's own simulator."""
-    circuit = layer(student).model.ansatz_blocks[0].assign_parameters(
-        layer(student).weight.detach().numpy()
+    circuit = (
+        layer(student)
+        .model.ansatz_blocks[0]
+        .assign_parameters(layer(student).weight.detach().numpy())
     )
     states = [Statevector(row / np.linalg.norm(row)).evolve(circuit) for row in x]
     return np.array([state.probabilities() for state in states])
@@ -350,6 +352,8 @@ class TestQuantum:
         assert describe(build("fully_quantum", backend="exact_shots", shots=200))[
             "smoothing"
         ] == pytest.approx(0.0025)
+        own = describe(build("fully_quantum", backend="aer_shots"))  # the backend's 1,024 shots
+        assert own["smoothing"] == pytest.approx(0.5 / 1024)
         assert describe(build("fully_quantum"))["smoothing"] == 0.0
 
     def test_tempering_is_a_power_of_the_probabilities(self) -> None:

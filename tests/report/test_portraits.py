@@ -29,9 +29,17 @@ def test_counts_of_the_published_students() -> None:
     assert not linear.cost
     assert linear.facts["parameters"] == 195
     assert hybrid.cost["weights"] == 68
+    assert hybrid.cost["dead weights"] == 0
     assert (sharp.cost["qubits"], sharp.cost["weights"]) == (6, 74)
     assert sharp.cost["ansatz: two-qubit gates"] == 20
     assert sharp.facts["parameters"] == 75
+
+
+def test_dead_weights_are_counted() -> None:
+    student = {"kind": "hybrid", "options": {"ansatz": "strongly_entangling", "layers": 1}}
+    config = CONFIG | {"students": {"h": student}}
+    (portrait,) = portraits(config, split_of(config))
+    assert portrait.cost["dead weights"] > 0
 
 
 def test_the_encoding_is_one_box_and_repeats_when_uploaded_again() -> None:

@@ -52,9 +52,7 @@ def digits(
             expected="at least two of 0..9", remedy="For example classes: [3, 5, 8].",
         )  # fmt: skip
     if order not in ("row", "column"):
-        raise DataError(
-            "unknown order of pixels", got=repr(order), expected="'row' or 'column'"
-        )
+        raise DataError("unknown order of pixels", got=repr(order), expected="'row' or 'column'")
     images, values = load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8) / 16.0
     if order == "column":

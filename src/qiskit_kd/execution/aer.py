@@ -38,7 +38,7 @@ class AerSource(Source):
         optimization_level: Of the transpilation to Aer's gates.
     """
 
-    sampled = False
+    shots = None
 
     def __init__(self, *, optimization_level: int = 1) -> None:
         self.usage = Usage()

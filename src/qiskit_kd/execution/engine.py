@@ -73,6 +73,8 @@ class Engine(ABC):
     name: str
     """The name it was asked for by, for reports."""
     usage: Usage
+    shots: int | None = None
+    """Shots per circuit; None where outputs are exact."""
 
     @abstractmethod
     def outputs(self, model: CircuitModel, features: Array, weights: Array) -> Array:

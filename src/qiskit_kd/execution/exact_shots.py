@@ -43,7 +43,6 @@ class ExactSource(Source):
         self.engine = engine
         self.shots = shots
         self.seed = seed
-        self.sampled = shots is not None
         self._proxies: dict[Expansion, list[_Proxy]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -172,4 +171,3 @@ class ExactShotsEngine(RowEngine):
             ExactSource(engine, shots=shots, seed=seed), name=name, gradient=gradient,
             perturbations=perturbations, epsilon=epsilon, seed=seed,
         )  # fmt: skip
-        self.shots = shots

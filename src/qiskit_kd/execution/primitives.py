@@ -69,7 +69,7 @@ class PrimitiveSource(Source):
         ConfigError: If `shots` is not positive, or the sampler is none.
     """
 
-    sampled = True
+    shots: int
 
     def __init__(
         self,
@@ -245,4 +245,3 @@ class SamplerEngine(RowEngine):
             source, name=name, gradient=gradient, perturbations=perturbations, epsilon=epsilon,
             seed=seed,
         )  # fmt: skip
-        self.shots = shots

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_kd.circuits.model import CircuitModel
-from qiskit_kd.errors import CircuitError, ConfigError, DataError
+from qiskit_kd.errors import ConfigError, DataError
 from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.gradients import (
@@ -57,13 +57,19 @@ class Block:
 class Source(ABC):
     """Evaluates rows of slots of an expanded circuit.
 
-    `usage` counts what that cost; `sampled` says whether values carry shot noise.
+    `usage` counts what that cost.
     """
 
     usage: Usage
-    sampled: bool
+    shots: int | None
+    """Shots per circuit; None where values are exact."""
     drawn: int = 0
     """Jobs whose shots have been drawn; each job has a stream of its own."""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether values carry shot noise."""
+        return self.shots is not None
 
     @abstractmethod
     def evaluate(self, expansion: Expansion, blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
@@ -137,6 +143,7 @@ class RowEngine(Engine):
         self.name = name
         self.source = source
         self.usage = source.usage
+        self.shots = source.shots
         self.gradient = check_gradient(gradient)
         if self.gradient == "auto":
             self.gradient = "spsa" if source.sampled else "shift"
@@ -199,12 +206,7 @@ class RowEngine(Engine):
     def _see(self, model: CircuitModel, x: Array, w: Array, needs: Needs) -> _Seen:
         """Everything a step needs, `w: (settings, num_weights)`, from one job."""
         if needs.features and model.encoding.angle_pullback is None:
-            raise CircuitError(
-                f"the encoding {model.encoding.name!r} has no derivative",
-                got="a request for the gradient of the features",
-                expected="an encoding with an angle_pullback",
-                remedy="Detach the features, or use another encoding.",
-            )
+            raise model.encoding.no_derivative()
         expansion = self._expansion(model)
         angles = np.asarray(model.encoding.angles(x), float)
         settings = expansion.weight_slots(w)
@@ -262,9 +264,7 @@ class _Seen:
 
 
 def _through_encoding(model: CircuitModel, x: Array, gradient: Array) -> Array:
-    pullback = model.encoding.angle_pullback
-    assert pullback is not None  # refused before anything was run
-    return pullback(x, gradient).astype(x.dtype)
+    return model.encoding.pullback(x, gradient).astype(x.dtype)
 
 
 def _features(features: Array) -> Array:

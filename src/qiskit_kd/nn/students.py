@@ -245,7 +245,7 @@ def fully_quantum(
         sharpness: `"fixed"` or `"learnable"`.
         initial_sharpness: Its (first) value; 1 is the published form.
         smoothing: Added to each class probability; None adds half a count (0.5 / shots) where
-            `shots` are given, and nothing otherwise.
+            they are sampled, and nothing otherwise.
         gradient: Gradient rule.
         shots: None is the backend's own.
         dtype: Of the parameters.
@@ -267,7 +267,8 @@ def fully_quantum(
         model, backend=backend, gradient=gradient, shots=shots, seed=seed, dtype=_dtype(dtype)
     )
     if smoothing is None:
-        smoothing = 0.5 / shots if shots else 0.0
+        sampled = circuit.engine.shots  # the backend's own where none are given here
+        smoothing = 0.5 / sampled if sampled else 0.0
     facts = {
         "kind": "fully_quantum", "encoding": encoding, "qubits": n,
         "scheme": scheme if isinstance(scheme, str) else list(scheme),

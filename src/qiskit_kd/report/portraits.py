@@ -6,13 +6,15 @@ Rows hold results only; the networks are built again from the configuration, unt
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qiskit import QuantumCircuit
 
-from qiskit_kd.errors import QiskitKDError
+from qiskit_kd.circuits import dead_weights
+from qiskit_kd.errors import QiskitKDError, ResourceError
 
 if TYPE_CHECKING:
     from qiskit_kd.circuits import CircuitModel
@@ -92,15 +94,22 @@ def drawable(model: CircuitModel) -> QuantumCircuit:
 
 
 def _cost(model: CircuitModel) -> dict[str, int]:
-    """Counts of the circuits as written; a device's own gates come on top."""
+    """Counts of the circuits as written; a device's own gates come on top.
+
+    Dead weights cannot move the readout: they count as parameters but never learn.
+    """
     encoding = model.encoding.circuit
     ansatz = QuantumCircuit(model.num_qubits)
     for block in model.ansatz_blocks:
         ansatz.compose(block, inplace=True)
     repeats = model.encoding.layers
+    dead: dict[str, int] = {}
+    with contextlib.suppress(ResourceError):  # too large to look: the page then says nothing of it
+        dead["dead weights"] = len(dead_weights(model))
     return {
         "qubits": model.num_qubits,
         "weights": model.num_weights,
+        **dead,
         "encoding: depth": encoding.depth() * repeats,
         "encoding: two-qubit gates": encoding.num_nonlocal_gates() * repeats,
         "ansatz: depth": ansatz.depth(),
