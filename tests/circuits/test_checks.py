@@ -111,3 +111,14 @@ def test_bare_drops_classical_bits_and_nothing_else() -> None:
     assert plain.num_qubits == 3
     assert list(plain.parameters) == [angle]
     assert Operator(plain.assign_parameters([0.3])) == Operator(circuit.assign_parameters([0.3]))
+
+
+def test_a_clifford_becomes_an_instruction_with_parameters() -> None:
+    inner = QuantumCircuit(2)
+    inner.h(0)
+    inner.cx(0, 1)
+    circuit = QuantumCircuit(3)
+    circuit.append(Clifford(inner), [2, 0])
+    plain = bare(circuit)
+    assert plain.data[0].operation.params == []
+    assert Operator(plain) == Operator(circuit)

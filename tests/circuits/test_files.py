@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit, qasm2, qasm3, qpy
-from qiskit.circuit import ClassicalRegister, Parameter
+from qiskit.circuit import ClassicalRegister, Parameter, ParameterVector
 from qiskit.quantum_info import Operator
 
 from qiskit_kd.circuits import (
@@ -138,3 +138,27 @@ def test_a_syntax_error_is_located(version: str, text: str, tmp_path: Path) -> N
     path.write_text(f"OPENQASM {version};\n\n{text}\n")  # line 3
     with pytest.raises(StorageError, match=r"be parsed; got bad\.qasm: .*\b3\b.*Mend the file"):
         load_ansatz(path)
+
+
+def test_a_vectors_weights_keep_their_order_in_both_formats(tmp_path: Path) -> None:
+    ansatz = QuantumCircuit(1)
+    plain = [Parameter(name) for name in ("theta", "theta_a", "w10", "w9", "_2_")]
+    for k, weight in enumerate(
+        [*ParameterVector("theta", 12), *ParameterVector("theta1", 2), *plain]
+    ):
+        (ansatz.rx if k % 2 else ansatz.ry)(weight, 0)
+    weights = np.linspace(-2, 3, ansatz.num_parameters)
+    wanted = Operator(ansatz.assign_parameters(weights))
+    for ending in ("qasm", "qpy"):
+        loaded = load_ansatz(save(ansatz, tmp_path / f"a.{ending}"))
+        assert [p.name for p in loaded.parameters] == [p.name for p in ansatz.parameters]
+        assert Operator(loaded.assign_parameters(weights)) == wanted
+
+
+def test_names_that_could_be_one_element_twice_stay(tmp_path: Path) -> None:
+    path = tmp_path / "own.qasm"
+    inputs = "".join(f"input float[64] {name};" for name in ("_a_1_", "_a_01_"))
+    path.write_text(
+        f'OPENQASM 3.0; include "stdgates.inc"; {inputs} qubit q; rx(_a_1_) q; ry(_a_01_) q;'
+    )
+    assert [p.name for p in load_ansatz(path).parameters] == ["_a_01_", "_a_1_"]

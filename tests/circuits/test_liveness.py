@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from qiskit_kd.circuits import (
     CircuitModel,
     ClassGroups,
     DeadWeightsWarning,
+    Encoding,
     Observables,
     amplitude,
     angle,
@@ -126,14 +128,20 @@ def test_every_copy_of_a_reuploading_model_is_looked_at() -> None:
     assert dead_weights(model) == [2]
 
 
+@pytest.mark.parametrize(
+    "encoding",
+    [reuploading(3, 2), amplitude(3, num_features=7), replace(amplitude(3), layers=2)],
+    ids=["angles", "amplitudes", "amplitudes twice"],
+)
 @pytest.mark.parametrize("name", sorted(ansatze))
-def test_the_states_are_qiskits(name: str) -> None:
+def test_the_states_are_qiskits(name: str, encoding: Encoding) -> None:
     readout = Observables([SparsePauliOp(["XYZ", "ZZI"], [0.5, -1])])
-    model = CircuitModel(reuploading(3, 2), ansatze[name](3, 1), readout)
+    model = CircuitModel(encoding, ansatze[name](3, 1), readout)
     draw = stream(0, name)
-    inputs, weights = draw.normal(size=3), draw.normal(size=model.num_weights)
+    sample, weights = draw.normal(size=model.num_features), draw.normal(size=model.num_weights)
     others = draw.normal(size=model.num_weights)
-    states = _evolve(model, inputs, weights, others)
+    inputs = encoding.angles(sample[None])[0]
+    states = _evolve(model, sample, weights, others)
     for k, state in enumerate(states):
         moved = weights.copy()
         if k:
@@ -153,3 +161,17 @@ def test_a_model_too_large_to_look_at_is_refused() -> None:
     model = CircuitModel(angle(24), hardware_efficient(24, 1), z_on(23, 24))
     with pytest.raises(ResourceError, match=r"one state per weight.*for 71 weights on 24 qubits"):
         dead_weights(model)
+
+
+def test_an_own_gate_named_like_an_inert_one_is_looked_at() -> None:
+    inner = QuantumCircuit(1, name="barrier")
+    inner.rx(Parameter("a"), 0)
+    ansatz = QuantumCircuit(1)
+    ansatz.append(inner.to_gate(), [0])
+    assert dead_weights(CircuitModel(angle(1), ansatz, ClassGroups(2, 1))) == []
+
+
+def test_known_dead_weights_are_not_looked_for_again() -> None:
+    model = CircuitModel(angle(24), hardware_efficient(24, 1), z_on(23, 24))
+    with pytest.warns(DeadWeightsWarning, match=r"1 of 71 weights .*\[5\].*read other qubits"):
+        assert warn_dead_weights(model, dead=(5,)) == [5]

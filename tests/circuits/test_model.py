@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +110,23 @@ def test_copies_are_the_model_itself() -> None:
     assert copy.deepcopy([model])[0] is model
 
 
+def test_later_changes_of_the_encodings_circuit_reach_neither_encoding_nor_model() -> None:
+    circuit = QuantumCircuit(QuantumRegister(1, "mine"))
+    circuit.ry(Parameter("a"), 0)
+    encoding = Encoding("mine", circuit, 1, identity)
+    model = CircuitModel(encoding, hardware_efficient(1, 1), ClassGroups(2, 1))
+    circuit.x(0)
+    assert encoding.circuit.count_ops() == {"ry": 1}
+    assert model.circuit.count_ops() == {"ry": 1, "rz": 1, "rx": 1}
+
+
+def test_the_encoding_circuit_is_the_beginning_of_the_whole() -> None:
+    model = CircuitModel(dense_angle(2), hardware_efficient(2, 1), ClassGroups(2, 2))
+    encode, whole = model.encoding_circuit, model.circuit
+    assert tuple(encode.parameters) == model.inputs
+    assert list(whole.data[: len(encode.data)]) == list(encode.data)
+
+
 # --- errors --------------------------------------------------------------------------------------
 
 
@@ -146,9 +164,11 @@ def test_an_encoding_has_angles() -> None:
         Encoding("mine", QuantumCircuit(1), 1, identity)
 
 
-@pytest.mark.parametrize(("features", "layers"), [(0, 1), (1, 0)])
-def test_an_encoding_takes_features(features: int, layers: int) -> None:
-    with pytest.raises(CircuitError, match=f"got num_features={features}, layers={layers}"):
+@pytest.mark.parametrize(
+    ("features", "layers"), [(0, 1), (1, 0), ("1", 1), (1, None), (True, 1), (1.0, 1)]
+)
+def test_an_encoding_takes_features(features: Any, layers: Any) -> None:
+    with pytest.raises(CircuitError, match=f"got num_features={features!r}, layers={layers!r}"):
         Encoding("mine", angle(1).circuit, features, identity, layers=layers)
 
 
@@ -171,3 +191,28 @@ def test_reuploading_composes_encoding_and_fresh_weights_in_turn() -> None:
         *("input_00", "weight_002", "weight_003"),
         *("input_00", "weight_004", "weight_005"),
     ]
+
+
+def test_parts_are_of_their_types() -> None:
+    circuit, readout = hardware_efficient(2, 1), ClassGroups(2, 2)
+    broken: list[tuple[tuple[Any, Any, Any], str]] = [
+        (
+            (angle(2).circuit, circuit, readout),
+            r"encoding of a model is of the wrong type; got QuantumCircuit; expected Encoding\. "
+            "Wrap a circuit of your own",
+        ),
+        ((angle(2), "real_amplitudes", readout), "ansatz of a model .* got str; expected Quantum"),
+        ((angle(2), circuit, ["ZZ"]), "readout .* got list; expected ClassGroups or Observables$"),
+    ]
+    for parts, message in broken:
+        with pytest.raises(CircuitError, match=message):
+            CircuitModel(*parts)
+    with pytest.raises(CircuitError, match="circuit of an encoding is of the wrong type; got str"):
+        Encoding("mine", "angle", 1, identity)  # type: ignore[arg-type]
+
+
+def test_gradients_reach_the_features_by_a_pullback_or_as_amplitudes() -> None:
+    circuit = angle(1).circuit
+    assert not Encoding("mine", circuit, 1, identity).is_differentiable
+    assert Encoding("mine", circuit, 1, identity, is_amplitude=True).is_differentiable
+    assert angle(1).is_differentiable

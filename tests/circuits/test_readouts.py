@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from qiskit.circuit import Parameter
 from qiskit.quantum_info import Pauli, SparsePauliOp, random_statevector
 
 from qiskit_kd.circuits import ClassGroups, Observables
@@ -82,7 +83,7 @@ def test_contiguous_groups_are_nearly_equal_runs() -> None:
     assert sorted(Counter(labels).values()) == [2, 3, 3]
 
 
-@pytest.mark.parametrize("classes", [1, 0, -1, 2.0, "3"])
+@pytest.mark.parametrize("classes", [1, 0, -1, 2.0, "3", True])
 def test_two_classes_at_least(classes: Any) -> None:
     with pytest.raises(CircuitError, match=f"got num_classes={classes!r}; expected 2 or more"):
         ClassGroups(classes, 4)
@@ -184,3 +185,40 @@ def test_observables_are_hermitian_paulis_of_one_width() -> None:
         Observables(["Z", "ZI"])
     with pytest.raises(CircuitError, match="observables are Hermitian; got coefficients"):
         Observables([SparsePauliOp("Z", 1j)])
+
+
+@pytest.mark.parametrize("scheme", [None, 5, ["a", "b"], [0.9, 1.9], [True, False], 0.5])
+def test_groups_are_integers(scheme: Any) -> None:
+    with pytest.raises(
+        CircuitError, match=r"class groups are a scheme or .*; got .*; expected 'modulo' or 'contig"
+    ) as caught:
+        ClassGroups(2, 1, scheme)
+    assert f"got {scheme!r};" in str(caught.value)
+
+
+@pytest.mark.parametrize("qubits", [1, [0.7], "01", [None], (True,)])
+def test_measured_qubits_are_integers(qubits: Any) -> None:
+    with pytest.raises(CircuitError, match=r"measured qubits are listed; got .* a list of integ"):
+        ClassGroups(2, 2, qubits=qubits)
+
+
+def test_integers_of_numpy_are_integers() -> None:
+    groups = ClassGroups(2, 2, np.array([0, 1, 1, 0]))
+    assert groups == ClassGroups(2, 2, [0, 1, 1, 0])
+    assert ClassGroups(2, 2, qubits=np.array([1])).qubits == (1,)
+
+
+def test_an_unknown_scheme_is_answered_with_the_nearest() -> None:
+    with pytest.raises(CircuitError, match=r"unknown grouping scheme; got 'modula'.*mean 'modulo'"):
+        ClassGroups(2, 2, "modula")
+    with pytest.raises(CircuitError, match="unknown grouping scheme; got 'xyz'.*basis state$"):
+        ClassGroups(2, 2, "xyz")
+
+
+def test_coefficients_of_observables_are_finite_numbers() -> None:
+    with pytest.raises(CircuitError, match=r"observables are finite numbers; got \[\(?nan"):
+        Observables([SparsePauliOp("Z", np.nan)])
+    with pytest.raises(CircuitError, match=r"are finite numbers; got .*Bind their parameters"):
+        Observables([SparsePauliOp("Z", np.array([Parameter("a")]))])
+    with pytest.raises(CircuitError, match="a Pauli string or a SparsePauliOp; got ''"):
+        Observables([""])

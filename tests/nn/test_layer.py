@@ -145,7 +145,7 @@ def test_sampled_backends_learn_too(model, backend):
     torch.testing.assert_close(values.sum(1), torch.ones(3), atol=1e-6, rtol=0)
     values[:, 0].sum().backward()
     assert layer.weight.grad.abs().max() > 0
-    assert layer.engine.usage.jobs <= 1
+    assert layer.engine.usage.backward == 1
 
 
 def test_expectation_values():
@@ -154,6 +154,34 @@ def test_expectation_values():
     x = rows(4, 3, torch.float64)
     expected = reference_outputs(model, x.numpy(), layer.weight.detach().numpy())
     np.testing.assert_allclose(layer(x).detach().numpy(), expected, atol=1e-12)
+
+
+BACKENDS = ["exact", "exact_shots", "aer", "aer_shots"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_integers_count_as_numbers_on_every_backend(model, backend):
+    x = torch.arange(1, 17).reshape(2, 8) % 5 + 1
+    whole = QuantumLayer(model, backend, seed=2)(x)
+    assert whole.dtype == torch.float32
+    assert whole.requires_grad
+    same = QuantumLayer(model, backend, seed=2)(x.float())
+    torch.testing.assert_close(whole, same, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_in_and_out(model, dtype):
+    layer, x = QuantumLayer(model), rows(3, 8)
+    values = layer(x.to(dtype))
+    assert values.dtype == dtype
+    torch.testing.assert_close(values.float(), layer(x), atol=2e-2, rtol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.bool, torch.complex64])
+def test_other_types_are_refused_on_every_backend(model, backend, dtype):
+    with pytest.raises(DataError, match=r"features are real numbers; got a tensor of torch\."):
+        QuantumLayer(model, backend)(torch.ones(2, 8).to(dtype))
 
 
 def test_wrong_width_and_missing_input(model):

@@ -10,12 +10,15 @@ from __future__ import annotations
 from numbers import Integral
 
 from qiskit import QuantumCircuit
-from qiskit.circuit import AnnotatedOperation, ControlFlowOp, Gate, Operation
+from qiskit.circuit import AnnotatedOperation, Barrier, ControlFlowOp, Delay, Gate, Operation
+from qiskit.circuit.library import GlobalPhaseGate, IGate
 from qiskit.quantum_info import Clifford
 
 from qiskit_kd.errors import CircuitError, ResourceError
 
-__all__ = ["MAX_QUBITS", "bare", "check_layers", "check_qubits", "check_unitary"]
+__all__ = ["MAX_QUBITS", "bare", "check_layers", "check_qubits", "check_unitary", "is_inert"]
+
+_INERT = (Barrier, Delay, IGate, GlobalPhaseGate)
 
 MAX_QUBITS = 30
 """A state vector of 30 qubits takes 16 GiB; engines refuse earlier, by the memory they find."""
@@ -59,6 +62,14 @@ def check_layers(layers: int, *, part: str) -> None:
         )
 
 
+def is_inert(operation: Operation) -> bool:
+    """Whether an operation does nothing that a simulation sees: barrier, delay, identity, phase.
+
+    By class, not by name: a user's own gate may be called "barrier" and do something.
+    """
+    return getattr(operation, "base_class", type(operation)) in _INERT
+
+
 def check_unitary(circuit: QuantumCircuit, *, part: str) -> None:
     """Refuse measurements, resets, channels and control flow, at any depth of definitions.
 
@@ -82,7 +93,7 @@ def check_unitary(circuit: QuantumCircuit, *, part: str) -> None:
 def _is_unitary(operation: Operation) -> bool:
     if isinstance(operation, Gate | Clifford | AnnotatedOperation):
         return True
-    if operation.name in ("barrier", "delay"):
+    if is_inert(operation):
         return True
     if isinstance(operation, ControlFlowOp) or operation.num_clbits:
         return False
@@ -93,11 +104,17 @@ def _is_unitary(operation: Operation) -> bool:
 
 
 def bare(circuit: QuantumCircuit) -> QuantumCircuit:
-    """The same gates, phase and parameters on plain qubits: no classical bits, no registers."""
+    """The same gates, phase and parameters on plain qubits: no classical bits, no registers.
+
+    What is no instruction (a Clifford) becomes one, so that every operation has `params`.
+    """
     plain = QuantumCircuit(
         circuit.num_qubits, name=circuit.name, global_phase=circuit.global_phase,
         metadata=circuit.metadata,
     )  # fmt: skip
     for item in circuit.data:
-        plain.append(item.operation, [circuit.find_bit(q).index for q in item.qubits])
+        operation = item.operation
+        if not hasattr(operation, "params") and hasattr(operation, "to_instruction"):
+            operation = operation.to_instruction()
+        plain.append(operation, [circuit.find_bit(q).index for q in item.qubits])
     return plain

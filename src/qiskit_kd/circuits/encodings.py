@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,7 +207,8 @@ def _features(num_qubits: int, num_features: int | None) -> int:
 
 
 def _check_scale(scale: float) -> None:
-    if not math.isfinite(scale) or scale == 0:
+    number = isinstance(scale, Real) and not isinstance(scale, bool)
+    if not number or not math.isfinite(scale) or scale == 0:
         raise CircuitError(
             "the scale of an angle encoding is a finite number other than zero", got=repr(scale)
         )

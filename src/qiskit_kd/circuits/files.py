@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from qiskit import QuantumCircuit, qasm2, qasm3, qpy
+from qiskit.circuit import ParameterVector
 
 from qiskit_kd.circuits.checks import bare, check_unitary
 from qiskit_kd.errors import CircuitError, StorageError
@@ -19,6 +20,7 @@ from qiskit_kd.errors import CircuitError, StorageError
 __all__ = ["load_ansatz", "read_circuit"]
 
 _COMMENTS = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_ELEMENT = re.compile(r"_(.+)_(\d{1,5})_")
 _VERSION = re.compile(r"\s*OPENQASM\s+(\d+)(?:\.\d+)?\s*;")
 
 
@@ -29,12 +31,16 @@ def load_ansatz(path: str | Path) -> QuantumCircuit:
     the readout's business. Gates, parameters, name and metadata stay as they are. OpenQASM 2 has no
     free parameters, so a circuit from it needs some before a `CircuitModel` accepts it.
 
+    Qiskit writes the elements of a `ParameterVector` to OpenQASM 3 as `_theta_0_`, `_theta_1_`, and
+    so on, which as names sort 0, 1, 10, 11, 2; they are made a vector again, so that the weights
+    come in the same order from `.qasm` as from `.qpy`.
+
     Args:
         path: A `.qasm` or `.qpy` file.
 
     Returns:
         The circuit on plain qubits. Its weights are its parameters in Qiskit's own order, which is
-        that of their names.
+        that of their names, and within a vector that of the elements.
 
     Raises:
         StorageError: If the file is missing, unreadable, or not what its name says.
@@ -42,6 +48,8 @@ def load_ansatz(path: str | Path) -> QuantumCircuit:
     """
     circuit = read_circuit(path).remove_final_measurements(inplace=False)
     check_unitary(circuit, part=f"an ansatz ({Path(path).name})")
+    if Path(path).suffix == ".qasm":
+        circuit = _with_vectors(circuit)
     return bare(circuit)
 
 
@@ -87,6 +95,19 @@ def _read_qasm(path: Path, content: bytes) -> QuantumCircuit:
             remedy="Mend the file, or write it with qiskit.qasm3.dump.",
         ) from error  # fmt: skip
     return circuit
+
+
+def _with_vectors(circuit: QuantumCircuit) -> QuantumCircuit:
+    """The circuit with the parameters called `_theta_0_ ...` as elements of vectors."""
+    found = {p: m for p in circuit.parameters if (m := _ELEMENT.fullmatch(p.name))}
+    sizes: dict[str, int] = {}
+    for match in found.values():
+        sizes[match[1]] = max(sizes.get(match[1], 0), int(match[2]) + 1)
+    vectors = {name: ParameterVector(name, size) for name, size in sizes.items()}
+    elements = {p: vectors[match[1]][int(match[2])] for p, match in found.items()}
+    if len(set(elements.values())) < len(elements):  # hand-written `_a_1_` beside `_a_01_`
+        return circuit
+    return circuit.assign_parameters(elements)
 
 
 def _where(error: Exception) -> str:

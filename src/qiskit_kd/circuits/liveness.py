@@ -11,6 +11,7 @@ vectors. This module must not import torch.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import CircuitInstruction
 from qiskit.quantum_info import Operator
 
+from qiskit_kd.circuits.checks import is_inert
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import Observables
 from qiskit_kd.errors import ResourceError
@@ -60,50 +62,87 @@ def dead_weights(model: CircuitModel) -> list[int]:
     for point in range(_POINTS):
         draw = stream(0, "dead weights", point)
         sample = draw.normal(size=(1, model.num_features))
-        inputs = model.encoding.angles(sample)[0]
         weights, others = draw.uniform(-np.pi, np.pi, size=(2, model.num_weights))
-        outputs = _read(model, _evolve(model, inputs, weights, others))
+        outputs = _read(model, _evolve(model, sample[0], weights, others))
         alive |= np.abs(outputs[1:] - outputs[0]).max(axis=1) > _TOLERANCE
     return [int(k) for k in np.flatnonzero(~alive)]
 
 
-def warn_dead_weights(model: CircuitModel) -> list[int]:
-    """`dead_weights`, with a `DeadWeightsWarning` where there are any."""
-    dead = dead_weights(model)
+def warn_dead_weights(
+    model: CircuitModel, *, dead: Sequence[int] | None = None, stacklevel: int = 2
+) -> list[int]:  # fmt: skip
+    """`dead_weights`, with a `DeadWeightsWarning` where there are any.
+
+    Args:
+        model: The model.
+        dead: Its dead weights, if they are known already.
+        stacklevel: Frames up from here to the code to blame, as for `warnings.warn`.
+
+    Raises:
+        ResourceError: As `dead_weights`.
+    """
+    dead = dead_weights(model) if dead is None else list(dead)
     if dead:
         warnings.warn(
             f"{len(dead)} of {model.num_weights} weights cannot move the readout: {dead}. They "
             "count as parameters but never learn; end the circuit in gates that do not commute "
-            "with the readout, or leave these gates out.",
+            "with the readout, read other qubits, or leave these gates out.",
             DeadWeightsWarning,
-            stacklevel=2,
+            stacklevel=stacklevel,
         )
     return dead
 
 
 def _evolve(
-    model: CircuitModel, inputs: np.ndarray, weights: np.ndarray, others: np.ndarray
+    model: CircuitModel, sample: np.ndarray, weights: np.ndarray, others: np.ndarray
 ) -> Complex:
-    """States `(1 + num_weights, 2**n)`: at `weights`, and with one weight each from `others`."""
-    n = model.num_qubits
-    parameters = [p.name for p in (*model.inputs, *model.weights)]
-    values = dict(zip(parameters, np.concatenate((inputs, weights)), strict=True))
-    index = {p.name: k for k, p in enumerate(model.weights)}
-    states: Complex = np.zeros((1 + model.num_weights, *[2] * n), dtype=complex)
-    states.reshape(len(states), -1)[:, 0] = 1
-    for item in model.circuit.data:
-        qubits = [model.circuit.find_bit(q).index for q in item.qubits]
-        if not qubits or item.operation.name in ("barrier", "delay"):
+    """States `(1 + num_weights, 2**n)`: at `weights`, and with one weight each from `others`.
+
+    A state is evolved apart from the first only from the gate of its weight on.
+    """
+    encoding, n = model.encoding, model.num_qubits
+    values = {p.name: v for p, v in zip(model.weights, weights, strict=True)}
+    moved = {p.name: v for p, v in zip(model.weights, others, strict=True)}
+    start = np.zeros(2**n, dtype=complex)
+    start[0] = 1
+    if encoding.is_amplitude:  # the state is known, and its circuit has `2**n` gates
+        start[: len(sample)] = sample / np.linalg.norm(sample)
+    apart: dict[str, int] = {}  # weights whose gates came, and the rows of their states
+    states: Complex = start.reshape(1, *[2] * n)
+    for k, block in enumerate(model.ansatz_blocks):
+        if k or not encoding.is_amplitude:
+            angles = encoding.angles(sample[None])[0]
+            inputs = {p.name: v for p, v in zip(model.inputs, angles, strict=True)}
+            states = _through(model.encoding_circuit, states, inputs, {}, apart)
+        states = _through(block, states, values, moved, apart)
+    # What never met a gate (a global phase) is in the state of all others.
+    rows = [0, *(apart.get(p.name, 0) for p in model.weights)]
+    return states.reshape(len(states), -1)[rows]
+
+
+def _through(
+    circuit: QuantumCircuit, states: Complex, values: Mapping[str, float],
+    moved: Mapping[str, float], apart: dict[str, int],
+) -> Complex:  # fmt: skip
+    for item in circuit.data:
+        qubits = [circuit.find_bit(q).index for q in item.qubits]
+        if not qubits or is_inert(item.operation):
             continue
         single = _alone(item)
-        moved = {}
-        for k in (index[p.name] for p in single.parameters if p.name in index):
-            matrix = _matrix(single, values | {model.weights[k].name: others[k]})
-            moved[k + 1] = _apply(matrix, states[k + 1][None], qubits)[0]
+        mine = [p.name for p in single.parameters if p.name in moved]
+        new = [name for name in mine if name not in apart]
+        apart.update({name: len(states) + k for k, name in enumerate(new)})
+        states = np.concatenate([states, *[states[:1]] * len(new)])
+        changed = {
+            name: _apply(
+                _matrix(single, {**values, name: moved[name]}), states[apart[name]][None], qubits
+            )[0]
+            for name in mine
+        }
         states = _apply(_matrix(single, values), states, qubits)
-        for row, state in moved.items():
-            states[row] = state
-    return states.reshape(len(states), -1)
+        for name, state in changed.items():
+            states[apart[name]] = state
+    return states
 
 
 def _alone(item: CircuitInstruction) -> QuantumCircuit:
@@ -112,7 +151,7 @@ def _alone(item: CircuitInstruction) -> QuantumCircuit:
     return circuit
 
 
-def _matrix(circuit: QuantumCircuit, values: dict[str, float]) -> Complex:
+def _matrix(circuit: QuantumCircuit, values: Mapping[str, float]) -> Complex:
     bound = circuit.assign_parameters({p: values[p.name] for p in circuit.parameters})
     matrix: Complex = Operator(bound).data
     return matrix

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from qiskit.circuit import Parameter
 
 from qiskit_kd.circuits.checks import bare, check_unitary
 from qiskit_kd.circuits.parameters import input_parameters, rename, weight_parameters
-from qiskit_kd.circuits.readouts import Readout
+from qiskit_kd.circuits.readouts import ClassGroups, Observables, Readout
 from qiskit_kd.errors import CircuitError, DataError
 
 __all__ = ["CircuitModel", "Encoding"]
@@ -31,6 +32,8 @@ Array = NDArray[np.floating]
 @dataclass(frozen=True, eq=False)
 class Encoding:
     """A parametric circuit together with the map from features to its angles.
+
+    An encoding is a value: it keeps its own copy of the circuit.
 
     Args:
         name: Registered name, e.g. `"amplitude"`.
@@ -47,7 +50,8 @@ class Encoding:
             ansatz (data re-uploading, Perez-Salinas et al., arXiv:1907.02085).
 
     Raises:
-        CircuitError: If the circuit is not unitary or has no parameters, or a number is below 1.
+        CircuitError: If there is no circuit, it is not unitary or has no parameters, or a number is
+            below 1.
     """
 
     name: str
@@ -60,18 +64,21 @@ class Encoding:
     layers: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
+        _check_part("the circuit of an encoding", self.circuit, QuantumCircuit)
         check_unitary(self.circuit, part="an encoding")
         if self.circuit.num_parameters == 0:
             raise CircuitError(
                 "an encoding has at least one angle", got="a circuit without parameters",
                 remedy="Replace the angles the data set by qiskit.circuit.Parameter.",
             )  # fmt: skip
-        if self.num_features < 1 or self.layers < 1:
+        numbers = (self.num_features, self.layers)
+        if any(not isinstance(k, Integral) or isinstance(k, bool) or k < 1 for k in numbers):
             raise CircuitError(
                 "an encoding takes at least one feature, at least once",
-                got=f"num_features={self.num_features}, layers={self.layers}",
+                got=f"num_features={self.num_features!r}, layers={self.layers!r}",
                 expected="1 or more of each",
             )
+        object.__setattr__(self, "circuit", bare(self.circuit))
         if self.is_amplitude:
             object.__setattr__(self, "zero_is_undefined", True)
 
@@ -147,8 +154,8 @@ class Encoding:
 
     @property
     def is_differentiable(self) -> bool:
-        """Whether gradients reach the features."""
-        return self.is_amplitude or self.angle_pullback is not None
+        """Whether gradients reach the features: by a pullback or, exactly, as amplitudes."""
+        return self.angle_pullback is not None or self.is_amplitude
 
     def pullback(self, x: Array, gradient: Array) -> Array:
         """Gradient of the angles `(batch, num_inputs)` to that of the features.
@@ -184,8 +191,8 @@ class CircuitModel:
         readout: What is returned.
 
     Raises:
-        CircuitError: If the widths differ, the ansatz has no weights, or it measures, resets or
-            branches in the middle.
+        CircuitError: If a part is of another type, the widths differ, the ansatz has no weights, or
+            it measures, resets or branches in the middle.
     """
 
     encoding: Encoding
@@ -193,6 +200,9 @@ class CircuitModel:
     readout: Readout
 
     def __post_init__(self) -> None:
+        _check_part("the encoding of a model", self.encoding, Encoding)
+        _check_part("the ansatz of a model", self.ansatz, QuantumCircuit)
+        _check_part("the readout of a model", self.readout, ClassGroups, Observables)
         widths = {
             "encoding": self.encoding.num_qubits,
             "ansatz": self.ansatz.num_qubits,
@@ -274,9 +284,18 @@ class CircuitModel:
     @cached_property
     def circuit(self) -> QuantumCircuit:
         """The composed circuit, unmeasured; `circuit.parameters` = inputs, then weights."""
-        encode = rename(bare(self.encoding.circuit), self.inputs)
         whole = QuantumCircuit(self.num_qubits, name="model")
         for block in self.ansatz_blocks:
-            whole.compose(encode, inplace=True)
+            whole.compose(self.encoding_circuit, inplace=True)
             whole.compose(block, inplace=True)
         return whole
+
+
+def _check_part(part: str, value: object, *kinds: type) -> None:
+    if not isinstance(value, kinds):
+        raise CircuitError(
+            f"{part} is of the wrong type", got=type(value).__name__,
+            expected=" or ".join(kind.__name__ for kind in kinds),
+            remedy="Wrap a circuit of your own and the map to its angles in an Encoding."
+            if kinds == (Encoding,) else None,
+        )  # fmt: skip

@@ -9,7 +9,8 @@ diagonal in the Z basis is one matrix, applied to a distribution by a product an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral
@@ -24,6 +25,7 @@ from qiskit_kd.errors import CircuitError
 __all__ = ["SCHEMES", "ClassGroups", "Observables", "Readout"]
 
 SCHEMES = ("modulo", "contiguous")
+_NAMED = " or ".join(map(repr, SCHEMES))
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class ClassGroups:
             equal length), or one class per basis state of the measured qubits (a sequence of
             `2**len(qubits)` integers that uses every class). Where C is a power of two, modulo
             reads the lowest log2(C) qubits only and contiguous the highest: choose the end of the
-            ansatz's chain, or weights stay dead (see `dead_weights`).
+            ansatz's chain, or more weights than need be are dead (see `dead_weights`).
         qubits: The measured qubits, lowest bit first; the others are summed over ("selective
             measurement"). None measures all.
 
@@ -58,16 +60,24 @@ class ClassGroups:
     def __post_init__(self) -> None:
         check_qubits(self.num_qubits, part="a readout")
         if not isinstance(self.scheme, str):
-            object.__setattr__(self, "scheme", tuple(int(c) for c in self.scheme))
+            groups = _integers(
+                self.scheme, "class groups are a scheme or one class per basis state",
+                expected=f"{_NAMED} or a list of integers",
+            )  # fmt: skip
+            object.__setattr__(self, "scheme", groups)
         if self.qubits is not None:
-            object.__setattr__(self, "qubits", tuple(int(q) for q in self.qubits))
+            qubits = _integers(
+                self.qubits, "measured qubits are listed", expected="a list of integers, or None"
+            )
+            object.__setattr__(self, "qubits", qubits)
         qubits, states = self.measured_qubits, 2 ** len(self.measured_qubits)
         if len(set(qubits)) < len(qubits) or not set(qubits) <= set(range(self.num_qubits)):
             raise CircuitError(
                 "measured qubits are distinct qubits of the circuit", got=str(list(qubits)),
                 expected=f"distinct indices in 0..{self.num_qubits - 1}",
             )  # fmt: skip
-        if not isinstance(self.num_classes, Integral) or self.num_classes < 2:
+        number = isinstance(self.num_classes, Integral) and not isinstance(self.num_classes, bool)
+        if not number or self.num_classes < 2:
             raise CircuitError(
                 "a readout distinguishes at least two classes",
                 got=f"num_classes={self.num_classes!r}",
@@ -84,7 +94,8 @@ class ClassGroups:
             if self.scheme not in SCHEMES:
                 raise CircuitError(
                     "unknown grouping scheme", got=repr(self.scheme),
-                    expected=" or ".join(map(repr, SCHEMES)) + ", or one class per basis state",
+                    expected=f"{_NAMED}, or one class per basis state",
+                    remedy=_did_you_mean(self.scheme),
                 )  # fmt: skip
         elif len(self.scheme) != states or set(self.scheme) != set(range(self.num_classes)):
             missing = sorted(set(range(self.num_classes)) - set(self.scheme))
@@ -155,7 +166,7 @@ class Observables:
 
     Raises:
         CircuitError: If the list is empty, a string is no Pauli, widths differ or a coefficient is
-            not real.
+            not a real, finite number.
     """
 
     operators: tuple[SparsePauliOp, ...]
@@ -173,6 +184,8 @@ class Observables:
         for item in operators:
             try:
                 parsed.append(SparsePauliOp(item))
+                if parsed[-1].num_qubits == 0:
+                    raise ValueError("no qubits")
             except Exception as error:
                 raise CircuitError(
                     "an observable is a Pauli string or a SparsePauliOp", got=repr(item),
@@ -185,6 +198,12 @@ class Observables:
                 expected="one width", remedy="Pad with I.",
             )  # fmt: skip
         for op in parsed:
+            if op.coeffs.dtype == object or not np.isfinite(op.coeffs).all():
+                raise CircuitError(
+                    "coefficients of observables are finite numbers", got=str(op.coeffs.tolist()),
+                    remedy="Bind their parameters; only circuits have trainable weights."
+                    if op.coeffs.dtype == object else None,
+                )  # fmt: skip
             if np.abs(op.coeffs.imag).max(initial=0) > 1e-12:
                 raise CircuitError("observables are Hermitian", got=f"coefficients {op.coeffs}")
         object.__setattr__(self, "operators", tuple(parsed))
@@ -238,6 +257,21 @@ class Observables:
 
 
 Readout = ClassGroups | Observables
+
+
+def _integers(values: object, rule: str, *, expected: str) -> tuple[int, ...]:
+    """The values as plain integers; booleans, strings and fractions are refused, not rounded."""
+    items = tuple(values) if isinstance(values, Iterable) else (None,)
+    if isinstance(values, str) or any(
+        not isinstance(v, Integral) or isinstance(v, bool) for v in items
+    ):
+        raise CircuitError(rule, got=repr(values), expected=expected)
+    return tuple(int(v) for v in items)
+
+
+def _did_you_mean(scheme: str) -> str | None:
+    near = difflib.get_close_matches(scheme, SCHEMES, n=1, cutoff=0.5)
+    return f"Did you mean {near[0]!r}?" if near else None
 
 
 def _frequencies(labels: NDArray[np.intp], num_classes: int) -> NDArray[np.float64]:

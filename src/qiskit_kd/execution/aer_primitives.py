@@ -4,6 +4,7 @@
 Up to version 0.18, Aer silently runs controlled gates with free parameters (CRX, CRY, CRZ, CP,
 CU3, MCPhase) at angle zero when values are bound by the run (Qiskit/qiskit-aer issues 2323, 2391,
 2403). Every path of this package to Aer therefore leads through gates that are bound correctly.
+Aer also knows gates by their names alone, so gates that merely borrow a name are inlined.
 """
 
 from __future__ import annotations
@@ -18,9 +19,14 @@ from qiskit.circuit.library import MCXGate, MCXGrayCode
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
-from qiskit.transpiler import PassManager, Target
+from qiskit.converters import circuit_to_dag, dag_to_circuit
+from qiskit.dagcircuit import DAGCircuit
+from qiskit.transpiler import PassManager, Target, TransformationPass
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2, SamplerV2
+
+from qiskit_kd.circuits.checks import is_inert
+from qiskit_kd.execution.expansion import inlined
 
 __all__ = ["AerEstimator", "AerSampler", "aer_pass_manager", "aer_target", "bindable"]
 
@@ -49,17 +55,31 @@ def _native_names() -> frozenset[str]:
     return frozenset(AerSimulator().target.operation_names)
 
 
+class _Inline(TransformationPass):  # type: ignore[misc]
+    """Runs `inlined`; later passes and Aer know gates by name."""
+
+    def run(self, dag: DAGCircuit) -> DAGCircuit:
+        circuit = dag_to_circuit(dag, copy_operations=False)
+        changed = inlined(circuit)
+        return dag if changed is circuit else circuit_to_dag(changed)
+
+
 def aer_pass_manager(*, optimization_level: int = 1, seed: int = 0) -> PassManager:
     """A pass manager to gates that Aer simulates natively and binds correctly."""
-    return generate_preset_pass_manager(
+    manager = generate_preset_pass_manager(
         optimization_level=optimization_level, target=aer_target(), seed_transpiler=seed
     )
+    manager.pre_init = PassManager([_Inline()])
+    return manager
 
 
 def bindable(circuit: QuantumCircuit) -> QuantumCircuit:
     """`circuit` if Aer binds all its gates correctly, else an equal circuit of which it does."""
+    circuit = inlined(circuit)
     for item in circuit.data:
         gate = item.operation
+        if is_inert(gate):
+            continue
         if gate.name not in _native_names() or _wrongly_bound(gate) or hasattr(gate, "blocks"):
             return aer_pass_manager(optimization_level=0).run(circuit)
     return circuit

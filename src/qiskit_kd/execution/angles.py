@@ -8,6 +8,7 @@ Qiskit itself, row by row.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -56,7 +57,7 @@ class AngleMap:
     def __call__(self, values: Floats) -> NDArray[np.float64]:
         """`(..., parameters)` to `(..., slots)`."""
         matrix, constants, curved = self._parts
-        flat = np.asarray(values, float).reshape(-1, len(self.parameters))
+        flat = _rows(values)
         slots = np.asarray((matrix @ flat.T).T) + constants
         for slot in curved:
             slots[:, slot] = [self._at(self.expressions[slot], row) for row in flat]
@@ -65,8 +66,8 @@ class AngleMap:
     def pullback(self, values: Floats, gradient: Floats) -> NDArray[np.float64]:
         """Gradient of the slots `(..., slots)` at `values` to that of the parameters."""
         matrix, _, curved = self._parts
-        flat = np.asarray(values, float).reshape(-1, len(self.parameters))
-        slots = np.asarray(gradient, float).reshape(-1, len(self.expressions))
+        flat = _rows(values)
+        slots = _rows(gradient)
         result = np.asarray((matrix.T @ slots.T).T)
         for slot, slopes in curved.items():
             for column, slope in slopes.items():
@@ -78,6 +79,12 @@ class AngleMap:
             return real(expression)
         names = dict(zip(self.parameters, row, strict=True))
         return real(expression.bind({p: float(names[p]) for p in expression.parameters}))
+
+
+def _rows(values: Floats) -> NDArray[np.float64]:
+    # Not reshape(-1, ...): an axis may be empty, where every weight is a global phase.
+    array = np.asarray(values, float)
+    return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
 def real(value: Any) -> float:

@@ -11,9 +11,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.errors import DataError
 from qiskit_kd.execution.engine import Engine, Needs
 
 __all__ = ["run"]
+
+
+_DIRECT = (torch.float32, torch.float64)
 
 
 class _Run(torch.autograd.Function):
@@ -49,8 +53,21 @@ def run(engine: Engine, model: CircuitModel, features: Tensor, weights: Tensor) 
         weights: `(..., num_weights)`.
 
     Returns:
-        `(..., batch, num_outputs)` in the dtype and on the device of `features`.
+        `(..., batch, num_outputs)` in the dtype and on the device of `features`; integers count in
+        the dtype of the weights, half precisions are computed in float32.
+
+    Raises:
+        DataError: If the features are no real numbers.
     """
+    if features.dtype not in _DIRECT:
+        if features.is_complex() or features.dtype == torch.bool:
+            raise DataError(
+                "features are real numbers", got=f"a tensor of {features.dtype}",
+                expected="a floating-point tensor", remedy="Convert the features first.",
+            )  # fmt: skip
+        if not features.is_floating_point():
+            return run(engine, model, features.to(weights.dtype), weights)
+        return run(engine, model, features.float(), weights).to(features.dtype)
     if features.device.type != "cpu" or weights.device.type != "cpu":
         native = engine.torch_outputs(model, features, weights)
         if native is not None:

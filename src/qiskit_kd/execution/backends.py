@@ -12,6 +12,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -44,7 +45,7 @@ class _Options(BaseModel):
     shots: int | None = Field(default=None, ge=1)
     gradient: Literal["auto", "shift", "spsa"] = "auto"
     perturbations: int = Field(default=4, ge=1)
-    epsilon: float | None = Field(default=None, gt=0)
+    epsilon: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     seed: int | None = Field(default=None, ge=0)
 
     @abstractmethod
@@ -117,7 +118,8 @@ class AerOptions(_Options):
             )  # fmt: skip
         return SamplerEngine(
             partial(_seeded, self.sampler, shots),
-            estimator=partial(_seeded, self.estimator, shots**-0.5),
+            # No estimator: Aer's adds normal noise of one width to every exact value, whatever the
+            # observable's variance; sampling each basis follows the law of a device.
             pass_manager=self.pass_manager, shots=shots, name=name, gradient=gradient, seed=seed,
             simulated=True, **self.spsa(),
         )  # fmt: skip
@@ -153,7 +155,9 @@ class BackendFile(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     version: Literal[1] = Field(alias="schema")
-    backends: dict[str, Annotated[ExactOptions | AerOptions, Field(discriminator="kind")]]
+    backends: dict[str, Annotated[ExactOptions | AerOptions, Field(discriminator="kind")]] = Field(
+        min_length=1
+    )
 
 
 class Backend:
@@ -190,29 +194,56 @@ class Backend:
 
         Args:
             gradient: `"auto"` (what the file says), `"shift"` or `"spsa"`.
-            shots: Shots per circuit; None for what the file says.
-            seed: Root seed of shots and SPSA; None for what the file says, or a new one.
+            shots: Shots per circuit; None for what the file says. Exact values come from an entry
+                without shots (`"exact"`, `"aer"`): no call takes the shots of an entry away.
+            seed: Root seed of shots and SPSA; None for what the file says, or a new one. Every job
+                of the engine draws shots of its own from it.
 
         Raises:
             UnknownNameError: If the gradient rule is unknown.
-            ConfigError: If `shots` is not positive.
+            ConfigError: If `shots` is no positive integer, or `seed` no integer from 0.
         """
         if check_gradient(gradient) == "auto":
             gradient = self.options.gradient
-        if shots is not None and shots < 1:
+        if not (shots is None or (_is_integer(shots) and shots >= 1)):
             raise ConfigError(
-                "a number of shots is positive", got=str(shots), expected="1 or more, or None"
-            )
+                "a number of shots is a positive integer", got=repr(shots),
+                expected="1 or more, or None for what the file says",
+                remedy="For exact values choose a backend without shots, e.g. 'exact' or 'aer'.",
+            )  # fmt: skip
+        _check_seed(seed)
         shots = self.options.shots if shots is None else shots
         seed = self.options.seed if seed is None else seed
         return self.options.engine(self.name, gradient, shots, seed)
 
     def sampler(self, *, seed: int | None = None) -> BaseSamplerV2:
-        """A V2 sampler for any Qiskit code (1,024 shots where the file names none)."""
+        """A V2 sampler for any Qiskit code (1,024 shots where the file names none).
+
+        Args:
+            seed: Seed of every run, so each `run` of equal circuits repeats the same shots; None
+                for what the file says, or fresh shots every time.
+
+        Raises:
+            ConfigError: If `seed` is no integer from 0.
+        """
+        _check_seed(seed)
         return self.options.sampler(self.shots, self.options.seed if seed is None else seed)
 
     def estimator(self, *, seed: int | None = None) -> BaseEstimatorV2:
-        """A V2 estimator for any Qiskit code; exact where the file names no shots."""
+        """A V2 estimator for any Qiskit code; exact where the file names no shots.
+
+        Where it names shots, the simulators' estimators add normal noise of standard deviation
+        `1 / sqrt(shots)` to the exact values, whatever the observable; `engine` samples instead.
+        `run(pubs, precision=0)` gives exact values all the same.
+
+        Args:
+            seed: Seed of every run, so each `run` of equal circuits repeats the same noise; None
+                for what the file says, or fresh noise every time.
+
+        Raises:
+            ConfigError: If `seed` is no integer from 0.
+        """
+        _check_seed(seed)
         precision = 0.0 if self.shots is None else float(self.shots**-0.5)
         return self.options.estimator(precision, self.options.seed if seed is None else seed)
 
@@ -223,6 +254,17 @@ class Backend:
     def describe(self) -> dict[str, Any]:
         """Name, file and all options, for tables and records."""
         return {"name": self.name, "source": self.source, **self.options.model_dump()}
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _check_seed(seed: object) -> None:
+    if not (seed is None or (isinstance(seed, Integral) and _is_integer(seed) and seed >= 0)):
+        raise ConfigError(
+            "a seed is an integer from 0", got=repr(seed), expected="0 or more, or None"
+        )
 
 
 def backends_path(path: str | Path | None = None) -> Path:

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Array", "Engine", "Needs", "Pullback", "Usage"]
+__all__ = ["Array", "Engine", "Needs", "Pullback", "Usage", "check_weights"]
 
 Array = NDArray[np.floating]
 
@@ -61,6 +62,25 @@ class Usage:
     def as_dict(self) -> dict[str, float]:
         """Plain dictionary, for logs and rows."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
+
+
+def check_weights(model: CircuitModel, weights: Array) -> None:
+    """Refuse weights that are not `(..., num_weights)` finite numbers.
+
+    Raises:
+        DataError: Naming the shape, or the first weight that is not finite.
+    """
+    if weights.shape[-1:] != (model.num_weights,):
+        raise DataError(
+            f"the model takes {model.num_weights} weights", got=f"shape {weights.shape}",
+            expected=f"(..., {model.num_weights})",
+        )  # fmt: skip
+    if not np.isfinite(weights).all():
+        place = np.argwhere(~np.isfinite(weights))[0].tolist()
+        raise DataError(
+            "weights are finite numbers", got=f"{weights[tuple(place)]} at {place}",
+            remedy="The training diverged: lower the learning rate.",
+        )  # fmt: skip
 
 
 class Engine(ABC):
@@ -120,17 +140,18 @@ class Engine(ABC):
         Returns:
             `(batch, num_outputs, num_features)` and `(batch, num_outputs, num_weights)`.
         """
-        by_features, by_weights = [], []
+        by_features: list[Array | None] = []
+        by_weights: list[Array | None] = []
         for row in features:
             for direction in np.eye(model.num_outputs, dtype=features.dtype):
                 _, pullback = self.vjp(model, row[None], weights, needs)
                 gx, gw = pullback(direction[None])
                 by_features.append(gx)
                 by_weights.append(gw)
-        shape = (len(features), model.num_outputs, -1)
+        shape = (len(features), model.num_outputs)
         return (
-            np.array(by_features).reshape(shape) if needs.features else None,
-            np.array(by_weights).reshape(shape) if needs.weights else None,
+            np.array(by_features).reshape(*shape, model.num_features) if needs.features else None,
+            np.array(by_weights).reshape(*shape, model.num_weights) if needs.weights else None,
         )
 
     def position(self) -> dict[str, int]:

@@ -18,10 +18,13 @@ from qiskit_kd.errors import ConfigError
 from qiskit_kd.execution.engine import Engine, Usage
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.measurement import Basis, bases
+from qiskit_kd.execution.memory import require_memory, simulation_bytes
 from qiskit_kd.execution.rows import Block, RowEngine, Source, fresh_seed
 from qiskit_kd.seeding import stream
 
 __all__ = ["ExactShotsEngine", "ExactSource"]
+
+_COPIES = 4  # tables of the readout that the exact engine holds at once
 
 
 class ExactSource(Source):
@@ -50,6 +53,11 @@ class ExactSource(Source):
 
     def evaluate(self, expansion: Expansion, blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
         """See `Source.evaluate`."""
+        qubits = expansion.model.num_qubits
+        require_memory(
+            simulation_bytes(expansion.model), f"a statevector of {qubits} qubits",
+            "Use fewer qubits or a device.",
+        )  # fmt: skip
         generator = stream(self.seed, "shots", self.drawn)
         self.drawn += 1
         if expansion not in self._proxies:
@@ -93,8 +101,19 @@ class _Proxy:
             # Grouping sampled states and sampling groups follow the same law.
             self.readout, self.matrix = model.readout, np.eye(model.num_outputs)
         else:
-            states = 2**qubits
-            self.readout, self.matrix = ClassGroups(states, qubits, range(states)), basis.matrix
+            # Outcomes that count alike need not be told apart, which saves an identity matrix of
+            # all of them wherever observables share qubits or are few.
+            self.matrix, labels = np.unique(basis.matrix, axis=0, return_inverse=True)
+            if len(self.matrix) == 1:  # nothing depends on the outcome; a readout has two classes
+                self.matrix, labels = basis.matrix, np.arange(len(basis.matrix))
+            require_memory(
+                _COPIES * 8 * 2**qubits * len(self.matrix),
+                f"the probabilities of {len(self.matrix):,} outcomes of {qubits} qubits",
+                "Read fewer qubits, or use a backend of kind aer with shots.",
+            )
+            self.readout = ClassGroups(
+                len(self.matrix), qubits, labels.ravel().tolist(), qubits=basis.qubits
+            )
         self.expansion, self.rotation = expansion, basis.rotation
         self._models: dict[bool, CircuitModel] = {}
 

@@ -11,21 +11,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit, transpile
-from qiskit.circuit import AnnotatedOperation, ParameterExpression
+from qiskit.circuit import (
+    AnnotatedOperation,
+    ControlFlowOp,
+    ControlledGate,
+    Gate,
+    Instruction,
+    ParameterExpression,
+)
+from qiskit.circuit.library import UnitaryGate, get_standard_gate_name_mapping
 from qiskit.circuit.library import standard_gates as gates
+from qiskit.exceptions import QiskitError
+from qiskit.quantum_info import Operator
 
+from qiskit_kd.circuits.checks import is_inert
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.parameters import input_parameters, rename, weight_parameters
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.execution.angles import AngleMap
 
-__all__ = ["FREQUENCIES", "Expanded", "Expansion", "expand"]
+__all__ = ["FREQUENCIES", "Expanded", "Expansion", "expand", "inlined"]
 
 Floats = NDArray[np.floating]
 Frequencies = tuple[float, ...]
@@ -78,12 +89,13 @@ class Expanded:
 def expand(circuit: QuantumCircuit) -> Expanded:
     """Give every parametrised angle of every gate its own parameter.
 
-    Gates outside `FREQUENCIES` are replaced by their definitions, down to gates inside it.
+    Parametrised gates outside `FREQUENCIES` are replaced by their definitions, down to gates inside
+    it, and gates of no Qiskit class by theirs, whatever their names (see `inlined`).
 
     Raises:
         CircuitError: If a parametrised gate has neither known frequencies nor a definition.
     """
-    leaves = list(_leaves(circuit, list(range(circuit.num_qubits))))
+    leaves = list(_leaves(inlined(circuit), list(range(circuit.num_qubits))))
     count = sum(isinstance(v, ParameterExpression) for gate, _ in leaves for v in gate.params)
     slots = iter(weight_parameters(count) if count else [])
     whole = QuantumCircuit(circuit.num_qubits, name="expanded")
@@ -102,6 +114,84 @@ def expand(circuit: QuantumCircuit) -> Expanded:
     )
 
 
+def inlined(circuit: QuantumCircuit) -> QuantumCircuit:
+    """`circuit` with every gate that is not one of Qiskit's own classes replaced by its definition.
+
+    Simulators and transpiler passes know gates by name, so a user's sub-circuit called "x" or "id"
+    would be run as X or as nothing. Gates without a definition become their matrix; what has
+    neither stays.
+
+    Returns:
+        An equal circuit; the same object where nothing had to be done.
+    """
+    if not any(_is_touched(item.operation) for item in circuit.data):
+        return circuit
+    whole = circuit.copy_empty_like()
+    for item in circuit.data:
+        operation = item.operation
+        if isinstance(operation, ControlFlowOp):
+            operation = operation.replace_blocks([inlined(block) for block in operation.blocks])
+        elif isinstance(operation, AnnotatedOperation):
+            operation = _annotated(operation)
+        elif (inner := _inside(operation)) is not None:
+            whole.compose(inlined(inner), item.qubits, item.clbits, inplace=True, copy=False)
+            continue
+        whole.append(operation, item.qubits, item.clbits)
+    return whole
+
+
+def _is_touched(operation: Any) -> bool:
+    if isinstance(operation, ControlFlowOp):
+        return any(_is_touched(item.operation) for b in operation.blocks for item in b.data)
+    if isinstance(operation, AnnotatedOperation):
+        return _is_touched(operation.base_op)
+    return _is_foreign(operation)
+
+
+def _is_foreign(operation: Any) -> bool:
+    if not isinstance(operation, Instruction):
+        return False
+    kind = operation.base_class
+    if kind in (Instruction, Gate, ControlledGate) or not kind.__module__.startswith("qiskit."):
+        return True
+    standard = _standard().get(operation.name)
+    return standard is not None and not issubclass(kind, standard)
+
+
+@cache
+def _standard() -> dict[str, type]:
+    return {name: gate.base_class for name, gate in get_standard_gate_name_mapping().items()}
+
+
+def _inside(operation: Any) -> QuantumCircuit | None:
+    """What a foreign operation does, as a circuit; None for Qiskit's own and for the unknown."""
+    if not _is_foreign(operation):
+        return None
+    if operation.definition is not None:
+        return operation.definition
+    if not isinstance(operation, Gate):
+        return None
+    try:
+        matrix = UnitaryGate(Operator(operation))
+    except QiskitError:
+        return None
+    inner = QuantumCircuit(operation.num_qubits)
+    inner.append(matrix, inner.qubits)
+    return inner
+
+
+def _annotated(operation: AnnotatedOperation) -> AnnotatedOperation:
+    base = operation.base_op
+    if isinstance(base, AnnotatedOperation):
+        return AnnotatedOperation(_annotated(base), operation.modifiers)
+    inner = _inside(base)
+    if inner is None:
+        return operation
+    gate = inlined(inner).to_gate()
+    gate.name = f"inlined_{base.name}"  # no name that anything knows
+    return AnnotatedOperation(gate, operation.modifiers)
+
+
 def _leaves(circuit: QuantumCircuit, places: Sequence[int]) -> Iterator[tuple[Any, list[int]]]:
     """The gates of `circuit` on `places`, those with unknown angles replaced by definitions."""
     for item in circuit.data:
@@ -110,10 +200,10 @@ def _leaves(circuit: QuantumCircuit, places: Sequence[int]) -> Iterator[tuple[An
         free = any(isinstance(v, ParameterExpression) for v in gate.params)
         if not free or getattr(gate, "base_class", None) in FREQUENCIES:
             yield gate, qubits
-        elif isinstance(gate, gates.GlobalPhaseGate):
+        elif is_inert(gate):  # a global phase, or a delay of free duration
             continue
         else:
-            yield from _leaves(_definition(gate), qubits)
+            yield from _leaves(inlined(_definition(gate)), qubits)
 
 
 def _definition(gate: Any) -> QuantumCircuit:

@@ -12,6 +12,7 @@ Automat. Contr. 37 (1992) 332.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +27,7 @@ __all__ = [
     "GRADIENTS",
     "Points",
     "check_gradient",
+    "default_epsilon",
     "input_shift_points",
     "reference_slot_jacobian",
     "shift_points",
@@ -128,6 +130,22 @@ def input_shift_points(expansion: Expansion, angles: Floats) -> Points:
     )
 
 
+def default_epsilon(num_weights: int) -> float:
+    """Step of SPSA in radians where values are sampled: `min(0.2, 0.5 / sqrt(num_weights))`.
+
+    Stepping in all weights at once shrinks the mean of the estimate: an outcome in which n weights
+    interfere is a product of n cosines, and its gradient is seen `cos(epsilon)**n`, about
+    `exp(-n epsilon**2 / 2)`, times its size. With the square root the factor no longer depends on
+    the number of weights: at least about `exp(-0.5**2 / 2) = 0.88`, and 0.93 in the 74-weight
+    student, where a weight interferes with a part of the others. Shot noise grows as
+    `1 / epsilon`; with 1,024 shots it stays below the noise of the random directions there.
+
+    Args:
+        num_weights: Weights of the model.
+    """
+    return min(0.2, 0.5 / math.sqrt(max(1, num_weights)))
+
+
 def spsa_points(
     expansion: Expansion,
     weights: Floats,
@@ -140,7 +158,8 @@ def spsa_points(
 
     Each perturbation is a vector of random signs shared by the whole mini-batch (leading axes of
     the weights draw their own), so a step costs `2 * perturbations` evaluations per sample however
-    many weights there are. The mean over perturbations is the gradient up to O(epsilon**2).
+    many weights there are. The mean over perturbations is the gradient up to
+    O(num_weights * epsilon**2); see `default_epsilon`.
 
     Args:
         expansion: The expanded model.

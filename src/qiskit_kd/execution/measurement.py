@@ -3,7 +3,7 @@
 
 `ClassGroups` and diagonal `Observables` need one basis. Other observables are split into sets of
 Pauli strings that commute qubit by qubit; each set is turned into the Z basis by one-qubit gates
-and adds its share to the outputs.
+and adds its share to the outputs. Only qubits on which some string acts are measured.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from qiskit import ClassicalRegister, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_kd.circuits.readouts import ClassGroups, Observables, Readout
+from qiskit_kd.execution.memory import require_memory
 
 __all__ = ["Basis", "bases", "measured"]
 
@@ -54,13 +55,16 @@ class Basis:
 def bases(readout: Readout) -> tuple[Basis, ...]:
     """The bases a readout is measured in; their shares are to be added up."""
     if isinstance(readout, ClassGroups):
+        _check(readout.measured_qubits, readout)
         matrix = np.eye(readout.num_classes)[readout.outcome_labels]
         return (Basis(None, readout.measured_qubits, matrix),)
-    everything = tuple(range(readout.num_qubits))
-    if readout.is_diagonal:
-        return (Basis(None, everything, readout.matrix),)
+    groups = _groups(readout)
+    touched = [_touched(group) for group in groups]
+    for qubits in touched:
+        _check(qubits, readout)
     return tuple(
-        Basis(_rotation(group), everything, _shares(group, readout)) for group in _groups(readout)
+        Basis(_rotation(group), qubits, _shares(group, qubits, readout))
+        for group, qubits in zip(groups, touched, strict=True)
     )
 
 
@@ -84,9 +88,25 @@ def _groups(readout: Observables) -> list[SparsePauliOp]:
     return list(SparsePauliOp(paulis).group_commuting(qubit_wise=True))
 
 
-def _rotation(group: SparsePauliOp) -> QuantumCircuit:
-    circuit = QuantumCircuit(group.num_qubits)
+def _touched(group: SparsePauliOp) -> tuple[int, ...]:
+    """Qubits on which a string acts; qubit 0 where none does, as something must be measured."""
+    acts = (group.paulis.x | group.paulis.z).any(0)
+    return tuple(np.flatnonzero(acts).tolist()) or (0,)
+
+
+def _check(qubits: tuple[int, ...], readout: Readout) -> None:
+    require_memory(
+        2 ** len(qubits) * 8 * (readout.num_outputs + 2),
+        f"the table of {len(qubits)} measured qubits and {readout.num_outputs} outputs",
+        "Read fewer qubits.",
+    )
+
+
+def _rotation(group: SparsePauliOp) -> QuantumCircuit | None:
     has_x, has_z = group.paulis.x.any(0), group.paulis.z.any(0)
+    if not has_x.any():
+        return None
+    circuit = QuantumCircuit(group.num_qubits)
     for qubit in np.flatnonzero(has_x).tolist():
         if has_z[qubit]:
             circuit.sdg(qubit)  # Y
@@ -94,16 +114,19 @@ def _rotation(group: SparsePauliOp) -> QuantumCircuit:
     return circuit
 
 
-def _shares(group: SparsePauliOp, readout: Observables) -> NDArray[np.float64]:
-    """`(2**num_qubits, num_outputs)` what each outcome of this basis adds to each observable."""
-    states = np.arange(2**readout.num_qubits)
-    columns = {}
+def _shares(
+    group: SparsePauliOp, qubits: tuple[int, ...], readout: Observables
+) -> NDArray[np.float64]:
+    """`(2**len(qubits), num_outputs)` what each outcome adds to each observable."""
+    outcomes = np.arange(2 ** len(qubits))
+    masks = {}
     for label, pauli in zip(group.paulis.to_labels(), group.paulis, strict=True):
-        mask = sum(1 << q for q in np.flatnonzero(pauli.x | pauli.z).tolist())
-        columns[label] = 1.0 - 2.0 * (np.bitwise_count(states & mask) & 1)
-    shares = np.zeros((len(states), readout.num_outputs))
+        acts = (pauli.x | pauli.z)[list(qubits)]
+        masks[label] = sum(1 << k for k in np.flatnonzero(acts).tolist())
+    shares = np.zeros((len(outcomes), readout.num_outputs))
     for output, op in enumerate(readout.operators):
         for label, coefficient in zip(op.paulis.to_labels(), op.coeffs.real, strict=True):
-            if label in columns:
-                shares[:, output] += coefficient * columns[label]
+            if label in masks:
+                sign = 1.0 - 2.0 * (np.bitwise_count(outcomes & masks[label]) & 1)
+                shares[:, output] += coefficient * sign
     return shares

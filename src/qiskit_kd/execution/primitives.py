@@ -58,7 +58,9 @@ class PrimitiveSource(Source):
         sampler: A V2 sampler, or a function that makes one from a seed; it is called for every
             job, so that jobs do not repeat each other's shots.
         estimator: The same for an estimator; None measures non-diagonal observables with the
-            sampler, one PUB per basis.
+            sampler, one PUB per basis. It is asked for the precision `1 / sqrt(shots)`, which
+            simulators take as the width of normal noise on every exact value: use one only where
+            it runs on a device.
         pass_manager: What makes circuits runnable, or a function that makes it (then the engine can
             be pickled); None where the primitive takes any circuit.
         shots: Shots per circuit.
@@ -206,7 +208,8 @@ class SamplerEngine(RowEngine):
     Args:
         sampler: A V2 sampler, or a function that makes one from a seed. With a sampler the shots
             are only as reproducible as the sampler itself.
-        estimator: The same for an estimator, used for observables that are not diagonal.
+        estimator: The same for an estimator, used for observables that are not diagonal; see
+            `PrimitiveSource` for why a simulator's is no good here.
         pass_manager: What makes circuits runnable, or a function that makes it (then the engine can
             be pickled); None where the primitive takes any circuit.
         shots: Shots per circuit.

@@ -8,6 +8,7 @@ and shifted rows travel together.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.gradients import (
     Points,
     check_gradient,
+    default_epsilon,
     input_shift_points,
     shift_points,
     spsa_points,
@@ -112,8 +114,8 @@ class RowEngine(Engine):
         name: Name for reports.
         gradient: `"shift"`, `"spsa"`, or `"auto"`: SPSA where values are sampled, else shift.
         perturbations: Directions of SPSA per step.
-        epsilon: Step of SPSA in radians; None for 0.2 where values are sampled (a smaller step
-            drowns in shot noise), else 1e-3.
+        epsilon: Step of SPSA in radians; None for `default_epsilon(num_weights)` where values are
+            sampled (a smaller step drowns in shot noise), else 1e-3.
         seed: Root seed of the perturbations; None for a new one.
 
     Raises:
@@ -136,9 +138,9 @@ class RowEngine(Engine):
                 "SPSA averages at least one perturbation", got=str(perturbations),
                 expected="1 or more",
             )  # fmt: skip
-        if epsilon is not None and not epsilon > 0:
+        if epsilon is not None and not 0 < epsilon < math.inf:
             raise ConfigError(
-                "the SPSA step is positive", got=str(epsilon), expected="radians above 0"
+                "the SPSA step is positive", got=str(epsilon), expected="radians above 0, finite"
             )
         self.name = name
         self.source = source
@@ -148,7 +150,7 @@ class RowEngine(Engine):
         if self.gradient == "auto":
             self.gradient = "spsa" if source.sampled else "shift"
         self.perturbations = perturbations
-        self.epsilon = epsilon or (0.2 if source.sampled else 1e-3)
+        self.epsilon = epsilon
         self.seed = fresh_seed() if seed is None else seed
         self._steps = 0
         self._expansions: dict[CircuitModel, Expansion] = {}
@@ -216,9 +218,12 @@ class RowEngine(Engine):
         if of_weights is not None:
             rows = np.concatenate([rows, of_weights.slots], axis=1)
         inputs = expansion.input_slots(angles)
-        blocks = [Block(inputs, rows.reshape(-1, expansion.num_weights), x)]
+        # Row counts are spelt out: a circuit may have no slots (a weight that is a global phase).
+        blocks = [Block(inputs, rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1]), x)]
         if of_inputs is not None:
-            blocks.append(Block(of_inputs.slots.reshape(-1, expansion.num_inputs), settings))
+            moved = of_inputs.slots
+            moved = moved.reshape(math.prod(moved.shape[:-1]), moved.shape[-1])
+            blocks.append(Block(moved, settings))
         values = self._evaluate(expansion, blocks)
         self.usage.backward += bool(needs)
         here = values[0].reshape(len(w), rows.shape[1], len(x), model.num_outputs)
@@ -235,8 +240,13 @@ class RowEngine(Engine):
         self._steps += 1
         return spsa_points(
             expansion, weights, generator=generator, perturbations=self.perturbations,
-            epsilon=self.epsilon,
+            epsilon=self._step(expansion.model),
         )  # fmt: skip
+
+    def _step(self, model: CircuitModel) -> float:
+        if self.epsilon is not None:
+            return self.epsilon
+        return default_epsilon(model.num_weights) if self.source.sampled else 1e-3
 
     def _evaluate(self, expansion: Expansion, blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
         if all(block.size == 0 for block in blocks):  # nothing to run, so no job

@@ -35,7 +35,7 @@ class EngineNetwork(NeuralNetwork):
             num_weights=model.num_weights,
             sparse=False,
             output_shape=model.num_outputs,
-            input_gradients=model.encoding.angle_pullback is not None,
+            input_gradients=model.encoding.is_differentiable,
         )
         self.model = model
         self.engine = engine

@@ -5,14 +5,19 @@ A fully quantum student's logits are `sharpness * log p(class)`: tempering them 
 renormalised and their cross-entropy is the negative log-likelihood, so no loss needs to know what
 its student is made of. All initial values come from the builder's seed, never from torch's
 generator.
+
+A quantum student some of whose weights can never learn says so when it is built, with a
+`DeadWeightsWarning`; small circuits only, so that it costs little.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
+from numbers import Integral, Real
+from typing import Any
 
 import torch
 from qiskit import QuantumCircuit
@@ -24,10 +29,12 @@ from qiskit_kd.circuits import (
     Encoding,
     Observables,
     ansatze,
+    dead_weights,
     encodings,
     hardware_efficient,
+    warn_dead_weights,
 )
-from qiskit_kd.errors import CircuitError, ConfigError
+from qiskit_kd.errors import CircuitError, ConfigError, UnknownNameError
 from qiskit_kd.nn.layer import QuantumLayer
 from qiskit_kd.nn.modules import (
     ClassicalStudent,
@@ -57,6 +64,9 @@ __all__ = [
 
 students: Registry[Callable[..., nn.Module]] = Registry("student")
 """Builders `(num_features, num_classes, *, seed, backend="exact", **options) -> Module`."""
+
+_LOOK_FOR_DEAD_WEIGHTS = 2**18
+"""Amplitudes, one state per weight: about ten qubits and half a second, once per structure."""
 
 _ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -170,7 +180,7 @@ def hybrid(
 
     With the defaults, at 64 features and 3 classes: 4 layers of the hardware-efficient ansatz on 6
     qubits with 68 weights, Z on the last qubit, which every weight can move, and Linear(1, 3): 74
-    parameters.
+    parameters. Warns of weights that cannot move the qubits read (up to about ten qubits).
 
     Args:
         num_features: Width of a row.
@@ -195,21 +205,21 @@ def hybrid(
     _check(num_features, num_classes)
     code = _encoding(encoding, num_features, num_qubits, encoding_options)
     n = code.num_qubits
-    read = [n - 1] if measured is None else list(measured)
-    if not read or len(set(read)) < len(read) or not set(read) <= set(range(n)):
-        raise CircuitError(
-            "measured qubits are distinct qubits of the circuit", got=str(read),
-            expected=f"one or more of 0..{n - 1}",
-        )  # fmt: skip
-    readout = Observables(["I" * (n - 1 - q) + "Z" + "I" * q for q in read])
-    model = CircuitModel(code, _ansatz(ansatz, n, layers, ansatz_options), readout)
+    read = _measured(measured, n)
+    model = CircuitModel(code, _ansatz(ansatz, n, layers, ansatz_options), _z_on(read, n))
+    dead = _dead_weights(
+        model, encoding, encoding_options, ansatz, layers, ansatz_options, tuple(read)
+    )
+    if dead:
+        warn_dead_weights(model, dead=dead, stacklevel=3)
     circuit = QuantumLayer(
         model, backend=backend, gradient=gradient, shots=shots, seed=seed, dtype=_dtype(dtype)
     )
     head = seeded_linear(len(read), num_classes, seed=seed, name="head", dtype=_dtype(dtype))
     facts = {
         "kind": "hybrid", "encoding": encoding, "qubits": n, "measured": read,
-        **_ansatz_facts(ansatz, layers, ansatz_options), **_run_facts(backend, gradient, shots),
+        **_dead_facts(dead), **_ansatz_facts(ansatz, layers, ansatz_options),
+        **_run_facts(backend, gradient, shots),
     }  # fmt: skip
     return HybridStudent(circuit, head, facts)
 
@@ -220,7 +230,7 @@ def fully_quantum(
     ansatz: str | QuantumCircuit = "hardware_efficient",
     ansatz_options: Mapping[str, Any] | None = None, encoding: str = "amplitude",
     encoding_options: Mapping[str, Any] | None = None, num_qubits: int | None = None,
-    scheme: str | Sequence[int] = "modulo", sharpness: str = "fixed",
+    scheme: str | Sequence[int] | None = None, sharpness: str = "fixed",
     initial_sharpness: float = 1.0, smoothing: float | None = None, gradient: str = "auto",
     shots: int | None = None, dtype: torch.dtype | str = torch.float32,
 ) -> FullyQuantumStudent:  # fmt: skip
@@ -228,6 +238,11 @@ def fully_quantum(
 
     With the defaults, at 64 features: 4 layers of the hardware-efficient ansatz on 6 qubits and a
     last layer of RY, 74 parameters whatever the number of classes; 75 with a learnable sharpness.
+    All of them can learn where every qubit is read, as with 3 classes. Where the number of classes
+    is a power of two, the groups are a function of log2(C) qubits, and the last RY of each other
+    qubit is dead: 5, 4 and 3 weights with 2, 4 and 8 classes and the default groups, which read the
+    end of the chain (`"modulo"`, its beginning, leaves 39, 26 and 15). Warns of such weights (up to
+    about ten qubits).
 
     Args:
         num_features: Width of a row.
@@ -241,7 +256,8 @@ def fully_quantum(
         encoding: A registered name.
         encoding_options: Further options of the encoding.
         num_qubits: None takes the fewest qubits that hold the features.
-        scheme: How basis states are grouped, as `ClassGroups`.
+        scheme: How basis states are grouped, as `ClassGroups`; None is `"contiguous"` where the
+            number of classes is a power of two, else `"modulo"`.
         sharpness: `"fixed"` or `"learnable"`.
         initial_sharpness: Its (first) value; 1 is the published form.
         smoothing: Added to each class probability; None adds half a count (0.5 / shots) where
@@ -255,31 +271,16 @@ def fully_quantum(
             states, or a part cannot be built.
         ConfigError: If a name is unknown or an option makes no sense.
     """
-    if ansatz_options is None and ansatz == "hardware_efficient":
+    if ansatz_options is None and isinstance(ansatz, str) and ansatz == "hardware_efficient":
         ansatz_options = {"final_ry": True}
-    _check(num_features, num_classes)
-    _check_sharpness(sharpness, initial_sharpness, smoothing)
-    code = _encoding(encoding, num_features, num_qubits, encoding_options)
-    n = code.num_qubits
-    readout = ClassGroups(num_classes, n, scheme)
-    model = CircuitModel(code, _ansatz(ansatz, n, layers, ansatz_options), readout)
-    circuit = QuantumLayer(
-        model, backend=backend, gradient=gradient, shots=shots, seed=seed, dtype=_dtype(dtype)
-    )
-    if smoothing is None:
-        sampled = circuit.engine.shots  # the backend's own where none are given here
-        smoothing = 0.5 / sampled if sampled else 0.0
-    facts = {
-        "kind": "fully_quantum", "encoding": encoding, "qubits": n,
-        "scheme": scheme if isinstance(scheme, str) else list(scheme),
-        **_ansatz_facts(ansatz, layers, ansatz_options),
-        "sharpness_mode": sharpness, "smoothing": smoothing,
-        **_run_facts(backend, gradient, shots),
-    }  # fmt: skip
-    return FullyQuantumStudent(
-        circuit, sharpness=initial_sharpness, learnable=sharpness == "learnable",
-        smoothing=smoothing, facts=facts, dtype=_dtype(dtype),
+    student, dead = _class_groups(
+        "fully_quantum", num_features, num_classes, seed, backend, ansatz, layers, ansatz_options,
+        encoding, encoding_options, num_qubits, scheme, sharpness, initial_sharpness, smoothing,
+        gradient, shots, dtype,
     )  # fmt: skip
+    if dead:
+        warn_dead_weights(student.circuit.model, dead=dead, stacklevel=3)
+    return student
 
 
 @students.register("separable")
@@ -287,7 +288,7 @@ def separable(
     num_features: int, num_classes: int, *, seed: int, backend: str = "exact", layers: int = 4,
     num_weights: int | None = None, encoding: str = "amplitude",
     encoding_options: Mapping[str, Any] | None = None, num_qubits: int | None = None,
-    scheme: str | Sequence[int] = "modulo", sharpness: str = "fixed",
+    scheme: str | Sequence[int] | None = None, sharpness: str = "fixed",
     initial_sharpness: float = 1.0, smoothing: float | None = None, gradient: str = "auto",
     shots: int | None = None, dtype: torch.dtype | str = torch.float32,
 ) -> FullyQuantumStudent:  # fmt: skip
@@ -296,6 +297,10 @@ def separable(
     As many weights as `fully_quantum` with as many layers (74 at 64 features and 4 layers); many of
     them are redundant, since rotations of one qubit in a row are one rotation. The encoded state is
     the same, entangled one: what is missing is entangling power of the trained part.
+
+    Without entanglement a weight reaches its own qubit only. Where the number of classes is a power
+    of two the groups are a function of log2(C) qubits, and the weights of all others are dead. That
+    is in the nature of the control, so nothing warns; `facts["dead_weights"]` counts them.
 
     Args:
         num_features: Width of a row.
@@ -307,7 +312,7 @@ def separable(
         encoding: As `fully_quantum`, like the rest.
         encoding_options: Further options of the encoding.
         num_qubits: None takes the fewest qubits that hold the features.
-        scheme: How basis states are grouped.
+        scheme: How basis states are grouped, None as for `fully_quantum`.
         sharpness: `"fixed"` or `"learnable"`.
         initial_sharpness: Its (first) value.
         smoothing: Added to each class probability.
@@ -323,19 +328,115 @@ def separable(
     n = _encoding(encoding, num_features, num_qubits, encoding_options).num_qubits
     if num_weights is None:
         num_weights = hardware_efficient(n, layers, final_ry=True).num_parameters
-    student = cast(
-        FullyQuantumStudent,
-        fully_quantum(
-            num_features, num_classes, seed=seed, backend=backend, ansatz="product",
-            ansatz_options={"num_weights": num_weights}, encoding=encoding,
-            encoding_options=encoding_options, num_qubits=num_qubits, scheme=scheme,
-            sharpness=sharpness, initial_sharpness=initial_sharpness, smoothing=smoothing,
-            gradient=gradient, shots=shots, dtype=dtype,
-        ),
+    student, _ = _class_groups(
+        "separable", num_features, num_classes, seed, backend, "product", 1,
+        {"num_weights": num_weights}, encoding, encoding_options, num_qubits, scheme, sharpness,
+        initial_sharpness, smoothing, gradient, shots, dtype,
     )  # fmt: skip
     del student.facts["layers"]  # the number of weights says it all
-    student.facts["kind"] = "separable"
     return student
+
+
+def _class_groups(
+    kind: str, num_features: int, num_classes: int, seed: int, backend: str,
+    ansatz: str | QuantumCircuit, layers: int, ansatz_options: Mapping[str, Any] | None,
+    encoding: str, encoding_options: Mapping[str, Any] | None, num_qubits: int | None,
+    scheme: str | Sequence[int] | None, sharpness: str, initial_sharpness: float,
+    smoothing: float | None, gradient: str, shots: int | None, dtype: torch.dtype | str,
+) -> tuple[FullyQuantumStudent, tuple[int, ...] | None]:  # fmt: skip
+    """The student read in class groups, and its dead weights (None: not looked for)."""
+    _check(num_features, num_classes)
+    _check_sharpness(sharpness, initial_sharpness, smoothing)
+    code = _encoding(encoding, num_features, num_qubits, encoding_options)
+    n = code.num_qubits
+    if scheme is None:
+        scheme = "modulo" if num_classes & (num_classes - 1) else "contiguous"
+    readout = ClassGroups(num_classes, n, scheme)
+    model = CircuitModel(code, _ansatz(ansatz, n, layers, ansatz_options), readout)
+    dead = _dead_weights(
+        model, encoding, encoding_options, ansatz, layers, ansatz_options, readout
+    )
+    circuit = QuantumLayer(
+        model, backend=backend, gradient=gradient, shots=shots, seed=seed, dtype=_dtype(dtype)
+    )
+    if smoothing is None:
+        sampled = circuit.engine.shots  # the backend's own where none are given here
+        smoothing = 0.5 / sampled if sampled else 0.0
+    facts = {
+        "kind": kind, "encoding": encoding, "qubits": n,
+        "scheme": scheme if isinstance(scheme, str) else list(scheme),
+        **_dead_facts(dead), **_ansatz_facts(ansatz, layers, ansatz_options),
+        "sharpness_mode": sharpness, "smoothing": smoothing,
+        **_run_facts(backend, gradient, shots),
+    }  # fmt: skip
+    student = FullyQuantumStudent(
+        circuit, sharpness=initial_sharpness, learnable=sharpness == "learnable",
+        smoothing=smoothing, facts=facts, dtype=_dtype(dtype),
+    )  # fmt: skip
+    return student, dead
+
+
+def _measured(measured: Sequence[int] | None, num_qubits: int) -> list[int]:
+    if measured is None:
+        return [num_qubits - 1]
+    listed = isinstance(measured, Collection) and not isinstance(measured, str)
+    read = list(measured) if listed else []
+    if (
+        not read
+        or any(not isinstance(q, Integral) or isinstance(q, bool) for q in read)
+        or len(set(read)) < len(read)
+        or not set(read) <= set(range(num_qubits))
+    ):
+        raise CircuitError(
+            "measured qubits are distinct qubits of the circuit", got=repr(measured),
+            expected=f"one or more of 0..{num_qubits - 1}, as a list",
+        )  # fmt: skip
+    return [int(q) for q in read]
+
+
+def _z_on(qubits: Sequence[int], num_qubits: int) -> Observables:
+    return Observables(["I" * (num_qubits - 1 - q) + "Z" + "I" * q for q in qubits])
+
+
+def _dead_weights(
+    model: CircuitModel, encoding: str, encoding_options: Mapping[str, Any] | None,
+    ansatz: str | QuantumCircuit, layers: int, ansatz_options: Mapping[str, Any] | None,
+    readout: ClassGroups | tuple[int, ...],
+) -> tuple[int, ...] | None:  # fmt: skip
+    """Weights that never learn; None where looking for them would take long."""
+    if (model.num_weights + 1) * 2**model.num_qubits > _LOOK_FOR_DEAD_WEIGHTS:
+        return None
+    if isinstance(ansatz, str):
+        options = [tuple(sorted((o or {}).items())) for o in (encoding_options, ansatz_options)]
+        key = (
+            encoding, model.num_features, model.num_qubits, options[0],
+            ansatz, layers, options[1], readout,
+        )  # fmt: skip
+        try:
+            hash(key)
+        except TypeError:  # an option of another's part may be a list
+            pass
+        else:
+            return _known_dead_weights(*key)
+    return tuple(dead_weights(model))
+
+
+@lru_cache(maxsize=256)
+def _known_dead_weights(
+    encoding: str, num_features: int, num_qubits: int, encoding_options: tuple[Any, ...],
+    ansatz: str, layers: int, ansatz_options: tuple[Any, ...],
+    readout: ClassGroups | tuple[int, ...],
+) -> tuple[int, ...]:  # fmt: skip
+    """Hundreds of students of one structure in a process pay once."""
+    code = _encoding(encoding, num_features, num_qubits, dict(encoding_options))
+    circuit = _ansatz(ansatz, num_qubits, layers, dict(ansatz_options))
+    if not isinstance(readout, ClassGroups):
+        return tuple(dead_weights(CircuitModel(code, circuit, _z_on(readout, num_qubits))))
+    return tuple(dead_weights(CircuitModel(code, circuit, readout)))
+
+
+def _dead_facts(dead: Sequence[int] | None) -> dict[str, Any]:
+    return {"dead_weights": None if dead is None else len(dead)}
 
 
 def _fitted_widths(num_features: int, num_classes: int, budget: int) -> tuple[int, int]:
@@ -355,11 +456,13 @@ def _encoding(
     name: str, num_features: int, num_qubits: int | None, options: Mapping[str, Any] | None
 ) -> Encoding:
     """The named encoding for rows of `num_features`, on as few qubits as hold them."""
-    build, options = encodings[name], dict(options or {})
+    build = encodings[name]
+    options = _checked(f"encoding {name!r}", build, options, given=1)
     if "num_features" in inspect.signature(build).parameters:  # it pads narrower rows with zeros
         options.setdefault("num_features", num_features)
     least = 2 if name == "amplitude_mps" else 1
-    qubits = num_qubits or max(least, math.ceil(math.log2(num_features)))
+    fewest = max(least, math.ceil(math.log2(num_features)))
+    qubits = fewest if num_qubits is None else num_qubits
     code = build(qubits, **options)
     while num_qubits is None and code.num_features < num_features:
         qubits += 1
@@ -378,7 +481,27 @@ def _ansatz(
 ) -> QuantumCircuit:
     if isinstance(ansatz, QuantumCircuit):
         return ansatz
-    return ansatze[ansatz](num_qubits, layers, **(options or {}))
+    build = ansatze[ansatz]
+    return build(num_qubits, layers, **_checked(f"ansatz {ansatz!r}", build, options, given=2))
+
+
+def _checked(
+    part: str, build: Callable[..., Any], options: Mapping[str, Any] | None, *, given: int
+) -> dict[str, Any]:  # fmt: skip
+    """The options, all of which the builder knows besides its `given` first arguments."""
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise ConfigError(
+            f"options of the {part} are named", got=repr(options), expected="a mapping"
+        )
+    every = list(inspect.signature(build).parameters.values())
+    if not any(p.kind is p.VAR_KEYWORD for p in every):
+        known = [p.name for p in every[given:]]
+        for name in options:
+            if name not in known:
+                raise UnknownNameError.of(f"option of the {part}", str(name), known)
+    return dict(options)
 
 
 def _ansatz_facts(
@@ -408,10 +531,16 @@ def _check_sharpness(mode: str, initial: float, smoothing: float | None) -> None
             "unknown sharpness", got=repr(mode), expected="'fixed' or 'learnable'",
             remedy="Its (first) value is the option initial_sharpness.",
         )  # fmt: skip
-    if not (math.isfinite(initial) and initial > 0):
-        raise ConfigError("sharpness is positive", got=f"initial_sharpness={initial}")
-    if smoothing is not None and not (math.isfinite(smoothing) and smoothing >= 0):
-        raise ConfigError("smoothing is 0 or more", got=f"smoothing={smoothing}")
+    if not (_is_finite(initial) and initial > 0):
+        raise ConfigError(
+            "sharpness is positive", got=f"initial_sharpness={initial!r}", expected="a number"
+        )
+    if smoothing is not None and not (_is_finite(smoothing) and smoothing >= 0):
+        raise ConfigError("smoothing is 0 or more", got=f"smoothing={smoothing!r}")
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _dtype(dtype: torch.dtype | str) -> torch.dtype:

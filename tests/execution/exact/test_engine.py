@@ -132,6 +132,44 @@ def test_a_users_gate_that_borrows_a_name_is_not_mistaken():
     assert_matches(CircuitModel(kd.angle(1), circuit, ClassGroups(2, 1)), 2)
 
 
+@pytest.mark.parametrize("angle", [1e-7, 1e-6, np.pi + 1e-6, np.pi / 2 - 1e-6])
+def test_tiny_fixed_rotations_are_kept(angle):
+    circuit = QuantumCircuit(2)
+    circuit.ry(Parameter("t"), 0)
+    circuit.cu(angle, 0.3, 0.2, 0.1, 0, 1)
+    circuit.append(GATES["xx_plus_yy"].base_class(angle, 0.4), [1, 0])
+    circuit.append(UnitaryGate(GATES["rx"].base_class(angle).to_matrix()), [1])
+    assert_matches(CircuitModel(kd.angle(2), circuit, Observables(["XY", "ZY", "YI"])), 2)
+
+
+@pytest.mark.parametrize("name", ["barrier", "delay", "id", "x", "global_phase"])
+def test_a_users_gate_that_borrows_an_inert_name_is_carried_out(name):
+    t = Parameter("t")
+    inner = QuantumCircuit(1, name=name)
+    inner.ry(t, 0)
+    circuit = QuantumCircuit(1)
+    circuit.append(inner.to_gate(), [0])
+    circuit.barrier()
+    circuit.delay(100, 0)
+    circuit.id(0)
+    assert_matches(CircuitModel(kd.angle(1), circuit, ClassGroups(2, 1)), 2)
+
+
+def test_empty_batches_and_no_settings():
+    model = CircuitModel(kd.amplitude(2), kd.hardware_efficient(2, 1), ClassGroups(2, 2))
+    x, w = inputs(model, 3)
+    engine = ExactEngine()
+    assert engine.outputs(model, x[:0], w).shape == (0, 2)
+    values, pullback = engine.vjp(model, x, w[None][:0], BOTH)
+    assert values.shape == (0, 3, 2)
+    gx, gw = pullback(values)
+    assert not gx.any()
+    assert gw.shape == (0, model.num_weights)
+    by_x, by_w = engine.jacobian(model, x[:0], w, BOTH)
+    assert by_x.shape == (0, 2, 4)
+    assert by_w.shape == (0, 2, model.num_weights)
+
+
 def test_float32_stays_float32_and_is_close():
     model = CircuitModel(kd.amplitude(6), kd.hardware_efficient(6, 4), ClassGroups(3, 6))
     x, w = inputs(model, 100)
@@ -260,6 +298,30 @@ def test_work_arrays_are_used_again():
     assert engine.program(model, x.dtype).sweep._pool[4] == [spare]
 
 
+def test_few_work_arrays_are_kept():
+    model = CircuitModel(kd.amplitude(3), kd.hardware_efficient(3, 1), ClassGroups(2, 3))
+    x, w = inputs(model, 4)
+    engine = ExactEngine()
+    alive = [engine.vjp(model, x, w, WEIGHTS) for _ in range(20)]
+    del alive
+    assert len(engine.program(model, x.dtype).sweep._pool[4]) == 4
+
+
+def test_one_sample_that_does_not_fit_is_refused(monkeypatch):
+    from qiskit_kd.execution import memory
+
+    model = CircuitModel(kd.amplitude(5), kd.hardware_efficient(5, 2), ClassGroups(2, 5))
+    x, w = inputs(model, 2)
+    monkeypatch.setattr(engine_module, "_CHUNK_BYTES", 1)
+    monkeypatch.setattr(memory, "_NEGLIGIBLE", 0)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2**17)
+    engine = ExactEngine()
+    monkeypatch.setattr(engine_module, "_compile", lambda m, kind: engine_module.Program(m, kind))
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2**10)
+    with pytest.raises(ResourceError, match=r"the states of one sample .* fewer layers"):
+        engine.outputs(model, x, w)
+
+
 def test_no_pullback_where_none_was_asked_for():
     model = CircuitModel(kd.amplitude(3), kd.hardware_efficient(3, 1), ClassGroups(2, 3))
     x, w = inputs(model, 4)
@@ -280,12 +342,17 @@ def test_refusals():
     model = CircuitModel(kd.amplitude(3), kd.hardware_efficient(3, 1), ClassGroups(2, 3))
     x, w = inputs(model, 2)
     engine = ExactEngine()
-    with pytest.raises(DataError, match="this model has 8 weights; got shape \\(3,\\)"):
+    with pytest.raises(DataError, match=r"the model takes 8 weights; got shape \(3,\)"):
         engine.outputs(model, x, w[:3])
     with pytest.raises(DataError, match="single or double precision; got float16"):
         engine.outputs(model, x.astype(np.float16), w)
     with pytest.raises(DataError, match="a zero vector in row 1"):
         engine.outputs(model, x * [[1], [0]], w)
+    w[3] = np.nan
+    with pytest.raises(
+        DataError, match=r"weights are finite numbers; got nan at \[3\]. The training"
+    ):
+        engine.outputs(model, x, w)
     x[1, 2] = np.nan
     with pytest.raises(DataError, match="nan in row 1, feature 2"):
         engine.outputs(model, x, w)

@@ -9,6 +9,7 @@ from qiskit.circuit import Parameter
 
 from qiskit_kd import circuits as kd
 from qiskit_kd.circuits import CircuitModel, ClassGroups, Observables
+from qiskit_kd.errors import DataError
 from qiskit_kd.execution.autograd import run
 from qiskit_kd.execution.exact import ExactEngine
 
@@ -53,6 +54,19 @@ def test_nonlinear_angles_are_left_to_the_cpu():
     circuit.ry(Parameter("t") ** 2, 0)
     model = CircuitModel(kd.angle(1), circuit, ClassGroups(2, 1))
     assert ExactEngine().torch_outputs(model, torch.ones(1, 1), torch.ones(1)) is None
+
+
+def test_refusals_and_usage():
+    model = CircuitModel(kd.amplitude(2), kd.hardware_efficient(2, 1), ClassGroups(2, 2))
+    engine = ExactEngine()
+    w = torch.linspace(-1, 1, model.num_weights, requires_grad=True)
+    x = torch.eye(4)
+    with pytest.raises(DataError, match="a zero vector in row 1"):
+        engine.torch_outputs(model, x * torch.tensor([[1.0], [0], [1], [1]]), w)
+    with pytest.raises(DataError, match="the model takes 5 weights"):
+        engine.torch_outputs(model, x, w[:3])
+    engine.torch_outputs(model, x, w).square().sum().backward()
+    assert engine.usage.backward == 1
 
 
 @pytest.mark.cuda

@@ -39,25 +39,26 @@ class ColumnSweep:
     """
 
     def __init__(self, form: NormalForm, dtype: Any) -> None:
-        self.form, self.num_qubits = form, form.num_qubits
+        self.angles, self.num_qubits = form.angles, form.num_qubits
         self.dtype = np.dtype(dtype)
         self.cdtype = np.result_type(self.dtype, np.complex64)
         self.depth = len(form.layers) - 1
         self.final = form.layers[-1].permutation
+        self._moves = [layer.permutation for layer in form.layers[:-1]]
         self._phases = [self._phase_table(layer) for layer in form.layers[:-1]]
         self._rows = [
             {q: self._dense(row) for q, row in layer.ry.items()} for layer in form.layers[1:]
         ]
 
     def _dense(self, row: dict[int, float]) -> tuple[Array, float]:
-        out = np.zeros(self.form.angles.width)
+        out = np.zeros(self.angles.width)
         for column, value in row.items():
             if column >= 0:
                 out[column] += value
         return out.astype(self.dtype), float(row.get(-1, 0.0))
 
     def _phase_table(self, layer: Layer) -> tuple[Array, Array, Array]:
-        width = self.form.angles.width
+        width = self.angles.width
         terms = list(layer.terms.values())
         generators = np.zeros((2**self.num_qubits, len(terms)))
         rows = np.zeros((len(terms), width))
@@ -74,7 +75,7 @@ class ColumnSweep:
 
     def forward(self, values: Array, *, columns: int) -> Trace:
         """Sweep `values` `(parameters, columns)`; the last states are `states[-1]`."""
-        z = self.form.angles.variables(values)
+        z = self.angles.variables(values)
         state = np.zeros((2**self.num_qubits, columns), self.cdtype)
         state[0] = 1
         trace = Trace(values, [], [], [state])
@@ -84,7 +85,7 @@ class ColumnSweep:
             if rows.shape[0] or constant.any():
                 phase = np.exp(1j * (generators @ (rows @ z) + constant[:, None]))
                 state = state * phase
-            state = state[self.form.layers[k].permutation]
+            state = state[self._moves[k]]
             halves: dict[int, tuple[Array, Array]] = {}
             for q, (row, const) in self._rows[k].items():
                 half = (row @ z + const) / 2
@@ -107,7 +108,7 @@ class ColumnSweep:
 
     def backward(self, trace: Trace, adjoint: Array) -> Array:
         """Gradient of the last states `(2**n, columns)` to that of `values`, per column."""
-        gradient = np.zeros((self.form.angles.width, adjoint.shape[1]), self.dtype)
+        gradient = np.zeros((self.angles.width, adjoint.shape[1]), self.dtype)
         for k in range(self.depth - 1, -1, -1):
             state = trace.states[k + 1]
             for q, (row, _) in self._rows[k].items():
@@ -117,7 +118,7 @@ class ColumnSweep:
                     gradient += row[:, None] * (slope / 2)
             for q, (cos, sin) in trace.half[k].items():
                 adjoint = self._rotate(adjoint, q, cos, -sin)
-            adjoint = adjoint[np.argsort(self.form.layers[k].permutation)]
+            adjoint = adjoint[np.argsort(self._moves[k])]
             phase = trace.phases[k]
             if phase is not None:
                 adjoint = adjoint * phase.conj()
@@ -126,7 +127,7 @@ class ColumnSweep:
                 before = trace.states[k]
                 slope = adjoint.imag * before.real - adjoint.real * before.imag
                 gradient += rows.T @ (generators.T @ slope)
-        return self.form.angles.pullback(trace.values, gradient)
+        return self.angles.pullback(trace.values, gradient)
 
 
 def _real_dot(a: Array, b: Array) -> Array:

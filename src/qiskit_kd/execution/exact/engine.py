@@ -12,7 +12,7 @@ from torch import Tensor
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.errors import DataError
-from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage
+from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage, check_weights
 from qiskit_kd.execution.exact.program import Program
 from qiskit_kd.execution.exact.torch_ops import TorchProgram
 from qiskit_kd.execution.memory import require_memory
@@ -55,12 +55,9 @@ class ExactEngine(Engine):
     ) -> tuple[Array, Pullback]:
         """See `Engine.vjp`."""
         program = self.program(model, features.dtype)
-        model.encoding.check(features)
-        if weights.shape[-1:] != (model.num_weights,):
-            raise DataError(
-                f"this model has {model.num_weights} weights", got=f"shape {weights.shape}",
-                expected=f"(..., {model.num_weights})",
-            )  # fmt: skip
+        if model.encoding.is_amplitude:  # others are checked where their angles are computed
+            model.encoding.check(features)
+        check_weights(model, weights)
         if weights.dtype != features.dtype:
             weights = weights.astype(features.dtype)
         if weights.ndim == 1:
@@ -70,7 +67,8 @@ class ExactEngine(Engine):
             self._one(program, features, row, needs)
             for row in weights.reshape(-1, model.num_weights)
         ]
-        outputs = np.stack([values for values, _ in runs])
+        shape = (len(runs), len(features), model.num_outputs)
+        outputs = np.array([values for values, _ in runs], features.dtype).reshape(shape)
 
         def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
             flat = cotangent.reshape(len(runs), *outputs.shape[1:])
@@ -79,7 +77,7 @@ class ExactEngine(Engine):
             gw = [w for _, w in pairs if w is not None]
             return (
                 gx if needs.features else None,
-                np.stack(gw).reshape(weights.shape) if needs.weights else None,
+                np.array(gw, weights.dtype).reshape(weights.shape) if needs.weights else None,
             )
 
         return outputs.reshape(*lead, *outputs.shape[1:]), pullback
@@ -91,12 +89,17 @@ class ExactEngine(Engine):
         program = _cached(self._torch_programs, model, lambda: TorchProgram(model))
         if not program.is_supported:
             return None
+        check_weights(model, weights.detach().cpu().numpy())
         self.usage.executions += len(features) * max(1, weights[..., 0].numel())
-        if weights.ndim == 1:
-            return program.outputs(features, weights)
         rows = weights.reshape(-1, model.num_weights)
         stacked = torch.stack([program.outputs(features, row) for row in rows])
+        if stacked.requires_grad:
+            stacked.register_hook(self._count_backward)  # type: ignore[no-untyped-call]
         return stacked.reshape(*weights.shape[:-1], *stacked.shape[1:])
+
+    def _count_backward(self, cotangent: Tensor) -> Tensor:
+        self.usage.backward += 1
+        return cotangent
 
     def program(self, model: CircuitModel, dtype: Any) -> Program:
         """The compiled model, made on first use.
@@ -112,6 +115,11 @@ class ExactEngine(Engine):
     ) -> tuple[Array, Pullback]:
         batch = len(features)
         self.usage.executions += batch
+        if program.bytes_for(1) > _CHUNK_BYTES:
+            require_memory(
+                program.bytes_for(1), "the states of one sample behind every layer",
+                "Use fewer qubits or fewer layers.",
+            )  # fmt: skip
         if program.bytes_for(batch) <= _CHUNK_BYTES or batch == 1:
             outputs, pullback = program.run(features, weights, needs)
         else:
@@ -164,10 +172,11 @@ def _compile(model: CircuitModel, dtype: np.dtype[Any]) -> Program:
             "the exact engine computes in single or double precision", got=str(dtype),
             expected="float32 or float64", remedy="Convert the features first.",
         )  # fmt: skip
-    # One phase generator per gate is the largest table; one sample's states come on top.
+    # The largest tables are the phase generators, one per gate, in double precision while they are
+    # collected and once more in `dtype` when they are stacked.
     gates = model.ansatz.size() + model.encoding.circuit.size()
     require_memory(
-        (gates + 16) * 2**model.num_qubits * 2 * dtype.itemsize,
+        (gates + 16) * 2**model.num_qubits * (8 + dtype.itemsize),
         f"the exact simulation of {model.num_qubits} qubits and {gates} gates",
         "Use fewer qubits, or a backend of kind aer or a device.",
     )

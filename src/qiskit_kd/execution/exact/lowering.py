@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,6 +26,7 @@ from qiskit.circuit.library import UnitaryGate, get_standard_gate_name_mapping
 from qiskit.quantum_info import Operator
 from qiskit.synthesis import OneQubitEulerDecomposer
 
+from qiskit_kd.circuits.checks import is_inert
 from qiskit_kd.errors import CircuitError
 
 __all__ = ["Diagonal", "Permutation", "RotationY", "lower"]
@@ -35,7 +37,6 @@ HALF = (-0.5, 0.5)  # generator of RZ: exp(i angle * HALF)
 PHASE = (0.0, 1.0)
 _ATOL = 1e-12
 _MATRIX_QUBITS = 6  # wider fixed gates are opened up instead of building their matrix
-_IGNORED = frozenset({"barrier", "id", "delay", "global_phase"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def lower(circuit: QuantumCircuit) -> Iterator[Item]:
 
 def _gate(gate: Operation, qubits: tuple[int, ...]) -> Iterator[Item]:
     name = gate.name
-    if name in _IGNORED:
+    if is_inert(gate):
         return
     standard = _is_standard(gate)
     if standard and name in _RULES:
@@ -107,13 +108,9 @@ def _is_standard(gate: Operation) -> bool:
     return known is not None and getattr(gate, "base_class", type(gate)) is known.base_class
 
 
-_STANDARD: dict[str, Operation] = {}
-
-
+@lru_cache(maxsize=1)
 def _standard_gates() -> dict[str, Operation]:
-    if not _STANDARD:
-        _STANDARD.update(get_standard_gate_name_mapping())
-    return _STANDARD
+    return dict(get_standard_gate_name_mapping())
 
 
 def _fixed_matrix(gate: Operation) -> NDArray[np.complex128] | None:
@@ -132,7 +129,10 @@ def _from_matrix(matrix: NDArray[np.complex128], qubits: tuple[int, ...]) -> lis
     """Operations of a fixed unitary that is monomial (permutation with phases) or on one qubit."""
     source = np.abs(matrix).argmax(axis=1)
     entries = matrix[np.arange(len(matrix)), source]
-    if np.abs(np.abs(entries) - 1).max() < _ATOL and len(set(source.tolist())) == len(matrix):
+    others = matrix.copy()
+    others[np.arange(len(matrix)), source] = 0
+    # The other entries, not the moduli of these: cos of a small angle is 1 long before sin is 0.
+    if np.abs(others).max() < _ATOL and len(set(source.tolist())) == len(matrix):
         items: list[Item] = []
         if (source != np.arange(len(matrix))).any():
             items.append(Permutation(tuple(source.tolist()), qubits))

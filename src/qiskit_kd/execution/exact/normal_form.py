@@ -13,6 +13,7 @@ can see is dropped by the caller, not here.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,7 +46,9 @@ class Layer:
         self.constant += generator * row.get(-1, 0.0)
         variable = {k: c for k, c in row.items() if k >= 0}
         if variable:
-            _, rows = self.terms.setdefault(generator.tobytes(), (generator, {}))
+            # A digest, since the bytes themselves would be a second copy of every generator.
+            key = hashlib.blake2b(generator.tobytes(), digest_size=16).digest()
+            _, rows = self.terms.setdefault(key, (generator, {}))
             for k, c in variable.items():
                 rows[k] = rows.get(k, 0.0) + c
 

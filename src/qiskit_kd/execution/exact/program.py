@@ -52,15 +52,15 @@ class Program:
             order, cdtype = self._whole.final, self._whole.cdtype
         else:
             (block,) = model.ansatz_blocks
-            self.sweep = Sweep(normal_form(block, model.weights, keep_last=keep), dtype)
-            order, cdtype = self.sweep.final, self.sweep.cdtype
             if not model.encoding.is_amplitude:
-                encode = model.encoding_circuit
-                form = normal_form(encode, model.inputs, keep_last=True)
+                form = normal_form(model.encoding_circuit, model.inputs, keep_last=True)
                 self._encoder = ColumnSweep(form, dtype)
-                if self.sweep.reals == 1:  # encoded states are complex, so the sweep must be
-                    self.sweep = Sweep(self.sweep.form, dtype, force_complex=True)
-                    cdtype = self.sweep.cdtype
+            # Circuits encode complex states, even where the ansatz is real.
+            self.sweep = Sweep(
+                normal_form(block, model.weights, keep_last=keep), dtype,
+                force_complex=self._encoder is not None,
+            )  # fmt: skip
+            order, cdtype = self.sweep.final, self.sweep.cdtype
         self.reader = reader(model.readout, order, self.dtype, np.result_type(cdtype, np.complex64))
         self._spare: dict[int, tuple[Array, torch.Tensor, torch.Tensor]] = {}
 
@@ -106,7 +106,7 @@ class Program:
 
             return unnormalise
         encoder = self._encoder
-        angles = np.ascontiguousarray(encoding.angle_map(x).T, dtype=self.dtype)
+        angles = np.ascontiguousarray(encoding.angles(x).T, dtype=self.dtype)
         trace = encoder.forward(angles, columns=len(x))
         out[:] = trace.states[-1]
         if differentiate and encoding.angle_pullback is None:
@@ -145,7 +145,7 @@ class Program:
                 reads.seed(held.states[-1], both, adjoint)
             dz, dx = sweep.backward(held, to_input=needs.features)
             gx = back(dx) if needs.features else None
-            return gx, sweep.form.angles.pullback(weights, dz) if needs.weights else None
+            return gx, sweep.angles.pullback(weights, dz) if needs.weights else None
 
         return outputs, pullback
 
@@ -157,8 +157,9 @@ class Program:
         real_states, rows = self._encoder is None, len(features)
         kind = self.dtype if real_states else sweep.cdtype
         width = size * reals
-        if rows in self._spare:
-            encoded, s, q = self._spare.pop(rows)
+        spare = self._spare.pop(rows, None)
+        if spare is not None:
+            encoded, s, q = spare
         else:
             encoded = np.empty((rows, size), kind)
             s, q = (torch.from_numpy(np.empty((rows, width), self.dtype)) for _ in range(2))
@@ -202,7 +203,7 @@ class Program:
                     target[0] = top[:, :size] + low[:, size:]
                     target[1] = low[:, :size] - top[:, size:]
                 dz, _ = sweep.backward(held, to_input=False)
-                gw = sweep.form.angles.pullback(weights, dz)
+                gw = sweep.angles.pullback(weights, dz)
             if needs.features:
                 slope = (q @ transfer).numpy()
                 if not real_states:
@@ -223,7 +224,7 @@ class Program:
             raise encoding.no_derivative()
         batch = len(features)
         values = np.empty((count + len(weights), batch), self.dtype)
-        values[:count] = encoding.angle_map(features).T
+        values[:count] = encoding.angles(features).T
         values[count:] = weights[:, None]
         trace = self._whole.forward(values, columns=batch)
         states, reads = trace.states[-1], self.reader

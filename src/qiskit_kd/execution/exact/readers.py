@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_kd.circuits.readouts import Observables, Readout
 
-__all__ = ["DiagonalReader", "PauliReader", "Reader", "reader"]
+__all__ = ["DiagonalReader", "PauliReader", "Reader", "pauli_terms", "reader"]
 
 Array = NDArray[Any]
 
@@ -40,31 +41,34 @@ class DiagonalReader:
         np.multiply(out, states, out=out)
 
 
+def pauli_terms(operator: SparsePauliOp) -> list[tuple[Array, Array]]:
+    """`(source, factor)` per Pauli P, `(P psi)[k] = factor[k] psi[source[k]]`, coefficients in."""
+    states = np.arange(2**operator.num_qubits)
+    terms = []
+    for x, z, coefficient in zip(
+        operator.paulis.x, operator.paulis.z, operator.coeffs, strict=True
+    ):
+        flip = sum(1 << q for q in np.flatnonzero(x).tolist())
+        mask = sum(1 << q for q in np.flatnonzero(z).tolist())
+        source = states ^ flip  # (P psi)[k] = i^(number of Y) (-1)^(z . source) psi[source]
+        sign = 1.0 - 2.0 * (np.bitwise_count(source & mask) & 1)
+        terms.append((source, coefficient * 1j ** int((x & z).sum()) * sign))
+    return terms
+
+
 class PauliReader:
     """`outputs[b, m] = <psi_b| O_m |psi_b>` for any Hermitian sums of Paulis.
 
     Args:
         observables: The operators.
-        permutation: Basis state k of the circuit lies in row `argsort(permutation)[k]`.
         dtype: Complex type of the states.
     """
 
     def __init__(self, observables: Observables, dtype: Any) -> None:
-        size = 2**observables.num_qubits
-        states = np.arange(size)
-        self._terms: list[list[tuple[Array, Array]]] = []
-        for op in observables.operators:
-            terms = []
-            paulis = zip(op.paulis.x, op.paulis.z, op.coeffs, strict=True)
-            for x, z, coefficient in paulis:
-                flip = sum(1 << q for q in np.flatnonzero(x).tolist())
-                mask = sum(1 << q for q in np.flatnonzero(z).tolist())
-                # (P psi)[k] = i^(number of Y) (-1)^(z . j) psi[j] with j = k xor x
-                source = states ^ flip
-                sign = 1.0 - 2.0 * (np.bitwise_count(source & mask) & 1)
-                factor = coefficient * 1j ** int((x & z).sum()) * sign
-                terms.append((source, factor.astype(dtype)[:, None]))
-            self._terms.append(terms)
+        self._terms = [
+            [(source, factor.astype(dtype)[:, None]) for source, factor in pauli_terms(op)]
+            for op in observables.operators
+        ]
 
     def _apply(self, m: int, states: Array) -> Array:
         return sum(

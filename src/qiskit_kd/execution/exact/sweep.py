@@ -13,20 +13,21 @@ NumPy carries out the kernels: a call costs about half of what torch takes at th
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_kd.execution.exact.normal_form import NormalForm
+from qiskit_kd.execution.exact.normal_form import Layer, NormalForm
 
 __all__ = ["Sweep", "Workspace"]
 
 Array = NDArray[Any]
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 _GROUP = 4  # qubits in one Kronecker factor: 16 x 16 products are the largest that stay cheap
+_KEPT = 4  # batch sizes, and workspaces of each, that are kept
 _DENSE = 2**20  # largest premultiplied phase matrix (entries); beyond, phases are two products
 
 
@@ -104,7 +105,7 @@ class Sweep:
 
     def __init__(self, form: NormalForm, dtype: Any, *, force_complex: bool = False) -> None:
         n, layers = form.num_qubits, form.layers
-        self.form, self.num_qubits, self.dtype = form, n, np.dtype(dtype)
+        self.angles, self.num_qubits, self.dtype = form.angles, n, np.dtype(dtype)
         self.depth = len(layers) - 1
         self.final = layers[-1].permutation
         width = form.angles.width
@@ -128,14 +129,14 @@ class Sweep:
             still = bool((move == np.arange(2**n)).all())
             self._moves.append(None if still else move)
             self._inverse.append(None if still else np.argsort(move))
-        self._build_rotations(width)
-        self._build_phases(width)
+        self._build_rotations(layers, width)
+        self._build_phases(layers[:-1], width)
         self._pool: dict[int, list[Workspace]] = {}
 
     # --- tables ----------------------------------------------------------------------------------
 
-    def _build_rotations(self, width: int) -> None:
-        n, layers = self.num_qubits, self.form.layers
+    def _build_rotations(self, layers: Sequence[Layer], width: int) -> None:
+        n = self.num_qubits
         rows = np.zeros((self.depth, n, width + 1))
         for k, layer in enumerate(layers[1:]):
             for q, row in layer.ry.items():
@@ -181,8 +182,8 @@ class Sweep:
             for k in range(self.depth)
         ]
 
-    def _build_phases(self, width: int) -> None:
-        layers, size = self.form.layers[:-1], 2**self.num_qubits
+    def _build_phases(self, layers: Sequence[Layer], width: int) -> None:
+        size = 2**self.num_qubits
         self.free = [k for k, layer in enumerate(layers) if layer.terms]
         self._phase_constant = np.array(
             [layers[k].constant for k in self.free], self.dtype
@@ -229,7 +230,7 @@ class Sweep:
         if self._dense is not None:
             return slopes.ravel() @ self._dense
         triples = zip(slopes, self._generators, self._rows, strict=True)
-        start = np.zeros(self.form.angles.width, self.dtype)
+        start = np.zeros(self.angles.width, self.dtype)
         return sum(((s @ g) @ r for s, g, r in triples), start=start)
 
     # --- sweeps ----------------------------------------------------------------------------------
@@ -241,14 +242,18 @@ class Sweep:
 
     def take(self, columns: int) -> Workspace:
         """A workspace from the pool, or a new one."""
-        free = self._pool.get(columns)
-        return free.pop() if free else Workspace(self, columns)
+        try:
+            return self._pool[columns].pop()
+        except (KeyError, IndexError):
+            return Workspace(self, columns)
 
     def give(self, workspace: Workspace) -> None:
         """Put a workspace back."""
-        if len(self._pool) > 4:  # batch sizes vary little; a stray one must not stay for ever
+        if len(self._pool) > _KEPT:  # batch sizes vary little; a stray one must not stay for ever
             self._pool.clear()
-        self._pool.setdefault(workspace.columns, []).append(workspace)
+        spare = self._pool.setdefault(workspace.columns, [])
+        if len(spare) < _KEPT:
+            spare.append(workspace)
 
     def start(self, columns: int) -> tuple[Workspace, Array]:
         """A workspace and its `(2**n, columns)` start states, to be filled before `forward`."""
@@ -257,7 +262,7 @@ class Sweep:
 
     def forward(self, ws: Workspace, values: Array) -> None:
         """Sweep the start states; the last ones lie in `ws.states_c[-1]` (`states`: real view)."""
-        z = self.form.angles.variables(values)
+        z = self.angles.variables(values)
         n = self.num_qubits
         half = self._half @ z
         half += self._half_constant

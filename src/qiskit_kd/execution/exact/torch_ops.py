@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exact engine's normal form as plain torch operations, for CUDA and for higher derivatives.
+"""The exact engine's normal form as plain torch operations, for tensors on another device.
 
-The same layers as `sweep` and `columns`, differentiated by torch itself. On the CPU the NumPy
-kernels are twice as fast at these sizes; here the tensors stay on their own device.
+The same layers as `sweep` and `columns`, differentiated by torch itself, so that second derivatives
+exist too. On the CPU the NumPy kernels are twice as fast at these sizes, and `autograd.run` takes
+those.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from qiskit_kd.circuits.model import CircuitModel, Encoding
 from qiskit_kd.circuits.readouts import Observables
 from qiskit_kd.execution.exact.normal_form import Layer, NormalForm, normal_form
+from qiskit_kd.execution.exact.readers import pauli_terms
 
 __all__ = ["TorchProgram"]
 
@@ -48,7 +50,10 @@ class TorchProgram:
         kind = torch.complex64 if features.dtype == torch.float32 else torch.complex128
         weights = weights.to(features.dtype)
         if model.encoding.is_amplitude and model.encoding.layers == 1:
-            unit = features / torch.linalg.vector_norm(features, dim=1, keepdim=True)
+            norms = torch.linalg.vector_norm(features, dim=1, keepdim=True)
+            if not bool((torch.isfinite(norms) & (norms > 0)).all()):
+                model.encoding.check(features.detach().cpu().numpy())  # names the row
+            unit = features / norms
             state = torch.nn.functional.pad(unit, (0, size - features.shape[1])).to(kind)
             values = weights[:, None]
         else:
@@ -66,8 +71,11 @@ class TorchProgram:
         assert isinstance(readout, Observables)  # class groups are diagonal
         columns = []
         for op in readout.operators:
-            matrix = torch.as_tensor(op.to_matrix(), dtype=state.dtype).to(state.device)
-            columns.append((state.conj() * (state @ matrix.T)).sum(1).real)
+            applied = torch.zeros_like(state)
+            for source, factor in pauli_terms(op):
+                moved = state[:, torch.as_tensor(source).to(state.device)]
+                applied = applied + moved * torch.as_tensor(factor, dtype=state.dtype).to(moved)
+            columns.append((state.conj() * applied).sum(1).real)
         return torch.stack(columns, dim=1)
 
 
