@@ -7,6 +7,9 @@ and RealAmplitudes with 60. Peers: PennyLane `TorchLayer` (default.qubit, backpr
 TensorCircuit-NG (JAX, jit) in both precisions, and Qiskit's own `SamplerQNN` + `TorchConnector`.
 Values and gradients are compared before anything is timed.
 
+A third circuit, 74 weights of RX, RZ and CRZ, is also timed against a step written by hand for it
+(`handwritten.py`), which tells what the generality of the engine costs.
+
 Stock SamplerQNN takes seconds a sample, so it is timed on `--stock-samples` samples; its cost is
 linear in the batch (one circuit per sample and shift), and figures for larger batches are marked
 as extrapolated.
@@ -30,6 +33,7 @@ from importlib.metadata import version
 
 warnings.filterwarnings("ignore")
 
+import handwritten  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from qiskit import QuantumCircuit  # noqa: E402
@@ -44,6 +48,7 @@ def ansatze() -> dict[str, QuantumCircuit]:
     return {
         "hardware_efficient_74": circuits.hardware_efficient(QUBITS, 4, final_ry=True),
         "real_amplitudes_60": circuits.real_amplitudes(QUBITS, 9),
+        "crz_74": handwritten.circuit(),
     }
 
 
@@ -79,13 +84,32 @@ class Ours:
         return run
 
 
+class ByHand:
+    def __init__(self, weights: np.ndarray, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        kind = np.float32 if dtype == torch.float32 else np.float64
+        self.net = handwritten.HandWritten(ClassGroups(CLASSES, QUBITS).matrix, kind)
+        self.weight = torch.nn.Parameter(torch.from_numpy(weights.astype(kind)))
+
+    def step(self, x: np.ndarray, r: np.ndarray) -> Step:
+        xs, rs = torch.from_numpy(x).to(self.dtype), torch.from_numpy(r).to(self.dtype)
+
+        def run() -> tuple[np.ndarray, np.ndarray]:
+            self.weight.grad = None
+            y = handwritten.Step.apply(self.weight, xs, self.net)
+            (y * rs).sum().backward()
+            return y.detach().numpy(), self.weight.grad.numpy()
+
+        return run
+
+
 class PennyLane:
     def __init__(self, circuit: QuantumCircuit, weights: np.ndarray) -> None:
         import pennylane as qml
 
         listing = gates(circuit)
         wires = [QUBITS - 1 - q for q in range(QUBITS)]  # wire 0 is the highest bit
-        make = {"rx": qml.RX, "ry": qml.RY, "rz": qml.RZ, "crx": qml.CRX}
+        make = {"rx": qml.RX, "ry": qml.RY, "rz": qml.RZ, "crx": qml.CRX, "crz": qml.CRZ}
 
         @qml.qnode(qml.device("default.qubit", wires=QUBITS), interface="torch",
                    diff_method="backprop")  # fmt: skip
@@ -246,6 +270,9 @@ def study(name: str, circuit: QuantumCircuit, options: argparse.Namespace) -> di
         "PennyLane float64": PennyLane(circuit, weights),
         "TensorCircuit-NG complex128": TensorCircuit(circuit, weights, "complex128"),
     }
+    if name == "crz_74":
+        singles["by hand float32"] = ByHand(weights, torch.float32)
+        doubles["by hand float64"] = ByHand(weights, torch.float64)
     contenders = singles | doubles
     prepare = {k: getattr(v, "prepare", lambda: None) for k, v in contenders.items()}
     rows, stock_ms = [], None
@@ -274,7 +301,7 @@ def study(name: str, circuit: QuantumCircuit, options: argparse.Namespace) -> di
             start = time.perf_counter()
             stock()
             stock_ms = 1e3 * (time.perf_counter() - start) / few
-        peers = {k: v for k, v in ms.items() if not k.startswith("qiskit_kd")}
+        peers = {k: v for k, v in ms.items() if not k.startswith(("qiskit_kd", "by hand"))}
         row: dict[str, object] = {
             "ansatz": name, "batch": batch, "ms": ms, "errors": errors,
             "ratio_float32": ms["TensorCircuit-NG complex64"] / ms["qiskit_kd float32"],
@@ -282,12 +309,20 @@ def study(name: str, circuit: QuantumCircuit, options: argparse.Namespace) -> di
             / ms["qiskit_kd float64"],
             "ratio_pennylane": peers["PennyLane float64"] / ms["qiskit_kd float64"],
         }  # fmt: skip
+        for kind in ("float32", "float64"):
+            if f"by hand {kind}" in ms:
+                row[f"slower_than_by_hand_{kind}"] = ms[f"qiskit_kd {kind}"] / ms[f"by hand {kind}"]
         if stock_ms is not None:
             row["stock_ms_extrapolated"] = stock_ms * batch
             row["ratio_stock"] = stock_ms * batch / ms["qiskit_kd float64"]
         rows.append(row)
         say(f"{name} batch {batch}: " + ", ".join(f"{k} {v:.2f} ms" for k, v in ms.items()))
-        say("  " + ", ".join(f"{k} {v:,.1f}" for k, v in row.items() if k.startswith("ratio")))
+        say(
+            "  "
+            + ", ".join(
+                f"{k} {v:,.2f}" for k, v in row.items() if k.startswith(("ratio", "slower"))
+            )
+        )
     compile_s = {
         k: v.compile_s for k, v in (singles | doubles).items() if isinstance(v, TensorCircuit)
     }

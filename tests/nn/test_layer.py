@@ -15,7 +15,7 @@ from torch import nn
 
 from qiskit_kd import circuits as kd
 from qiskit_kd.circuits import CircuitModel, ClassGroups, Observables
-from qiskit_kd.errors import DataError
+from qiskit_kd.errors import CircuitError, ConfigError, DataError
 from qiskit_kd.execution import ExactEngine, load_backend
 from qiskit_kd.execution.reference import reference_outputs
 from qiskit_kd.nn import QuantumLayer
@@ -190,6 +190,21 @@ def test_wrong_width_and_missing_input(model):
         layer(rows(2, 5))
     with pytest.raises(DataError, match="takes rows of 8 features; got nothing"):
         layer()
+
+
+def test_arguments_that_make_no_sense(model):
+    with pytest.raises(CircuitError, match=r"made from a CircuitModel; got str\. Build one"):
+        QuantumLayer("model")
+    with pytest.raises(ConfigError, match=r"an engine already has its gradient .*got gradient='s"):
+        QuantumLayer(model, ExactEngine(), gradient="spsa")
+    with pytest.raises(ConfigError, match=r"shots=5 beside an engine\. Leave them out"):
+        QuantumLayer(model, ExactEngine(), shots=5)
+    with pytest.raises(ConfigError, match=r"a name, a Backend or an Engine; got NoneType"):
+        QuantumLayer(model, None)
+    with pytest.raises(ConfigError, match=r"weights are real numbers; got torch\.complex64"):
+        QuantumLayer(model, dtype=torch.complex64)
+    with pytest.raises(ConfigError, match=r"unknown backend; got 'exat'\. did you mean 'exact'"):
+        QuantumLayer(model, "exat")
 
 
 def test_repr_names_sizes_and_backend(model):

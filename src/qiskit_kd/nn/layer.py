@@ -13,7 +13,7 @@ from qiskit_machine_learning.connectors import TorchConnector
 from torch import Tensor, nn
 
 from qiskit_kd.circuits.model import CircuitModel
-from qiskit_kd.errors import DataError
+from qiskit_kd.errors import CircuitError, ConfigError, DataError
 from qiskit_kd.execution.autograd import run
 from qiskit_kd.execution.backends import Backend, load_backend
 from qiskit_kd.execution.engine import Engine
@@ -34,8 +34,13 @@ class QuantumLayer(TorchConnector):
         backend: A name in `backends.yaml`, a `Backend`, or an `Engine`.
         gradient: `"auto"`, `"shift"` or `"spsa"`; auto is exact where the engine differentiates.
         shots: Overrides the backend's number of shots.
-        seed: Seeds the initial weights, uniform in [-pi, pi), and the shots.
+        seed: Seeds the initial weights, uniform in [-pi, pi), and the shots; None draws fresh shots
+            and the initial weights of seed 0.
         dtype: Type of the weights; outputs have the type of the inputs.
+
+    Raises:
+        CircuitError: If `model` is no `CircuitModel`.
+        ConfigError: If the backend is unknown, or an option fits neither it nor the weights.
 
     Attributes:
         weight: `(num_weights,)` angles in radians, the one parameter.
@@ -54,12 +59,19 @@ class QuantumLayer(TorchConnector):
         # Not the parent's __init__: it registers the parameter twice and draws its start from
         # torch's global generator.
         nn.Module.__init__(self)
+        if not isinstance(model, CircuitModel):
+            raise CircuitError(
+                "a quantum layer is made from a CircuitModel", got=type(model).__name__,
+                remedy="Build one: CircuitModel(encoding, ansatz, readout).",
+            )  # fmt: skip
+        if dtype not in (torch.float32, torch.float64):
+            raise ConfigError(
+                "weights are real numbers",
+                got=str(dtype),
+                expected="torch.float32 or torch.float64",
+            )
         self.model = model
-        if isinstance(backend, str):
-            backend = load_backend(backend)
-        if isinstance(backend, Backend):
-            backend = backend.engine(gradient=gradient, shots=shots, seed=seed)
-        self.engine: Engine = backend
+        self.engine = _engine(backend, gradient, shots, seed)
         self._sparse = False
         start = stream(0 if seed is None else seed, "init").uniform(
             -torch.pi, torch.pi, model.num_weights
@@ -116,3 +128,24 @@ class QuantumLayer(TorchConnector):
             f"weights={self.model.num_weights}, outputs={self.model.num_outputs}, "
             f"backend={self.engine.name!r}"
         )
+
+
+def _engine(
+    backend: str | Backend | Engine, gradient: str, shots: int | None, seed: int | None
+) -> Engine:
+    if isinstance(backend, Engine):
+        if gradient != "auto" or shots is not None:
+            raise ConfigError(
+                "an engine already has its gradient rule and shots",
+                got=f"gradient={gradient!r}, shots={shots} beside an engine",
+                remedy="Leave them out, or pass the backend's name.",
+            )
+        return backend
+    if isinstance(backend, str):
+        backend = load_backend(backend)
+    if not isinstance(backend, Backend):
+        raise ConfigError(
+            "a backend is a name, a Backend or an Engine", got=type(backend).__name__,
+            remedy="`qkd backends` lists the names.",
+        )  # fmt: skip
+    return backend.engine(gradient=gradient, shots=shots, seed=seed)
