@@ -27,7 +27,7 @@ data: {kind: digits, options: {classes: [3, 5], train: 20, validation: 30, test:
 teacher: {kind: mlp}
 students:
   linear: {kind: linear}
-  quantum: {kind: fully_quantum, options: {layers: 1}}
+  quantum: {kind: fully_quantum, options: {layers: 1, ansatz_options: {}}}
 variants:
   plain: {terms: [{loss: ce}]}
   distilled: {teacher: teacher, temperature: [1, 4], terms: [{loss: ce}, {loss: kl}]}
@@ -102,6 +102,11 @@ def test_json_is_the_last_thing_on_stdout(tiny: Path) -> None:
     }
     again = call("report", "runs/tiny", "--json")
     assert json.loads(again.stdout.splitlines()[-1]) == found
+    before = {path: path.stat().st_mtime_ns for path in Path("runs/tiny").glob("*.*")}
+    other = call("report", "runs/tiny", "--out", "else", "--json")
+    assert json.loads(other.stdout.splitlines()[-1])["report"] == "else/report.html"
+    assert Path("else/report.html").is_file()
+    assert before == {path: path.stat().st_mtime_ns for path in Path("runs/tiny").glob("*.*")}
 
 
 @pytest.mark.usefixtures("inline")
@@ -118,7 +123,8 @@ def test_failed_tasks_are_status_4(tiny: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(task, "run_task", sometimes)
     done = call("run", tiny, "--preset", "quick", "--json")
     assert done.exit_code == 4
-    assert "failed: linear, plain, seed 0: ValueError: no luck today" in done.stderr
+    once = "failed: linear, plain, seed 0: ValueError: no luck today"
+    assert done.stderr.count(once) == 1
     assert "5 tasks have no row; their tracebacks are in study.db" in done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["rows"] == 4
     monkeypatch.setattr(task, "run_task", real)
@@ -173,6 +179,38 @@ def test_usage_errors(tiny: Path, words: tuple[str, ...], message: str) -> None:
     assert done.exit_code == 2
     assert message in done.stderr
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("words", [(), ("training.epochs=1",), ("--preset", "quick")])
+def test_a_folder_is_not_run(tiny: Path, words: tuple[str, ...]) -> None:
+    Path("mine").mkdir()
+    done = call("run", "mine", *words)
+    assert done.exit_code == 2
+    assert "an experiment is a YAML file or a shipped name; got the folder mine" in done.stderr
+
+
+def test_losses_and_samples_are_tried_beforehand(tiny: Path) -> None:
+    text = TINY.replace("{loss: kl}", "{loss: kl, options: {temperature: -2}}", 1)
+    tiny.write_text(text)
+    done = call("run", "tiny.yaml")
+    assert done.exit_code == 2
+    assert "variants.distilled.terms.1.options.temperature: a temperature is a positive" in (
+        done.stderr
+    )
+    assert "tiny.yaml:9:" in done.stderr
+    assert done.stderr.count("a temperature is") == 1
+    tiny.write_text(TINY)
+    done = call("run", "tiny.yaml", "variants.distilled.terms.1.loss=dkd")
+    assert done.exit_code == 2
+    assert "variants.distilled.terms.1: decoupled distillation compares" in done.stderr
+    assert not Path("runs").exists()
+
+
+def test_help_says_the_defaults() -> None:
+    text = " ".join(call("run", "--help").stdout.replace("│", " ").split())
+    assert "runs/NAME if left out" in text
+    assert "one per core if left out" in text
+    assert "[KEY=VALUE]..." in text
 
 
 def test_unknown_option_and_command() -> None:
@@ -315,13 +353,15 @@ def _committed(path: Path) -> int:
 
 
 @pytest.mark.slow
-def test_ctrl_c_of_the_program(tiny: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_of_the_program(tiny: Path, how: signal.Signals) -> None:
     driver = program("run", tiny, "--out", "here", "training.epochs=500", cwd=tiny.parent)
     while _committed(tiny.parent / "here" / "study.db") < 2 and driver.poll() is None:
         time.sleep(0.01)
-    driver.send_signal(signal.SIGINT)
+    driver.send_signal(how)
     _, errors = driver.communicate(timeout=60)
     assert driver.returncode == 130, errors
     assert "interrupted; finished rows are kept in here" in errors
     assert "Traceback" not in errors
+    assert "leaked" not in errors
     assert _committed(tiny.parent / "here" / "study.db") >= 2

@@ -12,16 +12,25 @@ import typer.main
 from qiskit.circuit import QuantumCircuit
 
 from qiskit_kd.cli import app
+from qiskit_kd.experiment import Study, StudyResult
 from qiskit_kd.registry import Registry
+from qiskit_kd.report.portraits import split_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/guide.md"]
-BEGIN, END = "<!-- output of `make demo`: begin -->", "<!-- output of `make demo`: end -->"
+BEGIN = re.compile(r"<!-- output of `make demo`: begin(?:; configuration ([0-9a-f]+))? -->")
+END = "<!-- output of `make demo`: end -->"
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def begin() -> re.Match[str]:
+    found = BEGIN.search(README)
+    assert found is not None
+    return found
 
 
 def commands_of_cli() -> set[str]:
@@ -74,15 +83,48 @@ def test_demo_is_the_command_the_readme_gives() -> None:
 
 
 def test_shown_output_was_printed_by_a_run() -> None:
-    shown = README[README.index(BEGIN) + len(BEGIN) : README.index(END)].strip().strip("`").strip()
-    assert "TO BE FILLED" not in shown, "run `make demo` and paste what it printed"
+    shown = README[begin().end() : README.index(END)].strip().strip("`").strip()
     assert re.search(r"95 % interval", shown)
     assert re.search(r"^teacher +1,203 +\d+\.\d±\d", shown, flags=re.MULTILINE)
     assert max(map(len, shown.splitlines())) <= 100
 
 
+def test_linear_does_as_well_as_the_quantum_students_in_the_table_shown() -> None:
+    assert "No quantum advantage" in README
+    assert "does as well as the quantum students" in README
+    shown = README[begin().end() : README.index(END)]
+    table = {
+        name.strip(): [(float(mean), float(half)) for mean, half in re.findall(
+            r"(\d+\.\d)±(\d+\.\d)", numbers)]
+        for name, numbers in re.findall(r"^([a-z ]+?) +[\d,]+ +(\d.*)$", shown, flags=re.MULTILINE)
+    }  # fmt: skip
+    quantum = [name for name in table if "quantum" in name or name == "hybrid"]
+    assert len(quantum) == 3
+    for column in (0, 1):  # alone, distilled
+        mean, half = table["linear"][column]
+        assert all(table[name][column][0] <= mean + half for name in quantum)
+
+
+def test_shown_output_is_of_the_configuration_that_is_shipped() -> None:
+    result = StudyResult(
+        name="", config=Study.load("c2q-digits").config.resolved(), candidates=(), failures={},
+        missing=0, command="", environment={},
+    )  # fmt: skip
+    assert begin()[1] == result.fingerprint[:16], "run `make demo readme`: its settings changed"
+
+
+def test_what_the_teacher_saw_is_said_and_right() -> None:
+    split = split_of(Study.load("c2q-digits").config.resolved())
+    assert split is not None
+    (said,) = re.findall(
+        r"The teacher\nsaw (\d+) labelled samples, (\d+) of which the students only see without",
+        README,
+    )
+    assert (int(said[0]), int(said[1])) == (len(split.pool.labels), len(split.transfer))
+
+
 def test_first_screen() -> None:
-    head = README[: README.index(BEGIN)]
+    head = README[: begin().start()]
     assert len(head.splitlines()) <= 25
     assert "make demo" in head
     assert "make test" in head

@@ -84,13 +84,17 @@ def test_merge_keys_may_be_overridden_and_reused() -> None:
         ("kind: cat, livs: 3", r"unknown key; got 'livs'. did you mean 'lives'\? known: kind"),
         ("kind: cow", "unknown value; got 'cow'. known: cat, dog"),
         ("lives: 3", "zoo.yaml:2:6: animals.a.kind: the key is missing. Add it."),
-        ("kind: cat, lives: '3'", r"lives: wrong type; got '3' \(str\); expected a valid integer"),
+        ("kind: cat, lives: '3'", r"lives: wrong type; got '3' \(str\); expected a valid integer\. "
+         r"Remove the quotes\."),
+        ("kind: cat, lives: 1e3", r"got 1000\.0 \(float\); expected a valid integer\. Write 1000"),
+        ("kind: cat, lives: 1.5", r"got 1\.5 \(float\); expected a valid integer\. Write it in"),
+        ("kind: cat, 1: 2", r"animals\.a\.1: wrong key; got 1 \(int\); expected a word\. Put q"),
         ("kind: cat, lives: 0", r"lives: wrong value; got 0 \(int\); expected greater than 0"),
         ("kind: dog, size: lage", r"unknown value; got 'lage' \(str\). did you mean 'large'"),
         ("kind: dog, weight: [1]", "weight: wrong type; got a list; expected a valid number"),
         ("kind: cat, name: {a: 1}", "name: wrong type; got a mapping; expected a valid string"),
     ],
-)
+)  # fmt: skip
 def test_each_fault_says_where_what_and_how(line: str, message: str) -> None:
     text = faults(f"animals:\n  a: {{{line}}}\n")
     assert re.search(message, text)
@@ -99,13 +103,34 @@ def test_each_fault_says_where_what_and_how(line: str, message: str) -> None:
     assert ".dog." not in text
 
 
+def test_faults_come_in_the_order_of_the_file() -> None:
+    text = faults("ownr: 1\nprices: [x,\n  y]\nanimals: 3\nschema: 2\nzzz: 1\n")
+    lines = re.findall(r"zoo.yaml:(\d+):(\d+)", text)
+    places = [(int(line), int(column)) for line, column in lines]
+    assert len(places) == 6
+    assert places == sorted(places)
+
+
+def test_empty_mappings_where_one_entry_is_needed() -> None:
+    class Full(Strict):
+        parts: dict[str, int] = Field(min_length=1)
+
+    data, locate = parse_yaml("parts: {}\n", name="f.yaml")
+    with pytest.raises(ValidationError) as caught:
+        Full.model_validate(data)
+    assert str(validation_error(caught.value, locate, Full)) == (
+        "f.yaml:1:8: parts: too few entries; got 0; expected at least 1"
+    )
+
+
 def test_all_faults_are_listed() -> None:
     text = faults("schema: 2\nanimals: 3\nprices: [1, x]\nowner: bob\nownr: 1\n")
     assert text.splitlines() == [
         "5 faults in zoo.yaml:",
         "  zoo.yaml:1:9: schema: unknown value; got 2 (int); expected 1",
         "  zoo.yaml:2:10: animals: wrong type; got 3 (int); expected a mapping",
-        "  zoo.yaml:3:13: prices.1: wrong type; got 'x' (str); expected a valid integer",
+        "  zoo.yaml:3:13: prices.1: wrong type; got 'x' (str); expected a valid integer. "
+        "Write it in digits alone, e.g. 42.",
         "  zoo.yaml:4:8: owner: an owner begins with a capital letter",
         "  zoo.yaml:5:1: ownr: unknown key; got 'ownr'. did you mean 'owner'? known: animals, "
         "owner, prices, schema",
@@ -119,10 +144,19 @@ def test_all_faults_are_listed() -> None:
         ("a: [1\n", r"f.yaml:2:1: not valid YAML: expected ',' or '\]'"),
         ("a:\n\tb: 1", "f.yaml:2:1: not valid YAML: found character '.t' that cannot start"),
         ("a: !!python/object:os.x 1", "f.yaml:1:4: not valid YAML: could not determine"),
+        ("b: 1\n? [a, b]\n: 1\n", "f.yaml:2:3: not valid YAML: a key is a word or a number, not"),
+        ("? {a: 1}\n: 1\n", "f.yaml:1:3: not valid YAML: a key is a word or a number, not a map"),
+        ("a: 1\nb: x\0\n", r"f.yaml:2:5: not valid YAML: a character that no text contains; got "
+         r"U\+0000\. Remove it; the file may be damaged"),
+        ("a:\n  - !!int abc", "f.yaml:2:5: not valid YAML: 'abc' is no valid int. Correct the"),
+        ("a: !!bool x", "f.yaml:1:4: not valid YAML: 'x' is no valid bool"),
+        ("a: !!float ''", "f.yaml:1:4: not valid YAML: '' is no valid float"),
+        ("a: " + "9" * 5000, r"f.yaml:1:4: not valid YAML: '9{57}\.\.\.' is no valid int"),
+        ("a: " + "[" * 3000, "f.yaml: not valid YAML: nested too deeply. Remove some levels"),
         ("- 1", "f.yaml:1:1: the top level is a mapping of keys to values; got list; expected"),
         ("", "f.yaml:1:1: the top level is a mapping of keys to values; got an empty file"),
     ],
-)
+)  # fmt: skip
 def test_files_that_are_no_mapping(tmp_path, monkeypatch, text: str, message: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "f.yaml").write_text(text)

@@ -12,7 +12,9 @@ import functools
 import inspect
 import json
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,7 +56,8 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, debug: bool, **kwargs: Any) -> None:
         try:
-            command(*args, **kwargs)
+            with _terminable():
+                command(*args, **kwargs)
         except QiskitKDError as error:
             if debug:
                 raise
@@ -77,6 +80,19 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM as Ctrl-C, so that batch systems get the same orderly stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @app.command()
 @_guarded
 def run(
@@ -87,18 +103,20 @@ def run(
     ] = None,
     *,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the study. [default: runs/NAME]")
+        Path | None, typer.Option(help="Folder of the study; runs/NAME if left out.")
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of paired seeds.")] = None,
     preset: Annotated[str | None, typer.Option(help="One of the file's presets.")] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. [default: one per core]")
+        int | None, typer.Option(min=1, help="Worker processes; one per core if left out.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run an experiment: does what is missing, so running again resumes."""
+    from qiskit_kd.experiment.loading import find_experiment
     from qiskit_kd.experiment.study import Study
 
+    find_experiment(experiment)  # not the folder of a study, which `Study.load` would take
     study = Study.load(experiment, overrides or (), preset=preset, seeds=seeds)
     folder = Path("runs") / study.config.name if out is None else out
     try:
@@ -118,6 +136,9 @@ def run(
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder that `qkd run` wrote.")],
     *,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write it; the study's folder if left out.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the report of a study again, from its rows."""
@@ -126,7 +147,7 @@ def report(
 
     if not folder.is_dir():
         Store(folder)  # says what is wrong
-    _show(Study.load(folder).result(), folder, as_json=as_json)
+    _show(Study.load(folder).result(), folder if out is None else out, as_json=as_json)
 
 
 @app.command()

@@ -34,10 +34,21 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _Refused(f"a key is a word or a number, not a {key.id}", key.start_mark)
             if key.value in seen:
                 raise _Refused(f"the key {key.value!r} is given twice", key.start_mark)
             seen.add(key.value)
         return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError) as error:  # as PyYAML's scalars raise
+            kind = node.tag.rpartition(":")[2]
+            text = str(node.value)
+            shown = repr(text if len(text) < 60 else f"{text[:57]}...")
+            raise _Refused(f"{shown} is no valid {kind}", node.start_mark) from error
 
 
 class _Refused(yaml.YAMLError):
@@ -116,10 +127,22 @@ class Locator:
 
 def parse_yaml(text: str, *, name: str = "<text>") -> tuple[Any, Locator]:
     """Parse one YAML document; see `load_yaml`."""
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+        raise ConfigError(
+            f"{name}:{line}:{column}: not valid YAML: a character that no text contains",
+            got=f"U+{ord(text[error.position]):04X}", remedy="Remove it; the file may be damaged.",
+        ) from None  # fmt: skip
     try:
         node = loader.get_single_node()
         data = None if node is None else loader.construct_document(node)
+    except RecursionError:
+        raise ConfigError(
+            f"{name}: not valid YAML: nested too deeply", remedy="Remove some levels."
+        ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = name if mark is None else f"{name}:{mark.line + 1}:{mark.column + 1}"
@@ -127,8 +150,6 @@ def parse_yaml(text: str, *, name: str = "<text>") -> tuple[Any, Locator]:
         raise ConfigError(
             f"{where}: not valid YAML: {problem}", remedy="Correct the line."
         ) from None
-    except ValueError as error:
-        raise ConfigError(f"{name}: not valid YAML: {error}", remedy="Correct the value.") from None
     finally:
         loader.dispose()
     return data, Locator(name, node)
@@ -174,13 +195,17 @@ def validation_error(
         locate: The locator of the file the data came from.
         model: The schema, for suggesting the right spelling of unknown keys.
     """
-    faults = [_fault(dict(item), locate, model) for item in error.errors(include_url=False)]
+    items = [dict(item) for item in error.errors(include_url=False)]
+    faults = [text for _, text in sorted(_fault(item, locate, model) for item in items)]
     if len(faults) == 1:
         return ConfigError(faults[0])
     return ConfigError("\n  ".join([f"{len(faults)} faults in {locate.name}:", *faults]))
 
 
-def _fault(item: dict[str, Any], locate: Locator, model: type[BaseModel] | None) -> str:
+def _fault(
+    item: dict[str, Any], locate: Locator, model: type[BaseModel] | None
+) -> tuple[tuple[int, int], str]:
+    """Line and column of a fault, and its message."""
     kind, path, value = item["type"], tuple(item["loc"]), item["input"]
     context: dict[str, Any] = item.get("ctx", {})
     at_key = False
@@ -206,18 +231,38 @@ def _fault(item: dict[str, Any], locate: Locator, model: type[BaseModel] | None)
         rule, expected = "unknown value", str(context["expected"])
         if isinstance(value, str):
             expected, remedy = None, _suggest(value, choices)
+    elif kind == "too_short":
+        rule, got = "too few entries", str(context["actual_length"])
+        expected = f"at least {context['min_length']}"
+    elif kind == "invalid_key" or path[-1:] == ("[key]",):
+        path = path[:-1] if path[-1:] == ("[key]",) else path
+        rule, at_key, expected = "wrong key", True, "a word"
+        remedy = "Put quotes around it."
     elif kind in ("value_error", "assertion_error"):
         rule, got = str(context.get("error", item["msg"])), None
     else:
         what = str(item["msg"]).removeprefix("Input should be ")
         if "dictionary" in what:
             what = "a mapping"
+        if kind.startswith("int_"):
+            what, remedy = "a valid integer", _as_integer(value)
         wrong_type = kind.endswith(("_type", "_parsing", "_from_float"))
         rule, expected = "wrong type" if wrong_type else "wrong value", what
         if what == item["msg"]:
             rule, expected = what[0].lower() + what[1:], None
-    where = _place(locate(path, key=at_key), _visible(path, locate))
-    return str(ConfigError(f"{where}: {rule}", got=got, expected=expected, remedy=remedy))
+    place = locate(path, key=at_key)
+    line, column = map(int, place.rsplit(":", 2)[1:])
+    where = _place(place, _visible(path, locate))
+    text = str(ConfigError(f"{where}: {rule}", got=got, expected=expected, remedy=remedy))
+    return (line, column), text
+
+
+def _as_integer(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+", value):
+        return "Remove the quotes."
+    if isinstance(value, float) and value.is_integer():
+        return f"Write {int(value)}."
+    return "Write it in digits alone, e.g. 42."
 
 
 def _place(where: str, path: Sequence[Key]) -> str:

@@ -341,7 +341,7 @@ def test_the_axis_is_known(build: Callable[..., Encoding]) -> None:
 
 
 @pytest.mark.parametrize("build", [angle, dense_angle, reuploading])
-@pytest.mark.parametrize("bad", [0.0, np.nan, np.inf])
-def test_the_scale_turns_something(build: Callable[..., Encoding], bad: float) -> None:
+@pytest.mark.parametrize("bad", [0.0, np.nan, np.inf, "a", None, True])
+def test_the_scale_turns_something(build: Callable[..., Encoding], bad: Any) -> None:
     with pytest.raises(CircuitError, match="finite number other than zero; got"):
         build(2, scale=bad)

@@ -211,7 +211,7 @@ def test_integers_of_numpy_are_integers() -> None:
 def test_an_unknown_scheme_is_answered_with_the_nearest() -> None:
     with pytest.raises(CircuitError, match=r"unknown grouping scheme; got 'modula'.*mean 'modulo'"):
         ClassGroups(2, 2, "modula")
-    with pytest.raises(CircuitError, match="unknown grouping scheme; got 'xyz'.*basis state$"):
+    with pytest.raises(CircuitError, match=r"unknown grouping scheme; got 'xyz'.*basis state$"):
         ClassGroups(2, 2, "xyz")
 
 

@@ -98,6 +98,20 @@ class TestStratifiedSplit:
         with pytest.raises(DataError, match=message):
             stratified_split(*samples(), seed=0, **options)
 
+    @pytest.mark.parametrize(
+        ("labels", "message"),
+        [
+            ([0, 1, 2, 0, 7, 1, 2, 9], "label 7 in row 4, but no sample of class 3; expected "
+             "labels 0 to 4 for 5 classes. Relabel without gaps, or give num_classes"),
+            ([1, 2, 3, 1, 2, 3, 1, 2], "label 1 in row 0, but no sample of class 0"),
+        ],
+    )  # fmt: skip
+    def test_refuses_labels_with_gaps(self, labels: list[int], message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            arrays(np.ones((8, 2)), labels)
+        given = arrays(np.ones((80, 2)), labels * 10, num_classes=10)
+        assert given.num_classes == 10
+
     def test_refuses_one_class_only(self) -> None:
         with pytest.raises(DataError, match="two classes; got only class 0 in arrays"):
             arrays(np.ones((9, 2)), np.zeros(9, int))

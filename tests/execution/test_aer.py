@@ -10,23 +10,39 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit import QuantumCircuit
-from qiskit.circuit import Parameter
+from qiskit.circuit import AnnotatedOperation, Gate, InverseModifier, Parameter
 from qiskit.circuit.library import standard_gates as gates
 from qiskit.circuit.random import random_circuit
-from qiskit.quantum_info import SparsePauliOp, Statevector
+from qiskit.quantum_info import Operator, SparsePauliOp, Statevector
 from qiskit_aer import AerSimulator
 
 from qiskit_kd.circuits.ansatze import hardware_efficient
 from qiskit_kd.circuits.encodings import amplitude, angle, encodings, reuploading
 from qiskit_kd.circuits.model import CircuitModel, Encoding
 from qiskit_kd.circuits.readouts import ClassGroups, Observables
-from qiskit_kd.errors import CircuitError, ConfigError, DataError, ResourceError, UnknownNameError
+from qiskit_kd.errors import (
+    CircuitError,
+    ConfigError,
+    DataError,
+    ExecutionError,
+    ResourceError,
+    UnknownNameError,
+)
 from qiskit_kd.execution import aer as aer_module
 from qiskit_kd.execution import memory
 from qiskit_kd.execution.aer import AerExactEngine
-from qiskit_kd.execution.aer_primitives import AerEstimator, AerSampler, aer_target, bindable
+from qiskit_kd.execution.aer_primitives import (
+    AerEstimator,
+    AerSampler,
+    aer_pass_manager,
+    aer_target,
+    bindable,
+)
 from qiskit_kd.execution.engine import Needs
-from qiskit_kd.execution.expansion import FREQUENCIES
+from qiskit_kd.execution.exact import ExactEngine
+from qiskit_kd.execution.exact_shots import ExactShotsEngine
+from qiskit_kd.execution.expansion import FREQUENCIES, inlined
+from qiskit_kd.execution.primitives import SamplerEngine
 from qiskit_kd.execution.reference import reference_outputs, reference_weight_gradient
 
 BOTH = Needs(features=True, weights=True)
@@ -224,8 +240,12 @@ def test_errors_of_arguments() -> None:
         engine.outputs(model, x, w)
     with pytest.raises(ConfigError, match="SPSA averages at least one perturbation; got 0; exp"):
         AerExactEngine(perturbations=0)
-    with pytest.raises(ConfigError, match=r"the SPSA step is positive; got -0\.1; expected radia"):
-        AerExactEngine(epsilon=-0.1)
+    for epsilon in (-0.1, 0.0, float("inf"), float("nan")):
+        with pytest.raises(
+            ConfigError,
+            match=rf"the SPSA step is positive; got {epsilon}; expected radians above 0",
+        ):
+            AerExactEngine(epsilon=epsilon)
     with pytest.raises(UnknownNameError, match=r"unknown gradient rule; got 'spas'. did you mean"):
         AerExactEngine(gradient="spas")
 
@@ -284,8 +304,156 @@ def test_aer_still_binds_controlled_gates_wrongly() -> None:
     assert np.abs(result.result().data(0)["probabilities"] - exact).max() > 0.01
 
 
+def borrowing(name: str, *, as_gate: bool = True, depth: int = 1) -> QuantumCircuit:
+    """A circuit with a sub-circuit that borrows the name of something else."""
+    a = Parameter("a")
+    inner = QuantumCircuit(2, name=name, global_phase=0.3)
+    inner.ry(a, 0)
+    inner.cry(0.7, 0, 1)
+    inner.rx(0.4, 1)
+    for _ in range(depth - 1):
+        outer = QuantumCircuit(2, name=name)
+        outer.append(inner.to_gate(), [1, 0])
+        inner = outer
+    fixed = QuantumCircuit(1, name=name)
+    fixed.ry(0.9, 0)
+    whole = QuantumCircuit(3)
+    for qubit in range(3):
+        whole.ry(0.3 + qubit, qubit)
+    whole.append(inner.to_gate() if as_gate else inner.to_instruction(), [2, 0])
+    whole.append(fixed.to_gate() if as_gate else fixed.to_instruction(), [1])
+    whole.barrier()
+    whole.ry(Parameter("b"), 1)
+    return whole
+
+
+BORROWED = ["x", "id", "barrier", "delay", "cx", "u", "unitary", "measure", "global_phase", "mine"]
+
+
+@pytest.mark.parametrize("name", BORROWED)
+@pytest.mark.parametrize(("as_gate", "depth"), [(True, 1), (False, 1), (True, 3)])
+def test_borrowed_names_mean_what_their_definitions_say(
+    name: str, as_gate: bool, depth: int
+) -> None:
+    circuit = borrowing(name, as_gate=as_gate, depth=depth)
+    values = np.array([0.8, -0.5])
+    exact = Statevector(circuit.assign_parameters(values)).probabilities()
+    model = CircuitModel(angle(3), circuit, ClassGroups(8, 3))
+    x, w, upstream = draw(model)
+    for engine in (AerExactEngine(), ExactShotsEngine(ExactEngine(), shots=None)):
+        y, pullback = engine.vjp(model, x, w, Needs(features=False, weights=True))
+        np.testing.assert_allclose(y, reference_outputs(model, x, w), atol=1e-10)
+        np.testing.assert_allclose(
+            pullback(upstream)[1], reference_weight_gradient(model, x, w, upstream), atol=1e-6
+        )
+    for level in (0, 1, 2):
+        native = aer_pass_manager(optimization_level=level).run(circuit)
+        native.save_probabilities()
+        bind = {p: [values[int(p.name == "b")]] for p in native.parameters}
+        found = AerSimulator().run([native], parameter_binds=[bind], shots=1).result().data(0)
+        np.testing.assert_allclose(found["probabilities"], exact, atol=1e-10)
+    operators = [SparsePauliOp([p]) for p in ("ZII", "IZI", "IIZ")]
+    found = AerEstimator().run([(circuit, p, values) for p in operators]).result()
+    state = Statevector(circuit.assign_parameters(values))
+    for each, operator in zip(found, operators, strict=True):
+        assert each.data.evs == pytest.approx(state.expectation_value(operator).real, abs=1e-10)
+    measured = circuit.measure_all(inplace=False)
+    bits = AerSampler(seed=1).run([(measured, values)], shots=20_000).result()[0].data.meas
+    seen = np.array([bits.get_int_counts().get(k, 0) for k in range(8)]) / 20_000
+    assert (np.abs(seen - exact) < 5 * np.sqrt(exact / 20_000)).all()
+
+
+class Flip(Gate):
+    """A user's class: a gate by its matrix alone, with the name of another."""
+
+    def __init__(self) -> None:
+        super().__init__("h", 1, [])
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array([[0, 1], [1, 0]], complex)
+
+
+class Opaque(Gate):
+    """Neither definition nor matrix."""
+
+    def __init__(self) -> None:
+        super().__init__("opaque", 1, [])
+
+
+def test_what_is_inlined() -> None:
+    plain = circuit_of(gates.CUGate)
+    assert inlined(plain) is plain
+    circuit = QuantumCircuit(2, 1)
+    circuit.append(Flip(), [0])
+    tilted = QuantumCircuit(1, name="x")
+    tilted.ry(0.3, 0)
+    circuit.append(AnnotatedOperation(tilted.to_gate(), InverseModifier()), [1])
+    circuit.append(AnnotatedOperation(AnnotatedOperation(tilted.to_gate(), InverseModifier()),
+                                      InverseModifier()), [1])  # fmt: skip
+    circuit.append(AnnotatedOperation(gates.SGate(), InverseModifier()), [1])
+    renamed = gates.RYGate(0.5).to_mutable()
+    renamed.name = "x"
+    circuit.append(renamed, [0])
+    found = inlined(circuit)
+    assert [item.operation.name for item in found.data] == ["unitary", *["annotated"] * 3, "r"]
+    np.testing.assert_allclose(Operator(found), Operator(circuit), atol=1e-12)
+    native = aer_pass_manager().run(circuit)
+    np.testing.assert_allclose(Operator(native), Operator(circuit), atol=1e-12)
+    circuit.measure(0, 0)
+    with circuit.if_test((circuit.clbits[0], 1)):
+        circuit.append(tilted.to_gate(), [1])
+    (block,) = inlined(circuit).data[-1].operation.blocks
+    assert [item.operation.name for item in block.data] == ["ry"]
+    unknown = QuantumCircuit(1)
+    unknown.append(Opaque(), [0])
+    assert inlined(unknown).data[0].operation.name == "opaque"
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+def test_a_weight_that_is_a_global_phase_has_no_gradient(sampled: bool) -> None:
+    ansatz = QuantumCircuit(2, global_phase=Parameter("phase"))
+    ansatz.h(0)
+    for readout in (ClassGroups(2, 2), Observables(["XI", "IZ"])):
+        model = CircuitModel(angle(2), ansatz, readout)
+        x, w, upstream = draw(model)
+        engines = [AerExactEngine(), ExactShotsEngine(ExactEngine(), shots=None)]
+        if sampled:
+            engines = [
+                ExactShotsEngine(ExactEngine(), shots=4000, seed=0, gradient="shift"),
+                SamplerEngine(AerSampler(seed=0), shots=4000, gradient="shift"),
+            ]
+        for engine in engines:
+            y, pullback = engine.vjp(model, x, w, BOTH)
+            gx, gw = pullback(upstream)
+            np.testing.assert_array_equal(gw, [0.0])
+            tolerance = 5 / np.sqrt(4000) if sampled else 1e-10
+            np.testing.assert_allclose(y, reference_outputs(model, x, w), atol=tolerance)
+            assert gx is not None
+            assert engine.jacobian(model, x, w, BOTH)[1].shape == (3, 2, 1)
+
+
+def test_the_error_of_aer_is_passed_on(monkeypatch) -> None:
+    class Result:
+        success, status = False, "ERROR: out of qubits"
+
+    class Job:
+        def result(self) -> Result:
+            return Result()
+
+    engine = AerExactEngine()
+    monkeypatch.setattr(engine.source._simulator, "run", lambda *_, **__: Job())
+    model = CircuitModel(angle(2), hardware_efficient(2, 1), ClassGroups(2, 2))
+    x, w, _ = draw(model)
+    with pytest.raises(ExecutionError, match=r"^Aer failed; got ERROR: out of qubits$"):
+        engine.outputs(model, x, w)
+    assert engine.usage.jobs == 0
+
+
 def test_only_circuits_that_need_it_are_translated() -> None:
     good, bad = circuit_of(gates.RXXGate), circuit_of(gates.CRXGate)
+    assert bindable(good) is good
+    good.barrier()
+    good.delay(10, 0)
     assert bindable(good) is good
     assert bindable(bad.assign_parameters([0.3])).count_ops()["crx"] == 1
     assert "crx" not in bindable(bad).count_ops()

@@ -5,6 +5,7 @@ import copy
 import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from qiskit_machine_learning.neural_networks import SamplerQNN
 
 from qiskit_kd.circuits.ansatze import hardware_efficient
 from qiskit_kd.circuits.encodings import angle
-from qiskit_kd.circuits.model import CircuitModel
-from qiskit_kd.circuits.readouts import ClassGroups
+from qiskit_kd.circuits.model import CircuitModel, Encoding
+from qiskit_kd.circuits.readouts import ClassGroups, Observables
 from qiskit_kd.errors import ConfigError, UnknownNameError
 from qiskit_kd.execution import backends as module
 from qiskit_kd.execution.aer import AerExactEngine
@@ -189,8 +190,67 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
     backend = load_backend("aer", SHIPPED)
     with pytest.raises(UnknownNameError, match=r"unknown gradient rule; got 'shfit'\. did you m"):
         backend.engine(gradient="shfit")
-    with pytest.raises(ConfigError, match="a number of shots is positive; got 0; expected 1 or"):
-        backend.engine(shots=0)
+
+
+@pytest.mark.parametrize("shots", [0, -1, 1.5, 10.0, "a", True])
+def test_shots_that_are_none(shots: Any) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=rf"a number of shots is a positive integer; got {shots!r}; expected 1 or more, or "
+        r"None for what the file says\. For exact values choose a backend without shots, e\.g\. "
+        r"'exact' or 'aer'\.",
+    ):
+        load_backend("aer", SHIPPED).engine(shots=shots)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "a", True])
+@pytest.mark.parametrize("make", ["engine", "sampler", "estimator"])
+def test_seeds_that_are_none(make: str, seed: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"a seed is an integer from 0; got {seed!r}; expected 0 or more, or"
+    ):
+        getattr(load_backend("aer", SHIPPED), make)(seed=seed)
+
+
+def test_numpy_integers_are_integers() -> None:
+    engine = load_backend("exact", SHIPPED).engine(shots=np.int64(5), seed=np.int64(1))
+    assert engine.shots == 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_seeded_sampler_repeats_its_shots(name: str) -> None:
+    """As the docstring says; an engine's jobs do not repeat each other (test_primitives)."""
+    backend = load_backend(name, SHIPPED)
+    circuit = QuantumCircuit(4)
+    circuit.h(range(4))
+    circuit.measure_all()
+    sampler = backend.sampler(seed=3)
+    first, second = (sampler.run([circuit]).result()[0].data.meas.array for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("name", ["exact_shots", "aer_shots"])
+@pytest.mark.parametrize("coefficient", [1.0, 100.0])
+def test_observables_follow_the_law_of_sampling(name: str, coefficient: float) -> None:
+    """Variance `c**2 (1 - mean**2) / shots`, zero in an eigenstate; not one normal width."""
+    theta = Parameter("theta")
+    ansatz = QuantumCircuit(2)
+    ansatz.ry(np.pi / 2, 0)
+    ansatz.ry(theta, 1)
+    plus_x, other_x, other_z = (SparsePauliOp([p], [coefficient]) for p in ("IX", "XI", "ZI"))
+    nothing = Encoding("nothing", angle(2).circuit, 2, lambda x: 0 * x)
+    one = CircuitModel(nothing, ansatz, Observables([plus_x, other_x, other_z]))
+    engine = load_backend(name, SHIPPED).engine(shots=64, seed=2)
+    runs, turn = 2000, 0.7
+    y = engine.outputs(one, np.zeros((runs, 2)), np.array([turn]))
+    np.testing.assert_allclose(y[:, 0], coefficient, rtol=1e-12)  # an eigenstate: no noise
+    means = coefficient * np.array([np.sin(turn), np.cos(turn)])
+    sigmas = np.sqrt((coefficient**2 - means**2) / 64)
+    assert (np.abs(y[:, 1:].mean(0) - means) < 5 * sigmas / np.sqrt(runs)).all()
+    # The relative standard error of a standard deviation is about 1 / sqrt(2 runs).
+    np.testing.assert_allclose(y[:, 1:].std(0), sigmas, rtol=5 / np.sqrt(2 * runs))
+    counts = (y[:, 1:] / coefficient + 1) * 32
+    np.testing.assert_allclose(counts, np.round(counts), atol=1e-9)  # shares of 64 shots
 
 
 @pytest.mark.parametrize(
@@ -205,6 +265,8 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
         ("a: {kind: aer, shots: 1e3}", r"shots: wrong type; got 1000\.0 \(float\); expected a va"),
         ("a: {kind: aer, shots: 0}", r"wrong value; got 0 \(int\); expected greater than or equal"),
         ("a: {kind: aer, gradient: shft}", r"unknown value; got 'shft' \(str\)\. did you mean 'sh"),
+        ("a: {kind: aer, epsilon: .inf}", r"epsilon: wrong value; got inf.*expected a finite num"),
+        ("a: {kind: aer, seed: -1}", r"seed: wrong value; got -1 \(int\); expected greater than"),
         ("a: {kind: aer, epsilon: 0}", r"epsilon: wrong value; got 0.*expected greater than 0"),
     ],
 )  # fmt: skip
@@ -214,14 +276,23 @@ def test_faults_of_the_file(tmp_path, line: str, message: str) -> None:
         list_backends(path)
 
 
+def test_a_file_without_backends_is_refused(tmp_path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("schema: 1\nbackends: {}\n")
+    with pytest.raises(
+        ConfigError, match=r":2:11: backends: too few entries; got 0; expected at least 1"
+    ):
+        list_backends(path)
+
+
 def test_the_schema_number_is_checked(tmp_path) -> None:
     path = tmp_path / "bad.yaml"
-    path.write_text("schema: 2\nbackends: {}\n")
+    path.write_text("schema: 2\nbackends: {a: {kind: aer}}\n")
     with pytest.raises(
         ConfigError, match=r":1:9: schema: unknown value; got 2 \(int\); expected 1"
     ):
         list_backends(path)
-    path.write_text("backends: {}\n")
+    path.write_text("backends: {a: {kind: aer}}\n")
     with pytest.raises(ConfigError, match=r":1:1: schema: the key is missing\. Add it\."):
         list_backends(path)
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,13 +13,18 @@ from qiskit.circuit.library import PauliEvolutionGate, RVGate, RXGate
 from qiskit.circuit.library import standard_gates as gates
 from qiskit.quantum_info import SparsePauliOp, Statevector, random_unitary
 
-from qiskit_kd.circuits.encodings import angle, reuploading
+from qiskit_kd.circuits.ansatze import hardware_efficient
+from qiskit_kd.circuits.encodings import amplitude, angle, reuploading
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.errors import CircuitError, UnknownNameError
+from qiskit_kd.execution.engine import Needs
+from qiskit_kd.execution.exact import ExactEngine
+from qiskit_kd.execution.exact_shots import ExactShotsEngine
 from qiskit_kd.execution.expansion import FREQUENCIES, Expansion, expand
 from qiskit_kd.execution.gradients import (
     check_gradient,
+    default_epsilon,
     input_shift_points,
     reference_slot_jacobian,
     shift_points,
@@ -239,6 +246,54 @@ def test_spsa_averages_to_the_gradient() -> None:
     error = np.std(draws, axis=0) / np.sqrt(len(draws))
     assert (error > 0).all()  # a single draw is not the gradient
     assert (np.abs(np.mean(draws, axis=0) - exact) < 4 * error).all()
+
+
+def test_the_default_step_keeps_the_gradient_of_the_student() -> None:
+    """Projection on the gradient at 74 weights: a step of 0.2 leaves half of it."""
+    model = CircuitModel(amplitude(6), hardware_efficient(6, 4, final_ry=True), ClassGroups(3, 6))
+    assert model.num_weights == 74
+    weights_only = Needs(features=False, weights=True)
+    projections = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(4, model.num_features))
+        w, upstream = rng.uniform(-3, 3, 74), rng.normal(size=(4, 3))
+        exact = ExactEngine().vjp(model, x, w, weights_only)[1](upstream)[1]
+        assert exact is not None
+        for_step = partial(
+            ExactShotsEngine, ExactEngine(), shots=None, gradient="spsa", perturbations=1000,
+            seed=seed,
+        )  # fmt: skip
+        row = []
+        for step in (default_epsilon(74), 0.2):
+            gradient = for_step(epsilon=step).vjp(model, x, w, weights_only)[1](upstream)[1]
+            row.append(gradient @ exact / (exact @ exact))
+        projections.append(row)
+    kept, shrunk = np.mean(projections, axis=0)
+    error = np.sqrt(2 / (6 * 1000))  # of the mean of a squared standard normal variable
+    assert kept - 2 * error > 0.85
+    assert kept > 0.9
+    assert shrunk < 0.65
+
+
+def test_the_default_step() -> None:
+    assert [default_epsilon(n) for n in (0, 1, 6)] == [0.2, 0.2, 0.2]
+    assert default_epsilon(100) == pytest.approx(0.05)
+    # Worst case, an outcome that is one product of all cosines: cos(epsilon)**n stays.
+    assert min(np.cos(default_epsilon(n)) ** n for n in range(1, 2000)) > 0.88
+    sampled = ExactShotsEngine(ExactEngine(), shots=8, seed=0)
+    exact = ExactShotsEngine(ExactEngine(), shots=None, gradient="spsa", seed=0)
+    chosen = ExactShotsEngine(ExactEngine(), shots=8, seed=0, epsilon=0.3)
+    model = CircuitModel(angle(4), hardware_efficient(4, 4), ClassGroups(2, 4))
+    for engine, step in (
+        (sampled, default_epsilon(model.num_weights)),
+        (exact, 1e-3),
+        (chosen, 0.3),
+    ):
+        expansion = Expansion(model)
+        points = engine._weight_points(expansion, np.zeros((1, model.num_weights)))
+        assert np.abs(points.slots).max() == pytest.approx(step)
+    assert default_epsilon(model.num_weights) < 0.1
 
 
 def test_spsa_draws_signs_for_each_leading_index() -> None:

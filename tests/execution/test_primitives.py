@@ -2,21 +2,24 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 from functools import partial
 
 import numpy as np
 import pytest
-from qiskit import generate_preset_pass_manager
+from qiskit import QuantumCircuit, generate_preset_pass_manager
+from qiskit.circuit import Parameter
 from qiskit.primitives import BitArray, StatevectorEstimator, StatevectorSampler
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_kd.circuits.ansatze import hardware_efficient
 from qiskit_kd.circuits.encodings import amplitude, angle, reuploading
-from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.model import CircuitModel, Encoding
 from qiskit_kd.circuits.readouts import ClassGroups, Observables
 from qiskit_kd.errors import ConfigError, ExecutionError, ResourceError
+from qiskit_kd.execution import exact_shots as exact_shots_module
 from qiskit_kd.execution import measurement, memory
 from qiskit_kd.execution.aer_primitives import AerEstimator, AerSampler, aer_pass_manager
 from qiskit_kd.execution.engine import Engine, Needs
@@ -91,9 +94,74 @@ def test_measured_circuits_name_their_register_and_keep_logical_order() -> None:
 def test_histograms_equal_looking_up_each_shot(dense: bool, monkeypatch) -> None:
     monkeypatch.setattr(measurement, "_DENSE", 2**12 if dense else 0)
     (basis,) = bases(Observables(["ZII", "IZZ"]))
+    assert basis.qubits == (0, 1, 2)
     states = np.random.default_rng(0).integers(0, 8, (4, 100))
     expected = [[basis.matrix[k] for k in row] for row in states]
     np.testing.assert_allclose(basis.of_outcomes(states), np.mean(expected, axis=1))
+
+
+@pytest.mark.parametrize(
+    ("strings", "touched"),
+    [(["IZII", "IIIZ"], [(0, 2)]), (["IIII"], [(0,)]), (["IXII", "IIIY"], [(0, 2)]),
+     (["IXII", "IZIZ", "IIII"], [(2,), (0, 2)])],
+)  # fmt: skip
+@pytest.mark.parametrize("engine", ENGINES)
+def test_only_qubits_that_observables_touch_are_measured(engine: str, strings, touched) -> None:
+    readout = Observables([SparsePauliOp([s], [2.0]) for s in strings])
+    found = bases(readout)
+    assert sorted(b.qubits for b in found) == sorted(touched)
+    assert all(len(b.matrix) == 2 ** len(b.qubits) for b in found)
+    model = CircuitModel(angle(4), hardware_efficient(4, 1), readout)
+    x, w, _ = draw(model)
+    np.testing.assert_allclose(
+        ENGINES[engine](20_000, seed=0).outputs(model, x, w), reference_outputs(model, x, w),
+        atol=5 * 2 / np.sqrt(20_000),
+    )  # fmt: skip
+    exact = ExactShotsEngine(ExactEngine(), shots=None)
+    np.testing.assert_allclose(
+        exact.outputs(model, x, w), reference_outputs(model, x, w), atol=1e-12
+    )
+
+
+def test_outcomes_that_count_alike_are_one_class(monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(exact_shots_module, "require_memory", lambda n, *_: seen.append(n))
+    model = CircuitModel(angle(12), hardware_efficient(12, 1), Observables(["Z" * 12]))
+    x, w, _ = draw(model, batch=1)
+    engine = exact_shots(10_000, seed=0)
+    np.testing.assert_allclose(
+        engine.outputs(model, x, w), reference_outputs(model, x, w), atol=5 / 100
+    )
+    assert max(seen) == 4 * 8 * 2**12 * 2  # two classes, not an identity of 4096
+
+
+def test_tables_that_do_not_fit_are_refused_before_they_are_made(monkeypatch) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2**30)
+    each = ["I" * (13 - q) + "Z" + "I" * q for q in range(14)]
+    model = CircuitModel(angle(14), hardware_efficient(14, 1), Observables(each))
+    with pytest.raises(
+        ResourceError,
+        match=r"the probabilities of 16,384 outcomes of 14 qubits must fit into memory; got "
+        r"8\.0 GiB needed; .* Read fewer qubits, or use a backend of kind aer with shots\.",
+    ):
+        exact_shots(10).outputs(model, np.zeros((1, 14)), np.zeros(model.num_weights))
+    wide, ansatz = QuantumCircuit(40), QuantumCircuit(40)
+    wide.rx(Parameter("input_0"), 0)
+    ansatz.ry(Parameter("weight_0"), 39)
+    many = CircuitModel(
+        Encoding("wide", wide, 1, np.asarray), ansatz, Observables(["Z" * 40, "X" * 40])
+    )
+    for engine in (exact_shots(10), aer(10)):
+        with pytest.raises(ResourceError, match=r"40 qubits.* must fit into memory; got"):
+            engine.outputs(many, np.zeros((1, 1)), np.zeros(1))
+    with pytest.raises(
+        ResourceError,
+        match=r"the table of 40 measured qubits and 2 outputs must fit into memory; got .* Read "
+        r"fewer qubits\.",
+    ):
+        bases(many.readout)
+    few = Observables(["I" * 39 + "Z", "X" + "I" * 39])
+    assert [b.qubits for b in bases(few)] == [(0, 39)]  # a device of any size will do
 
 
 def test_commuting_observables_share_a_basis() -> None:
@@ -166,13 +234,24 @@ def test_sampled_shift_gradients(engine: str) -> None:
 def test_sampled_spsa_averages_to_the_gradient(engine: str) -> None:
     model = small()
     x, w, upstream = draw(model)
-    chosen = ENGINES[engine](256, seed=4, epsilon=0.05)
+    epsilon = 0.05
+    chosen = ENGINES[engine](256, seed=4, epsilon=epsilon)
     assert chosen.gradient == "spsa"
     draws = [chosen.vjp(model, x, w, WEIGHTS)[1](upstream)[1] for _ in range(150)]
     error = np.std(draws, axis=0) / np.sqrt(len(draws))
     expected = reference_weight_gradient(model, x, w, upstream)
-    assert (np.abs(np.mean(draws, axis=0) - expected) < 4 * error + 0.01).all()
-    assert (error < 0.3).all()
+    # The mean of the estimate: that of exact values over all signs that may be drawn.
+    exact = ExactEngine()
+    signs = np.array(list(itertools.product([-1.0, 1.0], repeat=model.num_weights)))
+    moved = [
+        (exact.outputs(model, x, w + s * epsilon * signs) * upstream).sum((1, 2)) for s in (1, -1)
+    ]
+    stated = ((moved[0] - moved[1])[:, None] * signs).mean(0) / (2 * epsilon)
+    assert (np.abs(np.mean(draws, axis=0) - stated) < 4 * error).all()
+    # That mean is the gradient up to O(num_weights * epsilon**2), as the docstring says.
+    bound = model.num_weights * epsilon**2 * np.abs(expected).max()
+    assert (np.abs(stated - expected) < bound).all()
+    assert (error < np.linalg.norm(upstream) / (epsilon * np.sqrt(256 * len(draws)))).all()
 
 
 @pytest.mark.parametrize("gradient", ["shift", "spsa"])

@@ -118,6 +118,28 @@ def test_overrides_reach_everywhere_and_are_yaml() -> None:
          "exp.yaml:27:20: training.epochs: wrong type; got 'many' (str); expected a valid integer"),
         ("training: {epochs: 7}", "training: {epochs: 0}",
          "exp.yaml:27:20: training.epochs: wrong value; got 0 (int)"),
+        ("training: {epochs: 7}", "training: {epochs: '7'}",
+         "exp.yaml:27:20: training.epochs: wrong type; got '7' (str); expected a valid integer"),
+        ("training: {epochs: 7}", "training: {epochs: true}",
+         "exp.yaml:27:20: training.epochs: wrong type; got True (bool); expected a valid integer"),
+        ("training: {epochs: 7}", "training: {learning_rate: true}",
+         "exp.yaml:27:27: training.learning_rate: wrong type; got True (bool); expected a valid"),
+        ("training: {epochs: 7}", "training: {gradient_every: false}",
+         "training.gradient_every: wrong type; got False (bool)"),
+        ("seeds: 3", "seeds: ['1', true]", "seeds.0: wrong type; got '1' (str)"),
+        ("seeds: 3", "seeds: true", "seeds: wrong type; got True (bool)"),
+        ("    terms: [{loss: ce}]\n", "    terms: [{loss: ce, weight: '2'}]\n",
+         "variants.plain.terms.0.weight: wrong type; got '2' (str)"),
+        ("train: 30}", "train: '30'}",
+         "exp.yaml:5:37: data.options.train: wrong value; got '30'; expected an integer"),
+        ("train: 30}", "train: true}",
+         "exp.yaml:5:37: data.options.train: wrong value; got True; expected an integer"),
+        ("classes: [3, 5]", "classes: [3, '5']", "data.options.classes: wrong value; got [3, '5']"),
+        ("train: 30}", "centre: 1}", "data.options.centre: wrong value; got 1; expected true or"),
+        ("smoothing: 0.1", "smoothing: '0.1'",
+         "smoothed.terms.0.options.smoothing: wrong value; got '0.1'; expected a number"),
+        ("smoothing: 0.1", "smoothing: 2",
+         "exp.yaml:25:58: variants.smoothed.terms.0.options.smoothing: label smoothing mixes"),
         ("schema: 1", "schema: 2", "exp.yaml:1:9: schema: unknown value; got 2 (int); expected 1"),
         ("  kind: digits\n", "  kind: digitz\n",
          "exp.yaml:4:9: data.kind: unknown data set; got 'digitz'. did you mean 'digits'?"),
@@ -172,6 +194,49 @@ def test_fault(old: str, new: str, expected: str) -> None:
     text = faults(changed(old, new))
     assert expected in text
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("bad", ["true", "'2'"])
+def test_a_temperature_is_a_number(bad: str) -> None:
+    text = changed("    teacher: shuffled\n    temperature: [1, 4]",
+                   f"    teacher: shuffled\n    temperature: {bad}")  # fmt: skip
+    assert "a temperature is a number or a list of numbers, got" in faults(text)
+    assert "shuffled.temperature.0: wrong type; got" in faults(text.replace(bad, f"[{bad}]"))
+
+
+def test_integers_stand_for_floats() -> None:
+    config = parse(GOOD, ["training.learning_rate=1", "variants.distilled.temperature=2",
+                          "variants.smoothed.terms.0.options.smoothing=0"])  # fmt: skip
+    assert config.training.learning_rate == 1.0
+    assert config.variants["distilled"].temperature == [2.0]
+    assert parse(GOOD, ["training.learning_rate=1e-3"]).training.learning_rate == 1e-3
+
+
+def test_a_temperature_that_a_loss_refuses_is_found_in_the_file() -> None:
+    text = GOOD.replace("{loss: kl}]\n  shuffled", "{loss: kl, options: {temperature: -2}}]\n"
+                        "  shuffled")  # fmt: skip
+    assert text != GOOD
+    found = faults(text)
+    assert (
+        "exp.yaml:19:59: variants.distilled.terms.1.options.temperature: a temperature is a "
+        in (found)
+    )
+    assert "got -2; expected for example 2.0" in found
+
+
+def test_an_unknown_loss_is_one_fault() -> None:
+    head, tail = GOOD.split("  shuffled:\n")
+    text = f"{head}  shuffled:\n{tail.replace('{loss: kl}', '{loss: kll}')}"
+    assert "kll" in text
+    assert faults(text).count("exp.yaml:") == 1
+
+
+@pytest.mark.parametrize("value", ["[1]", "7", "word"])
+def test_a_preset_that_is_no_mapping(value: str) -> None:
+    text = GOOD.split("presets:")[0] + f"presets: {{quick: {value}}}\n"
+    found = faults(text, preset="quick")
+    assert "exp.yaml:28:18: presets.quick: a preset is a mapping of keys to values; got" in found
+    assert "expected for example {seeds: 2}" in found
 
 
 @pytest.mark.parametrize("bad", ["[0, 1]", "[2, 2]", "[]", "[hot]"])
@@ -259,6 +324,26 @@ def test_unknown_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         find_experiment("mime.yaml")
 
 
+def test_a_file_of_another_name_is_not_suggested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other-study.yaml").write_text(GOOD)
+    with pytest.raises(ConfigError) as caught:
+        find_experiment("study.yaml")
+    assert "did you mean" not in str(caught.value)
+
+
+def test_a_folder_is_no_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ConfigError, match=r"an experiment is a YAML file or a shipped name; got "
+                       r"the folder mine. To see .*: qkd report mine. .*--out mine"):  # fmt: skip
+        find_experiment("mine")
+    (tmp_path / "c2q-digits").mkdir()
+    assert find_experiment("c2q-digits") == shipped()["c2q-digits"]
+
+
 def test_packaged_examples_are_the_last_resort(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,3 +358,13 @@ def test_template_is_a_valid_experiment(tmp_path: Path) -> None:
     assert len(TEMPLATE.splitlines()) < 60
     with pytest.raises(ConfigError, match=r"exists already; got .*first.yaml. Name another one"):
         write_template(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("my first try.yaml", "my-first-try"), ("_x.yaml", "x"), ("7.yaml", "7"), ("on é.yaml", "on-"),
+     ("null.yaml", "null"), ("1e3.yaml", "1e3"), ("---.yaml", "experiment"),
+     ("a" * 80 + ".yaml", "a" * 60)],
+)  # fmt: skip
+def test_template_of_any_file_name(tmp_path: Path, file: str, name: str) -> None:
+    assert load(write_template(tmp_path / file)).name == name

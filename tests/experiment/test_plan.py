@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from qiskit_kd.errors import ConfigError
@@ -16,7 +18,10 @@ data: {kind: digits, options: {classes: [3, 5], train: 20, validation: 30, test:
 teacher: {kind: mlp}
 students:
   linear: {kind: linear}
-  quantum: {kind: fully_quantum, options: {layers: 1}, training: {learning_rate: 0.05}}
+  quantum:
+    kind: fully_quantum
+    options: {layers: 1, ansatz_options: {}}
+    training: {learning_rate: 0.05}
 variants:
   plain: {terms: [{loss: ce}]}
   distilled: {teacher: teacher, temperature: [1, 4], terms: [{loss: ce}, {loss: kl}]}
@@ -101,3 +106,32 @@ def test_networks_that_cannot_be_built_are_all_named() -> None:
 def test_data_that_cannot_be_had() -> None:
     with pytest.raises(ConfigError, match=r"data: the parts .* fit into the data set 'digits-35'"):
         tasks("data.options.train=5000")
+
+
+def test_losses_that_do_not_fit_the_data_are_all_named() -> None:
+    """Decoupled distillation needs three classes, and only the data say how many there are."""
+    with pytest.raises(ConfigError) as caught:
+        tasks("variants.distilled.terms.1.loss=dkd", "variants.uniform.terms.1.loss=dkd")
+    text = str(caught.value)
+    assert text.startswith("terms that cannot work:\n  variants.distilled.terms.1: decoupled")
+    assert "\n  variants.uniform.terms.1: decoupled" in text
+    assert text.count("variants.distilled") == 1  # not once per temperature
+
+
+def test_samples_that_cannot_be_encoded(tmp_path: Path) -> None:
+    features = np.random.default_rng(0).normal(size=(40, 4))
+    np.savez(tmp_path / "good.npz", features=features, labels=np.arange(40) % 2)
+    features[17] = 0.0
+    np.savez(tmp_path / "bad.npz", features=features, labels=np.arange(40) % 2)
+
+    text = SMALL.replace(
+        "data: {kind: digits, options: {classes: [3, 5], train: 20, validation: 30, test: 40, "
+        "transfer: 20}}", f"data: {{kind: npz, options: {{path: {tmp_path}/good.npz}}}}",
+    )  # fmt: skip
+    assert "npz" in text
+    assert plan(parse(text))
+    with pytest.raises(ConfigError, match=r"students.quantum cannot encode the \w+ samples of seed "
+                       r"0: amplitude .* got a zero vector in row \d+"):  # fmt: skip
+        plan(parse(text.replace("good", "bad")))
+    classical = text.replace("good", "bad").replace("fully_quantum, options: {layers: 1}", "linear")
+    assert plan(parse(classical))  # nobody else minds

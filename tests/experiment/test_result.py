@@ -24,22 +24,23 @@ def row(student: str, variant: str, seed: int, temperature: float | None, **valu
 
 
 def candidates(gain: float = 0.1, placebo: float = 0.0) -> list[dict]:
-    rows = [row("teacher", "plain", seed, None, test=0.95) for seed in range(3)]
+    rows = [row("teacher", "plain", seed, None, test=0.95) for seed in range(5)]
     for student in ("linear", "quantum"):
-        for seed in range(3):
-            base = 0.6 + 0.1 * seed
-            shift = 0.001 * seed
+        for seed in range(5):
+            base = 0.5 + 0.05 * seed
+            shift, other = 0.001 * seed, 0.001 * (2 * seed % 5)  # of one mean
             rows.append(row(student, "plain", seed, None, test=base))
-            rows.append(row(student, "smoothed", seed, None, test=base + shift))
+            rows.append(row(student, "smoothed", seed, None, test=base + other))
             for variant, extra in (("distilled", gain), ("shuffled", placebo)):
                 for t, validation in ((1, 0.7), (4, 0.8)):
-                    value = base + extra + shift if t == 4 else 0.99
+                    wobble = shift if variant == "distilled" else other
+                    value = base + extra + wobble if t == 4 else 0.99
                     rows.append(row(student, variant, seed, t, validation=validation, test=value))
     return rows
 
 
 def result(rows: list[dict], *overrides: str) -> StudyResult:
-    config = parse(GOOD, overrides)
+    config = parse(GOOD, ["seeds=5", *overrides])
     return StudyResult(
         config.name, config.resolved(), tuple(rows), {}, 0, "qkd run small", environment()
     )
@@ -50,8 +51,8 @@ def test_validation_alone_chooses_the_temperature() -> None:
     chosen = result(candidates()).rows
     assert {r["options"]["temperature"] for r in chosen if r["variant"] == "distilled"} == {4}
     assert max(r["test"]["accuracy"] for r in chosen if r["student"] != "teacher") < 0.99
-    assert len(chosen) == 3 + 2 * 4 * 3
-    assert [r["student"] for r in chosen[:3]] == ["teacher"] * 3
+    assert len(chosen) == 5 + 2 * 4 * 5
+    assert [r["student"] for r in chosen[:5]] == ["teacher"] * 5
 
 
 def test_choice_over_seeds_and_per_seed() -> None:
@@ -95,8 +96,8 @@ def test_table() -> None:
     ]  # fmt: skip
     entry = next(t for t in table if (t["student"], t["variant"]) == ("quantum", "plain"))
     assert entry == {
-        "student": "quantum", "variant": "plain", "parameters": 74, "n": 3,
-        "accuracy": pytest.approx(0.7), "macro_f1": pytest.approx(0.35),
+        "student": "quantum", "variant": "plain", "parameters": 74, "n": 5,
+        "accuracy": pytest.approx(0.6), "macro_f1": pytest.approx(0.3),
     }  # fmt: skip
 
 
@@ -110,11 +111,11 @@ def test_comparisons() -> None:
     assert per_student == {(*pair, m) for pair in pairs for m in ("accuracy", "macro_f1")}
     assert len(found) == 2 * len(per_student)
     first = found[0]
-    gain = paired_gain([0.7, 0.801, 0.902], [0.6, 0.7, 0.8])
+    gain = paired_gain([0.1, 0.101, 0.102, 0.103, 0.104], [0.0] * 5)
     assert first == {
         "student": "linear", "variant": "distilled", "baseline": "plain", "metric": "accuracy",
         "gain": pytest.approx(gain.mean),
-        "ci95": [pytest.approx(gain.low), pytest.approx(gain.high)], "n": 3,
+        "ci95": [pytest.approx(gain.low), pytest.approx(gain.high)], "n": 5,
         "verdict": "confirmed",
     }  # fmt: skip
 
@@ -129,14 +130,14 @@ def test_seeds_are_paired_by_number_not_by_position() -> None:
     rows = [r for r in candidates() if not (r["variant"] == "plain" and r["seed"] == 0)]
     gain = result(rows).gain("quantum", "distilled", "plain")
     assert gain is not None
-    assert (gain.n, gain.mean) == (2, pytest.approx(0.1015))
+    assert (gain.n, gain.mean) == (4, pytest.approx(0.1025))
     assert result(rows).gain("quantum", "distilled", "nothing") is None
 
 
 def test_verdict_names_gain_interval_n_and_placebos() -> None:
     text = result(candidates(0.1, 0.0)).verdict
     assert text.startswith(
-        "test accuracy, confirmed: quantum distilled against plain +0.101 [+0.099, +0.103] (n = 3)"
+        "test accuracy, confirmed: quantum distilled against plain +0.102 [+0.100, +0.104] (n = 5)"
     )
     assert "; beats shuffled +0.100" in text
     assert "; beats smoothed +0.100" in text

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -46,7 +47,6 @@ def test_rows_survive(tmp_path: Path) -> None:
         assert store.rows("teacher") == {}
         assert store.keys() == {"k1"}
         assert store.attempts() == [("k1", "done"), ("k2", "started")]
-        assert store.timings() == {"k1": 0.5}
         assert list(store.description()["config"]) == ["z", "a"]
 
 
@@ -90,6 +90,84 @@ def test_the_lock_of_a_killed_driver_is_gone(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     assert done.returncode == -9
     Store(tmp_path, write=True).close()
+
+
+def _cut_off(folder: Path, how: str) -> None:
+    """What a driver leaves that dies before its first transaction."""
+    if how == "zero bytes":
+        (folder / "study.db").write_bytes(b"")
+        return
+    db = sqlite3.connect(folder / "study.db")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.close()
+    assert (folder / "study.db").stat().st_size > 0
+
+
+@pytest.mark.parametrize("how", ["zero bytes", "WAL without tables"])
+def test_a_file_without_tables_is_not_begun(tmp_path: Path, how: str) -> None:
+    _cut_off(tmp_path, how)
+    assert not Store.begun(tmp_path)
+    with pytest.raises(StorageError, match=r"holds no study; got an empty study.db there. Its run "
+                       "was cut off at the start: run it again with the same --out"):  # fmt: skip
+        Store(tmp_path)
+    with Store(tmp_path, write=True) as store:
+        store.commit("k", "student", {}, **FACTS)
+    assert Store.begun(tmp_path)
+    with Store(tmp_path) as store:
+        assert store.keys() == {"k"}
+
+
+def _read_only(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Permissions do not bind root, so the answer of the system is replaced."""
+    real = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode, **o: Path(path) != folder and real(path, mode, **o)
+    )
+
+
+def test_reading_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path, write=True) as store:
+        store.commit("k", "student", {}, **FACTS)
+    _read_only(monkeypatch, tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with Store(tmp_path) as store:
+        assert store.keys() == {"k"}
+        assert sorted(tmp_path.iterdir()) == before  # no log, no shared memory
+        with pytest.raises(StorageError, match=r"cannot be opened; got attempt to write a readonly "
+                           r"database. Check the permissions of the file and"):  # fmt: skip
+            store.start("k")
+
+
+def test_a_log_that_was_not_merged_is_read_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path, write=True) as driver:
+        driver.commit("k", "student", {}, **FACTS)
+        _read_only(monkeypatch, tmp_path)
+        with Store(tmp_path) as store:
+            assert store.keys() == {"k"}
+
+
+def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "driver.lock").mkdir()
+    with pytest.raises(StorageError, match=r"study.db cannot be opened; got unable to open"):
+        Store(tmp_path, write=True)
+
+
+def test_a_holder_that_cannot_be_noted(tmp_path: Path) -> None:
+    (tmp_path / "driver.pid").mkdir()
+    with pytest.raises(StorageError, match=r"cannot be written; got Is a directory. Free some"):
+        Store(tmp_path, write=True)
+    (tmp_path / "driver.pid").rmdir()
+    Store(tmp_path, write=True).close()  # and the lock is free again
+
+
+def test_a_damaged_lock(tmp_path: Path) -> None:
+    (tmp_path / "driver.lock").write_bytes(b"no database, no lock" * 200)
+    with pytest.raises(StorageError, match=r"is damaged; got file is not a database"):
+        Store(tmp_path, write=True)
 
 
 def test_no_study(tmp_path: Path) -> None:

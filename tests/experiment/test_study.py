@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from test_plan import SMALL
 from test_runner import Inline
 
 from qiskit_kd import report
-from qiskit_kd.errors import StorageError
+from qiskit_kd.errors import ConfigError, StorageError
+from qiskit_kd.experiment.result import StudyResult
 from qiskit_kd.experiment.store import Store
 from qiskit_kd.experiment.study import Study
 
@@ -41,9 +43,83 @@ def test_the_folder_alone_says_everything(folder: Path) -> None:
     assert stored.table() == live.table()
     assert stored.comparisons() == live.comparisons()
     result = stored.result()
-    assert result.command == f"qkd run {folder}/small.yaml training.epochs=2 --seeds 2"
+    words = f"qkd run {folder}/small.yaml training.epochs=2 --seeds 2 --out {folder}/out"
+    assert result.command == words
     assert (result.missing, result.failures) == (0, {})
     assert len(result.candidates) == 2 + 2 * 6 * 2
+
+
+def test_the_command_survives_a_shell(folder: Path, tmp_path: Path) -> None:
+    words = ["title=two words", "training.epochs=1"]
+    study = Study.load(folder / "small.yaml", words, preset=None, seeds=1)
+    result = study.run(tmp_path / "my runs", executor=Inline())
+    assert shlex.split(result.command) == [
+        "qkd", "run", f"{folder}/small.yaml", *words, "--seeds", "1",
+        "--out", f"{tmp_path}/my runs",
+    ]  # fmt: skip
+    again = Study.load(tmp_path / "my runs").run(tmp_path / "my runs", executor=Inline())
+    assert again.command == result.command
+
+
+def test_the_command_names_backends_of_ones_own(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own backends.yaml"
+    own.write_bytes(Path(__file__).parents[2].joinpath("backends.yaml").read_bytes())
+    monkeypatch.setenv("QISKIT_KD_BACKENDS", str(own))
+    command = Study.load(folder / "small.yaml").command
+    assert command.startswith("QISKIT_KD_BACKENDS='")
+    assert command.endswith("small.yaml")
+    assert shlex.split(command)[0] == f"QISKIT_KD_BACKENDS={own}"
+
+
+@pytest.mark.parametrize(
+    "settings", [{"overrides": ["training.epochs=1"]}, {"preset": "quick"}, {"seeds": 3}]
+)
+def test_a_folder_takes_no_settings(folder: Path, settings: dict) -> None:
+    with pytest.raises(ConfigError, match=r"the study in a folder takes no settings; got settings "
+                       r"for .*out; expected the YAML file, or a shipped name. Name the YAML"
+                       ):  # fmt: skip
+        Study.load(folder / "out", **settings)
+
+
+def test_a_folder_does_not_hide_a_shipped_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c2q-digits").mkdir()
+    assert Study.load("c2q-digits", seeds=3).config.name == "c2q-digits"
+
+
+def test_environments_of_all_rows_are_kept(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qiskit_kd.experiment import study as module
+
+    def run(machine: str, seeds: int) -> StudyResult:
+        monkeypatch.setattr(module, "environment", lambda: {"system": machine})
+        study = Study.load(folder / "small.yaml", ["training.epochs=1"], seeds=seeds)
+        return study.run(tmp_path, executor=Inline())
+
+    assert run("one", 1).environments == ({"system": "one"},)
+    assert run("idle", 1).environments == ({"system": "one"},)  # it made no row
+    later = run("two", 2)
+    assert later.environment == {"system": "one"}
+    assert later.environments == ({"system": "one"}, {"system": "two"})
+    assert run("one", 3).environments == later.environments
+
+
+def test_a_study_cut_off_at_its_start_is_run(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    from qiskit_kd.experiment import study as module
+
+    monkeypatch.setattr(module, "warm_pool", lambda _: None)
+    monkeypatch.setattr(module, "discard", lambda *_: None)
+    monkeypatch.setattr(module, "run", lambda *_, **__: None)
+    (tmp_path / "study.db").write_bytes(b"")
+    with pytest.raises(StorageError, match=r"holds no study; got an empty study.db there"):
+        Study.load(tmp_path)
+    result = Study.load(folder / "small.yaml", seeds=1).run(tmp_path)
+    assert result.missing == 1 + 2 * 6
 
 
 def test_running_again_does_nothing(folder: Path) -> None:

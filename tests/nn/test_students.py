@@ -19,8 +19,10 @@ from qiskit.circuit import Parameter
 from qiskit.quantum_info import Statevector
 from torch import Tensor, nn
 
+from qiskit_kd.circuits import DeadWeightsWarning
 from qiskit_kd.errors import CircuitError, ConfigError, ResourceError, UnknownNameError
 from qiskit_kd.nn.layer import QuantumLayer
+from qiskit_kd.nn.parts import _known_dead_weights
 from qiskit_kd.nn.students import (
     FullyQuantumStudent,
     HybridStudent,
@@ -37,6 +39,9 @@ from qiskit_kd.nn.students import (
 )
 
 Array = NDArray[Any]
+
+# For tests whose students have dead weights by design: what they test does not depend on them.
+with_dead_weights = pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.DeadWeightsWarning")
 
 NAMES = ["equal_size", "fully_quantum", "hybrid", "linear", "mlp", "separable"]
 QUANTUM = ["fully_quantum", "hybrid", "separable"]
@@ -265,6 +270,7 @@ def reference(student: nn.Module, x: Array) -> Array:
 
 
 class TestQuantum:
+    @with_dead_weights
     @pytest.mark.parametrize(
         ("scheme", "classes"), [("modulo", 3), ("contiguous", 10), ([0, 1, 1, 0] * 16, 2)]
     )
@@ -289,6 +295,7 @@ class TestQuantum:
         np.testing.assert_allclose(student(x).detach(), expected, atol=1e-10)
         assert describe(student)["measured"] == [5]
 
+    @with_dead_weights
     def test_hybrid_reads_the_qubits_named(self) -> None:
         student = hybrid(64, 3, seed=3, measured=[0, 2], dtype="float64")
         x = rows(dtype=torch.float64)
@@ -368,12 +375,14 @@ class TestQuantum:
         student = fully_quantum(64, 3, seed=0, scheme="contiguous", sharpness="learnable")
         assert describe(student) == {
             "kind": "fully_quantum", "encoding": "amplitude", "qubits": 6, "scheme": "contiguous",
-            "ansatz": "hardware_efficient", "layers": 4, "ansatz_options": {"final_ry": True},
+            "dead_weights": 0, "ansatz": "hardware_efficient", "layers": 4,
+            "ansatz_options": {"final_ry": True},
             "sharpness_mode": "learnable", "sharpness": 1.0, "smoothing": 0.0, "backend": "exact",
             "gradient": "auto", "shots": None, "parameters": 75,
         }  # fmt: skip
         assert describe(nn.Flatten()) == {"kind": "Flatten", "parameters": 0}
 
+    @with_dead_weights
     @pytest.mark.parametrize(
         ("options", "features", "qubits"),
         [
@@ -395,6 +404,7 @@ class TestQuantum:
         assert describe(student)["qubits"] == qubits
         assert student(rows(3, features)).shape == (3, 2)
 
+    @with_dead_weights
     @pytest.mark.parametrize(
         "ansatz", ["real_amplitudes", "strongly_entangling", "su4_brickwork", "product"]
     )
@@ -420,6 +430,36 @@ class TestQuantum:
             ("hybrid", {"measured": []}, CircuitError, r"distinct qubits of the circuit; got \[\]"),
             ("hybrid", {"measured": [6]}, CircuitError, r"got \[6\]; expected one or more of 0..5"),
             ("hybrid", {"num_qubits": 5}, CircuitError, "5 qubits hold at most 32 features; got"),
+            (
+                "hybrid", {"measured": 3}, CircuitError,
+                r"distinct qubits of the circuit; got 3; expected one or more of 0..5, as a list",
+            ),
+            ("hybrid", {"measured": "3"}, CircuitError, "circuit; got '3'; expected one or more"),
+            ("hybrid", {"measured": [1.0]}, CircuitError, r"circuit; got \[1.0\]; expected one"),
+            ("hybrid", {"num_qubits": 0}, CircuitError, "whole number of qubits; got 0; expected"),
+            (
+                "hybrid", {"ansatz_options": {"final_rx": True}}, UnknownNameError,
+                "unknown option of the ansatz 'hardware_efficient'; got 'final_rx'. "
+                "did you mean 'final_ry'",
+            ),
+            (
+                "fully_quantum", {"ansatz_options": {"layers": 3}}, UnknownNameError,
+                "got 'layers'. known: final_ry",
+            ),
+            (
+                "separable", {"encoding_options": {"num_featurs": 64}}, UnknownNameError,
+                "unknown option of the encoding 'amplitude'; got 'num_featurs'. did you mean 'num_",
+            ),
+            (
+                "hybrid", {"encoding_options": ["axis"]}, ConfigError,
+                r"options of the encoding 'amplitude' are named; got \['axis'\]; expected a mapp",
+            ),
+            ("fully_quantum", {"scheme": "modula"}, CircuitError, "Did you mean 'modulo'"),
+            (
+                "fully_quantum", {"initial_sharpness": "1"}, ConfigError,
+                "sharpness is positive; got initial_sharpness='1'; expected a number",
+            ),
+            ("fully_quantum", {"smoothing": "0.1"}, ConfigError, "0 or more; got smoothing='0.1'"),
             ("fully_quantum", {"num_qubits": 3}, CircuitError, "3 qubits hold at most 8 features"),
             ("fully_quantum", {"scheme": "odd"}, CircuitError, "unknown grouping scheme; got"),
             ("fully_quantum", {"sharpness": "free"}, ConfigError, "unknown sharpness; got 'free'"),
@@ -450,3 +490,67 @@ class TestQuantum:
             hybrid(3, 2, seed=0, encoding="angle", num_qubits=4)
         with pytest.raises(ResourceError, match="would not fit in memory"):
             fully_quantum(64, 3, seed=0, encoding="angle")
+
+
+class TestDeadWeights:
+    @pytest.mark.parametrize(
+        ("classes", "scheme", "dead"),
+        [(2, "contiguous", 5), (4, "contiguous", 4), (8, "contiguous", 3), (3, "modulo", 0),
+         (10, "modulo", 0)],
+    )  # fmt: skip
+    def test_the_default_groups_leave_the_fewest(
+        self, classes: int, scheme: str, dead: int, recwarn: pytest.WarningsRecorder
+    ) -> None:
+        student = fully_quantum(64, classes, seed=0)
+        assert layer(student).model.readout.scheme == scheme
+        facts = describe(student)
+        assert (facts["scheme"], facts["dead_weights"]) == (scheme, dead)
+        found = [w for w in recwarn if w.category is DeadWeightsWarning]
+        assert len(found) == (dead > 0)
+        assert all(w.filename == __file__ for w in found)
+
+    @pytest.mark.parametrize(("classes", "dead"), [(2, 39), (4, 26), (8, 15)])
+    def test_the_other_end_of_the_chain_is_worse(self, classes: int, dead: int) -> None:
+        with pytest.warns(DeadWeightsWarning, match=f"^{dead} of 74 weights cannot move"):
+            student = fully_quantum(64, classes, seed=0, scheme="modulo")
+        assert describe(student)["dead_weights"] == dead
+
+    def test_hybrid_warns_of_qubits_too_early_in_the_chain(self) -> None:
+        assert describe(hybrid(64, 2, seed=0))["dead_weights"] == 0
+        with pytest.warns(DeadWeightsWarning, match="of 68 weights cannot move") as caught:
+            student = hybrid(64, 2, seed=0, measured=[0])
+        assert caught[0].filename == __file__
+        assert describe(student)["dead_weights"] > 30
+
+    def test_separable_counts_and_does_not_warn(self) -> None:
+        assert describe(separable(64, 3, seed=0))["dead_weights"] == 0
+        student = separable(64, 2, seed=0)
+        assert describe(student)["scheme"] == "contiguous"
+        circuit = layer(student).model.ansatz
+        read = sum(circuit.find_bit(item.qubits[0]).index == 5 for item in circuit.data)
+        assert describe(student)["dead_weights"] == 74 - read == 61
+
+    def test_a_structure_is_looked_at_once(self) -> None:
+        def ask(**options: Any) -> None:
+            fully_quantum(16, 3, seed=0, **options)
+
+        _known_dead_weights.cache_clear()
+        for options in ({}, {"layers": 2}, {"scheme": "contiguous"}, {"ansatz_options": {}}):
+            ask(**options)
+        assert _known_dead_weights.cache_info().misses == 4
+        fully_quantum(16, 3, seed=5, dtype="float64", sharpness="learnable")
+        ask(layers=2)
+        assert _known_dead_weights.cache_info().misses == 4
+        ask(scheme=[k % 3 for k in range(16)])
+        assert _known_dead_weights.cache_info().misses == 5
+
+    def test_a_circuit_of_ones_own_is_looked_at(self) -> None:
+        circuit = QuantumCircuit(2)
+        circuit.ry(Parameter("a"), 1)
+        circuit.rz(Parameter("b"), 1)
+        with pytest.warns(DeadWeightsWarning, match=r"1 of 2 weights cannot move .*: \[1\]"):
+            fully_quantum(4, 2, seed=0, ansatz=circuit)
+
+    def test_large_circuits_are_not_looked_at(self) -> None:
+        student = fully_quantum(13, 2, seed=0, encoding="angle", scheme="modulo")
+        assert describe(student)["dead_weights"] is None

@@ -64,7 +64,10 @@ def test_sharpness_stands_with_the_settings() -> None:
         if row["variant"] == "plain" and row["student"] == "hybrid":
             row["extra"] = {"sharpness": 2.0 + row["seed"]}
     (item,) = facts.options(result.rows)
-    assert item["picked"]["sharpness"].startswith("2.50 ± ")
+    assert item["picked"]["sharpness reached"].startswith("2.50 ± ")
+    for row in result.rows:
+        row["options"] = {"sharpness_mode": "fixed"}
+    assert facts.options(result.rows) == []
 
 
 def test_unfinished_studies_warn() -> None:
@@ -77,17 +80,37 @@ def test_unfinished_studies_warn() -> None:
     assert "hybrid, seed 1: DataError: bad row" in text
 
 
-def test_usage_of_hardware_is_summed_and_only_shown_where_there_is_any() -> None:
+def test_provenance_names_configuration_and_versions() -> None:
     result = make(seeds=2, students=("hybrid",))
-    assert "qpu seconds" not in dict(facts.provenance(result, None))
-    for row in result.rows:
-        row["extra"] = {"usage": {"jobs": 2, "qpu_seconds": 1.5, "pubs": 0}}
     shown = dict(facts.provenance(result, None))
-    assert shown["jobs"] == "20"
-    assert shown["qpu seconds"] == "15.0"
-    assert "pubs" not in shown
     assert shown["configuration"] == result.fingerprint[:16]
     assert shown["qiskit"] == "2.6.2"
+
+
+def test_only_treatments_get_a_verdict_placebos_get_their_numbers() -> None:
+    for group in facts.table(make()):
+        for line in group["lines"]:
+            placebo = line["variant"] in ("shuffled teacher", "label smoothing")
+            assert bool(line["verdict"]) is (line["variant"] == "distilled")
+            assert bool(line["range"]) is (placebo or line["variant"] == "distilled")
+
+
+def test_traits_of_a_student_are_words() -> None:
+    learned = facts.traits(
+        {
+            "kind": "fully_quantum", "dead_weights": 0, "ansatz": "product",
+            "ansatz_options": {"num_weights": 74, "final_ry": True}, "sharpness_mode": "learnable",
+            "sharpness": 1.0, "shots": None, "parameters": 1203,
+        }
+    )  # fmt: skip
+    assert learned == [
+        ("kind", "fully quantum"),
+        ("ansatz", "product (num weights 74, final ry)"),
+        ("parameters", "1,203"),
+        ("initial sharpness", "1 (learnable)"),
+    ]
+    fixed = dict(facts.traits({"sharpness": 1.0, "sharpness_mode": "fixed"}))
+    assert fixed == {"sharpness": "1 (fixed)"}
 
 
 def test_settings_read_like_a_sentence() -> None:
@@ -128,6 +151,9 @@ def test_settings_read_like_a_sentence() -> None:
         ([0, 1, 2, 3], "0 to 3"),
         ([1, 2], "1, 2"),
         ([3, 5, 8], "3, 5, 8"),
+        ("over_seeds", "by the mean over all seeds"),
+        ("extended_xor", "extended xor"),
+        ("/tmp/my_file.npz", "/tmp/my_file.npz"),
         ({"hidden": [16, 8], "none": None}, "hidden 16, 8"),
     ],
 )

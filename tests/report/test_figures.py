@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
-from matplotlib.collections import PathCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -119,3 +119,39 @@ def test_names_beside_the_points_do_not_overlap() -> None:
 
 def test_ticks_are_thinned() -> None:
     assert _thin([74, 75, 195, 1203]) == [74, 195, 1203]
+
+
+def test_one_seed_does_not_zoom_into_nothing() -> None:
+    result = make(seeds=1, students=("hybrid",), variants=("plain",))
+    result.rows = [row for row in result.rows if row["student"] == "hybrid"]
+    ax = plot_parameters(result.rows).axes[0]
+    low, high = ax.get_ylim()
+    left, right = ax.get_xlim()
+    assert high - low >= 10
+    assert right / left >= 3
+    pair = make(seeds=1, students=("hybrid",), variants=("plain", "distilled"))
+    left, right = plot_gains(pair.rows, pair.comparisons).axes[0].get_xlim()
+    assert right - left >= 6
+
+
+def test_intervals_end_where_accuracies_end() -> None:
+    result = make(seeds=2, students=("hybrid",))
+    for row in result.rows:
+        row["test"]["accuracy"] = 0.9 if row["seed"] else 1.0  # half width 0.64
+    for plot, axis in ((plot_accuracy, 0), (plot_parameters, 1)):
+        ax = plot(result.rows).axes[0]
+        bars = [c for c in ax.collections if isinstance(c, LineCollection)]
+        ends = np.concatenate([np.asarray(s)[:, axis] for bar in bars for s in bar.get_segments()])
+        assert len(ends)
+        assert ends.min() >= 0
+        assert ends.max() <= 100
+
+
+def test_gains_over_a_baseline_of_another_name() -> None:
+    result = make(seeds=2, students=("hybrid",))
+    for item in result.comparisons:
+        item["baseline"] = item["baseline"].replace("plain", "labels")
+    for row in result.rows:
+        row["variant"] = row["variant"].replace("plain", "labels")
+    assert not plot_gains(result.rows, result.comparisons).axes[0].texts
+    assert plot_gains(result.rows, result.comparisons, baseline="labels").axes[0].texts

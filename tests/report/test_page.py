@@ -51,6 +51,12 @@ def read(page: str) -> Reader:
     return reader
 
 
+def read_words(part: str) -> list[str]:
+    reader = Reader()
+    reader.feed(part)
+    return reader.words
+
+
 @pytest.fixture(scope="module")
 def result() -> FakeResult:
     found = make(seeds=3, students=("linear", "fully_quantum_learnable"))
@@ -125,6 +131,11 @@ def test_verdict_comes_first_and_text_is_escaped(page: str) -> None:
         "2.6.2",
         "data, seed 0",
         "classes 3, 5, 8",
+        "labelled samples",
+        "comparisons are shown; at 95 % about one in twenty",
+        "as the circuit gives them, before its sharpness",
+        "The students",
+        "1 (learnable)",
         "1,203 parameters",
         "Learning curves",
         "What the students answer",
@@ -144,6 +155,24 @@ def test_one_seed_and_no_distillation_make_a_page_too() -> None:
         page, _ = render(sparse)
         read(page)
     assert "Nothing to compare" in page
+
+
+def test_one_seed_claims_no_intervals() -> None:
+    page, drawings = render(make(seeds=1, students=("linear",)))
+    words = " ".join(read(page).words)
+    assert "there are no intervals" in words
+    assert "±" not in words
+    assert "whiskers" not in words
+    assert "95 % band" not in words
+    assert "parameters-macro_f1" not in drawings
+
+
+def test_no_raw_identifiers_where_people_read(page: str) -> None:
+    head = page[: page.index("Whole configuration")]
+    words = " ".join(read_words(head))
+    assert not re.findall(
+        r"\b(?:over_seeds|fully_quantum|sharpness_mode|hardware_efficient)\b", words
+    )
 
 
 def test_write_leaves_page_figures_and_rows(result: FakeResult, tmp_path: Path) -> None:

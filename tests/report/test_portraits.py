@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from qiskit_kd.circuits import CircuitModel, ClassGroups, hardware_efficient, reuploading
+from qiskit_kd.circuits import (
+    CircuitModel,
+    ClassGroups,
+    DeadWeightsWarning,
+    hardware_efficient,
+    reuploading,
+)
 from qiskit_kd.report.portraits import drawable, portraits, split_of
 
 CONFIG: dict[str, Any] = {
@@ -38,7 +44,8 @@ def test_counts_of_the_published_students() -> None:
 def test_dead_weights_are_counted() -> None:
     student = {"kind": "hybrid", "options": {"ansatz": "strongly_entangling", "layers": 1}}
     config = CONFIG | {"students": {"h": student}}
-    (portrait,) = portraits(config, split_of(config))
+    with pytest.warns(DeadWeightsWarning):  # said when the student is built
+        (portrait,) = portraits(config, split_of(config))
     assert portrait.cost["dead weights"] > 0
 
 

@@ -12,58 +12,22 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from qiskit_kd.experiment.statistics import paired_gain
+from qiskit_kd.report.sentences import verdict_sentence
 from qiskit_kd.report.summary import (
     cells,
     gains,
     headline,
     interval,
     paired,
-    placebo_sentence,
     points,
     roles,
     students_of,
+    treatment,
     values,
     variants_of,
-    verdict_sentence,
 )
 
-from .fake_result import FakeResult, make
-
-
-def tiny(
-    alone: list[float], distilled: list[float], shuffled: list[float] | None = None
-) -> FakeResult:
-    """One student with given accuracies per seed."""
-    rows: list[dict[str, Any]] = []
-    groups = {"plain": alone, "distilled": distilled, "shuffled": shuffled or []}
-    for variant, numbers in groups.items():
-        for seed, number in enumerate(numbers):
-            rows.append(
-                {
-                    "student": "tiny",
-                    "variant": variant,
-                    "seed": seed,
-                    "parameters": 74,
-                    "options": {},
-                    "curves": {},
-                    "distribution": None,
-                    "extra": {},
-                    "test": {"accuracy": number, "macro_f1": number},
-                    "validation": {"accuracy": number},
-                }
-            )
-    found = paired(rows, "tiny", "distilled", "plain")
-    comparison = {
-        "student": "tiny",
-        "variant": "distilled",
-        "baseline": "plain",
-        "metric": "accuracy",
-        "gain": found.mean,
-        "ci95": [found.low, found.high],
-        "n": found.n,
-        "verdict": found.verdict,
-    }
-    return FakeResult(rows=rows, comparisons=[comparison], config={"headline": "tiny"})
+from .fake_result import kept, make, tiny
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=20))
@@ -149,6 +113,20 @@ def test_headline_is_the_student_the_configuration_names() -> None:
     assert named.student == "hybrid"
 
 
+def test_no_other_student_or_treatment_steps_in_for_the_one_named() -> None:
+    result = make(seeds=2)
+    result.config["headline"] = "hybrid"
+    found = kept(result, [r for r in result.rows if r["student"] != "hybrid"])
+    assert headline(found) is None
+    result.config["variants"] = {
+        "plain": {"teacher": "none"},
+        "stronger": {"teacher": "teacher"},
+        "distilled": {"teacher": "teacher"},
+    }
+    assert treatment(result) == "stronger"
+    assert headline(result) is None
+
+
 def test_roles_come_from_the_configuration_where_it_has_them() -> None:
     result = make(seeds=2)
     assert roles(result) == ("plain", {"shuffled", "label_smoothing"})
@@ -158,32 +136,3 @@ def test_roles_come_from_the_configuration_where_it_has_them() -> None:
         "distilled": {"teacher": "shuffled"},
     }
     assert roles(result) == ("plain", {"distilled", "label_smoothing"})
-
-
-def test_a_clear_gain_reads_as_one() -> None:
-    result = tiny([0.50, 0.52, 0.51], [0.60, 0.63, 0.61], [0.51, 0.52, 0.50])
-    assert verdict_sentence(result).startswith("Distillation helps the tiny student: +10.3 points")
-    assert "n = 3 paired seeds" in verdict_sentence(result)
-    assert placebo_sentence(result).startswith(
-        "With the teacher it beats the placebo shuffled teacher"
-    )
-
-
-def test_a_harm_and_a_doubt_read_as_such() -> None:
-    harm = tiny([0.60, 0.63, 0.61], [0.50, 0.52, 0.51], [0.60, 0.63, 0.61])
-    assert verdict_sentence(harm).startswith("Distillation harms the tiny student: −10.3")
-    assert "does worse than the placebo" in placebo_sentence(harm)
-    doubt = tiny([0.5, 0.6, 0.7], [0.7, 0.6, 0.52], [0.5, 0.6, 0.7])
-    assert verdict_sentence(doubt).startswith("No gain from distillation is confirmed")
-    assert "does not clearly beat the placebo" in placebo_sentence(doubt)
-
-
-def test_no_placebo_is_said_aloud() -> None:
-    assert placebo_sentence(tiny([0.1, 0.2], [0.2, 0.4])).startswith("No placebo was run")
-
-
-def test_nothing_to_compare() -> None:
-    result = make(seeds=2, variants=("plain",))
-    assert headline(result) is None
-    assert "Nothing to compare" in verdict_sentence(result)
-    assert placebo_sentence(result) == ""

@@ -30,7 +30,8 @@ def test_says_verdict_placebos_and_every_student() -> None:
         assert sum(line.startswith(student + " ") for line in lines) >= 1
     row = next(line for line in lines if line.startswith("fully quantum learnable"))
     assert re.search(r"75 +\d\d\.\d±\d\.\d( +\d\d\.\d±\d\.\d){3} +\+\d\.\d \[.*\] \*$", row)
-    assert lines[-1].startswith("* ")
+    assert lines[-2].startswith("* ")
+    assert lines[-1].startswith("6 comparisons are shown; at 95 % about one in twenty")
 
 
 def test_columns_line_up() -> None:
@@ -75,3 +76,14 @@ def test_a_student_that_lacks_a_variant_leaves_a_gap() -> None:
         row for row in result.rows if (row["student"], row["variant"]) != ("hybrid", "shuffled")
     ]
     assert "hybrid" in terminal_table(result)
+
+
+def test_a_teacher_alone_is_a_line() -> None:
+    result = make(seeds=2)
+    result.rows = [row for row in result.rows if row["student"] == "teacher"]
+    result.comparisons = []
+    assert sum(line.startswith("teacher ") for line in terminal_table(result).splitlines()) == 1
+
+
+def test_says_what_the_teacher_saw() -> None:
+    assert "the whole labelled pool (sees: all)" in terminal_table(make(seeds=2)).replace("\n", " ")

@@ -24,14 +24,16 @@ from typing import Any
 import numpy as np
 import qiskit
 from qiskit import QuantumCircuit, qasm3, qpy
+from qiskit.exceptions import QiskitError
 from qiskit.quantum_info import Operator
 
 from qiskit_kd.circuits.ansatze import ansatze
+from qiskit_kd.circuits.checks import check_unitary
 from qiskit_kd.circuits.encodings import encodings
 from qiskit_kd.circuits.files import read_circuit
 from qiskit_kd.circuits.model import CircuitModel, Encoding
 from qiskit_kd.circuits.readouts import Observables
-from qiskit_kd.errors import StorageError
+from qiskit_kd.errors import CircuitError, StorageError
 from qiskit_kd.seeding import stream
 
 __all__ = ["QPY_VERSION", "Template", "VerifyReport", "export", "templates", "verify"]
@@ -40,6 +42,7 @@ QPY_VERSION = 13
 """Readable by Qiskit 1.3 and later."""
 
 _FORMAT = 1
+_LICENCE = "Apache-2.0"
 _TOLERANCE = 1e-12
 _SHOWN = 5  # differences spelt out in an error
 
@@ -177,7 +180,7 @@ def export(folder: str | Path) -> Path:
         }})  # fmt: skip
     manifest = {
         "format": _FORMAT,
-        "licence": "Apache-2.0",
+        "licence": _LICENCE,
         "qpy_version": QPY_VERSION,
         "written_with": {"qiskit": qiskit.__version__},
         "circuits": entries,
@@ -206,9 +209,9 @@ def verify(folder: str | Path) -> VerifyReport:
             files and differences.
     """
     folder = Path(folder)
-    entries = _read_manifest(folder / "manifest.json")
+    entries, problems = _read_manifest(folder / "manifest.json")
     expected = {template.name: template for template in templates()}
-    problems, deviation = [], 0.0
+    deviation = 0.0
     for name in sorted(expected.keys() - entries.keys()):
         problems.append(f"manifest.json: no entry {name!r}")
     for name in sorted(entries.keys() - expected.keys()):
@@ -238,15 +241,21 @@ def _check(folder: Path, template: Template, entry: dict[str, Any]) -> tuple[lis
     problems = [
         f"manifest.json: {template.name}: {key} is {entry.get(key)!r}, not {value!r}"
         for key, value in template.facts.items()
-        if entry.get(key) != value
+        if not _same(entry.get(key), value)
     ]
+    where = f"manifest.json: {template.name}"
+    problems += _unknown(entry, {*template.facts, "files"}, where)
+    files = _mapping(entry.get("files"), {"qasm", "qpy"}, f"{where}: files", problems)
     deviation = 0.0
     order = template.facts["inputs"] + template.facts["weights"]
     angles = stream(0, "verify", template.name).uniform(-np.pi, np.pi, len(order))
     reference = Operator(template.circuit.assign_parameters(angles)).data
     for ending in ("qasm", "qpy"):
         relative = _path(template, ending)
-        path, stated = folder / relative, entry.get("files", {}).get(ending, {})
+        path = folder / relative
+        stated = _mapping(
+            files.get(ending), {"path", "sha256"}, f"{where}: files.{ending}", problems
+        )
         if stated.get("path") != relative:
             problems.append(f"manifest.json: {template.name}: no path {relative!r}")
         try:
@@ -270,24 +279,61 @@ def _check(folder: Path, template: Template, entry: dict[str, Any]) -> tuple[lis
         elif loaded.num_qubits != template.num_qubits:
             problems.append(f"{relative}: {loaded.num_qubits} qubits, not {template.num_qubits}")
         else:
-            far = float(np.abs(Operator(loaded.assign_parameters(angles)).data - reference).max())
+            try:
+                check_unitary(loaded, part="a published circuit")
+                unitary = Operator(loaded.assign_parameters(angles)).data
+            except (CircuitError, QiskitError) as error:
+                problems.append(f"{relative}: {error}")
+                continue
+            far = float(np.abs(unitary - reference).max())
             deviation = max(deviation, far)
             if not far <= _TOLERANCE:
                 problems.append(f"{relative}: its unitary differs by {far:.1e}")
     return problems, deviation
 
 
-def _read_manifest(path: Path) -> dict[str, dict[str, Any]]:
+def _same(found: object, wanted: object) -> bool:
+    """Equality of JSON values; in Python `True == 1 == 1.0`."""
+    return json.dumps(found, sort_keys=True) == json.dumps(wanted, sort_keys=True)
+
+
+def _unknown(found: dict[str, Any], known: set[str], where: str) -> list[str]:
+    return [f"{where}: unknown key {key!r}" for key in sorted(found.keys() - known)]
+
+
+def _mapping(found: object, known: set[str], where: str, problems: list[str]) -> dict[str, Any]:
+    """`found` if it is a mapping, else an empty one; what is wrong goes to `problems`."""
+    if not isinstance(found, dict):
+        if found is not None:
+            problems.append(f"{where} is {found!r}, not a mapping")
+        return {}
+    problems += _unknown(found, known, where)
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} is given twice")
+    return made
+
+
+def _read_manifest(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Entries by name, and what is wrong with the manifest as a whole."""
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = json.loads(path.read_bytes(), object_pairs_hook=_once)
         found = manifest["format"], manifest["qpy_version"]
-        entries = {entry["name"]: entry for entry in manifest["circuits"]}
+        names = [entry["name"] for entry in manifest["circuits"]]
+        if foreign := [name for name in names if not isinstance(name, str)]:
+            raise TypeError(f"the name of a circuit is {foreign[0]!r}, not text")
     except OSError as error:
         raise StorageError(
             "a folder of published circuits has a manifest", got=f"{path}: {error.strerror}",
             remedy="Check the path, or write the folder with `qkd circuits export`.",
         ) from error  # fmt: skip
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StorageError(
             "the manifest is damaged", got=f"{path}: {type(error).__name__}: {error}",
             remedy="Restore it, or write it anew with `qkd circuits export`.",
@@ -298,7 +344,16 @@ def _read_manifest(path: Path) -> dict[str, dict[str, Any]]:
             expected=str((_FORMAT, QPY_VERSION)),
             remedy="Use the version of qiskit_kd that wrote it, or export anew.",
         )  # fmt: skip
-    return entries
+    where = "manifest.json"
+    known = {"format", "licence", "qpy_version", "written_with", "circuits"}
+    problems = _unknown(manifest, known, where)
+    if manifest.get("licence") != _LICENCE:
+        problems.append(f"{where}: licence is {manifest.get('licence')!r}, not {_LICENCE!r}")
+    problems += [
+        f"{where}: {names.count(name)} entries {name!r}"
+        for name in sorted(set(names)) if names.count(name) > 1
+    ]  # fmt: skip
+    return {entry["name"]: entry for entry in manifest["circuits"]}, problems
 
 
 def _first_difference(found: bytes, wanted: bytes) -> str:

@@ -48,13 +48,17 @@ def stratified_split(
 
     Raises:
         DataError: As `Dataset`; if more samples are asked for than there are, a part would be
-            empty, there is one class only, or a class would have no training sample.
+            empty, there is one class only, a class would have no training sample, or labels that
+            are counted have gaps.
     """
     numbers = label_vector(labels)
+    counted = num_classes is None
     if num_classes is None:  # at least 2: a single class is refused below, for what it is
         num_classes = int(numbers.max(initial=1)) + 1
     whole = Dataset(feature_matrix(features), numbers, num_classes, name)
     check_two_classes(whole.labels, name)
+    if counted:
+        _check_gaps(whole.labels)
     total = len(whole)
     sizes = {
         part: _size(part, size, total)
@@ -160,6 +164,25 @@ def npz(
         found[features], found[labels], seed=seed, train=train, validation=validation, test=test,
         transfer=transfer, num_classes=num_classes, name=path.stem if name is None else name,
     )  # fmt: skip
+
+
+def _check_gaps(labels: NDArray[np.int64]) -> None:
+    """Refuse numbers of classes that skip one.
+
+    Raises:
+        DataError: Naming the first row beyond the first gap.
+    """
+    shown = np.unique(labels)
+    jumps = np.flatnonzero(shown != np.arange(len(shown)))
+    if len(jumps):
+        gap = int(jumps[0])
+        row = int(np.flatnonzero(labels > gap)[0])
+        raise DataError(
+            "labels number the classes 0, 1, 2 ... without gaps",
+            got=f"label {labels[row]} in row {row}, but no sample of class {gap}",
+            expected=f"labels 0 to {len(shown) - 1} for {len(shown)} classes",
+            remedy="Relabel without gaps, or give num_classes.",
+        )  # fmt: skip
 
 
 def _size(part: str, size: int | float, total: int) -> int:

@@ -16,11 +16,11 @@ from typing import Any
 from qiskit import QuantumCircuit, generate_preset_pass_manager
 from qiskit.circuit import ControlledGate, ParameterExpression
 from qiskit.circuit.library import MCXGate, MCXGrayCode
+from qiskit.converters import circuit_to_dag, dag_to_circuit
+from qiskit.dagcircuit import DAGCircuit
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
-from qiskit.converters import circuit_to_dag, dag_to_circuit
-from qiskit.dagcircuit import DAGCircuit
 from qiskit.transpiler import PassManager, Target, TransformationPass
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2, SamplerV2

@@ -256,12 +256,12 @@ class Backend:
         return {"name": self.name, "source": self.source, **self.options.model_dump()}
 
 
-def _is_integer(value: object) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _check_seed(seed: object) -> None:
-    if not (seed is None or (isinstance(seed, Integral) and _is_integer(seed) and seed >= 0)):
+def _check_seed(seed: Any) -> None:
+    if not (seed is None or (_is_integer(seed) and seed >= 0)):
         raise ConfigError(
             "a seed is an integer from 0", got=repr(seed), expected="0 or more, or None"
         )

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_kd.circuits.model import CircuitModel
-from qiskit_kd.errors import ConfigError, DataError
-from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage
+from qiskit_kd.errors import ConfigError
+from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage, check_weights
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.gradients import (
     Points,
@@ -285,15 +285,5 @@ def _features(features: Array) -> Array:
 def _weights(weights: Array, model: CircuitModel) -> Array:
     w = np.asarray(weights)
     w = w if np.issubdtype(w.dtype, np.floating) else w.astype(float)
-    if w.ndim == 0 or w.shape[-1] != model.num_weights:
-        raise DataError(
-            f"the model takes {model.num_weights} weights", got=f"shape {w.shape}",
-            expected=f"(..., {model.num_weights})",
-        )  # fmt: skip
-    if not np.isfinite(w).all():
-        place = np.argwhere(~np.isfinite(w))[0].tolist()
-        raise DataError(
-            "weights are finite numbers", got=f"{w[tuple(place)]} at {place}",
-            remedy="The training diverged: lower the learning rate.",
-        )  # fmt: skip
+    check_weights(model, w)
     return w

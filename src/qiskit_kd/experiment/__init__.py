@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qiskit_kd.experiment.config import ExperimentConfig
     from qiskit_kd.experiment.result import StudyResult
-    from qiskit_kd.experiment.statistics import Gain, bootstrap_gain, paired_gain, verdict
+    from qiskit_kd.experiment.statistics import Gain, paired_gain, verdict
     from qiskit_kd.experiment.study import Study
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "Gain",
     "Study",
     "StudyResult",
-    "bootstrap_gain",
     "paired_gain",
     "verdict",
 ]
@@ -30,7 +29,6 @@ _HOMES = {
     "Gain": "statistics",
     "Study": "study",
     "StudyResult": "result",
-    "bootstrap_gain": "statistics",
     "paired_gain": "statistics",
     "verdict": "statistics",
 }

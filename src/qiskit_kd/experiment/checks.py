@@ -22,7 +22,7 @@ from qiskit_kd.experiment.config import TEACHER_ROW
 if TYPE_CHECKING:
     from qiskit_kd.distill.losses import Loss
 
-__all__ = ["Fault", "faults_of_parts", "has_temperature", "option_names", "registry"]
+__all__ = ["Fault", "complaint", "faults_of_parts", "has_temperature", "option_names", "registry"]
 
 Path = tuple[str | int, ...]
 
@@ -94,8 +94,31 @@ def _part(kind: str, entry: object, path: Path, key: str) -> Iterator[Fault]:
     except UnknownNameError as error:
         yield Fault((*path, key), str(error), name)
         return
-    for option, value in _items(entry.get("options")):
-        yield from _option(builder, f"{kind} {name!r}", option, value, (*path, "options", option))
+    faults = [
+        fault
+        for option, value in _items(entry.get("options"))
+        for fault in _option(builder, f"{kind} {name!r}", option, value, (*path, "options", option))
+    ]
+    yield from faults
+    if kind == "loss" and not faults:
+        options = dict(_items(entry.get("options")))
+        what = complaint(part, options, num_classes=3)  # the data's own number: see `plan`
+        if what is not None:
+            (*where,) = options if len(options) == 1 else ()
+            yield Fault((*path, *(["options", *where] if options else ["loss"])), what, options)
+
+
+def complaint(loss: Loss, options: Mapping[str, Any], *, num_classes: int) -> str | None:
+    """Why a loss refuses its options, found out with one tiny batch; None if it does not."""
+    import torch
+
+    logits = torch.linspace(-1.0, 1.0, 4 * num_classes, dtype=torch.float64)
+    student, teacher = logits.sin().reshape(4, -1), logits.cos().reshape(4, -1)
+    try:
+        loss(student, teacher, torch.arange(4) % num_classes, **options)
+    except (QiskitKDError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        return str(error)
+    return None
 
 
 def _option(
@@ -118,11 +141,24 @@ def _option(
     except (NameError, TypeError, PydanticSchemaGenerationError, PydanticUserError):
         return  # A type that only the builder itself can check.
     try:
-        adapter.validate_python(value)
+        understood = adapter.validate_python(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         expected = str(first["msg"]).removeprefix("Input should be ")
         yield Fault(path, f"wrong value; got {value!r}; expected {expected}", value)
+        return
+    kind = _turned_into(value, understood)
+    if kind is not None:
+        yield Fault(path, f"wrong value; got {value!r}; expected {kind}", value)
+
+
+def _turned_into(value: object, understood: object) -> str | None:
+    """What pydantic silently made of a value; builders get the value as it stands."""
+    if isinstance(value, list) and isinstance(understood, list | tuple):
+        return next(filter(None, map(_turned_into, value, understood)), None)
+    kinds: dict[type, str] = {bool: "true or false", int: "an integer", float: "a number"}
+    same = type(value) is type(understood) or (type(value), type(understood)) == (int, float)
+    return None if same else kinds.get(type(understood))
 
 
 def option_names(builder: Callable[..., Any]) -> list[str] | None:
@@ -181,7 +217,8 @@ def _variant(variant: Mapping[str, Any], path: Path, has_teacher: bool) -> Itera
             (*path, "teacher"), f"no loss of the variant uses a teacher; got {mode!r}; expected "
             "a term such as kl. Add one, or remove `teacher`", mode,
         )  # fmt: skip
-    if variant.get("temperature") is not None and known and not any(map(has_temperature, known)):
+    warm = any(map(has_temperature, known)) or len(known) < len(names)  # unknown: said already
+    if variant.get("temperature") is not None and known and not warm:
         yield Fault(
             (*path, "temperature"), "no loss of the variant has a temperature; got "
             f"{', '.join(map(str, names))}. Remove the key, or add a term such as kl",

@@ -22,9 +22,11 @@ __all__ = [
     "VariantConfig",
 ]
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+# Strict: neither "3" nor true is a number; an integer may stand for a float.
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Natural = Annotated[int, Field(ge=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
 Metric = Literal["accuracy", "loss"]
 TEACHER_ROW = "teacher"
@@ -44,7 +46,7 @@ class TrainingOverrides(_Model):
     optimizer: Literal["adam", "adamw", "sgd"] | None = None
     patience: Count | None = None
     dtype: Literal["float32", "float64"] | None = None
-    gradient_every: Annotated[int, Field(ge=0)] | None = None
+    gradient_every: Natural | None = None
     checkpoint_epochs: Count | None = None
 
 
@@ -61,7 +63,7 @@ class TrainingConfig(_Model):
     patience: Count | None = None
     """Epochs without a better validation result before stopping; None: all epochs."""
     dtype: Literal["float32", "float64"] = "float64"
-    gradient_every: Annotated[int, Field(ge=0)] = 5
+    gradient_every: Natural = 5
     """Log the gradient norm of every term each so many epochs; 0 never."""
     checkpoint_epochs: Count | None = None
     """For tasks of minutes and more: leave a checkpoint each so many epochs, to resume from."""
@@ -114,6 +116,8 @@ class VariantConfig(_Model):
     @field_validator("temperature", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
+        if isinstance(value, bool | str):
+            raise ValueError(f"a temperature is a number or a list of numbers, got {value!r}")
         return [value] if isinstance(value, int | float) else value
 
     @field_validator("temperature")

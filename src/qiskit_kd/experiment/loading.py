@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,10 @@ from qiskit_kd.experiment.checks import faults_of_parts
 from qiskit_kd.experiment.config import ExperimentConfig
 from qiskit_kd.yamlfile import Locator, load_yaml, parse_yaml, validation_error
 
-__all__ = ["example_folders", "find_experiment", "load", "parse", "shipped"]
+__all__ = ["backend_setting", "example_folders", "find_experiment", "load", "parse", "shipped"]
 
 _OVERRIDE = "override"
+_FROM_COMMAND = f"{_OVERRIDE}:0:0"  # in the form of a place in a file
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class _Tree(Locator):
                     break
                 node = node.value[part]
             if id(node) in self.grafted:
-                return _OVERRIDE
+                return _FROM_COMMAND
         return super().__call__(path, key=key)
 
 
@@ -103,6 +105,11 @@ def _build(
         known = presets if isinstance(presets, dict) else {}
         if preset not in known:
             raise UnknownNameError.of("preset", preset, map(str, known))
+        if not isinstance(known[preset], dict | None):
+            raise locate.error(
+                ("presets", preset), "a preset is a mapping of keys to values",
+                got=type(known[preset]).__name__, expected="for example {seeds: 2}",
+            )  # fmt: skip
         for key, value in (known[preset] or {}).items():
             node = _node_at(locate.node, ("presets", preset, key))
             _graft(
@@ -128,7 +135,7 @@ def _build(
     ]  # fmt: skip
     if config is None or found:
         fault = validation_error(_Found(found), tree, ExperimentConfig)  # type: ignore[arg-type]
-        raise ConfigError(str(fault).replace(f"{_OVERRIDE}: ", f"{_OVERRIDE} "))
+        raise ConfigError(str(fault).replace(f"{_FROM_COMMAND}: ", f"{_OVERRIDE} "))
     return config
 
 
@@ -221,6 +228,15 @@ def _identities(node: yaml.Node) -> set[int]:
     return found
 
 
+def backend_setting() -> str:
+    """`VARIABLE=file ` before a command, if the backends are not those that are shipped."""
+    from qiskit_kd.execution.backends import ENVIRONMENT_VARIABLE, backends_path
+
+    here, path = Path(__file__).resolve(), backends_path()
+    ours = (here.parents[3] / "backends.yaml", here.parents[1] / "_data" / "backends.yaml")
+    return "" if path.resolve() in ours else f"{ENVIRONMENT_VARIABLE}={shlex.quote(str(path))} "
+
+
 def example_folders() -> list[Path]:
     """Where shipped experiments are looked up, in order."""
     here = Path(__file__).resolve()
@@ -242,6 +258,7 @@ def find_experiment(name: str | Path) -> Path:
 
     Raises:
         UnknownNameError: If there is neither; the message lists what is shipped.
+        ConfigError: If a file of that name is missing, or it is a folder.
     """
     path = Path(name)
     if path.is_file():
@@ -249,10 +266,16 @@ def find_experiment(name: str | Path) -> Path:
     known = shipped()
     if str(name) in known:
         return known[str(name)]
+    if path.is_dir():
+        raise ConfigError(
+            "an experiment is a YAML file or a shipped name", got=f"the folder {path}",
+            remedy=f"To see a study that was run: qkd report {path}. To go on with it, name its "
+            f"YAML and add --out {path}.",
+        )  # fmt: skip
     if path.suffix in (".yaml", ".yml"):
-        beside = [p.name for p in path.parent.glob(f"*{path.suffix}")]
-        near = difflib.get_close_matches(path.name, beside, n=1)
-        hint = f"did you mean {str(path.parent / near[0])!r}? " if near else ""
+        beside = [p.stem for p in path.parent.glob(f"*{path.suffix}")]
+        near = difflib.get_close_matches(path.stem, beside, n=1, cutoff=0.75)
+        hint = f"did you mean {str(path.with_stem(near[0]))!r}? " if near else ""
         raise ConfigError(
             "the experiment file does not exist", got=repr(str(name)),
             remedy=f"{hint}Shipped experiments: {', '.join(known) or 'none'}.",

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qiskit_kd.errors import ConfigError, QiskitKDError
-from qiskit_kd.experiment.checks import has_temperature, registry
+from qiskit_kd.experiment.checks import complaint, has_temperature, registry
 from qiskit_kd.experiment.config import TEACHER_ROW, ExperimentConfig, StudentConfig, VariantConfig
 from qiskit_kd.experiment.store import SCHEMA, canonical
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from qiskit_kd.data import Split
 
 __all__ = ["Task", "plan"]
@@ -68,13 +70,16 @@ def plan(config: ExperimentConfig) -> list[Task]:
     backend = _backend(config.backend)
     teachers: list[Task] = []
     students: list[Task] = []
+    networks: dict[str, nn.Module] = {}
     for seed in config.seeds:
         try:
             split = builder(seed=seed, **config.data.options)
         except (QiskitKDError, TypeError) as error:
             raise ConfigError(f"data: {error}") from error
         if seed == config.seeds[0]:
-            _try_networks(config, split)
+            _try_losses(config, split.num_classes)
+            networks = _try_networks(config, split)
+        _try_samples(networks, split, seed)
         data = {
             "kind": config.data.kind,
             "options": config.data.options,
@@ -119,8 +124,55 @@ def plan(config: ExperimentConfig) -> list[Task]:
     return [*teachers, *students]
 
 
-def _try_networks(config: ExperimentConfig, split: Split) -> None:
+def _try_losses(config: ExperimentConfig, num_classes: int) -> None:
+    """Push a tiny batch through every term.
+
+    Raises:
+        ConfigError: Naming every term that refuses, and why.
+    """
+    table = registry("loss")
+    problems = []
+    for name, variant in config.variants.items():
+        for temperature in _temperatures(variant):
+            for position, term in enumerate(_lessons(variant, temperature)["terms"]):
+                what = complaint(table[term["loss"]], term["options"], num_classes=num_classes)
+                if what is not None:
+                    problems.append(f"variants.{name}.terms.{position}: {what}")
+    if problems:
+        raise ConfigError("\n  ".join(["terms that cannot work:", *dict.fromkeys(problems)]))
+
+
+def _try_samples(networks: Mapping[str, nn.Module], split: Split, seed: int) -> None:
+    """Run the check of every encoding over all samples of a split.
+
+    Raises:
+        ConfigError: Naming the network, the part of the split and the row.
+    """
+    from qiskit_kd.nn.layer import QuantumLayer
+
+    parts = {
+        "train": split.train.features, "validation": split.validation.features,
+        "test": split.test.features, "transfer": split.transfer, "pool": split.pool.features,
+    }  # fmt: skip
+    for where, network in networks.items():
+        layers = [part for part in network.modules() if isinstance(part, QuantumLayer)]
+        for layer in layers:
+            if layer.model.num_features != split.num_features:
+                continue  # it does not see the samples themselves
+            for part, features in parts.items():
+                try:
+                    layer.model.encoding.check(features)
+                except QiskitKDError as error:
+                    raise ConfigError(
+                        f"{where} cannot encode the {part} samples of seed {seed}: {error}"
+                    ) from error
+
+
+def _try_networks(config: ExperimentConfig, split: Split) -> dict[str, nn.Module]:
     """Build every network once, so that what cannot work is said before anything runs.
+
+    Returns:
+        The networks by their place in the configuration.
 
     Raises:
         ConfigError: Naming every student that cannot be built, and why.
@@ -132,10 +184,10 @@ def _try_networks(config: ExperimentConfig, split: Split) -> None:
     }
     if config.teacher is not None:
         entries["teacher"] = (config.teacher, "exact")
-    problems = []
+    problems, networks = [], {}
     for where, (entry, backend) in entries.items():
         try:
-            build_network(
+            networks[where] = build_network(
                 entry.kind,
                 entry.options,
                 split,
@@ -147,6 +199,7 @@ def _try_networks(config: ExperimentConfig, split: Split) -> None:
             problems.append(f"{where}: {error}")
     if problems:
         raise ConfigError("\n  ".join(["networks that cannot be built:", *problems]))
+    return networks
 
 
 def _teacher(config: ExperimentConfig, common: Mapping[str, Any]) -> Task:

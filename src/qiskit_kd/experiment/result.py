@@ -45,7 +45,9 @@ class StudyResult:
     command: str
     """The command that reproduces it."""
     environment: Mapping[str, str]
-    """Versions and machine."""
+    """Versions and machine that the first rows come from."""
+    environments: Sequence[Mapping[str, str]] = ()
+    """All that rows come from, the first one first."""
 
     @cached_property
     def _config(self) -> ExperimentConfig:

@@ -274,7 +274,7 @@ class _Job:
         self._tell(task)
 
     def _fail(self, task: Task, error: str, trace: str, attempt: int | None) -> None:
-        logger.warning("failed: %s: %s", task.label, error)
+        logger.info("failed: %s: %s", task.label, error)  # the command line shows what is stored
         self.store.fail(task.key, task.label, error, trace, attempt=attempt)
         self.summary.failed.append(task.label)
         self._tell(task)

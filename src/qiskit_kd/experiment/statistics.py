@@ -2,8 +2,7 @@
 """Paired differences over seeds, their 95 % intervals, and the verdict they allow.
 
 Seeds are paired: both sides of a comparison have the same split, initial weights and batches, so
-the difference per seed is free of the (large) spread between seeds. The interval is Student's t;
-a percentile bootstrap stands beside it for those who doubt normality.
+the difference per seed is free of the (large) spread between seeds. The interval is Student's t.
 """
 
 from __future__ import annotations
@@ -14,12 +13,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from qiskit_kd.errors import DataError
-from qiskit_kd.seeding import stream
 
-__all__ = ["Gain", "Verdict", "bootstrap_gain", "paired_gain", "verdict"]
+__all__ = ["Gain", "Verdict", "half_width", "paired_gain", "verdict"]
+
+_FEWEST = 5
+_POINT = 1e-12  # equal differences are equal up to rounding
 
 Verdict = Literal["confirmed", "not confirmed", "harmful"]
 
@@ -57,35 +59,25 @@ def paired_gain(values: Sequence[float], baseline_values: Sequence[float]) -> Ga
     mean = float(differences.mean())
     if n == 1:
         return Gain(mean, -math.inf, math.inf, n)
-    half = float(stdtrit(n - 1, 0.975)) * float(differences.std(ddof=1)) / math.sqrt(n)
+    half = float(half_width(differences))
     return Gain(mean, mean - half, mean + half, n)
 
 
-def bootstrap_gain(
-    values: Sequence[float],
-    baseline_values: Sequence[float],
-    *,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> Gain:
-    """The same difference with a percentile bootstrap interval (pairs are drawn, not values)."""
-    differences = _differences(values, baseline_values)
-    n = len(differences)
-    mean = float(differences.mean())
-    if n == 1:
-        return Gain(mean, -math.inf, math.inf, n)
-    drawn = stream(seed, "bootstrap").integers(n, size=(resamples, n))
-    low, high = np.quantile(differences[drawn].mean(axis=1), [0.025, 0.975])
-    return Gain(mean, float(low), float(high), n)
+def half_width(values: ArrayLike) -> NDArray[np.float64]:
+    """Half of Student's t interval at 95 % of the mean over the first axis; needs two values."""
+    data = np.asarray(values, dtype=np.float64)
+    n = len(data)
+    return np.asarray(stdtrit(n - 1, 0.975) * data.std(axis=0, ddof=1) / math.sqrt(n))
 
 
 def verdict(gain: Gain) -> Verdict:
     """`confirmed` if the whole interval lies above 0, `harmful` if below, else `not confirmed`.
 
-    Fewer than three pairs settle nothing: accuracies are multiples of one over the number of
-    samples, so two differences are easily equal, and their interval a point.
+    Fewer than five pairs settle nothing, nor do differences that are all equal (a standard
+    deviation of 0): accuracies are multiples of one over the number of samples, so a few
+    differences are easily equal, and their interval a point that says nothing about other seeds.
     """
-    if gain.n < 3:
+    if gain.n < _FEWEST or gain.high - gain.low <= _POINT:
         return "not confirmed"
     if gain.low > 0:
         return "confirmed"

@@ -62,6 +62,21 @@ def _finite(value: object) -> object:
     return value
 
 
+def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
+    """Open the file; one in a folder that may not be written to, as what cannot change.
+
+    Even to read, WAL makes files beside the database, unless it is told that nobody writes. A log
+    that was never merged still counts, so with one the file is opened in the ordinary way.
+    """
+    if write or os.access(path.parent, os.W_OK):
+        return sqlite3.connect(path, timeout=30.0, isolation_level=None)
+    log = path.with_name(f"{path.name}-wal")
+    how = "mode=ro" if log.is_file() and log.stat().st_size else "mode=ro&immutable=1"
+    return sqlite3.connect(
+        f"{path.resolve().as_uri()}?{how}", uri=True, timeout=30.0, isolation_level=None
+    )
+
+
 class Store:
     """The rows of one study.
 
@@ -86,18 +101,42 @@ class Store:
                     remedy="Choose another folder with --out.",
                 ) from None  # fmt: skip
             self._lock = self._take_lock()
-        elif not self.path.is_file():
+        elif not self.begun(self.folder):
+            empty = self.path.is_file()
             raise StorageError(
-                f"{self.folder} holds no study", got=f"no file {FILE} there",
-                remedy="Give the folder that `qkd run` wrote to.",
+                f"{self.folder} holds no study",
+                got=f"an empty {FILE} there" if empty else f"no file {FILE} there",
+                remedy="Its run was cut off at the start: run it again with the same --out."
+                if empty else "Give the folder that `qkd run` wrote to.",
             )  # fmt: skip
         try:
             with self._translated():
-                self._db = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
+                self._db = _connect(self.path, write=write)
                 self._open(write=write)
         except BaseException:
             self.close()
             raise
+
+    @staticmethod
+    def begun(folder: str | Path) -> bool:
+        """Whether a folder holds a study file with anything in it.
+
+        A driver that was killed, or met a full disk, before its first transaction leaves an empty
+        file or a database without tables. That is not a study yet, nor anybody else's work.
+        """
+        path = Path(folder) / FILE
+        if not path.is_file():
+            return False
+        try:
+            database = _connect(path, write=False)
+            try:
+                return (
+                    database.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+                )
+            finally:
+                database.close()
+        except sqlite3.Error:
+            return True  # opening it says what is wrong
 
     def _open(self, *, write: bool) -> None:
         fresh = not self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
@@ -132,8 +171,9 @@ class Store:
 
     def _take_lock(self) -> sqlite3.Connection:
         """An exclusive transaction on a file of its own: released by the system when we die."""
-        lock = sqlite3.connect(self.folder / "driver.lock", timeout=0.0, isolation_level=None)
         holder = self.folder / "driver.pid"
+        with self._translated():  # a folder that may not be written to
+            lock = sqlite3.connect(self.folder / "driver.lock", timeout=0.0, isolation_level=None)
         try:
             lock.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
@@ -292,11 +332,6 @@ class Store:
         """Every attempt as (key, status) in order; `started` is one that never came back."""
         with self._translated():
             return self._db.execute("SELECT key, status FROM attempts ORDER BY id").fetchall()
-
-    def timings(self) -> dict[str, float]:
-        """Seconds each finished task took, by key."""
-        with self._translated():
-            return dict(self._db.execute("SELECT key, seconds FROM timings").fetchall())
 
     def _decoded(self, text: str, what: str) -> Any:
         try:

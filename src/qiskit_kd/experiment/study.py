@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shlex
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from qiskit_kd.errors import StorageError
+from qiskit_kd.errors import ConfigError, StorageError
 from qiskit_kd.experiment.config import ExperimentConfig
-from qiskit_kd.experiment.loading import find_experiment, load
+from qiskit_kd.experiment.loading import backend_setting, find_experiment, load, shipped
 from qiskit_kd.experiment.plan import Task, plan
 from qiskit_kd.experiment.result import StudyResult, environment
 from qiskit_kd.experiment.runner import Summary, Watcher, discard, run, warm_pool
@@ -38,6 +39,7 @@ class Study:
         self.command = command
         self.folder = None if folder is None else Path(folder)
         self.summary: Summary | None = None
+        self._names_no_folder = False  # whether the command still lacks its --out
         self._tasks: list[Task] | None = None
 
     @classmethod
@@ -51,12 +53,21 @@ class Study:
     ) -> Study:
         """From a YAML file, a shipped name, or the folder of a study that has been run.
 
+        A folder cannot take overrides, a preset or seeds: its study is what was run.
+
         Raises:
-            ConfigError: Listing every fault of the configuration.
+            ConfigError: Listing every fault of the configuration; for a folder with settings.
             StorageError: For a folder without a readable study.
         """
-        folder = Path(experiment)
-        if folder.is_dir():
+        folder, overrides = Path(experiment), list(overrides)
+        if folder.is_dir() and not (isinstance(experiment, str) and experiment in shipped()):
+            if overrides or preset is not None or seeds is not None:
+                raise ConfigError(
+                    "the study in a folder takes no settings", got=f"settings for {folder}",
+                    expected="the YAML file, or a shipped name",
+                    remedy=f"Name the YAML to run it with other settings, or `qkd report {folder}` "
+                    "to see what was run.",
+                )  # fmt: skip
             with Store(folder) as store:
                 facts = store.description()
             if "config" not in facts:
@@ -66,13 +77,13 @@ class Study:
                 )  # fmt: skip
             config = ExperimentConfig.model_validate(facts["config"])
             return cls(config, command=facts.get("command", ""), folder=folder)
-        path = find_experiment(experiment)
-        overrides = list(overrides)
-        words = ["qkd run", str(experiment), *overrides]
-        words += [] if preset is None else [f"--preset {preset}"]
-        words += [] if seeds is None else [f"--seeds {seeds}"]
-        config = load(path, overrides, preset=preset, seeds=seeds)
-        return cls(config, command=" ".join(words))
+        config = load(find_experiment(experiment), overrides, preset=preset, seeds=seeds)
+        words = ["qkd", "run", str(experiment), *overrides]
+        words += [] if preset is None else ["--preset", preset]
+        words += [] if seeds is None else ["--seeds", str(seeds)]
+        study = cls(config, command=backend_setting() + shlex.join(words))
+        study._names_no_folder = True
+        return study
 
     def tasks(self) -> list[Task]:
         """The plan: teachers first, then every student, variant, seed and temperature."""
@@ -105,19 +116,32 @@ class Study:
                 stack.callback(discard, pool, before)
             tasks = self.tasks()
             store = stack.enter_context(Store(folder, write=True))
-            store.describe(
-                config=self.config.resolved(), command=self.command, environment=environment(),
-                plan=[task.describe() for task in tasks],
-            )  # fmt: skip
+            self._remember(store, tasks, folder)
             self.folder = folder
             self.summary = run(
                 tasks, store, executor=executor, workers=workers, pool=pool, watch=watch
             )
         return self.result()
 
+    def _remember(self, store: Store, tasks: list[Task], folder: Path) -> None:
+        """Keep what is run, how, and where; environments of earlier rows stay."""
+        facts = store.description()
+        known = facts.get("environments") or [
+            facts[name] for name in ("environment",) if name in facts
+        ]
+        here = environment()
+        idle = store.keys().issuperset(task.key for task in tasks)
+        if here not in known and not (known and idle):
+            known = [*known, here]
+        out = f" {shlex.join(['--out', str(folder)])}" if self._names_no_folder else ""
+        store.describe(
+            config=self.config.resolved(), command=self.command + out, environments=known,
+            plan=[task.describe() for task in tasks],
+        )  # fmt: skip
+
     def _seems_done(self, folder: Path) -> bool:
         """Whether the last run had this configuration and finished: then no workers are started."""
-        if not (folder / FILE).is_file():
+        if not Store.begun(folder):
             return False
         with Store(folder) as store:
             facts, keys = store.description(), store.keys()
@@ -139,6 +163,7 @@ class Study:
         with Store(self.folder) as store:
             facts, rows, failures = store.description(), store.rows(), store.failures()
         keys = [item["key"] for item in facts["plan"]]
+        environments = facts.get("environments") or [facts.get("environment", {})]
         return StudyResult(
             name=self.config.name,
             config=facts["config"],
@@ -146,7 +171,8 @@ class Study:
             failures={key: failures[key] for key in keys if key in failures and key not in rows},
             missing=sum(key not in rows for key in keys),
             command=facts.get("command", ""),
-            environment=facts.get("environment", {}),
+            environment=environments[0],
+            environments=tuple(environments),
         )
 
     def rows(self) -> list[dict[str, Any]]:

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from pathlib import Path
 
 from qiskit_kd.errors import ConfigError, StorageError
+from qiskit_kd.yamlfile import parse_yaml
 
 __all__ = ["TEMPLATE", "write_template"]
 
@@ -67,7 +71,7 @@ def write_template(path: str | Path) -> Path:
         StorageError: If it cannot be written.
     """
     path = Path(path)
-    text = TEMPLATE.format(file=path.name, name=path.stem.replace(" ", "-"))
+    text = TEMPLATE.format(file=shlex.quote(path.name), name=_name(path.stem))
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -80,3 +84,9 @@ def write_template(path: str | Path) -> Path:
             f"{path} cannot be written", got=str(error.strerror), remedy="Choose another folder."
         ) from None
     return path
+
+
+def _name(stem: str) -> str:
+    """A name the schema takes, in quotes where YAML would read a number or another value."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).lstrip("_.-")[:60] or "experiment"
+    return name if parse_yaml(name)[0] == name else json.dumps(name)

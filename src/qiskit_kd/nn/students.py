@@ -12,11 +12,9 @@ A quantum student some of whose weights can never learn says so when it is built
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import lru_cache
-from numbers import Integral, Real
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -26,15 +24,10 @@ from torch import nn
 from qiskit_kd.circuits import (
     CircuitModel,
     ClassGroups,
-    Encoding,
-    Observables,
-    ansatze,
-    dead_weights,
-    encodings,
     hardware_efficient,
     warn_dead_weights,
 )
-from qiskit_kd.errors import CircuitError, ConfigError, UnknownNameError
+from qiskit_kd.errors import ConfigError
 from qiskit_kd.nn.layer import QuantumLayer
 from qiskit_kd.nn.modules import (
     ClassicalStudent,
@@ -44,6 +37,13 @@ from qiskit_kd.nn.modules import (
     describe,
     num_parameters,
     seeded_linear,
+)
+from qiskit_kd.nn.parts import (
+    build_ansatz,
+    build_encoding,
+    find_dead_weights,
+    measured_qubits,
+    z_on,
 )
 from qiskit_kd.registry import Registry
 
@@ -64,9 +64,6 @@ __all__ = [
 
 students: Registry[Callable[..., nn.Module]] = Registry("student")
 """Builders `(num_features, num_classes, *, seed, backend="exact", **options) -> Module`."""
-
-_LOOK_FOR_DEAD_WEIGHTS = 2**18
-"""Amplitudes, one state per weight: about ten qubits and half a second, once per structure."""
 
 _ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -203,11 +200,11 @@ def hybrid(
         ConfigError: If a name is unknown or an option makes no sense.
     """
     _check(num_features, num_classes)
-    code = _encoding(encoding, num_features, num_qubits, encoding_options)
+    code = build_encoding(encoding, num_features, num_qubits, encoding_options)
     n = code.num_qubits
-    read = _measured(measured, n)
-    model = CircuitModel(code, _ansatz(ansatz, n, layers, ansatz_options), _z_on(read, n))
-    dead = _dead_weights(
+    read = measured_qubits(measured, n)
+    model = CircuitModel(code, build_ansatz(ansatz, n, layers, ansatz_options), z_on(read, n))
+    dead = find_dead_weights(
         model, encoding, encoding_options, ansatz, layers, ansatz_options, tuple(read)
     )
     if dead:
@@ -325,7 +322,7 @@ def separable(
         ConfigError: As `fully_quantum`.
     """
     _check(num_features, num_classes)
-    n = _encoding(encoding, num_features, num_qubits, encoding_options).num_qubits
+    n = build_encoding(encoding, num_features, num_qubits, encoding_options).num_qubits
     if num_weights is None:
         num_weights = hardware_efficient(n, layers, final_ry=True).num_parameters
     student, _ = _class_groups(
@@ -347,13 +344,13 @@ def _class_groups(
     """The student read in class groups, and its dead weights (None: not looked for)."""
     _check(num_features, num_classes)
     _check_sharpness(sharpness, initial_sharpness, smoothing)
-    code = _encoding(encoding, num_features, num_qubits, encoding_options)
+    code = build_encoding(encoding, num_features, num_qubits, encoding_options)
     n = code.num_qubits
     if scheme is None:
         scheme = "modulo" if num_classes & (num_classes - 1) else "contiguous"
     readout = ClassGroups(num_classes, n, scheme)
-    model = CircuitModel(code, _ansatz(ansatz, n, layers, ansatz_options), readout)
-    dead = _dead_weights(
+    model = CircuitModel(code, build_ansatz(ansatz, n, layers, ansatz_options), readout)
+    dead = find_dead_weights(
         model, encoding, encoding_options, ansatz, layers, ansatz_options, readout
     )
     circuit = QuantumLayer(
@@ -376,69 +373,6 @@ def _class_groups(
     return student, dead
 
 
-def _measured(measured: Sequence[int] | None, num_qubits: int) -> list[int]:
-    if measured is None:
-        return [num_qubits - 1]
-    listed = isinstance(measured, Collection) and not isinstance(measured, str)
-    read = list(measured) if listed else []
-    if (
-        not read
-        or any(not isinstance(q, Integral) or isinstance(q, bool) for q in read)
-        or len(set(read)) < len(read)
-        or not set(read) <= set(range(num_qubits))
-    ):
-        raise CircuitError(
-            "measured qubits are distinct qubits of the circuit", got=repr(measured),
-            expected=f"one or more of 0..{num_qubits - 1}, as a list",
-        )  # fmt: skip
-    return [int(q) for q in read]
-
-
-def _z_on(qubits: Sequence[int], num_qubits: int) -> Observables:
-    return Observables(["I" * (num_qubits - 1 - q) + "Z" + "I" * q for q in qubits])
-
-
-def _dead_weights(
-    model: CircuitModel, encoding: str, encoding_options: Mapping[str, Any] | None,
-    ansatz: str | QuantumCircuit, layers: int, ansatz_options: Mapping[str, Any] | None,
-    readout: ClassGroups | tuple[int, ...],
-) -> tuple[int, ...] | None:  # fmt: skip
-    """Weights that never learn; None where looking for them would take long."""
-    if (model.num_weights + 1) * 2**model.num_qubits > _LOOK_FOR_DEAD_WEIGHTS:
-        return None
-    if isinstance(ansatz, str):
-        options = [tuple(sorted((o or {}).items())) for o in (encoding_options, ansatz_options)]
-        key = (
-            encoding, model.num_features, model.num_qubits, options[0],
-            ansatz, layers, options[1], readout,
-        )  # fmt: skip
-        try:
-            hash(key)
-        except TypeError:  # an option of another's part may be a list
-            pass
-        else:
-            return _known_dead_weights(*key)
-    return tuple(dead_weights(model))
-
-
-@lru_cache(maxsize=256)
-def _known_dead_weights(
-    encoding: str, num_features: int, num_qubits: int, encoding_options: tuple[Any, ...],
-    ansatz: str, layers: int, ansatz_options: tuple[Any, ...],
-    readout: ClassGroups | tuple[int, ...],
-) -> tuple[int, ...]:  # fmt: skip
-    """Hundreds of students of one structure in a process pay once."""
-    code = _encoding(encoding, num_features, num_qubits, dict(encoding_options))
-    circuit = _ansatz(ansatz, num_qubits, layers, dict(ansatz_options))
-    if not isinstance(readout, ClassGroups):
-        return tuple(dead_weights(CircuitModel(code, circuit, _z_on(readout, num_qubits))))
-    return tuple(dead_weights(CircuitModel(code, circuit, readout)))
-
-
-def _dead_facts(dead: Sequence[int] | None) -> dict[str, Any]:
-    return {"dead_weights": None if dead is None else len(dead)}
-
-
 def _fitted_widths(num_features: int, num_classes: int, budget: int) -> tuple[int, int]:
     """`(f, h)` with the smallest `h (f + 1) + C (h + 1) >= budget`, h near C + 1."""
     choices = []
@@ -452,56 +386,8 @@ def _fitted_widths(num_features: int, num_classes: int, budget: int) -> tuple[in
     return f, h
 
 
-def _encoding(
-    name: str, num_features: int, num_qubits: int | None, options: Mapping[str, Any] | None
-) -> Encoding:
-    """The named encoding for rows of `num_features`, on as few qubits as hold them."""
-    build = encodings[name]
-    options = _checked(f"encoding {name!r}", build, options, given=1)
-    if "num_features" in inspect.signature(build).parameters:  # it pads narrower rows with zeros
-        options.setdefault("num_features", num_features)
-    least = 2 if name == "amplitude_mps" else 1
-    fewest = max(least, math.ceil(math.log2(num_features)))
-    qubits = fewest if num_qubits is None else num_qubits
-    code = build(qubits, **options)
-    while num_qubits is None and code.num_features < num_features:
-        qubits += 1
-        code = build(qubits, **options)
-    if code.num_features != num_features:
-        raise CircuitError(
-            f"the encoding {name!r} on {qubits} qubits takes {code.num_features} features",
-            got=f"num_features={num_features}",
-            remedy="Change num_qubits, the encoding or the number of features.",
-        )  # fmt: skip
-    return code
-
-
-def _ansatz(
-    ansatz: str | QuantumCircuit, num_qubits: int, layers: int, options: Mapping[str, Any] | None
-) -> QuantumCircuit:
-    if isinstance(ansatz, QuantumCircuit):
-        return ansatz
-    build = ansatze[ansatz]
-    return build(num_qubits, layers, **_checked(f"ansatz {ansatz!r}", build, options, given=2))
-
-
-def _checked(
-    part: str, build: Callable[..., Any], options: Mapping[str, Any] | None, *, given: int
-) -> dict[str, Any]:  # fmt: skip
-    """The options, all of which the builder knows besides its `given` first arguments."""
-    if options is None:
-        return {}
-    if not isinstance(options, Mapping):
-        raise ConfigError(
-            f"options of the {part} are named", got=repr(options), expected="a mapping"
-        )
-    every = list(inspect.signature(build).parameters.values())
-    if not any(p.kind is p.VAR_KEYWORD for p in every):
-        known = [p.name for p in every[given:]]
-        for name in options:
-            if name not in known:
-                raise UnknownNameError.of(f"option of the {part}", str(name), known)
-    return dict(options)
+def _dead_facts(dead: Sequence[int] | None) -> dict[str, Any]:
+    return {"dead_weights": None if dead is None else len(dead)}
 
 
 def _ansatz_facts(

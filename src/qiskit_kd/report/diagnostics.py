@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
 
-from qiskit_kd.report.figures import SMALL, canvas, finish, legend
+from qiskit_kd.experiment.statistics import half_width
+from qiskit_kd.report.figures import SMALL, canvas, finish
 from qiskit_kd.report.palette import INK, MUTED, PAPER, SERIES, look, readable
 from qiskit_kd.report.summary import Row, variants_of
 
@@ -61,7 +61,8 @@ def plot_curves(
         if not len(epochs):
             continue
         style = look(variant)
-        _line_with_band(ax, epochs, scale * stack, style.color, style.label)
+        bounds = (0.0, 100.0) if scale == 100 else (-np.inf, np.inf)
+        _line_with_band(ax, epochs, scale * stack, style.color, style.label, bounds=bounds)
     _epochs(ax)
     ax.set_ylabel(label)
     if scale == 100:
@@ -113,7 +114,7 @@ def plot_distributions(
     ax: Axes | None = None, figsize: tuple[float, float] | None = None, title: str | None = None,
     filename: str | Path | None = None,
 ) -> Figure:  # fmt: skip
-    """Mean predicted distribution per true class, before (left) and after distillation (right).
+    """Mean predicted distribution per true class, student alone (left) and distilled (right).
 
     A row of cells is a true class, a column a predicted one; the depth of colour is the
     probability, averaged over test samples and seeds.
@@ -159,16 +160,6 @@ def plot_distributions(
     ax.spines["bottom"].set_visible(False)
     if filename is not None:
         figure.savefig(filename)
-    return figure
-
-
-def plot_legend(data: Sequence[Row], *, figsize: tuple[float, float] | None = None) -> Figure:
-    """The variants' colours as a strip, for a row of figures that share it."""
-    figure, ax = canvas(None, figsize, (5.2, 0.3))
-    for variant in variants_of(data):
-        ax.plot([], [], color=look(variant).color, linewidth=2.5, label=look(variant).label)
-    ax.set_axis_off()
-    legend(figure, ax, columns=4)
     return figure
 
 
@@ -260,7 +251,7 @@ def _table(rows: Sequence[Sequence[float] | None]) -> NDArray[np.float64]:
 
 def _line_with_band(
     ax: Axes, epochs: NDArray[np.float64], stack: NDArray[np.float64], color: str, label: str,
-    *, log: bool = False,
+    *, log: bool = False, bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> None:  # fmt: skip
     if log:
         # Norms are positive and spread over decades: mean and band of the logarithm.
@@ -271,8 +262,8 @@ def _line_with_band(
         ax.plot(epochs, middle, color=color, linewidth=1.4, linestyle=(0, (3, 1.5)), label=label)
         return
     ax.plot(epochs, middle, color=color, linewidth=1.6, label=label)
-    half = student_t.ppf(0.975, len(stack) - 1) * stack.std(axis=0, ddof=1) / np.sqrt(len(stack))
-    low, high = mean - half, mean + half
+    half = half_width(stack)
+    low, high = np.clip(mean - half, *bounds), np.clip(mean + half, *bounds)
     if log:
         low, high = 10**low, 10**high
     ax.fill_between(epochs, low, high, color=color, alpha=0.17, linewidth=0)

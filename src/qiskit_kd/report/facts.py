@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,12 +25,20 @@ if TYPE_CHECKING:
     from qiskit_kd.data import Split
 
 __all__ = ["color", "flat", "listed", "options", "others", "plain", "provenance", "runs"]
-__all__ += ["settings", "table", "title", "unfinished"]
+__all__ += ["settings", "table", "title", "traits", "unfinished"]
+
+
+_IDENTIFIER = re.compile(r"[a-z0-9]+(_[a-z0-9]+)+")
+_WORDS = {"over_seeds": "by the mean over all seeds", "per_seed": "for each seed by itself"}
+_LABELS = {
+    "scheme": "basis states to classes", "measured": "measured qubits", "budget": "size to match",
+    "gradient": "gradient rule", "smoothing": "smoothing of probabilities",
+}  # fmt: skip
 
 
 def table(result: Result) -> list[dict[str, Any]]:
     """The table of results: a group of lines per student, one line per variant."""
-    baseline, _ = roles(result)
+    baseline, placebos = roles(result)
     f1 = {(c.student, c.variant): c for c in cells(result.rows, "macro_f1")}
     gain = {
         (g.student, g.variant): g for g in gains(result.rows, result.comparisons, baseline=baseline)
@@ -57,7 +66,8 @@ def table(result: Result) -> list[dict[str, Any]]:
                 "range": f"{points(own.low or 0.0)}, {points(own.high or 0.0)}"
                 if own and known
                 else "",
-                "verdict": own.verdict if own else "",
+                # "Harmful" is said of a treatment; a placebo's numbers are there to be beaten.
+                "verdict": own.verdict if own and cell.variant not in placebos else "",
             }
         )
     return list(groups.values())
@@ -90,7 +100,7 @@ def others(result: Result) -> str:
 def options(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Per student and variant: options that differ within a student (what was picked for it).
 
-    A sharpness, where the rows have one, stands beside them: what a learnable one became is a
+    A sharpness that is learned stands beside them: what it became is a
     result, but has to be read with the settings.
     """
     out = []
@@ -106,10 +116,15 @@ def options(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 counts = Counter(text for text in found if text != "")
                 if counts:
                     picked[readable(key)] = _counted(counts, len(mine))
-            reached = [r["extra"]["sharpness"] for r in mine if "sharpness" in r.get("extra", {})]
+            reached = [
+                r["extra"]["sharpness"]
+                for r in mine
+                if "sharpness" in r.get("extra", {})
+                and r.get("options", {}).get("sharpness_mode") != "fixed"
+            ]
             if reached:
                 mean, half = interval(reached)
-                picked["sharpness"] = f"{mean:.2f}" + (f" ± {half:.2f}" if half else "")
+                picked["sharpness reached"] = f"{mean:.2f}" + (f" ± {half:.2f}" if half else "")
             if picked:
                 label = "" if student == TEACHER else look(variant).label
                 out.append({"student": readable(student), "variant": label, "picked": picked})
@@ -137,25 +152,14 @@ def unfinished(result: Result) -> str:
     )
 
 
-def _usage(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Sums of the engines' counters, where any is not zero."""
-    total: Counter[str] = Counter()
-    for row in rows:
-        for key, value in dict((row.get("extra") or {}).get("usage") or {}).items():
-            if isinstance(value, int | float):
-                total[key] += value  # type: ignore[assignment]
-    return [(readable(key), f"{value:,}") for key, value in total.items() if value]
-
-
 def provenance(result: Result, split: Split | None) -> list[tuple[str, str]]:
-    """What the numbers rest on: rows, hashes, hardware usage if any, versions."""
+    """What the numbers rest on: rows, hashes, versions."""
     seeds = sorted({int(row["seed"]) for row in result.rows})
     data = [] if split is None else [(f"data, seed {seeds[0]}", split.fingerprint[:16])]
     return [
         ("rows", f"{len(result.rows):,} over {len(seeds)} seeds ({seeds[0]} to {seeds[-1]})"),
         ("configuration", result.fingerprint[:16]),
         *data,
-        *_usage(result.rows),
         *((str(key), str(value)) for key, value in result.environment.items()),
     ]
 
@@ -177,7 +181,7 @@ def _lesson(variant: Mapping[str, Any]) -> str:
     for term in variant.get("terms", ()):
         extra = plain(term.get("options"))
         weight = "" if term.get("weight", 1) == 1 else f"{plain(term['weight'])} × "
-        terms.append(f"{weight}{term['loss']}" + (f" ({extra})" if extra else ""))
+        terms.append(f"{weight}{readable(term['loss'])}" + (f" ({extra})" if extra else ""))
     text = " + ".join(terms)
     if variant.get("teacher", "none") != "none":
         text += f"; teacher: {variant['teacher']}"
@@ -217,7 +221,33 @@ def plain(value: Any) -> str:
         return ", ".join(plain(item) for item in value)
     if isinstance(value, float):
         return f"{value:g}"
-    return str(value)
+    text = str(value)
+    return _WORDS.get(text, readable(text) if _IDENTIFIER.fullmatch(text) else text)
+
+
+def traits(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a network says of itself, as labels and text for people."""
+    kept = dict(facts)
+    kept.pop("dead_weights", None)  # counted with the circuits
+    if isinstance(kept.get("parameters"), int):
+        kept["parameters"] = f"{kept['parameters']:,}"
+    mode, sharpness = kept.pop("sharpness_mode", None), kept.pop("sharpness", None)
+    if sharpness is not None:
+        kept["initial_sharpness" if mode == "learnable" else "sharpness"] = (
+            f"{plain(sharpness)} ({mode})" if mode else sharpness
+        )
+    if kept.get("ansatz_options"):
+        chosen = [
+            readable(key) if value is True else f"{readable(key)} {plain(value)}"
+            for key, value in kept["ansatz_options"].items()
+        ]
+        kept["ansatz"] = f"{plain(kept['ansatz'])} ({', '.join(chosen)})"
+    kept.pop("ansatz_options", None)
+    return [
+        (_LABELS.get(key, readable(key)), text)
+        for key, value in kept.items()
+        if (text := plain(value)) != ""
+    ]
 
 
 def runs(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

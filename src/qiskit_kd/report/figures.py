@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from qiskit_kd.report.palette import (
     BASELINE,
@@ -27,7 +28,7 @@ from qiskit_kd.report.palette import (
     order_variants,
     readable,
 )
-from qiskit_kd.report.summary import Row, cells, gains, students_of, variants_of
+from qiskit_kd.report.summary import Cell, Row, cells, gains, students_of, variants_of
 
 __all__ = ["plot_accuracy", "plot_gains", "plot_parameters"]
 
@@ -130,18 +131,19 @@ def plot_accuracy(
             )  # fmt: skip
             if cell.half is not None:
                 ax.errorbar(
-                    100 * cell.mean, position, xerr=100 * cell.half, color=INK, linewidth=1.3,
+                    100 * cell.mean, position, xerr=_reach(cell), color=INK, linewidth=1.3,
                     capsize=2.6, capthick=1.3, zorder=4,
                 )  # fmt: skip
             position += 1
         position += 1.15
     for cell in (cell for cell in table if cell.student == TEACHER):
         if cell.half is not None:
-            low, high = 100 * (cell.mean - cell.half), 100 * (cell.mean + cell.half)
-            ax.axvspan(low, high, color=INK, alpha=0.1, linewidth=0)
+            below, above = np.ravel(_reach(cell))
+            middle = 100 * cell.mean
+            ax.axvspan(middle - below, middle + above, color=INK, alpha=0.1, linewidth=0)
         ax.axvline(100 * cell.mean, color=INK, linestyle=(0, (4, 2)), linewidth=1.1, label=TEACHER)
     ax.set_yticks([])
-    ax.set_ylim(position - 1.5, -1.5)
+    ax.set_ylim(max(position - 1.5, -0.5), -1.5)
     # An interval may reach beyond what an accuracy can be; the axis does not.
     ax.set_xlim(0, 100)
     ax.set_xlabel(f"test {METRICS.get(metric, metric)}, %")
@@ -178,7 +180,7 @@ def plot_parameters(
             continue
         for slot, cell in enumerate(mine):
             style = look(TEACHER if student == TEACHER else cell.variant)
-            half = None if cell.half is None else 100 * cell.half
+            half = None if cell.half is None else _reach(cell)
             ax.errorbar(
                 cell.parameters * shift[student] * 1.03 ** (slot - (len(mine) - 1) / 2),
                 100 * cell.mean, yerr=half, color=style.color, marker=style.marker,
@@ -192,8 +194,13 @@ def plot_parameters(
     ax.set_xticks(_thin(sizes), [f"{size:,}" for size in _thin(sizes)])
     ax.set_xticks([], minor=True)
     ax.margins(x=0.08, y=0.08)
-    ax.set_ylim(max(ax.get_ylim()[0], 0), min(ax.get_ylim()[1], 101))
-    _label(ax, labels)
+    low, high = _at_least(*ax.get_ylim(), 10.0)
+    ax.set_ylim(max(low, 0), min(high, 101))
+    left, right = ax.get_xlim()
+    widen = max(1.0, 3.0 / (right / left)) ** 0.5
+    ax.set_xlim(left / widen, right * widen)
+    if labels:
+        _label(ax, labels)
     ax.set_xlabel("trainable parameters (logarithmic; equal sizes set side by side)")
     ax.set_ylabel(f"test {METRICS.get(metric, metric)}, %")
     legend(figure, ax)
@@ -202,7 +209,7 @@ def plot_parameters(
 
 def plot_gains(
     data: Sequence[Row], comparisons: Sequence[Mapping[str, Any]], *, metric: str = "accuracy",
-    ax: Axes | None = None, figsize: tuple[float, float] | None = None, title: str | None = None,
+    baseline: str | None = None, ax: Axes | None = None, figsize: tuple[float, float] | None = None, title: str | None = None,
     filename: str | Path | None = None,
 ) -> Figure:  # fmt: skip
     """Paired gains over the student alone, with intervals, placebos beside them, and a zero line.
@@ -211,6 +218,7 @@ def plot_gains(
         data: Rows; they give the pale points, one difference per seed.
         comparisons: The study's comparisons; those against the baseline variant are drawn.
         metric: Which metric.
+        baseline: The variant that is the student alone; by default the one of that name.
         ax: Axes to draw in.
         figsize: Inches.
         title: Title of the axes.
@@ -219,7 +227,7 @@ def plot_gains(
     table = [
         gain
         for gain in gains(data, comparisons, metric=metric)
-        if look(gain.baseline) == look(BASELINE)
+        if (gain.baseline == baseline if baseline else look(gain.baseline) == look(BASELINE))
     ]
     students = list(dict.fromkeys(gain.student for gain in table))
     figure, ax = canvas(ax, figsize, (5.2, 0.9 + 0.24 * len(table) + 0.28 * len(students)))
@@ -250,7 +258,8 @@ def plot_gains(
             position += 1
         position += 1.15
     ax.set_yticks([])
-    ax.set_ylim(position - 1.5, -1.5)
+    ax.set_ylim(max(position - 1.5, -0.5), -1.5)
+    ax.set_xlim(*_at_least(*ax.get_xlim(), 6.0))
     ax.set_xlabel(f"points of test {METRICS.get(metric, metric)} gained over the student alone")
     legend(figure, ax)
     return finish(figure, ax, title=title, filename=filename)
@@ -264,6 +273,20 @@ def _group(ax: Axes, position: float, student: str, parameters: int | None) -> N
         ha="left", va="bottom", fontsize=SMALL, color=INK, fontweight="bold",
         bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6},
     )  # fmt: skip
+
+
+def _reach(cell: Cell) -> NDArray[np.float64]:
+    """`(2, 1)` lengths of an interval's arms in per cent, cut at 0 and 100 like the axis."""
+    mean, half = 100 * cell.mean, 100 * (cell.half or 0.0)
+    if not 0 <= mean <= 100:
+        return np.full((2, 1), half)
+    return np.array([[min(half, mean)], [min(half, 100 - mean)]])
+
+
+def _at_least(low: float, high: float, span: float) -> tuple[float, float]:
+    """The range, widened about its middle: a single seed must not be drawn as a precise one."""
+    missing = max(0.0, span - (high - low)) / 2
+    return low - missing, high + missing
 
 
 def _dodge(sizes: Mapping[str, int]) -> dict[str, float]:

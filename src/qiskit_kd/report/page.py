@@ -27,17 +27,22 @@ from qiskit_kd.report.diagnostics import (
 from qiskit_kd.report.figures import plot_accuracy, plot_gains, plot_parameters
 from qiskit_kd.report.palette import TEACHER, look, readable
 from qiskit_kd.report.portraits import Portrait, portraits, split_of
+from qiskit_kd.report.sentences import (
+    chance_sentence,
+    placebo_sentence,
+    setup_sentence,
+    verdict_sentence,
+)
 from qiskit_kd.report.summary import (
     Result,
     cells,
     gains,
     headline,
-    placebo_sentence,
     points,
     roles,
     students_of,
+    treatment,
     variants_of,
-    verdict_sentence,
 )
 from qiskit_kd.report.svg import color_variables, inline, to_svg
 
@@ -99,7 +104,8 @@ def render(result: Result) -> tuple[str, dict[str, str]]:
     sitters = portraits(result.config, split)
     choices = facts.options(result.rows)
     settings = dict(facts.flat(facts.settings(result.config, with_students=not sitters)))
-    settings |= {f"student {readable(s.student)}": facts.plain(s.facts) for s in sitters}
+    table = facts.table(result)
+    shown = sum(bool(line["range"]) for group in table for line in group["lines"])
     light, dark = color_variables()
     environment = Environment(
         loader=PackageLoader("qiskit_kd.report", "templates"),
@@ -117,13 +123,17 @@ def render(result: Result) -> tuple[str, dict[str, str]]:
         placebo=placebo_sentence(result),
         others=facts.others(result),
         warning=facts.unfinished(result),
-        table=facts.table(result),
+        setup=setup_sentence(result, split),
+        chance=chance_sentence(shown),
+        many=len({row["seed"] for row in result.rows}) > 1,
+        table=table,
         main=_main(result, album),
         groups=_groups(result, album),
         circuits=_circuits(sitters, album),
         costs=[s for s in sitters if s.cost],
         cost_keys=list(dict.fromkeys(key for s in sitters for key in s.cost)),
         settings=list(settings.items()),
+        sitters=[(readable(s.student), facts.traits(s.facts)) for s in sitters],
         choices=choices,
         choice_keys=list(dict.fromkeys(k for item in choices for k in item["picked"])),
         command=result.command,
@@ -167,6 +177,7 @@ def _main(result: Result, album: _Album) -> list[dict[str, str]]:
     baseline, _ = roles(result)
     rows = result.rows
     found = gains(rows, result.comparisons, baseline=baseline)
+    many = len({row["seed"] for row in rows}) > 1
     accuracies = "; ".join(
         f"{readable(c.student)} {'' if c.student == TEACHER else look(c.variant).label + ' '}"
         f"{100 * c.mean:.1f} %"
@@ -180,11 +191,15 @@ def _main(result: Result, album: _Album) -> list[dict[str, str]]:
         figures.append(
             album.add(
                 "gains",
-                plot_gains(rows, result.comparisons),
+                plot_gains(rows, result.comparisons, baseline=baseline),
                 f"Paired gains in test accuracy over the student alone, in points: {said}.",
                 title="Gain over the student alone, placebos beside it",
-                caption="Mean paired difference, its 95 % interval and, pale, every seed. A gain "
-                "that a placebo reaches too does not come from the teacher.",
+                caption=(
+                    "Mean paired difference, its 95 % interval and, pale, every seed. "
+                    if many
+                    else "Difference of a single seed, which has no interval. "
+                )
+                + "A gain that a placebo reaches too does not come from the teacher.",
             )
         )
     figures.append(
@@ -193,24 +208,26 @@ def _main(result: Result, album: _Album) -> list[dict[str, str]]:
             plot_accuracy(rows),
             f"Test accuracy: {accuracies}.",
             title="Accuracy of every student",
-            caption="Bars: mean over seeds; whiskers: 95 % interval; points: single seeds.",
+            caption="Bars: mean over seeds; whiskers: 95 % interval, cut at 0 and 100 %; points: "
+            "single seeds."
+            if many
+            else "A single seed: no interval.",
         )
     )
-    for metric, title in (("accuracy", "Accuracy"), ("macro_f1", "Macro-F1")):
-        said = "; ".join(
-            f"{readable(c.student)} ({c.parameters}) {100 * c.mean:.1f} %"
-            for c in cells(rows, metric)
-            if c.variant == baseline
+    said = "; ".join(
+        f"{readable(c.student)} ({c.parameters}) {100 * c.mean:.1f} %"
+        for c in cells(rows)
+        if c.variant == baseline
+    )
+    figures.append(
+        album.add(
+            "parameters-accuracy",
+            plot_parameters(rows),
+            f"Test accuracy against the number of parameters, students alone: {said}.",
+            title="Accuracy against parameters",
+            caption="Students of (nearly) equal size are drawn beside each other.",
         )
-        figures.append(
-            album.add(
-                f"parameters-{metric}",
-                plot_parameters(rows, metric=metric),
-                f"Test {title.lower()} against the number of parameters, students alone: {said}.",
-                title=f"{title} against parameters",
-                caption="Students of (nearly) equal size are drawn beside each other.",
-            )
-        )
+    )
     return figures
 
 
@@ -221,8 +238,8 @@ def _groups(result: Result, album: _Album) -> list[dict[str, Any]]:
     baseline, _ = roles(result)
     variants = variants_of(rows)
     legend = [{"color": facts.color(v), "label": look(v).label} for v in variants]
-    lead = headline(result)
-    treated = lead.variant if lead else next(iter(variants), baseline)
+    many = len({row["seed"] for row in rows}) > 1
+    treated = treatment(result) or baseline
     curves, shares, norms = [], [], []
     for student in students:
         name = readable(student)
@@ -263,13 +280,16 @@ def _groups(result: Result, album: _Album) -> list[dict[str, Any]]:
         {
             "title": "Learning curves", "legend": legend, "figures": curves,
             "note": "Validation accuracy, mean over seeds with a 95 % band. A run that stopped "
-            "early is held at its last value; a single seed is dashed.",
+            "early is held at its last value; a single seed is dashed."
+            if many
+            else "Validation accuracy of a single seed, which has no band.",
         },
         {
             "title": "What the students answer", "legend": [], "figures": shares,
             "note": "Mean predicted distribution of the test samples of each true class, student "
             "alone and distilled. For a fully quantum student these are the class-grouped "
-            "probabilities of basis states, after its sharpness.",
+            "probabilities of basis states as the circuit gives them, before its sharpness; for "
+            "the others, the softmax of the logits.",
         },
         {
             "title": "Pull of each loss term", "legend": [], "figures": norms,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From rows to the few numbers a report says aloud: means with intervals, paired gains, a verdict.
+"""From rows to the few numbers a report says aloud: means with intervals, paired gains.
 
 Pure functions on plain data (rows and comparisons are dictionaries, as `qiskit_kd.experiment`
 stores them); everything a figure, the HTML page and the terminal table agree on lives here.
@@ -13,20 +13,18 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.stats import t as student_t
 
-from qiskit_kd.experiment.statistics import paired_gain, verdict
-from qiskit_kd.report.palette import BASELINE, TEACHER, look, order_variants, readable
+from qiskit_kd.experiment.statistics import half_width, paired_gain, verdict
+from qiskit_kd.report.palette import BASELINE, TEACHER, look, order_variants
 
 __all__ = ["Cell", "Gain", "Result", "Row", "cells", "gains", "headline", "interval", "values"]
 __all__ += [
     "paired",
-    "placebo_sentence",
     "points",
     "roles",
     "students_of",
+    "treatment",
     "variants_of",
-    "verdict_sentence",
 ]
 
 Row = Mapping[str, Any]
@@ -67,7 +65,7 @@ class Result(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of its data."""
+        """Hash of its resolved configuration."""
         ...
 
 
@@ -112,8 +110,7 @@ def interval(numbers: Sequence[float]) -> tuple[float, float | None]:
     data = np.asarray(numbers, dtype=float)
     if len(data) < 2:
         return float(data.mean()), None
-    scale = float(data.std(ddof=1)) / np.sqrt(len(data))
-    return float(data.mean()), float(student_t.ppf(0.975, len(data) - 1) * scale)
+    return float(data.mean()), float(half_width(data))
 
 
 def students_of(rows: Iterable[Row]) -> list[str]:
@@ -235,19 +232,35 @@ def roles(result: Result) -> tuple[str, set[str]]:
     }
 
 
+def treatment(result: Result) -> str | None:
+    """The variant that the report is about: the first one taught by the real teacher.
+
+    From the configuration where it lists variants, so that unfinished studies speak of the same
+    one as finished ones, else from the rows.
+    """
+    baseline, placebos = roles(result)
+    listed: Mapping[str, Any] = result.config.get("variants", {})
+    names = [name for name, item in listed.items() if item.get("teacher") == "teacher"]
+    names += [name for name in variants_of(result.rows) if not listed and name not in placebos]
+    return next((name for name in names if name != baseline), None)
+
+
 def headline(result: Result) -> Gain | None:
     """The comparison the first line speaks of: a treatment against the student alone.
 
-    It is the student named by `headline` in the configuration, else the first treatment listed.
+    It is the student named by `headline` in the configuration, or none where that one has no paired
+    seed yet; the first student with a treatment where the configuration names none.
     """
-    baseline, placebos = roles(result)
-    found = [
-        gain
-        for gain in gains(result.rows, result.comparisons, baseline=baseline)
-        if gain.variant not in placebos
-    ]
-    wanted = result.config.get("headline")
-    return next((g for g in found if g.student == wanted), found[0] if found else None)
+    baseline, _ = roles(result)
+    wanted, treated = result.config.get("headline"), treatment(result)
+    return next(
+        (
+            gain
+            for gain in gains(result.rows, result.comparisons, baseline=baseline)
+            if gain.variant == treated and wanted in (None, gain.student)
+        ),
+        None,
+    )
 
 
 def points(number: float, *, sign: bool = True) -> str:
@@ -257,54 +270,3 @@ def points(number: float, *, sign: bool = True) -> str:
     """
     text = f"{100 * number:+.1f}" if sign else f"{100 * number:.1f}"
     return text.removeprefix("+" if number == 0 else "").replace("-", "−")
-
-
-def _range(gain: Gain) -> str:
-    if gain.low is None or gain.high is None:
-        return f"one seed only, n = {gain.n}"
-    return f"95 % interval {points(gain.low)} to {points(gain.high)}, n = {gain.n} paired seeds"
-
-
-def verdict_sentence(result: Result) -> str:
-    """The first line of a report."""
-    gain = headline(result)
-    if gain is None:
-        return "Nothing to compare: the study holds no student both alone and distilled."
-    opening = {
-        "confirmed": "Distillation helps",
-        "harmful": "Distillation harms",
-    }.get(gain.verdict, "No gain from distillation is confirmed for")
-    metric = f"{points(gain.mean)} points of test accuracy"
-    return f"{opening} the {readable(gain.student)} student: {metric} ({_range(gain)})."
-
-
-def placebo_sentence(result: Result) -> str:
-    """Whether the headline gain is more than what its placebos give."""
-    gain = headline(result)
-    if gain is None:
-        return ""
-    known = {(g.student, g.variant, g.baseline): g for g in gains(result.rows, result.comparisons)}
-    _, placebos = roles(result)
-    against = [
-        known.get((gain.student, gain.variant, other))
-        or paired(result.rows, gain.student, gain.variant, other)
-        for other in variants_of(result.rows, student=gain.student)
-        if other in placebos
-    ]
-    if not against:
-        return "No placebo was run, so the gain may have nothing to do with the teacher."
-    parts = []
-    for verb, wanted in (
-        ("beats", "confirmed"), ("does not clearly beat", "not confirmed"),
-        ("does worse than", "harmful"),
-    ):  # fmt: skip
-        named = [
-            f"{look(item.baseline).label} ({points(item.mean)} points"
-            + ("" if item.low is None else f", {points(item.low)} to {points(item.high or 0.0)}")
-            + ")"
-            for item in against
-            if item.verdict == wanted
-        ]
-        if named:
-            parts.append(f"{verb} the placebo{'s' * (len(named) > 1)} {' and '.join(named)}")
-    return f"With the teacher it {'; it '.join(parts)}."

@@ -4,18 +4,23 @@
 from __future__ import annotations
 
 from qiskit_kd.report.palette import TEACHER, look, readable
+from qiskit_kd.report.portraits import split_of
+from qiskit_kd.report.sentences import (
+    chance_sentence,
+    placebo_sentence,
+    setup_sentence,
+    verdict_sentence,
+)
 from qiskit_kd.report.summary import (
     Cell,
     Result,
     cells,
     gains,
-    headline,
-    placebo_sentence,
     points,
     roles,
     students_of,
+    treatment,
     variants_of,
-    verdict_sentence,
 )
 
 __all__ = ["WIDTH", "terminal_table"]
@@ -37,10 +42,9 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
     rows = result.rows
     seeds = len({row["seed"] for row in rows})
     table = {(cell.student, cell.variant): cell for cell in cells(rows, metric)}
-    variants = variants_of(rows)
     baseline, _ = roles(result)
-    lead = headline(result)
-    treated = lead.variant if lead else ""
+    variants = variants_of(rows) or [baseline]  # the teacher's rows come first
+    treated = treatment(result) or ""
     gain = {
         (g.student, g.variant): g
         for g in gains(rows, result.comparisons, metric=metric, baseline=baseline)
@@ -55,7 +59,12 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
         mark = "" if found.verdict == "not confirmed" else " *"
         return f"{points(found.mean)} [{points(found.low)}, {points(found.high)}]{mark}"
 
-    heads = ["student", "params", *(_short(v) for v in variants), "paired gain, distilled"]
+    heads = [
+        "student",
+        "params",
+        *(_short(v) for v in variants),
+        f"paired gain, {_short(treated)}" if treated else "",
+    ]
     lines = []
     for student in students_of(rows):
         size = next(f"{c.parameters:,}" for c in table.values() if c.student == student)
@@ -85,10 +94,12 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
         [
             *_wrapped(verdict_sentence(result)),
             *_wrapped(placebo_sentence(result)),
+            *_wrapped(setup_sentence(result, split_of(result.config))),
             "",
             title,
             *(line.rstrip() for line in text),
             *["* the 95 % interval of the paired gain excludes zero"] * any("*" in t for t in text),
+            *_wrapped(chance_sentence(sum("[" in t for t in text))),
         ]
     )
 

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The circuit parts of a student by name, and whether all of its weights can learn."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
+from numbers import Integral
+from typing import Any
+
+from qiskit import QuantumCircuit
+
+from qiskit_kd.circuits import (
+    CircuitModel,
+    ClassGroups,
+    Encoding,
+    Observables,
+    ansatze,
+    dead_weights,
+    encodings,
+)
+from qiskit_kd.errors import CircuitError, ConfigError, UnknownNameError
+
+__all__ = ["build_ansatz", "build_encoding", "find_dead_weights", "measured_qubits", "z_on"]
+
+_LOOK_FOR_DEAD_WEIGHTS = 2**18
+"""Amplitudes, one state per weight: about ten qubits and half a second, once per structure."""
+
+
+def build_encoding(
+    name: str, num_features: int, num_qubits: int | None, options: Mapping[str, Any] | None
+) -> Encoding:
+    """The named encoding for rows of `num_features`, on as few qubits as hold them."""
+    build = encodings[name]
+    options = _checked(f"encoding {name!r}", build, options, given=1)
+    if "num_features" in inspect.signature(build).parameters:  # it pads narrower rows with zeros
+        options.setdefault("num_features", num_features)
+    least = 2 if name == "amplitude_mps" else 1
+    fewest = max(least, math.ceil(math.log2(num_features)))
+    qubits = fewest if num_qubits is None else num_qubits
+    code = build(qubits, **options)
+    while num_qubits is None and code.num_features < num_features:
+        qubits += 1
+        code = build(qubits, **options)
+    if code.num_features != num_features:
+        raise CircuitError(
+            f"the encoding {name!r} on {qubits} qubits takes {code.num_features} features",
+            got=f"num_features={num_features}",
+            remedy="Change num_qubits, the encoding or the number of features.",
+        )  # fmt: skip
+    return code
+
+
+def build_ansatz(
+    ansatz: str | QuantumCircuit, num_qubits: int, layers: int, options: Mapping[str, Any] | None
+) -> QuantumCircuit:
+    """The named ansatz, or the circuit given."""
+    if isinstance(ansatz, QuantumCircuit):
+        return ansatz
+    build = ansatze[ansatz]
+    return build(num_qubits, layers, **_checked(f"ansatz {ansatz!r}", build, options, given=2))
+
+
+def _checked(
+    part: str, build: Callable[..., Any], options: Mapping[str, Any] | None, *, given: int
+) -> dict[str, Any]:  # fmt: skip
+    """The options, all of which the builder knows besides its `given` first arguments."""
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise ConfigError(
+            f"options of the {part} are named", got=repr(options), expected="a mapping"
+        )
+    every = list(inspect.signature(build).parameters.values())
+    if not any(p.kind is p.VAR_KEYWORD for p in every):
+        known = [p.name for p in every[given:]]
+        for name in options:
+            if name not in known:
+                raise UnknownNameError.of(f"option of the {part}", str(name), known)
+    return dict(options)
+
+
+def measured_qubits(measured: Sequence[int] | None, num_qubits: int) -> list[int]:
+    """The qubits to read, checked; None is the last one."""
+    if measured is None:
+        return [num_qubits - 1]
+    listed = isinstance(measured, Collection) and not isinstance(measured, str)
+    read = list(measured) if listed else []
+    if (
+        not read
+        or any(not isinstance(q, Integral) or isinstance(q, bool) for q in read)
+        or len(set(read)) < len(read)
+        or not set(read) <= set(range(num_qubits))
+    ):
+        raise CircuitError(
+            "measured qubits are distinct qubits of the circuit", got=repr(measured),
+            expected=f"one or more of 0..{num_qubits - 1}, as a list",
+        )  # fmt: skip
+    return [int(q) for q in read]
+
+
+def z_on(qubits: Sequence[int], num_qubits: int) -> Observables:
+    """Z on each of the qubits, one by one."""
+    return Observables(["I" * (num_qubits - 1 - q) + "Z" + "I" * q for q in qubits])
+
+
+def find_dead_weights(
+    model: CircuitModel, encoding: str, encoding_options: Mapping[str, Any] | None,
+    ansatz: str | QuantumCircuit, layers: int, ansatz_options: Mapping[str, Any] | None,
+    readout: ClassGroups | tuple[int, ...],
+) -> tuple[int, ...] | None:  # fmt: skip
+    """Weights that never learn; None where looking for them would take long."""
+    if (model.num_weights + 1) * 2**model.num_qubits > _LOOK_FOR_DEAD_WEIGHTS:
+        return None
+    if isinstance(ansatz, str):
+        options = [tuple(sorted((o or {}).items())) for o in (encoding_options, ansatz_options)]
+        key = (
+            encoding, model.num_features, model.num_qubits, options[0],
+            ansatz, layers, options[1], readout,
+        )  # fmt: skip
+        try:
+            hash(key)
+        except TypeError:  # an option of another's part may be a list
+            pass
+        else:
+            return _known_dead_weights(*key)
+    return tuple(dead_weights(model))
+
+
+@lru_cache(maxsize=256)
+def _known_dead_weights(
+    encoding: str, num_features: int, num_qubits: int, encoding_options: tuple[Any, ...],
+    ansatz: str, layers: int, ansatz_options: tuple[Any, ...],
+    readout: ClassGroups | tuple[int, ...],
+) -> tuple[int, ...]:  # fmt: skip
+    """Hundreds of students of one structure in a process pay once."""
+    code = build_encoding(encoding, num_features, num_qubits, dict(encoding_options))
+    circuit = build_ansatz(ansatz, num_qubits, layers, dict(ansatz_options))
+    if not isinstance(readout, ClassGroups):
+        return tuple(dead_weights(CircuitModel(code, circuit, z_on(readout, num_qubits))))
+    return tuple(dead_weights(CircuitModel(code, circuit, readout)))

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sentences at the head of a report: verdict, placebos, and on what the numbers rest.
+
+The page and the terminal say the same words. A study that is not finished is spoken of as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qiskit_kd.report.palette import TEACHER, look, readable
+from qiskit_kd.report.summary import (
+    Gain,
+    Result,
+    gains,
+    headline,
+    paired,
+    points,
+    roles,
+    treatment,
+    values,
+    variants_of,
+)
+
+if TYPE_CHECKING:
+    from qiskit_kd.data import Split
+
+__all__ = ["chance_sentence", "placebo_sentence", "setup_sentence", "verdict_sentence"]
+
+_GRADIENTS = {"shift": "parameter-shift gradients", "spsa": "SPSA gradients"}
+
+
+def verdict_sentence(result: Result) -> str:
+    """The first line of a report."""
+    gain = headline(result)
+    if gain is None:
+        wanted, treated = result.config.get("headline"), treatment(result)
+        if wanted is None or treated is None:
+            return "Nothing to compare: the study holds no student both alone and distilled."
+        baseline, _ = roles(result)
+        return (
+            f"No verdict yet for the {readable(str(wanted))} student: no seed has finished both "
+            f"{look(baseline).label} and {look(treated).label}."
+        )
+    opening = {
+        "confirmed": "Distillation helps",
+        "harmful": "Distillation harms",
+    }.get(gain.verdict, "No gain from distillation is confirmed for")
+    metric = f"{points(gain.mean)} points of test accuracy"
+    return f"{opening} the {readable(gain.student)} student: {metric} ({_range(gain)})."
+
+
+def placebo_sentence(result: Result) -> str:
+    """Whether the headline gain is more than what its placebos give.
+
+    A placebo that does worse than the student alone is a low bar, which is then said.
+    """
+    lead = headline(result)
+    if lead is None:
+        return ""
+    _, placebos = roles(result)
+    names = [v for v in variants_of(result.rows, student=lead.student) if v in placebos]
+    against = _against(result, lead.student, [(lead.variant, name) for name in names])
+    if not against:
+        planned = any(
+            item.get("teacher") != "teacher" and name != lead.baseline
+            for name, item in result.config.get("variants", {}).items()
+        )
+        return (
+            "No placebo has finished a seed of this student yet."
+            if planned or names
+            else "No placebo was run, so the gain may have nothing to do with the teacher."
+        )
+    parts = []
+    for verb, wanted in (
+        ("beats", "confirmed"), ("does not clearly beat", "not confirmed"),
+        ("does worse than", "harmful"),
+    ):  # fmt: skip
+        named = [
+            f"{look(item.baseline).label} ({points(item.mean)} points{_ends(item)})"
+            for item in against
+            if item.verdict == wanted
+        ]
+        if named:
+            parts.append(f"{verb} the placebo{'s' * (len(named) > 1)} {' and '.join(named)}")
+    said = f"With the teacher it {'; it '.join(parts)}."
+    for item in _against(result, lead.student, [(name, lead.baseline) for name in names]):
+        if item.verdict == "harmful":
+            said += (
+                f" The {look(item.variant).label} is itself harmful ({points(item.mean)} points "
+                f"against {look(lead.baseline).label}), so beating it says little."
+            )
+    return said
+
+
+def setup_sentence(result: Result, split: Split | None) -> str:
+    """What the teacher saw, what the students saw, and how the headline's student was run.
+
+    Args:
+        result: A study.
+        split: Its data for one seed; without it the sentence has no numbers.
+    """
+    config, said = result.config, []
+    teacher = config.get("teacher")
+    sees = teacher.get("sees", "same") if isinstance(teacher, Mapping) else None
+    if split is None:
+        if sees == "all":
+            said.append(
+                "The teacher was trained on the whole labelled pool (sees: all), which may be more "
+                "than the students' own samples."
+            )
+        elif sees is not None:
+            said.append("The teacher was trained on the students' own samples (sees: same).")
+    else:
+        own, unlabelled = len(split.train.labels), len(split.transfer)
+        through = f", and through the teacher on {unlabelled:,} unlabelled ones"
+        if sees is None:
+            said.append(f"Students were trained on {own:,} labelled samples; there is no teacher.")
+        else:
+            pool = len(split.pool.labels) if sees == "all" else own
+            same = "the same " if sees != "all" else ""
+            said.append(
+                f"The teacher was trained on {pool:,} labelled samples (sees: {sees}); students on "
+                f"{same}{own:,}{through if unlabelled else ''}."
+            )
+    said.append(_run_of(result))
+    return " ".join(part for part in said if part)
+
+
+def chance_sentence(count: int) -> str:
+    """What to expect of `count` intervals where nothing is true."""
+    if count < 2:
+        return ""
+    return (
+        f"{count} comparisons are shown; at 95 % about one in twenty would exclude zero by chance."
+    )
+
+
+def _run_of(result: Result) -> str:
+    """Backend, gradient and sharpness of the headline's student; empty for a classical one."""
+    students = [str(r["student"]) for r in result.rows if r["student"] != TEACHER]
+    wanted = result.config.get("headline") or next(iter(students), None)
+    found = (r.get("options", {}) for r in result.rows if r["student"] == wanted)
+    options: Mapping[str, Any] = next(found, {})
+    if "backend" not in options:
+        return ""
+    backend, gradient = str(options["backend"]), str(options.get("gradient", "auto"))
+    # The engines' own rule for "auto": exact where the state is at hand, else SPSA.
+    default = "exact gradients" if backend == "exact" else _GRADIENTS["spsa"]
+    text = f"Backend {readable(backend)}, {_GRADIENTS.get(gradient, default)}"
+    if options.get("shots"):
+        text += f", {options['shots']:,} shots"
+    mode = options.get("sharpness_mode")
+    return f"{text}; sharpness {mode}." if mode else f"{text}."
+
+
+def _against(result: Result, student: str, pairs: Sequence[tuple[str, str]]) -> list[Gain]:
+    """One comparison per (variant, baseline) that share a seed; the study's own where it has it."""
+    known = {(g.student, g.variant, g.baseline): g for g in gains(result.rows, result.comparisons)}
+    found = []
+    for variant, baseline in pairs:
+        sides = [values(result.rows, student, name, "accuracy") for name in (variant, baseline)]
+        if sides[0].keys() & sides[1].keys():
+            found.append(
+                known.get((student, variant, baseline))
+                or paired(result.rows, student, variant, baseline)
+            )
+    return found
+
+
+def _range(gain: Gain) -> str:
+    if gain.low is None or gain.high is None:
+        return f"one seed only, n = {gain.n}"
+    return f"95 % interval {points(gain.low)} to {points(gain.high)}, n = {gain.n} paired seeds"
+
+
+def _ends(gain: Gain) -> str:
+    if gain.low is None or gain.high is None:
+        return ""
+    return f", {points(gain.low)} to {points(gain.high)}"
