@@ -209,7 +209,8 @@ def plot_parameters(
 
 def plot_gains(
     data: Sequence[Row], comparisons: Sequence[Mapping[str, Any]], *, metric: str = "accuracy",
-    baseline: str | None = None, ax: Axes | None = None, figsize: tuple[float, float] | None = None, title: str | None = None,
+    baseline: str | None = None, ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None, title: str | None = None,
     filename: str | Path | None = None,
 ) -> Figure:  # fmt: skip
     """Paired gains over the student alone, with intervals, placebos beside them, and a zero line.
