@@ -133,5 +133,5 @@ def test_samples_that_cannot_be_encoded(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"students.quantum cannot encode the \w+ samples of seed "
                        r"0: amplitude .* got a zero vector in row \d+"):  # fmt: skip
         plan(parse(text.replace("good", "bad")))
-    classical = text.replace("good", "bad").replace("fully_quantum, options: {layers: 1}", "linear")
-    assert plan(parse(classical))  # nobody else minds
+    linear = ["students.quantum.kind=linear", "students.quantum.options={}"]
+    assert plan(parse(text.replace("good", "bad"), linear))  # nobody else minds
