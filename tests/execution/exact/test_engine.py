@@ -353,6 +353,11 @@ def test_refusals():
         DataError, match=r"weights are finite numbers; got nan at \[3\]. The training"
     ):
         engine.outputs(model, x, w)
+    w[3] = 0
+    with pytest.raises(DataError, match=r"takes rows of 8 features; got shape \(2, 5\)"):
+        engine.outputs(model, x[:, :5], w)
+    with pytest.raises(DataError, match=r"a norm that over- or underflows in row 0"):
+        engine.outputs(model, np.full((2, 8), 1e30, np.float32), w)
     x[1, 2] = np.nan
     with pytest.raises(DataError, match="nan in row 1, feature 2"):
         engine.outputs(model, x, w)

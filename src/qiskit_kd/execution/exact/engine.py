@@ -55,8 +55,6 @@ class ExactEngine(Engine):
     ) -> tuple[Array, Pullback]:
         """See `Engine.vjp`."""
         program = self.program(model, features.dtype)
-        if model.encoding.is_amplitude:  # others are checked where their angles are computed
-            model.encoding.check(features)
         check_weights(model, weights)
         if weights.dtype != features.dtype:
             weights = weights.astype(features.dtype)

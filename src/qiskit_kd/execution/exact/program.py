@@ -90,7 +90,12 @@ class Program:
         """Write the encoded states of `x` to `out` `(2**n, batch)`."""
         encoding = self.model.encoding
         if self._encoder is None:
+            if x.ndim != 2 or x.shape[1] != encoding.num_features:
+                encoding.check(x)
             norms = np.sqrt(np.einsum("bf,bf->b", x, x))
+            # NaN, infinity and zero all show in the norms, which are needed anyway.
+            if len(x) and not 0 < norms.min() <= norms.max() < np.inf:
+                encoding.check(x)
             target = out.real if np.iscomplexobj(out) else out
             if target is not out:
                 out.imag[:] = 0
