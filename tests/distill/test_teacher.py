@@ -319,5 +319,5 @@ def test_a_cache_that_cannot_be_written_says_so(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     cache = OutputCache(blocked / "cache")
-    with pytest.raises(StorageError, match="could not be written"):
+    with pytest.raises(StorageError, match="cannot be written"):
         cache.fetch([b"k" * 16], lambda places: torch.zeros(len(places), 2))

@@ -9,11 +9,9 @@ import torch.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +32,7 @@ from qiskit_kd.circuits.files import read_circuit
 from qiskit_kd.circuits.model import CircuitModel, Encoding
 from qiskit_kd.circuits.readouts import Observables
 from qiskit_kd.errors import CircuitError, StorageError
+from qiskit_kd.files import write_atomically
 from qiskit_kd.seeding import stream
 
 __all__ = ["QPY_VERSION", "Template", "VerifyReport", "export", "templates", "verify"]
@@ -173,7 +172,7 @@ def export(folder: str | Path) -> Path:
     for template in templates():
         files = {"qasm": template.qasm, "qpy": template.qpy}
         for ending, content in files.items():
-            _write(folder / _path(template, ending), content)
+            write_atomically(folder / _path(template, ending), content)
         entries.append(template.facts | {"files": {
             ending: {"path": _path(template, ending), "sha256": _sha256(content)}
             for ending, content in files.items()
@@ -186,7 +185,7 @@ def export(folder: str | Path) -> Path:
         "circuits": entries,
     }
     path = folder / "manifest.json"
-    _write(path, (json.dumps(manifest, indent=1) + "\n").encode())
+    write_atomically(path, (json.dumps(manifest, indent=1) + "\n").encode())
     return path
 
 
@@ -370,22 +369,3 @@ def _path(template: Template, ending: str) -> str:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all: a crash or a full disk never leaves half a file."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise StorageError(
-            "the circuit file cannot be written", got=f"{path}: {error.strerror or error}",
-            remedy="Free space or choose another folder; files already written are whole.",
-        ) from error  # fmt: skip

@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from qiskit_kd.distill.files import write_atomically
 from qiskit_kd.errors import StorageError
+from qiskit_kd.files import write_atomically
 
 __all__ = ["OutputCache", "module_hash", "sample_keys"]
 

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from qiskit_kd.distill.callbacks import State
-from qiskit_kd.distill.files import write_atomically
 from qiskit_kd.errors import StorageError
 from qiskit_kd.execution import Engine
+from qiskit_kd.files import write_atomically
 from qiskit_kd.nn import QuantumLayer
 
 __all__ = ["Keeper", "read", "write"]

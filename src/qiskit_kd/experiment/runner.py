@@ -31,6 +31,7 @@ from qiskit_kd.errors import ExecutionError, StorageError
 from qiskit_kd.experiment.plan import Task
 from qiskit_kd.experiment.store import Store
 from qiskit_kd.experiment.worker import Outcome, start_worker, warm, work
+from qiskit_kd.files import write_atomically
 
 __all__ = ["Summary", "discard", "process_pool", "run", "teacher_file", "warm_pool"]
 
@@ -262,8 +263,6 @@ class _Job:
             self._fail(task, outcome.error, outcome.traceback, attempt)
             return
         if outcome.weights is not None:
-            from qiskit_kd.distill.files import write_atomically  # torch, if it is not there yet
-
             write_atomically(teacher_file(self.store.folder, task.key), outcome.weights)
         self.store.commit(
             task.key, task.role, outcome.row, seconds=outcome.seconds, host=outcome.host,

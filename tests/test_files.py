@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from qiskit_kd.distill.files import write_atomically
 from qiskit_kd.errors import StorageError
+from qiskit_kd.files import write_atomically
 
 
 def test_writes_and_replaces(tmp_path):
@@ -34,7 +34,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, moment: str):
     if moment == "replace":
         monkeypatch.setattr("pathlib.Path.replace", full)
     with pytest.raises(
-        StorageError, match=r"could not be written; got .*file: No space left.*previous file is int"
+        StorageError, match=r"cannot be written; got .*file: No space left.*previous file is int"
     ):
         write_atomically(path, b"new")
     monkeypatch.undo()

@@ -33,7 +33,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise StorageError(
-            "a file could not be written", got=f"{path}: {error.strerror or error}",
+            "a file cannot be written", got=f"{path}: {error.strerror or error}",
             expected=f"{len(content)} bytes of room in a writable folder",
             remedy="Free space or choose another folder; the previous file is intact.",
         ) from error  # fmt: skip
