@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from qiskit_kd.data import Dataset, Split
+from qiskit_kd.data import Dataset, Split, dataset
 from qiskit_kd.errors import DataError
 
 Array = NDArray[Any]
@@ -47,6 +47,36 @@ class TestDataset:
 
     def test_zero_rows_are_the_encodings_business(self) -> None:
         assert not Dataset(np.zeros((2, 4)), [0, 1], 2, "toy").features.any()
+
+    def test_arrays_handed_over_are_not_copied(self) -> None:
+        x, y = samples()
+        data = Dataset(x, y, 3, "toy", copy=False)
+        assert data.features is x
+        assert data.labels is y
+        # Others are, and checks are the same.
+        assert Dataset(x.astype(np.float32), y, 3, "toy", copy=False).features.dtype == np.float64
+        with pytest.raises(DataError, match="finite numbers; got nan in row 0"):
+            Dataset(np.full((2, 1), np.nan), [0, 1], 2, "toy", copy=False)
+
+    def test_a_sample_may_have_a_shape(self) -> None:
+        assert part().shape is None
+        x, y = samples(features=12)
+        data = Dataset(x, y, 3, "toy", (3, 2, 2))
+        assert data.shape == (3, 2, 2)
+        assert Dataset(x, y, 3, "toy", [np.int64(12)]).shape == (12,)
+        plain, other = Dataset(x, y, 3, "toy"), Dataset(x, y, 3, "toy", (3, 4, 1))
+        assert len({data.fingerprint, plain.fingerprint, other.fingerprint}) == 3
+
+    @pytest.mark.parametrize("shape", [(1, 2, 3), (), (0, 4), (-1, -4), (2.0, 2.0), ("a",)])
+    def test_a_shape_has_to_fit(self, shape: Any) -> None:
+        with pytest.raises(
+            DataError, match=r"shape of a sample multiplies to its number of features; got shape "
+            r"\(.*\) for 4 features; expected for an image \(channels, height, width\)",
+        ):  # fmt: skip
+            Dataset(*samples(), 3, "toy", shape)
+
+    def test_reads_briefly(self) -> None:
+        assert repr(part()) == "Dataset('toy', 6 samples, shape (4,), 3 classes)"
 
     def test_pickles(self) -> None:
         data = part()
@@ -112,6 +142,15 @@ class TestSplit:
         with pytest.raises(DataError, match="same classes; got train: 3, validation: 2"):
             Split(part(), part(classes=2), part())
 
+    def test_parts_must_have_one_shape(self) -> None:
+        image = Dataset(*samples(6), 3, "toy", (1, 2, 2))
+        assert Split(image, image, image).shape == (1, 2, 2)
+        assert Split(part(), part(), part()).shape is None
+        with pytest.raises(
+            DataError, match=r"same shape of sample; got train: \(1, 2, 2\), validation: None, test"
+        ):
+            Split(image, part(), image)
+
     def test_training_samples_of_one_class_are_refused(self) -> None:
         one = Dataset(np.ones((3, 4)), [1, 1, 1], 3, "toy")
         with pytest.raises(DataError, match="two classes; got only class 1 in the training sample"):
@@ -120,6 +159,25 @@ class TestSplit:
     def test_transfer_rows_are_checked(self) -> None:
         with pytest.raises(DataError, match=r"the transfer set are finite .*nan in row 0, feature"):
             Split(part(), part(), part(), np.full((1, 4), np.nan))
+
+    def test_transfer_rows_handed_over_are_not_copied(self) -> None:
+        x = np.ones((2, 4))
+        assert Split(part(), part(), part(), x, copy=False).transfer is x
+        assert Split(part(), part(), part(), x).transfer is not x
+
+    def test_shared_parts_are_hashed_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        hashed = []
+
+        def counted(*values: Any) -> str:
+            hashed.append(values[0])
+            return digest(*values)
+
+        digest = dataset.digest
+        monkeypatch.setattr(dataset, "digest", counted)
+        shared = part()
+        for _ in range(3):
+            assert Split(part(9), shared, shared, pool=shared).fingerprint
+        assert sum(values is shared.features for values in hashed) == 1
 
     def test_without_transfer_there_is_an_empty_one_and_the_pool_is_the_training_set(self) -> None:
         split = Split(part(), part(), part())

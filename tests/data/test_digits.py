@@ -26,6 +26,7 @@ def as_set(rows: Array) -> set[bytes]:
 def test_all_1797_images_are_there() -> None:
     split = digits(seed=0, train=100, transfer=0.3, validation=300, test=500)
     assert (split.num_features, split.num_classes) == (64, 10)
+    assert split.shape == digits(seed=0, centre=True).shape == (1, 8, 8)
     sizes = [len(split.train), len(split.transfer), len(split.validation), len(split.test)]
     assert sizes == [100, 539, 300, 500]
     x, y = everything(digits(seed=0))
@@ -68,7 +69,9 @@ def test_the_name_states_the_classes() -> None:
 
 @pytest.mark.parametrize("classes", [[3], [3, 3], [3, 10], [-1, 2], []])
 def test_refuses_other_classes(classes: list[int]) -> None:
-    with pytest.raises(DataError, match=r"classes are distinct digits; got \[.*at least two of 0"):
+    with pytest.raises(
+        DataError, match=r"distinct class numbers of digits; got \[.*at least two of 0"
+    ):
         digits(seed=0, classes=classes)
 
 

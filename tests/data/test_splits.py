@@ -78,6 +78,14 @@ class TestStratifiedSplit:
             )
             assert len(split.train) == count // 2
 
+    def test_the_samples_given_are_never_shared_with(self) -> None:
+        x, y = samples()
+        split = stratified_split(x, y, seed=0, transfer=5)
+        for array in (split.transfer, *(p.features for p in (split.train, split.pool, split.test))):
+            assert not np.shares_memory(array, x)
+        for part in (split.train, split.validation, split.test, split.pool):
+            assert not np.shares_memory(part.labels, y)
+
     def test_the_classes_may_be_more_than_shown(self) -> None:
         assert stratified_split(*samples(), seed=0, num_classes=5).num_classes == 5
 
@@ -132,6 +140,15 @@ class TestNpz:
         split = npz(tmp_path / "mine.npz", seed=2, train=21)
         assert split.fingerprint == arrays(x, y, seed=2, train=21).fingerprint
         assert split.train.name == "mine"
+
+    def test_samples_may_have_a_shape(self, tmp_path: Path) -> None:
+        x, y = samples()
+        np.savez(tmp_path / "mine.npz", features=x, labels=y)
+        split = npz(tmp_path / "mine.npz", seed=2, shape=[1, 2, 2])
+        assert split.shape == split.pool.shape == (1, 2, 2)
+        assert split.fingerprint == arrays(x, y, seed=2, shape=(1, 2, 2)).fingerprint
+        with pytest.raises(DataError, match=r"got shape \(5,\) for 4 features"):
+            npz(tmp_path / "mine.npz", seed=2, shape=[5])
 
     def test_other_keys(self, tmp_path: Path) -> None:
         x, y = samples()

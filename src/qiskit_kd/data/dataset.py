@@ -9,7 +9,8 @@ teacher can speak.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +25,7 @@ __all__ = [
     "Split",
     "check_two_classes",
     "datasets",
+    "digest",
     "feature_matrix",
     "label_vector",
 ]
@@ -32,7 +34,7 @@ datasets: Registry[Any] = Registry("data set")
 """Builders `(*, seed: int, **options) -> Split`."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Labelled samples; the arrays are private copies, not to be written to.
 
@@ -41,6 +43,10 @@ class Dataset:
         labels: `(samples,)` integers `0 .. num_classes - 1`, kept as int64.
         num_classes: Number of classes, at least 2; a part of a split need not show all of them.
         name: What reports call it.
+        shape: Shape of one sample, `(channels, height, width)` for images, whose product is the
+            number of features; None if a sample is just a row.
+        copy: False keeps float64 and int64 arrays as they are, for a caller who made them for
+            this data set and never writes to them again.
 
     Raises:
         DataError: If shapes or lengths do not fit, a feature is NaN or infinite, or a label is no
@@ -51,9 +57,12 @@ class Dataset:
     labels: NDArray[np.int64]
     num_classes: int
     name: str
+    shape: tuple[int, ...] | None = None
+    copy: InitVar[bool] = field(default=True, kw_only=True)
 
-    def __post_init__(self) -> None:
-        features, labels = feature_matrix(self.features), label_vector(self.labels)
+    def __post_init__(self, copy: bool) -> None:
+        features = feature_matrix(self.features, copy=copy)
+        labels = label_vector(self.labels, copy=copy)
         if len(features) != len(labels):
             raise DataError(
                 "every sample has one label", got=f"{len(features)} samples, {len(labels)} labels",
@@ -75,9 +84,16 @@ class Dataset:
             )  # fmt: skip
         object.__setattr__(self, "features", features)
         object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "shape", _sample_shape(self.shape, self.num_features))
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.name!r}, {len(self)} samples, "
+            f"shape {self.shape or (self.num_features,)}, {self.num_classes} classes)"
+        )
 
     @property
     def num_features(self) -> int:
@@ -86,8 +102,12 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, of the arrays, their shapes and the number of classes."""
-        return _digest(self.features, self.labels, np.int64(self.num_classes))
+        """SHA-256, in hexadecimal, of the arrays, all shapes and the number of classes."""
+        return self._fingerprint(self.features)
+
+    def _fingerprint(self, samples: NDArray[Any]) -> str:
+        shape = () if self.shape is None else (np.array(self.shape, np.int64),)
+        return digest(samples, self.labels, np.int64(self.num_classes), *shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +121,10 @@ class Split:
         transfer: `(samples, features)` unlabelled samples; None means there are none.
         pool: For a teacher that is to see more than its student: the training samples, the
             transfer samples and maybe further ones, all with labels. None means `train`.
+        copy: As of `Dataset`, for `transfer`.
 
     Raises:
-        DataError: If the parts differ in width or classes, or `train` shows a single class.
+        DataError: If the parts differ in width, shape or classes, or `train` shows a single class.
     """
 
     train: Dataset
@@ -114,10 +135,10 @@ class Split:
 
     def __init__(
         self, train: Dataset, validation: Dataset, test: Dataset,
-        transfer: ArrayLike | None = None, pool: Dataset | None = None,
+        transfer: ArrayLike | None = None, pool: Dataset | None = None, *, copy: bool = True,
     ) -> None:  # fmt: skip
-        empty = np.empty((0, train.num_features))
-        unlabelled = empty if transfer is None else feature_matrix(transfer, of="the transfer set")
+        given = np.empty((0, train.num_features)) if transfer is None else transfer
+        unlabelled = feature_matrix(given, of="the transfer set", copy=copy)
         pool = train if pool is None else pool
         parts = {"train": train, "validation": validation, "test": test, "pool": pool}
         widths = {name: part.num_features for name, part in parts.items()}
@@ -126,6 +147,11 @@ class Split:
             raise DataError(
                 "all parts of a split have the same number of features",
                 got=", ".join(f"{name}: {width}" for name, width in widths.items()),
+            )  # fmt: skip
+        if len({part.shape for part in parts.values()}) > 1:
+            raise DataError(
+                "all parts of a split have the same shape of sample",
+                got=", ".join(f"{name}: {part.shape}" for name, part in parts.items()),
             )  # fmt: skip
         if len({part.num_classes for part in parts.values()}) > 1:
             raise DataError(
@@ -147,24 +173,39 @@ class Split:
         """Number of classes."""
         return self.train.num_classes
 
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Shape of one sample, see `Dataset`."""
+        return self.train.shape
+
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, of all parts."""
+        """SHA-256, in hexadecimal, of the fingerprints of all parts.
+
+        A part that many splits share is hashed once.
+        """
         labelled = (self.train, self.validation, self.test, self.pool)
-        return _digest(*(a for part in labelled for a in (part.features, part.labels)),
-                       self.transfer, np.int64(self.num_classes))  # fmt: skip
+        parts = [*(part.fingerprint for part in labelled), digest(self.transfer)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def feature_matrix(values: ArrayLike, of: str = "features") -> NDArray[np.float64]:
+def feature_matrix(
+    values: ArrayLike, of: str = "features", *, copy: bool = True
+) -> NDArray[np.float64]:
     """A copy as a float64 matrix of finite numbers.
 
     It stays writable: torch warns at every tensor made from a read-only array.
+
+    Args:
+        values: `(samples, features)`.
+        of: What messages call it.
+        copy: False copies only what is no float64 matrix in row order.
 
     Raises:
         DataError: If it is no matrix or a value is NaN or infinite, naming the row.
     """
     try:
-        array = np.array(values, dtype=np.float64, order="C")
+        array = np.array(values, dtype=np.float64, order="C", copy=copy or None)
     except (TypeError, ValueError) as error:
         raise DataError(
             f"{of} are numbers", got=str(error), expected="a matrix (samples, features)"
@@ -184,8 +225,12 @@ def feature_matrix(values: ArrayLike, of: str = "features") -> NDArray[np.float6
     return array
 
 
-def label_vector(values: ArrayLike) -> NDArray[np.int64]:
+def label_vector(values: ArrayLike, *, copy: bool = True) -> NDArray[np.int64]:
     """A copy as an int64 vector; floats pass if every one is a whole number.
+
+    Args:
+        values: `(samples,)`.
+        copy: False copies only what is not int64.
 
     Raises:
         DataError: If it is no vector or a label is no integer, naming the row.
@@ -208,7 +253,7 @@ def label_vector(values: ArrayLike) -> NDArray[np.int64]:
             "labels are integers", got=f"dtype {array.dtype}",
             remedy="Number the classes: numpy.unique(labels, return_inverse=True)[1].",
         )  # fmt: skip
-    return array.astype(np.int64)
+    return array.astype(np.int64, copy=copy)
 
 
 def check_two_classes(labels: NDArray[np.int64], what: str) -> None:
@@ -225,11 +270,30 @@ def check_two_classes(labels: NDArray[np.int64], what: str) -> None:
         )  # fmt: skip
 
 
-def _digest(*values: NDArray[Any] | np.integer[Any]) -> str:
+def digest(*values: NDArray[Any] | np.integer[Any]) -> str:
     """SHA-256 of arrays; little-endian bytes, so that it is the same on every machine."""
-    digest = hashlib.sha256()
+    total = hashlib.sha256()
     for value in values:
         array = np.ascontiguousarray(value)
-        digest.update(f"{array.dtype.kind}{array.shape}".encode())
-        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
-    return digest.hexdigest()
+        total.update(f"{array.dtype.kind}{array.shape}".encode())
+        total.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+    return total.hexdigest()
+
+
+def _sample_shape(shape: Sequence[int] | None, width: int) -> tuple[int, ...] | None:
+    """The shape of one sample as a tuple.
+
+    Raises:
+        DataError: If it does not multiply to the number of features.
+    """
+    if shape is None:
+        return None
+    sizes = tuple(shape)
+    whole = all(isinstance(size, int | np.integer) and size > 0 for size in sizes)
+    if not whole or int(np.prod(sizes)) != width:
+        raise DataError(
+            "the shape of a sample multiplies to its number of features",
+            got=f"shape {sizes} for {width} features",
+            expected="for an image (channels, height, width)",
+        )  # fmt: skip
+    return tuple(map(int, sizes))

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from qiskit_kd.data.dataset import Dataset, Split, datasets
 from qiskit_kd.data.splits import stratified_split
+from qiskit_kd.data.subsets import choose_classes, relabelled
 from qiskit_kd.errors import DataError
 
 __all__ = ["digits"]
@@ -45,24 +44,17 @@ def digits(
     """
     from sklearn.datasets import load_digits  # a second of imports, paid only by those who ask
 
-    kept = tuple(range(10)) if classes is None else tuple(classes)
-    if len(kept) < 2 or len(set(kept)) < len(kept) or not set(kept) <= set(range(10)):
-        raise DataError(
-            "classes are distinct digits", got=str(list(kept)),
-            expected="at least two of 0..9", remedy="For example classes: [3, 5, 8].",
-        )  # fmt: skip
+    kept, name = choose_classes(classes, 10, name="digits")
     if order not in ("row", "column"):
         raise DataError("unknown order of pixels", got=repr(order), expected="'row' or 'column'")
     images, values = load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8) / 16.0
     if order == "column":
         images = images.transpose(0, 2, 1)
-    chosen = np.isin(values, kept)
-    labels = np.argmax(values[chosen, None] == np.array(kept), axis=1)
-    name = "digits" if classes is None else "digits-" + "".join(map(str, kept))
+    rows, labels = relabelled(values, kept)
     split = stratified_split(
-        images[chosen].reshape(-1, 64), labels, seed=seed, train=train, validation=validation,
-        test=test, transfer=transfer, num_classes=len(kept), name=name,
+        images[rows].reshape(-1, 64), labels, seed=seed, train=train, validation=validation,
+        test=test, transfer=transfer, num_classes=len(kept), name=name, shape=(1, 8, 8),
     )  # fmt: skip
     return _centred(split) if centre else split
 
@@ -71,7 +63,7 @@ def _centred(split: Split) -> Split:
     """The split with the mean of its training and transfer samples taken from every sample."""
     mean = split.pool.features.mean(axis=0)
     train, validation, test, pool = (
-        Dataset(part.features - mean, part.labels, part.num_classes, part.name)
+        Dataset(part.features - mean, part.labels, part.num_classes, part.name, part.shape)
         for part in (split.train, split.validation, split.test, split.pool)
     )
     return Split(train, validation, test, split.transfer - mean, pool)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from qiskit_kd.data.dataset import (
     feature_matrix,
     label_vector,
 )
+from qiskit_kd.data.subsets import check_every_class
 from qiskit_kd.errors import DataError
 from qiskit_kd.seeding import stream
 
@@ -27,7 +29,7 @@ __all__ = ["arrays", "npz", "stratified_split"]
 def stratified_split(
     features: ArrayLike, labels: ArrayLike, *, seed: int, train: int | float | None = None,
     validation: int | float = 0.2, test: int | float = 0.2, transfer: int | float = 0,
-    num_classes: int | None = None, name: str = "arrays",
+    num_classes: int | None = None, name: str = "arrays", shape: Sequence[int] | None = None,
 ) -> Split:  # fmt: skip
     """Split samples so that every part has each class in its share of the whole, within one sample.
 
@@ -45,6 +47,7 @@ def stratified_split(
         transfer: A number of samples or a fraction; their labels are dropped.
         num_classes: None counts `0 .. max(labels)`.
         name: What reports call the data.
+        shape: Shape of one sample, e.g. `(channels, height, width)`; see `Dataset`.
 
     Raises:
         DataError: As `Dataset`; if more samples are asked for than there are, a part would be
@@ -55,7 +58,10 @@ def stratified_split(
     counted = num_classes is None
     if num_classes is None:  # at least 2: a single class is refused below, for what it is
         num_classes = int(numbers.max(initial=1)) + 1
-    whole = Dataset(feature_matrix(features), numbers, num_classes, name)
+    # Nothing of it is handed on but the rows picked below, which are copies.
+    matrix = feature_matrix(features, copy=False)
+    kept_shape = None if shape is None else tuple(shape)
+    whole = Dataset(matrix, numbers, num_classes, name, kept_shape, copy=False)
     check_two_classes(whole.labels, name)
     if counted:
         _check_gaps(whole.labels)
@@ -81,32 +87,28 @@ def stratified_split(
         "validation": order[end - sizes["validation"] : end],
         "test": order[end:],
     }
-    missing = sorted(set(whole.labels.tolist()) - set(whole.labels[stretches["train"]].tolist()))
-    if missing:
-        raise DataError(
-            "every class has a training sample",
-            got=f"{sizes['train']} training samples without classes {missing}",
-            expected=f"{num_classes} or more", remedy="Raise train.",
-        )  # fmt: skip
+    check_every_class(whole.labels[stretches["train"]], np.unique(whole.labels), part="train")
     unlabelled = whole.features[stretches.pop("transfer")]
     stretches["pool"] = order[: sizes["train"] + sizes["transfer"]]
     part = {
-        key: Dataset(whole.features[rows], whole.labels[rows], num_classes, name)
+        key: Dataset(
+            whole.features[rows], whole.labels[rows], num_classes, name, whole.shape, copy=False
+        )
         for key, rows in stretches.items()
     }
-    return Split(**part, transfer=unlabelled)
+    return Split(**part, transfer=unlabelled, copy=False)
 
 
 @datasets.register("arrays")
 def arrays(
     features: ArrayLike, labels: ArrayLike, *, seed: int = 0, train: int | float | None = None,
     validation: int | float = 0.2, test: int | float = 0.2, transfer: int | float = 0,
-    num_classes: int | None = None, name: str = "arrays",
+    num_classes: int | None = None, name: str = "arrays", shape: Sequence[int] | None = None,
 ) -> Split:  # fmt: skip
     """A split of arrays at hand, see `stratified_split`."""
     return stratified_split(
         features, labels, seed=seed, train=train, validation=validation, test=test,
-        transfer=transfer, num_classes=num_classes, name=name,
+        transfer=transfer, num_classes=num_classes, name=name, shape=shape,
     )  # fmt: skip
 
 
@@ -115,6 +117,7 @@ def npz(
     path: str | Path, *, seed: int, features: str = "features", labels: str = "labels",
     train: int | float | None = None, validation: int | float = 0.2, test: int | float = 0.2,
     transfer: int | float = 0, num_classes: int | None = None, name: str | None = None,
+    shape: Sequence[int] | None = None,
 ) -> Split:  # fmt: skip
     """A split of two arrays in a NumPy `.npz` file.
 
@@ -129,6 +132,7 @@ def npz(
         transfer: Samples without labels.
         num_classes: None counts `0 .. max(labels)`.
         name: What reports call the data; None takes the file's name.
+        shape: Shape of one sample, e.g. `[3, 32, 32]`; see `Dataset`.
 
     Raises:
         DataError: As `stratified_split`, or if the file is missing, is no complete `.npz` file,
@@ -163,6 +167,7 @@ def npz(
     return stratified_split(
         found[features], found[labels], seed=seed, train=train, validation=validation, test=test,
         transfer=transfer, num_classes=num_classes, name=path.stem if name is None else name,
+        shape=shape,
     )  # fmt: skip
 
 

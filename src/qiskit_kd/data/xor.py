@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_kd.data.dataset import Dataset, Split, datasets
+from qiskit_kd.data.subsets import check_count
 from qiskit_kd.errors import DataError
 from qiskit_kd.seeding import stream
 
@@ -96,11 +97,7 @@ def extended_xor(
              "extra": extra}  # fmt: skip
     for part, size in sizes.items():
         least = 0 if part in ("transfer", "extra") else CLASSES
-        if isinstance(size, bool) or not isinstance(size, int) or size < least:
-            raise DataError(
-                f"{part} of extended XOR is a number of samples to draw", got=repr(size),
-                expected=f"an integer from {least} on",
-            )  # fmt: skip
+        check_count(size, least, what=f"{part} of extended XOR")
 
     where = stream(layout, "extended_xor", "layout").permutation(num_features)
     where = where[: bits * copies].reshape(bits, copies)
@@ -125,8 +122,10 @@ def extended_xor(
     pool = [parts["train"], parts.pop("transfer"), parts.pop("extra")]
     unlabelled = pool[1][0]
     parts["pool"] = (np.concatenate([x for x, _ in pool]), np.concatenate([y for _, y in pool]))
-    made = {part: Dataset(x, y, CLASSES, "extended_xor") for part, (x, y) in parts.items()}
-    return Split(**made, transfer=unlabelled)
+    made = {
+        part: Dataset(x, y, CLASSES, "extended_xor", copy=False) for part, (x, y) in parts.items()
+    }
+    return Split(**made, transfer=unlabelled, copy=False)
 
 
 def _patterns(pairs: int) -> list[NDArray[np.float64]]:

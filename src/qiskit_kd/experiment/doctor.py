@@ -41,10 +41,15 @@ def _torch() -> dict[str, str]:
 
 def _data() -> dict[str, str]:
     from qiskit_kd.data import datasets
+    from qiskit_kd.data.sources import SOURCES, find
 
     folders = [str(folder) for folder in example_folders() if folder.is_dir()]
     return {
         "data sets": ", ".join(datasets),
+        **{
+            source.title: str(find(source) or f"not found; {source.command or 'download: true'}")
+            for source in SOURCES.values()
+        },
         "experiments": ", ".join(shipped()) or "none found",
         "looked in": ", ".join(folders) or "no folder of examples",
     }

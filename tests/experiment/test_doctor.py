@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qiskit_kd.experiment.doctor import examine
+from tests.data import synthetic
+
+
+def test_shows_where_image_files_would_be_read_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synthetic.nowhere(monkeypatch, tmp_path)
+    files = synthetic.idx_files(train=1, test=1)
+    synthetic.publish(monkeypatch, files)
+    found = examine()["data"]
+    assert found["Fashion-MNIST"] == "not found; apt-get install dataset-fashion-mnist"
+    assert found["MNIST"] == found["CIFAR-10"] == "not found; download: true"
+    folder = synthetic.put(files, tmp_path / "data" / "FashionMNIST" / "raw")
+    monkeypatch.setenv("QKD_DATA", str(tmp_path / "data"))
+    assert examine()["data"]["Fashion-MNIST"] == str(folder)
