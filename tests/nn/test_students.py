@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import math
 import pickle
@@ -53,6 +54,8 @@ def rows(count: int = 5, features: int = 64, dtype: torch.dtype = torch.float32)
 
 
 def build(name: str, seed: int = 0, **options: object) -> nn.Module:
+    if "shape" in inspect.signature(students[name]).parameters:
+        options.setdefault("shape", (1, 8, 8))
     return students[name](64, 3, seed=seed, **options)
 
 

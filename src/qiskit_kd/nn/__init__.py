@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Torch modules: circuits as layers, and the students and teachers of distillation studies."""
 
+# Students for images register themselves when their module is loaded.
+from qiskit_kd.nn import images as _images  # noqa: F401
 from qiskit_kd.nn.layer import QuantumLayer
 from qiskit_kd.nn.network import EngineNetwork
+from qiskit_kd.nn.quanvolution import Quanvolution
 from qiskit_kd.nn.students import num_parameters, students
 
-__all__ = ["EngineNetwork", "QuantumLayer", "num_parameters", "students"]
+__all__ = ["EngineNetwork", "QuantumLayer", "Quanvolution", "num_parameters", "students"]

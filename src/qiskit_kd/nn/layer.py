@@ -13,12 +13,12 @@ from qiskit_machine_learning.connectors import TorchConnector
 from torch import Tensor, nn
 
 from qiskit_kd.circuits.model import CircuitModel
-from qiskit_kd.errors import CircuitError, ConfigError, DataError
+from qiskit_kd.errors import DataError
 from qiskit_kd.execution.autograd import run
-from qiskit_kd.execution.backends import Backend, load_backend
+from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.nn.network import EngineNetwork
-from qiskit_kd.seeding import stream
+from qiskit_kd.nn.wiring import check_model, choose_engine, circuit_digest, first_weights
 
 __all__ = ["QuantumLayer"]
 
@@ -59,24 +59,12 @@ class QuantumLayer(TorchConnector):
         # Not the parent's __init__: it registers the parameter twice and draws its start from
         # torch's global generator.
         nn.Module.__init__(self)
-        if not isinstance(model, CircuitModel):
-            raise CircuitError(
-                "a quantum layer is made from a CircuitModel", got=type(model).__name__,
-                remedy="Build one: CircuitModel(encoding, ansatz, readout).",
-            )  # fmt: skip
-        if dtype not in (torch.float32, torch.float64):
-            raise ConfigError(
-                "weights are real numbers",
-                got=str(dtype),
-                expected="torch.float32 or torch.float64",
-            )
+        check_model(model, part="a quantum layer")
+        start = first_weights((model.num_weights,), seed, dtype)
         self.model = model
-        self.engine = _engine(backend, gradient, shots, seed)
+        self.engine = choose_engine(backend, gradient, shots, seed)
         self._sparse = False
-        start = stream(0 if seed is None else seed, "init").uniform(
-            -torch.pi, torch.pi, model.num_weights
-        )
-        self.register_parameter("weight", nn.Parameter(torch.tensor(start, dtype=dtype)))
+        self.register_parameter("weight", start)
 
     @property
     def _weights(self) -> Tensor:  # type: ignore[override]
@@ -122,30 +110,10 @@ class QuantumLayer(TorchConnector):
         return values.reshape(*input_data.shape[:-1], self.model.num_outputs)
 
     def extra_repr(self) -> str:
-        """Sizes and backend, for `print(layer)`."""
+        """Sizes, circuit and backend, for `print(layer)` and for the hash of a teacher."""
         return (
             f"qubits={self.model.num_qubits}, features={self.model.num_features}, "
             f"weights={self.model.num_weights}, outputs={self.model.num_outputs}, "
+            f"circuit={circuit_digest(self.model)}, "
             f"backend={self.engine.name!r}"
         )
-
-
-def _engine(
-    backend: str | Backend | Engine, gradient: str, shots: int | None, seed: int | None
-) -> Engine:
-    if isinstance(backend, Engine):
-        if gradient != "auto" or shots is not None:
-            raise ConfigError(
-                "an engine already has its gradient rule and shots",
-                got=f"gradient={gradient!r}, shots={shots} beside an engine",
-                remedy="Leave them out, or pass the backend's name.",
-            )
-        return backend
-    if isinstance(backend, str):
-        backend = load_backend(backend)
-    if not isinstance(backend, Backend):
-        raise ConfigError(
-            "a backend is a name, a Backend or an Engine", got=type(backend).__name__,
-            remedy="`qkd backends` lists the names.",
-        )  # fmt: skip
-    return backend.engine(gradient=gradient, shots=shots, seed=seed)

@@ -22,6 +22,7 @@ __all__ = [
     "Projection",
     "describe",
     "num_parameters",
+    "seeded_convolution",
     "seeded_linear",
 ]
 
@@ -140,9 +141,25 @@ def seeded_linear(
     layer: nn.Linear = nn.utils.skip_init(  # type: ignore[no-untyped-call]
         nn.Linear, fan_in, fan_out, dtype=dtype
     )
-    random = stream(seed, "init", name)
+    _draw(layer, fan_in, stream(seed, "init", name))
+    return layer
+
+
+def seeded_convolution(
+    channels: int, filters: int, kernel_size: tuple[int, int], stride: tuple[int, int],
+    padding: tuple[int, int], *, seed: int, name: str, dtype: torch.dtype,
+) -> nn.Conv2d:  # fmt: skip
+    """As `seeded_linear`; the fan-in is the number of pixels below the kernel in all channels."""
+    layer: nn.Conv2d = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+        nn.Conv2d, channels, filters, kernel_size, stride=stride, padding=padding, dtype=dtype
+    )
+    _draw(layer, channels * kernel_size[0] * kernel_size[1], stream(seed, "init", name))
+    return layer
+
+
+def _draw(layer: nn.Linear | nn.Conv2d, fan_in: int, random: np.random.Generator) -> None:
     bound = 1.0 / math.sqrt(fan_in)
+    assert layer.bias is not None
     with torch.no_grad():
         for tensor in (layer.weight, layer.bias):
             tensor.copy_(torch.from_numpy(random.uniform(-bound, bound, tuple(tensor.shape))))
-    return layer

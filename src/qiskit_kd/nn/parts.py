@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The circuit parts of a student by name, and whether all of its weights can learn."""
+"""What the builders of students share: circuit parts by name, checks of options, and facts.
+
+Whether all weights of a circuit can learn is found out here too.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from functools import lru_cache
 from numbers import Integral
 from typing import Any
 
+import torch
 from qiskit import QuantumCircuit
+from torch import nn
 
 from qiskit_kd.circuits import (
     CircuitModel,
@@ -23,7 +28,22 @@ from qiskit_kd.circuits import (
 )
 from qiskit_kd.errors import CircuitError, ConfigError, UnknownNameError
 
-__all__ = ["build_ansatz", "build_encoding", "find_dead_weights", "measured_qubits", "z_on"]
+__all__ = [
+    "ACTIVATIONS",
+    "ansatz_facts",
+    "build_ansatz",
+    "build_encoding",
+    "check_activation",
+    "check_sizes",
+    "dead_facts",
+    "dtype_of",
+    "find_dead_weights",
+    "measured_qubits",
+    "run_facts",
+    "z_on",
+]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 _LOOK_FOR_DEAD_WEIGHTS = 2**18
 """Amplitudes, one state per weight: about ten qubits and half a second, once per structure."""
@@ -141,3 +161,48 @@ def _known_dead_weights(
     if not isinstance(readout, ClassGroups):
         return tuple(dead_weights(CircuitModel(code, circuit, z_on(readout, num_qubits))))
     return tuple(dead_weights(CircuitModel(code, circuit, readout)))
+
+
+def check_sizes(num_features: int, num_classes: int) -> None:
+    """Refuse sizes no student can have."""
+    for name, value, least in (("num_features", num_features, 1), ("num_classes", num_classes, 2)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigError(
+                f"{name} of a student is a whole number", got=repr(value),
+                expected=f"{least} or more",
+            )  # fmt: skip
+
+
+def check_activation(name: str, known: Collection[str]) -> None:
+    """Refuse an activation that is not among `known`."""
+    if name not in known:
+        raise ConfigError(
+            "unknown activation", got=repr(name), expected=" or ".join(map(repr, sorted(known)))
+        )
+
+
+def dtype_of(dtype: torch.dtype | str) -> torch.dtype:
+    """The type called `dtype`, single or double precision."""
+    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if kind not in (torch.float32, torch.float64):
+        raise ConfigError("unknown dtype", got=repr(dtype), expected="float32 or float64")
+    return kind
+
+
+def dead_facts(dead: Sequence[int] | None) -> dict[str, Any]:
+    """How many weights of a circuit cannot learn; None where nobody looked."""
+    return {"dead_weights": None if dead is None else len(dead)}
+
+
+def ansatz_facts(
+    ansatz: str | QuantumCircuit, layers: int, options: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What a report must say of an ansatz."""
+    if isinstance(ansatz, QuantumCircuit):
+        return {"ansatz": ansatz.name}
+    return {"ansatz": ansatz, "layers": layers, "ansatz_options": dict(options or {})}
+
+
+def run_facts(backend: str, gradient: str, shots: int | None) -> dict[str, Any]:
+    """What a report must say of how a circuit is run."""
+    return {"backend": backend, "gradient": gradient, "shots": shots}

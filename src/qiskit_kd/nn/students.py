@@ -39,10 +39,17 @@ from qiskit_kd.nn.modules import (
     seeded_linear,
 )
 from qiskit_kd.nn.parts import (
+    ACTIVATIONS,
+    ansatz_facts,
     build_ansatz,
     build_encoding,
+    check_activation,
+    check_sizes,
+    dead_facts,
+    dtype_of,
     find_dead_weights,
     measured_qubits,
+    run_facts,
     z_on,
 )
 from qiskit_kd.registry import Registry
@@ -65,8 +72,6 @@ __all__ = [
 students: Registry[Callable[..., nn.Module]] = Registry("student")
 """Builders `(num_features, num_classes, *, seed, backend="exact", **options) -> Module`."""
 
-_ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
-
 
 @students.register("linear")
 def linear(
@@ -74,8 +79,10 @@ def linear(
     dtype: torch.dtype | str = torch.float32,
 ) -> ClassicalStudent:  # fmt: skip
     """One linear layer: `num_classes (num_features + 1)` parameters; 195 for 64 to 3."""
-    _check(num_features, num_classes)
-    layer = seeded_linear(num_features, num_classes, seed=seed, name="output", dtype=_dtype(dtype))
+    check_sizes(num_features, num_classes)
+    layer = seeded_linear(
+        num_features, num_classes, seed=seed, name="output", dtype=dtype_of(dtype)
+    )
     return ClassicalStudent({"output": layer}, {"kind": "linear"})
 
 
@@ -99,25 +106,21 @@ def mlp(
     Raises:
         ConfigError: If a width makes no sense or the activation is unknown.
     """
-    _check(num_features, num_classes)
+    check_sizes(num_features, num_classes)
     widths = list(hidden)
     if any(isinstance(w, bool) or not isinstance(w, int) or w < 1 for w in widths):
         raise ConfigError(
             "hidden lists the widths of layers", got=repr(widths), expected="integers from 1 on"
         )
-    if activation not in _ACTIVATIONS:
-        raise ConfigError(
-            "unknown activation", got=repr(activation),
-            expected=" or ".join(map(repr, sorted(_ACTIVATIONS))),
-        )  # fmt: skip
+    check_activation(activation, ACTIVATIONS)
     layers: dict[str, nn.Module] = {}
     sizes = [num_features, *widths]
     for k, (fan_in, fan_out) in enumerate(zip(sizes, widths, strict=False)):
         name = f"hidden_{k}"
-        layers[name] = seeded_linear(fan_in, fan_out, seed=seed, name=name, dtype=_dtype(dtype))
-        layers[f"{activation}_{k}"] = _ACTIVATIONS[activation]()
+        layers[name] = seeded_linear(fan_in, fan_out, seed=seed, name=name, dtype=dtype_of(dtype))
+        layers[f"{activation}_{k}"] = ACTIVATIONS[activation]()
     layers["output"] = seeded_linear(
-        sizes[-1], num_classes, seed=seed, name="output", dtype=_dtype(dtype)
+        sizes[-1], num_classes, seed=seed, name="output", dtype=dtype_of(dtype)
     )
     facts = {"kind": "mlp", "layers": [*sizes, num_classes], "activation": activation}
     return ClassicalStudent(layers, facts)
@@ -147,13 +150,13 @@ def equal_size(
     Raises:
         ConfigError: If the budget is no positive integer.
     """
-    _check(num_features, num_classes)
+    check_sizes(num_features, num_classes)
     if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
         raise ConfigError(
             "budget is a number of parameters", got=repr(budget), expected="1 or more"
         )
     f, h = _fitted_widths(num_features, num_classes, budget)
-    kind = _dtype(dtype)
+    kind = dtype_of(dtype)
     layers: dict[str, nn.Module] = {
         "projection": Projection(num_features, f, seed=seed, dtype=kind),
         "hidden": seeded_linear(f, h, seed=seed, name="hidden", dtype=kind),
@@ -199,7 +202,7 @@ def hybrid(
         CircuitError: If the features do not fit the qubits or a part cannot be built.
         ConfigError: If a name is unknown or an option makes no sense.
     """
-    _check(num_features, num_classes)
+    check_sizes(num_features, num_classes)
     code = build_encoding(encoding, num_features, num_qubits, encoding_options)
     n = code.num_qubits
     read = measured_qubits(measured, n)
@@ -210,13 +213,13 @@ def hybrid(
     if dead:
         warn_dead_weights(model, dead=dead, stacklevel=3)
     circuit = QuantumLayer(
-        model, backend=backend, gradient=gradient, shots=shots, seed=seed, dtype=_dtype(dtype)
+        model, backend=backend, gradient=gradient, shots=shots, seed=seed, dtype=dtype_of(dtype)
     )
-    head = seeded_linear(len(read), num_classes, seed=seed, name="head", dtype=_dtype(dtype))
+    head = seeded_linear(len(read), num_classes, seed=seed, name="head", dtype=dtype_of(dtype))
     facts = {
         "kind": "hybrid", "encoding": encoding, "qubits": n, "measured": read,
-        **_dead_facts(dead), **_ansatz_facts(ansatz, layers, ansatz_options),
-        **_run_facts(backend, gradient, shots),
+        **dead_facts(dead), **ansatz_facts(ansatz, layers, ansatz_options),
+        **run_facts(backend, gradient, shots),
     }  # fmt: skip
     return HybridStudent(circuit, head, facts)
 
@@ -321,7 +324,7 @@ def separable(
         CircuitError: As `fully_quantum`.
         ConfigError: As `fully_quantum`.
     """
-    _check(num_features, num_classes)
+    check_sizes(num_features, num_classes)
     n = build_encoding(encoding, num_features, num_qubits, encoding_options).num_qubits
     if num_weights is None:
         num_weights = hardware_efficient(n, layers, final_ry=True).num_parameters
@@ -342,7 +345,7 @@ def _class_groups(
     smoothing: float | None, gradient: str, shots: int | None, dtype: torch.dtype | str,
 ) -> tuple[FullyQuantumStudent, tuple[int, ...] | None]:  # fmt: skip
     """The student read in class groups, and its dead weights (None: not looked for)."""
-    _check(num_features, num_classes)
+    check_sizes(num_features, num_classes)
     _check_sharpness(sharpness, initial_sharpness, smoothing)
     code = build_encoding(encoding, num_features, num_qubits, encoding_options)
     n = code.num_qubits
@@ -354,7 +357,7 @@ def _class_groups(
         model, encoding, encoding_options, ansatz, layers, ansatz_options, readout
     )
     circuit = QuantumLayer(
-        model, backend=backend, gradient=gradient, shots=shots, seed=seed, dtype=_dtype(dtype)
+        model, backend=backend, gradient=gradient, shots=shots, seed=seed, dtype=dtype_of(dtype)
     )
     if smoothing is None:
         sampled = circuit.engine.shots  # the backend's own where none are given here
@@ -362,13 +365,13 @@ def _class_groups(
     facts = {
         "kind": kind, "encoding": encoding, "qubits": n,
         "scheme": scheme if isinstance(scheme, str) else list(scheme),
-        **_dead_facts(dead), **_ansatz_facts(ansatz, layers, ansatz_options),
+        **dead_facts(dead), **ansatz_facts(ansatz, layers, ansatz_options),
         "sharpness_mode": sharpness, "smoothing": smoothing,
-        **_run_facts(backend, gradient, shots),
+        **run_facts(backend, gradient, shots),
     }  # fmt: skip
     student = FullyQuantumStudent(
         circuit, sharpness=initial_sharpness, learnable=sharpness == "learnable",
-        smoothing=smoothing, facts=facts, dtype=_dtype(dtype),
+        smoothing=smoothing, facts=facts, dtype=dtype_of(dtype),
     )  # fmt: skip
     return student, dead
 
@@ -384,31 +387,6 @@ def _fitted_widths(num_features: int, num_classes: int, budget: int) -> tuple[in
             choices.append((count, abs(h - num_classes - 1), f, h))
     *_, f, h = min(choices)
     return f, h
-
-
-def _dead_facts(dead: Sequence[int] | None) -> dict[str, Any]:
-    return {"dead_weights": None if dead is None else len(dead)}
-
-
-def _ansatz_facts(
-    ansatz: str | QuantumCircuit, layers: int, options: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    if isinstance(ansatz, QuantumCircuit):
-        return {"ansatz": ansatz.name}
-    return {"ansatz": ansatz, "layers": layers, "ansatz_options": dict(options or {})}
-
-
-def _run_facts(backend: str, gradient: str, shots: int | None) -> dict[str, Any]:
-    return {"backend": backend, "gradient": gradient, "shots": shots}
-
-
-def _check(num_features: int, num_classes: int) -> None:
-    for name, value, least in (("num_features", num_features, 1), ("num_classes", num_classes, 2)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ConfigError(
-                f"{name} of a student is a whole number", got=repr(value),
-                expected=f"{least} or more",
-            )  # fmt: skip
 
 
 def _check_sharpness(mode: str, initial: float, smoothing: float | None) -> None:
@@ -427,10 +405,3 @@ def _check_sharpness(mode: str, initial: float, smoothing: float | None) -> None
 
 def _is_finite(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _dtype(dtype: torch.dtype | str) -> torch.dtype:
-    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if kind not in (torch.float32, torch.float64):
-        raise ConfigError("unknown dtype", got=repr(dtype), expected="float32 or float64")
-    return kind

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Teacher outputs addressed by content: the hash of the sample, never its place in a data set.
+"""Outputs of frozen networks by content: the hash of the sample, never its place in a data set.
 
-A key is the hash of one sample in the precision the teacher computes in; a cache belongs to one
-teacher (hash of its weights) and one output. So a shuffled, cut or extended data set finds its rows
-again, and another teacher never does. Files are safetensors, written whole and renamed, so that
+A key is the hash of one sample in the precision the network computes in; a cache belongs to one
+network (hash of its weights) and one output. So a shuffled, cut or extended data set finds its rows
+again, and another network never does. Files are safetensors, written whole and renamed, so that
 several processes may share a folder.
 """
 
@@ -60,7 +60,7 @@ def module_hash(modules: Iterable[nn.Module]) -> str:
 
 @dataclass
 class OutputCache:
-    """Outputs of one teacher by sample key, in memory and, on request, in a folder.
+    """Outputs of one network by sample key, in memory and, on request, in a folder.
 
     Args:
         folder: Where to keep them between processes; None keeps them in memory only.
@@ -105,7 +105,7 @@ class OutputCache:
                 values = stored["values"].unbind()
             except (OSError, KeyError, SafetensorError) as error:
                 raise StorageError(
-                    "a stored teacher output cannot be read", got=f"{path}: {error}",
+                    "a stored output cannot be read", got=f"{path}: {error}",
                     remedy="Delete the file; its outputs are computed again.",
                 ) from error  # fmt: skip
             for k, row in enumerate(values):

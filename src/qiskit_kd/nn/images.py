@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks for images: a first layer of filters, classical or quantum, and one linear layer.
+
+The setting in which a network with a quanvolution teaches the same network with a convolution. Both
+take flat rows, like every other student, and have the same initial head at the same seed.
+
+`convolution` and `quanvolution` are registered with the other students when `qiskit_kd.nn` loads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+import torch
+from qiskit import QuantumCircuit
+from torch import nn
+
+from qiskit_kd.circuits import CircuitModel, warn_dead_weights
+from qiskit_kd.errors import ConfigError
+from qiskit_kd.nn.modules import ClassicalStudent, seeded_convolution, seeded_linear
+from qiskit_kd.nn.parts import (
+    ACTIVATIONS,
+    ansatz_facts,
+    build_ansatz,
+    build_encoding,
+    check_activation,
+    check_sizes,
+    dead_facts,
+    dtype_of,
+    find_dead_weights,
+    measured_qubits,
+    run_facts,
+    z_on,
+)
+from qiskit_kd.nn.patches import pair, positions
+from qiskit_kd.nn.quanvolution import Quanvolution
+from qiskit_kd.nn.students import students
+
+__all__ = ["ImageStudent", "convolution", "quanvolution"]
+
+_ACTIVATIONS = {**ACTIVATIONS, "none": nn.Identity}
+_SCALED = ("angle", "reuploading")  # encodings whose angles are pi times a pixel in 0..1
+_AMPLITUDE_OFFSET = 0.1
+
+Shape = tuple[int, int, int]
+
+
+class ImageStudent(ClassicalStudent):
+    """Flat rows to images, filters, an activation and a linear layer on the flattened maps."""
+
+    @property
+    def circuit(self) -> Quanvolution | None:
+        """The quanvolution, where the filters are one; None for a convolution."""
+        filters = self.filters
+        return filters if isinstance(filters, Quanvolution) else None
+
+
+@students.register("convolution")
+def convolution(
+    num_features: int, num_classes: int, *, seed: int, backend: str = "exact",  # noqa: ARG001
+    shape: Sequence[int] | None = None, filters: int = 3, kernel_size: int | Sequence[int] = 2,
+    stride: int | Sequence[int] = 2, padding: int | Sequence[int] = 0, activation: str = "relu",
+    dtype: torch.dtype | str = torch.float32,
+) -> ImageStudent:  # fmt: skip
+    """A convolution, an activation and a linear layer: 5,905 parameters for 28 x 28 and 10 classes.
+
+    They are 3 x (2 x 2 + 1) = 15 of the filters and 3 x 14 x 14 x 10 + 10 = 5,890 of the head.
+
+    Args:
+        num_features: Width of a row.
+        num_classes: Number of logits.
+        seed: Fixes the initial weights.
+        backend: Accepted like everywhere, without effect.
+        shape: `(channels, height, width)` of an image; studies take it from their data set.
+        filters: Number of filters, so of feature maps.
+        kernel_size: Height and width of a filter, one number or a pair.
+        stride: Steps of a filter down and to the right, one number or a pair.
+        padding: Zeros added on each side, one number or a pair.
+        activation: `"relu"`, `"tanh"` or `"none"`.
+        dtype: Of the parameters.
+
+    Raises:
+        ConfigError: If there is no shape, it does not fit the features, or an option makes no
+            sense.
+        DataError: If the kernel is larger than the padded image.
+    """
+    image = _shape(num_features, num_classes, shape)
+    kind = dtype_of(dtype)
+    kernel = pair(kernel_size, name="kernel_size", least=1)
+    steps, border = pair(stride, name="stride", least=1), pair(padding, name="padding", least=0)
+    if not isinstance(filters, Integral) or isinstance(filters, bool) or filters < 1:
+        raise ConfigError("filters is a whole number", got=repr(filters), expected="1 or more")
+    maps = (int(filters), *positions(image[1:], kernel, steps, border))
+    layer = seeded_convolution(
+        image[0], int(filters), kernel, steps, border, seed=seed, name="filters", dtype=kind
+    )
+    facts = {
+        "kind": "convolution", "image": list(image), "filters": int(filters),
+        "kernel_size": list(kernel), "stride": list(steps), "padding": list(border),
+        "activation": activation, "maps": list(maps),
+    }  # fmt: skip
+    return _student(image, layer, activation, maps, num_classes, seed, kind, facts)
+
+
+@students.register("quanvolution")
+def quanvolution(
+    num_features: int, num_classes: int, *, seed: int, backend: str = "exact",
+    shape: Sequence[int] | None = None, filters: int = 3, kernel_size: int | Sequence[int] = 2,
+    stride: int | Sequence[int] = 2, padding: int | Sequence[int] = 0, activation: str = "relu",
+    encoding: str = "angle", encoding_options: Mapping[str, Any] | None = None,
+    ansatz: str | QuantumCircuit = "hardware_efficient", layers: int = 1,
+    ansatz_options: Mapping[str, Any] | None = None, measured: Sequence[int] | None = None,
+    trainable: bool = True, offset: float | None = None, gradient: str = "auto",
+    shots: int | None = None, dtype: torch.dtype | str = torch.float32,
+) -> ImageStudent:  # fmt: skip
+    """A quanvolution, an activation and a linear layer: 5,923 parameters, 33 of them quantum.
+
+    That is for images of 28 x 28 and 10 classes. With the defaults, a pixel turns one of 4 qubits
+    by `RY(pi * pixel)`; one layer of the hardware-efficient ansatz has 11 weights per filter, and Z
+    of the last qubit is read, which every weight can move. With amplitude encoding a patch of 2 x 2
+    takes 2 qubits and a filter 5 weights.
+
+    Args:
+        num_features: Width of a row.
+        num_classes: Number of logits.
+        seed: Fixes the initial weights and, when sampled, the shots.
+        backend: Name of a backend.
+        shape: `(channels, height, width)` of an image; studies take it from their data set.
+        filters: Number of filters, all of one circuit.
+        kernel_size: Height and width of a patch, one number or a pair.
+        stride: Steps of the kernel down and to the right, one number or a pair.
+        padding: Black pixels added on each side, one number or a pair.
+        activation: `"relu"`, `"tanh"` or `"none"`.
+        encoding: A registered name.
+        encoding_options: Further options of the encoding. `angle` and `reuploading` have the scale
+            pi unless it is given here: pixels are numbers from 0 to 1.
+        ansatz: A registered name or a circuit; `layers` is for names.
+        layers: Layers of the ansatz.
+        ansatz_options: Further options of the ansatz.
+        measured: Qubits read, each of which makes a map of every filter; None reads the last.
+        trainable: Whether the filters learn; if not they stay random and their maps are kept.
+        offset: Added to every pixel before encoding; None is 0, or 0.1 for encodings that
+            normalise a patch, since a black one has no norm.
+        gradient: Gradient rule.
+        shots: None is the backend's own.
+        dtype: Of the parameters.
+
+    Raises:
+        ConfigError: If there is no shape, it does not fit the features, a name is unknown, or an
+            option makes no sense.
+        CircuitError: If a patch does not fit the qubits or a part cannot be built.
+        DataError: If the kernel is larger than the padded image.
+    """
+    image = _shape(num_features, num_classes, shape)
+    kind = dtype_of(dtype)
+    kernel = pair(kernel_size, name="kernel_size", least=1)
+    options = encoding_options
+    if encoding in _SCALED and (options is None or isinstance(options, Mapping)):
+        options = {"scale": math.pi, **(options or {})}
+    code = build_encoding(encoding, image[0] * kernel[0] * kernel[1], None, options)
+    n = code.num_qubits
+    read = measured_qubits(measured, n)
+    model = CircuitModel(code, build_ansatz(ansatz, n, layers, ansatz_options), z_on(read, n))
+    if offset is None:
+        offset = _AMPLITUDE_OFFSET if code.zero_is_undefined else 0.0
+    layer = Quanvolution(
+        model, filters, kernel, stride, padding, backend, gradient, shots, seed,
+        trainable=trainable, offset=offset, dtype=kind,
+    )  # fmt: skip
+    maps = layer.output_shape(image)
+    dead = find_dead_weights(
+        model, encoding, options, ansatz, layers, ansatz_options, tuple(read)
+    )  # fmt: skip
+    if dead and trainable:
+        warn_dead_weights(model, dead=dead, stacklevel=3)
+    facts = {
+        "kind": "quanvolution", "image": list(image), "filters": layer.filters,
+        "kernel_size": list(layer.kernel_size), "stride": list(layer.stride),
+        "padding": list(layer.padding), "activation": activation, "maps": list(maps),
+        "trainable": trainable, "quantum_weights": layer.weight.numel(),
+        "encoding": encoding, "encoding_options": dict(options or {}), "offset": layer.offset,
+        "qubits": n, "measured": read, **dead_facts(dead),
+        **ansatz_facts(ansatz, layers, ansatz_options), **run_facts(backend, gradient, shots),
+    }  # fmt: skip
+    return _student(image, layer, activation, maps, num_classes, seed, kind, facts)
+
+
+def _student(
+    image: Shape, filters: nn.Module, activation: str, maps: Shape, num_classes: int, seed: int,
+    dtype: torch.dtype, facts: Mapping[str, Any],
+) -> ImageStudent:  # fmt: skip
+    check_activation(activation, _ACTIVATIONS)
+    layers = {
+        "image": nn.Unflatten(-1, image),
+        "filters": filters,
+        "activation": _ACTIVATIONS[activation](),
+        "flatten": nn.Flatten(-3),  # of one image, too
+        "head": seeded_linear(math.prod(maps), num_classes, seed=seed, name="head", dtype=dtype),
+    }
+    return ImageStudent(layers, facts)
+
+
+def _shape(num_features: int, num_classes: int, shape: Sequence[int] | None) -> Shape:
+    check_sizes(num_features, num_classes)
+    listed = isinstance(shape, Sequence) and not isinstance(shape, str)
+    sizes = list(shape) if shape is not None and listed else []
+    whole = [k for k in sizes if isinstance(k, Integral) and not isinstance(k, bool) and k > 0]
+    if len(sizes) != 3 or len(whole) != 3 or math.prod(whole) != num_features:
+        raise ConfigError(
+            "a network for images needs the shape of its images", got=f"shape={shape!r}",
+            expected=f"(channels, height, width) of {num_features} pixels in all",
+            remedy="Use a data set of images, or give the option shape, e.g. [1, 28, 28].",
+        )  # fmt: skip
+    channels, height, width = (int(k) for k in whole)
+    return channels, height, width

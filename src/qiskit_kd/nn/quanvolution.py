@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Quanvolution`: a circuit that moves over images like the kernel of a convolution.
+
+Each patch of an image is encoded, run through one circuit per filter, and its readout becomes a
+pixel of that filter's map (Henderson et al., arXiv:1904.04767). All patches and filters of a batch
+are evaluated together: one call of the engine, one job of a device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.errors import CircuitError, ConfigError, DataError
+from qiskit_kd.execution.autograd import run
+from qiskit_kd.execution.backends import Backend
+from qiskit_kd.execution.engine import Engine
+from qiskit_kd.execution.exact import ExactEngine
+from qiskit_kd.nn.cache import OutputCache, module_hash, sample_keys
+from qiskit_kd.nn.patches import Pair, cut_patches, pair, positions
+from qiskit_kd.nn.wiring import check_model, choose_engine, circuit_digest, first_weights
+
+__all__ = ["Quanvolution"]
+
+_CHUNK = 64  # images per pass of a frozen layer on the exact engine
+
+
+class Quanvolution(nn.Module):
+    """A quantum convolution: `(batch, channels, height, width)` to `(batch, maps, rows, columns)`.
+
+    `maps` is `filters * num_outputs`, the filter slowest. Filters share the circuit and have
+    weights of their own. Pixels of a patch are the features of the circuit in the order channel,
+    row, column, so the model takes `channels * kernel height * kernel width` features. Unlike a
+    convolution it has no bias.
+
+    With `trainable=False` the weights stay random, as in the original quanvolution. The maps of an
+    image are then computed once and found again by its content, as long as no gradient is asked for
+    (neither of the weights nor of the images). They are kept in memory, and in `cache_dir` where
+    one is given. On a sampled backend that means the shots of an image are drawn once.
+
+    Args:
+        model: The circuit model of one patch.
+        filters: Number of filters.
+        kernel_size: Height and width of a patch, one number or a pair.
+        stride: Steps of the kernel down and to the right, one number or a pair.
+        padding: Rows and columns of black pixels (zeros, before `offset`) added on each side, one
+            number or a pair. With angle encoding a black pixel does not turn its qubit.
+        backend: A name in `backends.yaml`, a `Backend`, or an `Engine`.
+        gradient: `"auto"`, `"shift"` or `"spsa"`; auto is exact where the engine differentiates.
+        shots: Overrides the backend's number of shots.
+        seed: Seeds the initial weights, uniform in [-pi, pi), and the shots; None draws fresh shots
+            and the initial weights of seed 0.
+        trainable: Whether the weights learn.
+        offset: Added to every pixel. Amplitude encoding normalises each patch and has no state for
+            a black one; with an offset, a black patch is the uniform superposition.
+        cache_dir: Folder that keeps the maps of a frozen layer between processes.
+        dtype: Type of the weights; outputs have the type of the images.
+
+    Raises:
+        CircuitError: If `model` is no `CircuitModel` or no number of channels gives its features.
+        ConfigError: If a number makes no sense, the backend is unknown, or an option does not fit.
+
+    Attributes:
+        weight: `(filters, num_weights)` angles in radians, the one parameter.
+
+    References:
+        Henderson et al., arXiv:1904.04767 (random circuits as filters of a first layer).
+    """
+
+    weight: nn.Parameter
+
+    def __init__(
+        self, model: CircuitModel, filters: int = 3, kernel_size: int | Sequence[int] = 2,
+        stride: int | Sequence[int] = 2, padding: int | Sequence[int] = 0,
+        backend: str | Backend | Engine = "exact", gradient: str = "auto",
+        shots: int | None = None, seed: int | None = 0, *, trainable: bool = True,
+        offset: float = 0.0, cache_dir: str | Path | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        check_model(model, part="a quanvolution")
+        _check(filters, trainable, offset, cache_dir)
+        self.model = model
+        self.filters = int(filters)
+        self.kernel_size = pair(kernel_size, name="kernel_size", least=1)
+        self.stride = pair(stride, name="stride", least=1)
+        self.padding = pair(padding, name="padding", least=0)
+        self.offset = float(offset)
+        self.channels = _channels(model, self.kernel_size)
+        self.engine = choose_engine(backend, gradient, shots, seed)
+        self.cache_dir = None if cache_dir is None else Path(cache_dir)
+        self._kept: tuple[str, OutputCache] | None = None
+        self._remembers = not trainable
+        shape = (self.filters, model.num_weights)
+        self.weight = first_weights(shape, seed, dtype, trainable=trainable)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": None}  # copies compute, or read the folder, anew
+
+    def output_shape(self, shape: Sequence[int]) -> tuple[int, int, int]:
+        """`(channels, height, width)` of an image to `(maps, rows, columns)`.
+
+        Raises:
+            DataError: If such images do not fit the circuit or the kernel.
+        """
+        channels, height, width = shape
+        if channels != self.channels:
+            high, wide = self.kernel_size
+            raise DataError(
+                f"the circuit of this quanvolution takes {self.model.num_features} features, one "
+                "for each pixel of a patch",
+                got=f"{channels} channels x {high}x{wide} pixels = {channels * high * wide}",
+                expected=f"images of {self.channels} channels",
+                remedy="Use an encoding of as many features, or another kernel_size.",
+            )
+        rows, columns = positions((height, width), self.kernel_size, self.stride, self.padding)
+        return self.filters * self.model.num_outputs, rows, columns
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Run every filter on every patch.
+
+        Args:
+            images: `(batch, channels, height, width)`, or one image without its first axis.
+
+        Returns:
+            `(batch, filters * num_outputs, rows, columns)`, or without its first axis, in the same
+            dtype and on the same device.
+
+        Raises:
+            DataError: If the images do not fit the circuit or the kernel, or a patch cannot be
+                encoded.
+        """
+        if images.ndim not in (3, 4):
+            raise DataError(
+                "a quanvolution takes images", got=f"shape {tuple(images.shape)}",
+                expected="(batch, channels, height, width) or (channels, height, width)",
+                remedy="Put nn.Unflatten in front of it where samples are rows.",
+            )  # fmt: skip
+        if images.is_complex() or images.dtype == torch.bool:
+            raise DataError(
+                "pixels are real numbers", got=f"a tensor of {images.dtype}",
+                expected="a floating-point tensor", remedy="Convert the images first.",
+            )  # fmt: skip
+        batch = images if images.ndim == 4 else images[None]
+        if not batch.is_floating_point():
+            batch = batch.to(self.weight.dtype)
+        size = self.output_shape(batch.shape[1:])
+        maps = self._recalled(batch, size) if self._is_fixed(batch) else self._maps(batch, size)
+        return maps if images.ndim == 4 else maps[0]
+
+    def extra_repr(self) -> str:
+        """Sizes, circuit and backend, for `print(layer)` and for the name of a cache."""
+        shots = f", shots={self.engine.shots}" if self.engine.shots else ""
+        return (
+            f"channels={self.channels}, filters={self.filters}, kernel_size={self.kernel_size}, "
+            f"stride={self.stride}, padding={self.padding}, offset={self.offset}, "
+            f"qubits={self.model.num_qubits}, outputs={self.model.num_outputs}, "
+            f"circuit={circuit_digest(self.model)}, backend={self.engine.name!r}{shots}, "
+            f"trainable={not self._remembers}"
+        )
+
+    def _maps(self, images: Tensor, size: tuple[int, int, int]) -> Tensor:
+        maps, rows, columns = size
+        patches = cut_patches(images, self.kernel_size, self.stride, self.padding)
+        if self.offset:
+            patches = patches + self.offset
+        try:
+            values = run(self.engine, self.model, patches.T, self.weight)
+        except DataError as error:
+            self._explain(patches, (rows, columns), error)
+            raise
+        batch = len(images)
+        split = values.reshape(self.filters, batch, rows, columns, self.model.num_outputs)
+        return split.permute(1, 0, 4, 2, 3).reshape(batch, maps, rows, columns)
+
+    def _explain(self, patches: Tensor, places: Pair, error: DataError) -> None:
+        """Say which image cannot be encoded; an engine knows but a long list of patches."""
+        broken = ~torch.isfinite(patches).all(dim=0)
+        black = ~patches.any(dim=0)
+        if broken.any():
+            raise DataError(
+                "pixels are finite numbers",
+                got=f"NaN or infinity in {self._where(broken, places)}",
+                remedy="Remove or repair the image.",
+            ) from error  # fmt: skip
+        if self.model.encoding.zero_is_undefined and black.any():
+            raise DataError(
+                "amplitude encoding normalises each patch, so no patch may be all zeros",
+                got=f"zeros only in {self._where(black, places)}",
+                remedy="Set offset, e.g. 0.1, which is added to every pixel before encoding.",
+            ) from error  # fmt: skip
+
+    def _where(self, bad: Tensor, places: Pair) -> str:
+        found = torch.nonzero(bad)[:, 0].tolist()
+        image, place = divmod(found[0], places[0] * places[1])
+        row, column = divmod(place, places[1])
+        top = row * self.stride[0] - self.padding[0]
+        left = column * self.stride[1] - self.padding[1]
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        return f"image {image}, the patch at row {top}, column {left}{more}"
+
+    def _is_fixed(self, images: Tensor) -> bool:
+        """Whether the maps are a function of the images alone, without a gradient."""
+        differentiated = torch.is_grad_enabled() and images.requires_grad
+        return (
+            self._remembers and not self.weight.requires_grad and not differentiated
+            and len(images) > 0
+        )  # fmt: skip
+
+    def _recalled(self, images: Tensor, size: tuple[int, int, int]) -> Tensor:
+        rows = images.detach().cpu()
+        if rows.dtype not in (torch.float32, torch.float64):
+            rows = rows.float()
+        keys = sample_keys(rows.numpy())
+        drawn = getattr(self.engine, "seed", None) if self.engine.shots else None
+        name = f"{module_hash([self])}{rows.dtype}{drawn}"
+        name = hashlib.sha256(name.encode()).hexdigest()[:32]
+        if self._kept is None or self._kept[0] != name:  # the weights were loaded or changed
+            folder = None if self.cache_dir is None else self.cache_dir / name
+            self._kept = (name, OutputCache(folder))
+        maps = self._kept[1].fetch(keys, lambda places: self._frozen_maps(rows[places], size))
+        return maps.to(images)
+
+    def _frozen_maps(self, images: Tensor, size: tuple[int, int, int]) -> Tensor:
+        with torch.no_grad():
+            if not isinstance(self.engine, ExactEngine):
+                return self._maps(images.to(self.weight.device), size)
+            # Products of matrices round differently with their widths. Every pass has the same, so
+            # that the maps of an image do not depend on which others happened to be asked for.
+            parts = []
+            for start in range(0, len(images), _CHUNK):
+                chunk = images[start : start + _CHUNK]
+                filling = chunk[-1:].expand(_CHUNK - len(chunk), -1, -1, -1)
+                whole = torch.cat([chunk, filling]).to(self.weight.device)
+                parts.append(self._maps(whole, size)[: len(chunk)])
+            return torch.cat(parts)
+
+
+def _channels(model: CircuitModel, kernel: Pair) -> int:
+    pixels = kernel[0] * kernel[1]
+    if model.num_features % pixels:
+        raise CircuitError(
+            "a filter takes one feature for each channel and pixel of its kernel",
+            got=f"{model.num_features} features for a kernel of {kernel[0]}x{kernel[1]}",
+            expected=f"a multiple of {pixels}",
+            remedy=f"Use an encoding of {pixels} features per channel, e.g. angle({pixels}), or "
+            "another kernel_size.",
+        )
+    return model.num_features // pixels
+
+
+def _check(filters: object, trainable: object, offset: object, cache_dir: object) -> None:
+    if not isinstance(filters, Integral) or isinstance(filters, bool) or filters < 1:
+        raise ConfigError("filters is a whole number", got=repr(filters), expected="1 or more")
+    if not isinstance(trainable, bool):
+        raise ConfigError("trainable is true or false", got=repr(trainable))
+    number = isinstance(offset, Real) and not isinstance(offset, bool)
+    if not number or not math.isfinite(offset):  # type: ignore[arg-type]
+        raise ConfigError("offset is a finite number", got=repr(offset))
+    if trainable and cache_dir is not None:
+        raise ConfigError(
+            "only maps of frozen weights are kept", got="cache_dir beside trainable=True",
+            remedy="Leave cache_dir out, or set trainable=False.",
+        )  # fmt: skip

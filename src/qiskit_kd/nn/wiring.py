@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the layers made of circuits share: their engine, their first weights, their identity."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from functools import lru_cache
+
+import torch
+from qiskit import qpy
+from torch import Tensor, nn
+
+from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.readouts import ClassGroups
+from qiskit_kd.errors import CircuitError, ConfigError
+from qiskit_kd.execution.backends import Backend, load_backend
+from qiskit_kd.execution.engine import Engine
+from qiskit_kd.seeding import stream
+
+__all__ = ["check_model", "choose_engine", "circuit_digest", "first_weights"]
+
+
+def check_model(model: object, *, part: str) -> None:
+    """Refuse anything but a circuit model.
+
+    Raises:
+        CircuitError: If `model` is no `CircuitModel`.
+    """
+    if not isinstance(model, CircuitModel):
+        raise CircuitError(
+            f"{part} is made from a CircuitModel", got=type(model).__name__,
+            remedy="Build one: CircuitModel(encoding, ansatz, readout).",
+        )  # fmt: skip
+
+
+def choose_engine(
+    backend: str | Backend | Engine, gradient: str, shots: int | None, seed: int | None
+) -> Engine:
+    """The engine of a backend, or the engine given.
+
+    Raises:
+        ConfigError: If the backend is unknown or an option does not fit it.
+    """
+    if isinstance(backend, Engine):
+        if gradient != "auto" or shots is not None:
+            raise ConfigError(
+                "an engine already has its gradient rule and shots",
+                got=f"gradient={gradient!r}, shots={shots} beside an engine",
+                remedy="Leave them out, or pass the backend's name.",
+            )
+        return backend
+    if isinstance(backend, str):
+        backend = load_backend(backend)
+    if not isinstance(backend, Backend):
+        raise ConfigError(
+            "a backend is a name, a Backend or an Engine", got=type(backend).__name__,
+            remedy="`qkd backends` lists the names.",
+        )  # fmt: skip
+    return backend.engine(gradient=gradient, shots=shots, seed=seed)
+
+
+def first_weights(
+    shape: tuple[int, ...], seed: int | None, dtype: torch.dtype, *, trainable: bool = True
+) -> nn.Parameter:
+    """Angles uniform in [-pi, pi) from the seed's stream; None stands for seed 0.
+
+    Raises:
+        ConfigError: If `dtype` is neither single nor double precision.
+    """
+    if dtype not in (torch.float32, torch.float64):
+        raise ConfigError(
+            "weights are real numbers", got=str(dtype), expected="torch.float32 or torch.float64"
+        )
+    start = stream(0 if seed is None else seed, "init").uniform(-torch.pi, torch.pi, shape)
+    values: Tensor = torch.tensor(start, dtype=dtype)
+    return nn.Parameter(values, requires_grad=trainable)
+
+
+@lru_cache(maxsize=64)
+def circuit_digest(model: CircuitModel) -> str:
+    """Sixteen hexadecimal digits of circuit, readout and map of the features.
+
+    Layers carry it in their `repr`, and so in the hash under which outputs are kept: two circuits
+    of the same size must not answer for each other. The map is a function, so it counts by its
+    values at two rows.
+    """
+    digest = hashlib.sha256()
+    with io.BytesIO() as content:
+        qpy.dump(model.circuit, content)
+        digest.update(content.getvalue())
+    readout = model.readout
+    if isinstance(readout, ClassGroups):
+        digest.update(readout.labels.tobytes())
+    else:
+        digest.update(repr([op.to_list() for op in readout.operators]).encode())
+    rows = stream(0, "circuit digest").uniform(0.1, 1.0, (2, model.num_features))
+    # Nine digits: an angle may differ in its last bits between machines.
+    digest.update(repr(model.encoding.angles(rows).round(9).tolist()).encode())
+    return digest.hexdigest()[:16]
