@@ -355,7 +355,7 @@ def test_features_are_matched_by_layer_and_adapters_learn():
     start = weights(adapter)
     terms = [
         Term("ce", 0.1),
-        Term("feature_mse", 1.0, options={"adapter": adapter}, layers=("2", "2")),
+        Term("feature_mse", 1.0, adapter=adapter, layers=("2", "2")),
         Term("rkd_distance", 0.1, layers=("0", "0")),
         Term("kernel_alignment", 0.1),
     ]
@@ -446,14 +446,19 @@ def test_a_weighted_term_without_gradient_is_an_error(beside: bool):
 
 
 def test_an_adapter_alone_does_not_make_a_term_live():
-    adapter = initialise(nn.Linear(CLASSES, CLASSES), 0)
+    def onto_adapter(student, teacher, target, *, inner):
+        return losses["feature_mse"](inner(student.detach()), teacher)
 
-    def onto_adapter(student, teacher, target, *, adapter):
-        return losses["feature_mse"](adapter(student.detach()), teacher)
-
-    term = Term(Loss("x", onto_adapter, teacher=True), options={"adapter": adapter})
-    with pytest.raises(DistillError, match="term 'x' has a weight but no gradient into the stud"):
-        Distiller(linear(), [term], teacher=teacher()).fit(TRAIN, VALIDATION)
+    inner = initialise(nn.Linear(CLASSES, CLASSES), 0)
+    for term in (
+        Term(Loss("x", onto_adapter, teacher=True), options={"inner": inner}),
+        Term("feature_mse", name="x", layers=("cut", "0"), adapter=nn.Linear(FEATURES, 8)),
+    ):
+        student = nn.Sequential()
+        student.add_module("cut", nn.Identity())  # the samples themselves: no weight before it
+        student.add_module("body", linear())
+        with pytest.raises(DistillError, match="term 'x' has a weight but no gradient into the st"):
+            Distiller(student, [term], teacher=teacher()).fit(TRAIN, VALIDATION)
 
 
 def test_a_term_on_a_parameter_itself_is_live():

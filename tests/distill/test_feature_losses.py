@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from qiskit_kd.distill.feature_losses import (
     attention,
+    feature_cosine,
     feature_mse,
     kernel_alignment,
     rkd_angle,
@@ -20,8 +20,6 @@ from qiskit_kd.distill.feature_losses import (
 )
 from qiskit_kd.errors import DistillError
 from qiskit_kd.seeding import stream
-
-from .toys import initialise
 
 RELATIONAL = [rkd_distance, rkd_angle, kernel_alignment]
 
@@ -122,19 +120,57 @@ def test_kernel_alignment_trains_the_student():
     assert after < before
 
 
-def test_feature_mse_with_and_without_adapter():
+def test_feature_mse_is_a_mean_over_everything():
     f, g = features("f", 3, 2, 4, 4), features("g", 3, 2, 4, 4)
     assert feature_mse(f, g).item() == pytest.approx(float(((f - g) ** 2).mean()))
-    adapter = initialise(nn.Conv2d(2, 5, 1), 0).double()
-    wide = features("w", 3, 5, 4, 4)
-    value = feature_mse(f, wide, adapter=adapter)
+
+
+def test_feature_cosine_equals_a_plain_loop_and_does_not_see_scale():
+    f, g = features("f", 3, 2, 4, 4), features("g", 3, 2, 4, 4)
+    cosines = [
+        a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+        for a, b in zip(f.numpy().reshape(3, -1), g.numpy().reshape(3, -1), strict=True)
+    ]
+    assert feature_cosine(f, g).item() == pytest.approx(1 - np.mean(cosines))
+    torch.testing.assert_close(feature_cosine(7 * f, 0.1 * g), feature_cosine(f, g))
+    assert feature_cosine(f, 2 * f).item() == pytest.approx(0, abs=1e-12)
+    assert feature_cosine(f, -f).item() == pytest.approx(2)
+
+
+@pytest.mark.parametrize("zero", ["student", "teacher", "both"])
+def test_feature_cosine_of_a_zero_map_is_one_with_gradient_zero(zero: str):
+    f, g = features("f", 3, 2, 4), features("g", 3, 2, 4)
+    if zero != "teacher":
+        f[1] = 0
+    if zero != "student":
+        g[1] = 0
+    f.requires_grad_()
+    value = feature_cosine(f, g)
     value.backward()
-    assert value.item() == pytest.approx(((adapter(f) - wide) ** 2).mean().item())
-    assert adapter.weight.grad.any()
+    others = feature_cosine(f[[0, 2]], g[[0, 2]])
+    assert value.item() == pytest.approx((2 * others.item() + 1) / 3)
+    assert not f.grad[1].any()
+    assert f.grad[0].any()
+    assert torch.isfinite(f.grad).all()
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1e-20, 1e-22, 1e-30, 1e15])
+def test_feature_cosine_is_finite_in_single_precision(scale: float):
+    f = (features("f", 3, 8).float() * scale).requires_grad_()
+    value = feature_cosine(f, features("g", 3, 8).float() * scale)
+    value.backward()
+    assert torch.isfinite(value)
+    assert torch.isfinite(f.grad).all()
+
+
+@pytest.mark.parametrize("function", [feature_mse, feature_cosine])
+def test_maps_of_different_size_name_both_shapes_and_the_remedy(function):
     with pytest.raises(
-        DistillError, match=r"got student \(3, 2, 4, 4\), teacher \(3, 5, 4, 4\).*adapter module"
+        DistillError,
+        match=r"element by element; got student \(3, 2, 4, 4\), teacher \(3, 5, 4, 4\); expected "
+        r"equal shapes\. Set the term's adapter \('channels' .* 'linear' .*'rkd_distance'",
     ):
-        feature_mse(f, wide)
+        function(features("f", 3, 2, 4, 4), features("g", 3, 5, 4, 4))
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0, 3.0])
@@ -155,7 +191,9 @@ def test_attention_equals_plain_loops_at_unequal_channels(power: float):
 
 def test_attention_refuses_maps_it_cannot_compare():
     f = features("f", 3, 2, 4, 4)
-    with pytest.raises(DistillError, match=r"position by position; got .*teacher \(3, 2, 2, 2\)"):
+    with pytest.raises(
+        DistillError, match=r"position by position; got .*teacher \(3, 2, 2, 2\).*'linear'"
+    ):
         attention(f, f[..., :2, :2])
     with pytest.raises(DistillError, match=r"expected \(batch, channels, \.\.\.\)"):
         attention(f[..., 0, 0], f[..., 0, 0])
@@ -166,4 +204,10 @@ def test_attention_refuses_maps_it_cannot_compare():
 @pytest.mark.parametrize("function", [*RELATIONAL, attention])
 def test_gradcheck_of_feature_maps(function):
     f, g = features("f", 4, 2, 2, 2).requires_grad_(), features("g", 4, 3, 2, 2)
+    assert torch.autograd.gradcheck(lambda x: function(x, g), (f,))
+
+
+@pytest.mark.parametrize("function", [feature_mse, feature_cosine])
+def test_gradcheck_of_equal_maps(function):
+    f, g = features("f", 4, 2, 2, 2).requires_grad_(), features("g", 4, 2, 2, 2)
     assert torch.autograd.gradcheck(lambda x: function(x, g), (f,))

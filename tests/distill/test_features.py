@@ -62,3 +62,45 @@ def test_of_a_tuple_the_first_tensor_counts_and_nothing_else_is_a_feature():
         pytest.raises(DistillError, match=r"layer '0' of the network returns a tensor.*got dict"),
     ):
         module(torch.zeros(1))
+
+
+def test_a_shared_layer_has_all_its_names():
+    relu = nn.ReLU()
+    module = nn.Sequential(nn.Linear(2, 2), relu, nn.Linear(2, 2), relu)
+    with FeatureCapture(module, ["3"]) as capture:
+        assert torch.equal(module(torch.ones(1, 2)), capture["3"])
+
+
+def test_an_output_that_is_overwritten_later_is_not_passed_off_as_the_layers():
+    x = torch.ones(4, FEATURES)
+    module = nn.Sequential(nn.Linear(FEATURES, 3), nn.ReLU(inplace=True))
+    with FeatureCapture(module, ["0", "1"], role="student") as capture:
+        module(x)
+        with pytest.raises(
+            DistillError,
+            match=r"output of the layer '0' of the student stays as it was.*in place; expected "
+            r"inplace=False.*or name it instead",
+        ):
+            capture["0"]
+        assert torch.equal(capture["1"], module(x))
+        with torch.inference_mode():
+            module(x)
+        capture["0"]  # such tensors count no writes
+
+
+def test_a_layer_that_is_never_called_says_so():
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.spare = nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.used(x)
+
+    half = Half()
+    with FeatureCapture(half, ["spare"], role="teacher") as capture:
+        half(torch.ones(1, 2))
+        with pytest.raises(
+            DistillError, match=r"layer 'spare' of the teacher takes part in .*; got no call\. Choo"
+        ):
+            capture["spare"]

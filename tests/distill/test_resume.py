@@ -31,7 +31,7 @@ class Run:
         terms = [
             Term("ce", 0.5),
             Term("kl", 0.5, options={"temperature": 2.0}, schedule=Ramp(0.2, 1.0, 2)),
-            Term("feature_mse", 0.1, options={"adapter": self.adapter}, layers=("2", "2")),
+            Term("feature_mse", 0.1, adapter=self.adapter, layers=("2", "2")),
         ]
         options = {"epochs": EPOCHS, "batch_size": 20, "learning_rate": 0.05} | options
         self.distiller = Distiller(

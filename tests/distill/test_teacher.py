@@ -12,11 +12,10 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from qiskit_kd.distill import Teacher, shuffled, uniform
-from qiskit_kd.distill.cache import OutputCache, module_hash, sample_keys
 from qiskit_kd.errors import DataError, DistillError, StorageError
 from qiskit_kd.seeding import stream
 
-from .toys import CLASSES, FEATURES, linear, mlp, same, weights
+from .toys import CLASSES, FEATURES, linear, mlp
 
 X = stream(2, "x").normal(size=(300, FEATURES))
 
@@ -294,30 +293,3 @@ def test_the_uniform_placebo_knows_nothing():
     assert not logits.any()
     with pytest.raises(DistillError, match="at least two classes; got 1"):
         uniform(1)
-
-
-def test_keys_tell_values_shapes_and_dtypes_apart():
-    keys = sample_keys(X)
-    assert len(set(keys)) == 300
-    assert sample_keys(X[::-1]) == keys[::-1]
-    assert not set(sample_keys(X.astype(np.float32))) & set(keys)
-    assert not set(sample_keys(X.reshape(300, 2, 3))) & set(keys)
-    assert sample_keys(np.array([[0.0]])) == sample_keys(np.array([[-0.0]]))
-    assert sample_keys(X[:0]) == []
-
-
-def test_module_hashes_tell_weights_and_structures_apart():
-    assert module_hash([mlp()]) == module_hash([mlp()])
-    hashes = {module_hash(m) for m in ([mlp()], [mlp(1)], [mlp(width=9)], [mlp(), mlp()])}
-    other = mlp()
-    other[1].running_mean.add_(1)
-    assert len(hashes | {module_hash([other])}) == 5
-    assert same(weights(mlp()), weights(mlp()))
-
-
-def test_a_cache_that_cannot_be_written_says_so(tmp_path):
-    blocked = tmp_path / "file"
-    blocked.write_text("not a folder")
-    cache = OutputCache(blocked / "cache")
-    with pytest.raises(StorageError, match="cannot be written"):
-        cache.fetch([b"k" * 16], lambda places: torch.zeros(len(places), 2))

@@ -29,15 +29,17 @@ def test_weights_follow_their_schedule():
 
 def test_descriptions_are_plain_and_tell_terms_apart():
     adapter = nn.Linear(2, 3)
+    own = Loss("own", lambda student, *_, scale: scale(student).sum())
     terms = [
         Term("kl"), Term("kl", 0.5), Term("kl", options={"temperature": 2}), Term("reverse_kl"),
         Term("kl", schedule=Ramp(0, 1, 3)), Term("kl", name="x"),
-        Term("feature_mse", options={"adapter": adapter}),
+        Term("feature_mse", adapter=adapter), Term("feature_mse", adapter="linear"),
+        Term("feature_mse", adapter="channels"), Term("kl", teacher="a"), Term("kl", teacher="b"),
         Term("feature_mse", layers=("0", "1")), Term("feature_mse", layers=("1", "1")),
     ]  # fmt: skip
     texts = {json.dumps(term.describe()) for term in terms}
     assert len(texts) == len(terms)
-    assert terms[6].modules == [adapter]
+    assert Term(own, options={"scale": adapter}).modules == [adapter]
 
 
 @pytest.mark.parametrize("weight", [math.nan, math.inf, "0.5", None])
@@ -53,6 +55,31 @@ def test_unknown_losses_options_and_pointless_layers_are_refused():
         Term("kl", options={"temp": 2})
     with pytest.raises(DistillError, match=r"'kl' compares class logits.*losses: attention"):
         Term("kl", layers=("0", "0"))
+
+
+def test_adapters_and_layers_belong_to_feature_losses():
+    with pytest.raises(DistillError, match=r"'kl' compares class logits; got adapter 'linear'.*no"):
+        Term("kl", adapter="linear")
+    with pytest.raises(UnknownNameError, match=r"unknown adapter; got 'chanels'.*'channels'"):
+        Term("feature_mse", adapter="chanels")
+    with pytest.raises(DistillError, match=r"is a name or a module; got float.*channels, linear"):
+        Term("feature_mse", adapter=0.5)
+    alone = Loss("sparse", lambda student, *_: student.abs().mean(), features=True)
+    with pytest.raises(DistillError, match=r"'linear' for the loss 'sparse', which reads no teach"):
+        Term(alone, adapter="linear")
+    assert Term(alone, adapter=nn.Flatten()).adapter is not None
+    for layers in ("ab", ("a",), ("a", None), ("a", "b", "c")):
+        with pytest.raises(DistillError, match=r"are two module paths; got .*\(student's, teach"):
+            Term("feature_mse", layers=layers)
+    assert Term("feature_mse", layers=["a", "b"]).paths == ("a", "b")
+    assert Term("feature_mse").paths == ("", "")
+
+
+def test_terms_name_their_teachers():
+    with pytest.raises(DistillError, match=r"a term names its teacher; got Linear.*teacher=\{"):
+        Term("kl", teacher=nn.Linear(2, 2))
+    with pytest.raises(DistillError, match=r"the loss 'ce' reads no teacher; got 'soft'\. Leave"):
+        Term("ce", teacher="soft")
 
 
 def test_an_objective_trains_something_and_names_its_terms_apart():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from qiskit_kd.distill import feature_losses, metrics
+from qiskit_kd.distill.adapters import adapters
 from qiskit_kd.distill.callbacks import Callback, State
 from qiskit_kd.distill.distiller import Distiller
 from qiskit_kd.distill.history import History
@@ -21,6 +22,7 @@ __all__ = [
     "State",
     "Teacher",
     "Term",
+    "adapters",
     "feature_losses",
     "loss",
     "losses",

@@ -132,9 +132,9 @@ class Labelled:
         joined = np.asarray(data.features, np.float64)
         if transfer is not None and len(transfer):
             joined = np.concatenate([joined, transfer])
-        # Copies, because torch cannot hold arrays that are read-only.
-        features = torch.from_numpy(np.array(joined)).to(like)
-        labels = torch.from_numpy(np.array(data.labels, np.int64)).to(like.device)
+        # torch.tensor copies, as it must: the arrays may be read-only. It converts in one pass.
+        features = torch.tensor(joined, dtype=like.dtype, device=like.device)
+        labels = torch.tensor(data.labels, dtype=torch.int64, device=like.device)
         return Labelled(features, labels), joined
 
     def batches(self, *, size: int, seed: int, epoch: int) -> list[tuple[Tensor, int]]:

@@ -24,10 +24,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from qiskit_kd.distill.callbacks import State
+from qiskit_kd.distill.inspection import engines
 from qiskit_kd.errors import StorageError
-from qiskit_kd.execution import Engine
 from qiskit_kd.files import write_atomically
-from qiskit_kd.nn import QuantumLayer
 
 __all__ = ["Keeper", "read", "write"]
 
@@ -148,7 +147,7 @@ class Keeper:
             self.folder, config=self.config, tensors=tensors,
             values={
                 "state": values, "groups": groups, "scalars": scalars,
-                "engines": [engine.position() for engine in self._engines()],
+                "engines": [engine.position() for engine in engines(self.student)],
             },
         )  # fmt: skip
 
@@ -183,9 +182,6 @@ class Keeper:
         optimizer["state"] = {int(place): part(f"optimizer.{place}") for place in places}
         self.optimizer.load_state_dict(optimizer)
         torch.set_rng_state(tensors["random"])
-        for engine, position in zip(self._engines(), values["engines"], strict=True):
+        # Engines draw shots, and a resumed run must draw those that come next.
+        for engine, position in zip(engines(self.student), values["engines"], strict=True):
             engine.seek(position)
-
-    def _engines(self) -> list[Engine]:
-        """Engines draw shots, and a resumed run must draw those that come next."""
-        return [m.engine for m in self.student.modules() if isinstance(m, QuantumLayer)]

@@ -26,16 +26,21 @@ from torch.optim import Optimizer
 from qiskit_kd.distill.batches import Labelled, Samples, check_samples, check_training
 from qiskit_kd.distill.callbacks import Callback, Progress, State
 from qiskit_kd.distill.checkpoints import Keeper
+from qiskit_kd.distill.features import FeatureCapture
 from qiskit_kd.distill.history import History
 from qiskit_kd.distill.identity import run_hash
-from qiskit_kd.distill.objective import Objective, check_teacher, norm
+from qiskit_kd.distill.objective import Objective, norm, student_layers
 from qiskit_kd.distill.optimizers import make_optimizer
+from qiskit_kd.distill.sources import check_sources, named
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term, check_terms
 from qiskit_kd.errors import DistillError
 from qiskit_kd.seeding import derive
 
 __all__ = ["Distiller"]
+
+CHUNK = 4096
+"""Rows per forward pass of the validation; bounds memory where a network has many patches."""
 
 
 class Distiller:
@@ -44,7 +49,8 @@ class Distiller:
     Args:
         student: Maps `(batch, ...)` samples to `(batch, classes)` logits.
         terms: The objective, e.g. `[Term("ce"), Term("kl", 0.9, options={"temperature": 2})]`.
-        teacher: Where soft targets come from; needed if a term needs it.
+        teacher: Where soft targets and feature maps come from; needed if a term needs it. Several
+            by name, `{"soft": ..., "maps": ...}`, for terms that say `teacher="soft"`.
         optimizer: `"adam"`, `"adamw"`, `"sgd"`, or a function from parameters to an optimiser.
         optimizer_options: Further options of a named optimiser, e.g. `weight_decay`.
         learning_rate: Step size of a named optimiser.
@@ -65,12 +71,13 @@ class Distiller:
 
     Raises:
         DistillError: If options are out of range, the terms are no objective, a teacher is missing
-            or is the student itself, or the student has nothing to train.
-        UnknownNameError: For an unknown optimiser.
+            or is the student itself, a layer does not exist, or the student has nothing to train.
+        UnknownNameError: For an unknown optimiser or teacher.
     """
 
     def __init__(
-        self, student: nn.Module, terms: Sequence[Term], *, teacher: Teacher | None = None,
+        self, student: nn.Module, terms: Sequence[Term], *,
+        teacher: Teacher | Mapping[str, Teacher] | None = None,
         optimizer: str | Callable[[Iterable[Tensor]], Optimizer] = "adam",
         optimizer_options: Mapping[str, Any] | None = None, learning_rate: float = 0.01,
         epochs: int = 100, batch_size: int = 32, patience: int | None = None,
@@ -81,7 +88,7 @@ class Distiller:
     ) -> None:  # fmt: skip
         self.student = student
         self.terms = tuple(terms)
-        self.teacher = teacher
+        self.teachers = named(teacher)
         self._options: dict[str, Any] = {
             "optimizer": optimizer if isinstance(optimizer, str) else "custom",
             "optimizer_options": dict(optimizer_options or {}), "learning_rate": learning_rate,
@@ -94,9 +101,11 @@ class Distiller:
         self._save_epochs, self._save_steps = checkpoint_epochs, checkpoint_steps
         self._callbacks = [*callbacks, *([Progress()] if progress else [])]
         check_terms(self.terms)
-        check_teacher(student, self.terms, teacher)
+        check_sources(student, self.terms, self.teachers)
         self._check_options()
-        self._adapters = nn.ModuleList(module for term in self.terms for module in term.modules)
+        self.adapters: dict[str, nn.Module] = {}
+        """Adapters of the latest fit by the label of their term, as its last step left them."""
+        self._along = nn.ModuleList()  # what learns along with the student
         if not any(p.requires_grad for p in student.parameters()):
             raise DistillError(
                 "a student has at least one trainable parameter", got="none",
@@ -106,7 +115,7 @@ class Distiller:
         self._make_optimizer()  # refuses an unknown name or option here, not in fit
 
     def _make_optimizer(self) -> Optimizer:
-        parts = (self.student, self._adapters)
+        parts = (self.student, self._along)
         parameters = [p for part in parts for p in part.parameters() if p.requires_grad]
         if isinstance(self._optimizer, str):
             options = {"lr": self._options["learning_rate"], **self._options["optimizer_options"]}
@@ -156,22 +165,27 @@ class Distiller:
         like = next(p for p in self.student.parameters() if p.requires_grad)
         data, samples = Labelled.of(train, transfer, like=like)
         held_out, _ = Labelled.of(validation, None, like=like)
-        objective = Objective(
-            self.student, self.terms, data, num_classes=train.num_classes, teacher=self.teacher,
-            samples=samples,
-        )  # fmt: skip
-        optimizer = self._make_optimizer()
-        config = run_hash(
-            self.student, self.terms, self._options,
-            [data.features, data.labels, held_out.features, held_out.labels,
-             *objective.targets.values()],
-        )  # fmt: skip
-        keeper = Keeper(self._folder, config, self.student, self._adapters, optimizer)
-        state = State(self.epochs)
-        if self.gradient_every:
-            state.gradients = {term.label: 0.0 for term in self.terms}
         with ExitStack() as stack:
-            stack.callback(objective.capture.close)
+            capture = FeatureCapture(self.student, student_layers(self.terms), role="student")
+            stack.callback(capture.close)
+            objective = Objective(
+                self.student, self.terms, data, num_classes=train.num_classes,
+                teachers=self.teachers, samples=samples, capture=capture, seed=self.seed,
+            )  # fmt: skip
+            self.adapters = objective.adapters
+            modules = [module for term in self.terms for module in term.modules]
+            self._along = nn.ModuleList([*modules, *self.adapters.values()])
+            optimizer = self._make_optimizer()
+            # Hashing all data takes longer than a short epoch; only checkpoints need it.
+            config = "" if self._folder is None else run_hash(
+                self.student, self.terms, self._options,
+                [data.features, data.labels, held_out.features, held_out.labels,
+                 *objective.targets.values()],
+            )  # fmt: skip
+            keeper = Keeper(self._folder, config, self.student, self._along, optimizer)
+            state = State(self.epochs)
+            if self.gradient_every:
+                state.gradients = {term.label: 0.0 for term in self.terms}
             # Dropout draws from torch's global generator; what the caller left there is put back.
             stack.enter_context(torch.random.fork_rng(devices=[]))
             keeper.resume(state)
@@ -197,7 +211,7 @@ class Distiller:
         weights = [term.weight_at(state.epoch) for term in self.terms]
         measures = bool(self.gradient_every) and state.epoch % self.gradient_every == 0
         self.student.train()
-        self._adapters.train()
+        self._along.train()
         if state.batch == 0:
             torch.default_generator.manual_seed(derive(self.seed, "torch", state.epoch))
             state.sums = {term.label: [0.0, 0] for term in self.terms}
@@ -251,7 +265,8 @@ class Distiller:
         """Close the epoch: record it, keep the best weights, decide whether to stop."""
         self.student.eval()
         with torch.no_grad():
-            logits = self.student(held_out.features)
+            parts = torch.split(held_out.features, CHUNK)
+            logits = torch.cat([self.student(part) for part in parts])
             loss = functional.cross_entropy(logits, held_out.labels).item()
             accuracy = (logits.argmax(dim=1) == held_out.labels).double().mean().item()
         self.student.train()

@@ -11,13 +11,20 @@ needs, and features that are all equal, give 0 with a zero gradient, never NaN.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from qiskit_kd.distill.losses import loss
 from qiskit_kd.errors import DistillError
 
-__all__ = ["attention", "feature_mse", "kernel_alignment", "rkd_angle", "rkd_distance"]
+__all__ = [
+    "attention",
+    "feature_cosine",
+    "feature_mse",
+    "kernel_alignment",
+    "rkd_angle",
+    "rkd_distance",
+]
 
 
 def _nothing(student: Tensor) -> Tensor:
@@ -25,19 +32,38 @@ def _nothing(student: Tensor) -> Tensor:
     return student.sum() * 0
 
 
+def _norm(vectors: Tensor) -> Tensor:
+    """Euclidean norm over the last axis; where its square underflows, 0 with gradient 0."""
+    square = vectors.square().sum(dim=-1)
+    positive = square > torch.finfo(square.dtype).tiny
+    return torch.where(positive, torch.where(positive, square, 1).sqrt(), 0)
+
+
+def _unit(vectors: Tensor, length: Tensor) -> Tensor:
+    """Vectors over the last axis divided by their lengths; zeros stay zeros."""
+    length = length.unsqueeze(-1)
+    return vectors / torch.where(length > 0, length, 1)
+
+
+def _check_shapes(student: Tensor, teacher: Tensor) -> None:
+    if student.shape != teacher.shape:
+        raise DistillError(
+            "feature maps are compared element by element",
+            got=f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}",
+            expected="equal shapes",
+            remedy="Set the term's adapter ('channels' for other channels at equal positions, "
+            "'linear' for any shape), or use a relational loss such as 'rkd_distance'.",
+        )
+
+
 @loss("feature_mse", teacher=True, features=True)
-def feature_mse(
-    student: Tensor, teacher: Tensor, target: Tensor | None = None, *,
-    adapter: nn.Module | None = None,
-) -> Tensor:  # fmt: skip
-    """Mean squared difference of feature maps, `mean (A(f) - g)^2`.
+def feature_mse(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
+    """Mean squared difference of feature maps, `mean (f - g)^2`.
 
     Args:
         student: `(batch, ...)` features f.
         teacher: `(batch, ...)` features g.
         target: Not read.
-        adapter: A, a module that brings the student's features to the teacher's shape; the
-            Distiller trains it along with the student.
 
     Raises:
         DistillError: If the shapes differ.
@@ -45,16 +71,35 @@ def feature_mse(
     References:
         Romero et al. (FitNets), arXiv:1412.6550, eq. 3.
     """
-    if adapter is not None:
-        student = adapter(student)
-    if student.shape != teacher.shape:
-        raise DistillError(
-            "feature maps are compared element by element",
-            got=f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}",
-            expected="equal shapes",
-            remedy="Give an adapter module, or use a relational loss such as 'rkd_distance'.",
-        )
+    _check_shapes(student, teacher)
     return functional.mse_loss(student, teacher)
+
+
+@loss("feature_cosine", teacher=True, features=True)
+def feature_cosine(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
+    """Angle between flattened feature maps, `mean_b (1 - f_b . g_b / (||f_b|| ||g_b||))`.
+
+    The scale of either side plays no part. A map of zeros has no direction: it counts as orthogonal
+    and gets no gradient.
+
+    Args:
+        student: `(batch, ...)` features f.
+        teacher: `(batch, ...)` features g.
+        target: Not read.
+
+    Raises:
+        DistillError: If the shapes differ.
+
+    References:
+        Sanh et al. (DistilBERT), arXiv:1910.01108, section 2: the cosine embedding loss.
+    """
+    _check_shapes(student, teacher)
+    f, g = student.flatten(start_dim=1), teacher.flatten(start_dim=1)
+    length_f, length_g = _norm(f), _norm(g)
+    directed = (length_f > 0) & (length_g > 0)
+    # One after the other: the product of two tiny lengths would be zero.
+    cosine = (_unit(f, length_f) * _unit(g, length_g)).sum(dim=-1)
+    return 1 - torch.where(directed, cosine, 0).mean()
 
 
 def _attention_map(features: Tensor, power: float) -> Tensor:
@@ -94,7 +139,8 @@ def attention(
             "attention maps are compared position by position",
             got=f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}",
             expected="(batch, channels, ...) with equal positions",
-            remedy="Choose layers of equal height and width.",
+            remedy="Choose layers of equal height and width, or set the term's adapter to "
+            "'linear'.",
         )
     difference = _attention_map(student, power) - _attention_map(teacher, power)
     return difference.square().sum(dim=-1).mean()
@@ -104,13 +150,6 @@ def _pairs(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Both indices of all unordered pairs of different samples."""
     first, second = torch.triu_indices(size, size, offset=1, device=device)
     return first, second
-
-
-def _norm(vectors: Tensor) -> Tensor:
-    """Euclidean norm over the last axis, with gradient 0 at 0 instead of NaN."""
-    square = vectors.square().sum(dim=-1)
-    positive = square > 0
-    return torch.where(positive, torch.where(positive, square, 1).sqrt(), 0)
 
 
 def _relative_distances(features: Tensor, first: Tensor, second: Tensor) -> Tensor:
@@ -147,8 +186,7 @@ def _cosines(features: Tensor) -> Tensor:
     """`(batch, batch, batch)` cosines `[j, i, k]` of the angle at j between i and k."""
     flat = features.flatten(start_dim=1)
     edges = flat.unsqueeze(0) - flat.unsqueeze(1)
-    length = _norm(edges).unsqueeze(-1)
-    edges = edges / torch.where(length > 0, length, 1)
+    edges = _unit(edges, _norm(edges))
     return edges @ edges.mT
 
 
@@ -179,8 +217,7 @@ def rkd_angle(student: Tensor, teacher: Tensor, target: Tensor | None = None) ->
 def _fidelities(features: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Squared overlaps of the normalised feature vectors of the pairs."""
     flat = features.flatten(start_dim=1)
-    length = _norm(flat).unsqueeze(-1)
-    unit = flat / torch.where(length > 0, length, 1)
+    unit = _unit(flat, _norm(flat))
     return (unit[first] * unit[second]).sum(dim=-1).square()
 
 

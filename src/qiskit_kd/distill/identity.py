@@ -36,7 +36,7 @@ def run_hash(
     digest = hashlib.sha256(json.dumps(described, default=_text, sort_keys=True).encode())
     for tensor in tensors:
         digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).numpy().data)
     return digest.hexdigest()
 
 

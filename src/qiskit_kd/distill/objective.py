@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,36 +12,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from qiskit_kd.distill.adapters import adapters
 from qiskit_kd.distill.batches import Labelled
 from qiskit_kd.distill.features import FeatureCapture
-from qiskit_kd.distill.teacher import ModuleTeacher, Teacher
+from qiskit_kd.distill.inspection import engines, untouched
+from qiskit_kd.distill.sources import source
+from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term
 from qiskit_kd.errors import DistillError
+from qiskit_kd.seeding import derive
 
-__all__ = ["Objective", "check_teacher"]
+__all__ = ["Objective", "norm", "student_layers"]
 
 LOGITS = ""
 
 
-def check_teacher(student: nn.Module, terms: Sequence[Term], teacher: Teacher | None) -> None:
-    """Refuse terms without the teacher they need, and a student that is its own teacher.
-
-    Raises:
-        DistillError: As said.
-    """
-    needing = [term.label for term in terms if term.resolved.teacher]
-    if needing and teacher is None:
-        raise DistillError(
-            f"the term {needing[0]!r} needs a teacher", got="none", expected="teacher=...",
-            remedy="Teacher.from_module(...), or train with Term('ce') only.",
-        )  # fmt: skip
-    if isinstance(teacher, ModuleTeacher):
-        own = {id(parameter) for parameter in student.parameters()}
-        if any(id(p) in own for module in teacher.modules for p in module.parameters()):
-            raise DistillError(
-                "a student does not share weights with its teacher", got="a common parameter",
-                remedy="Build the student anew, or pass a deep copy of it as teacher.",
-            )  # fmt: skip
+def student_layers(terms: Sequence[Term]) -> list[str]:
+    """Module paths of the student that the terms read."""
+    return sorted({term.paths[0] for term in terms} - {LOGITS})
 
 
 class Objective:
@@ -52,35 +40,68 @@ class Objective:
         terms: The terms.
         data: Samples and labels.
         num_classes: Classes of the data set.
-        teacher: Source of soft targets, asked here and only here, for all samples at once.
-        samples: The samples in double precision, as the teacher gets them.
+        teachers: Sources of soft targets, asked here and only here, for all samples at once.
+        samples: The samples in double precision, as the teachers get them.
+        capture: Keeps the student's layers that `student_layers` names.
+        seed: Of the initial values of adapters.
 
     Raises:
-        DistillError: For a layer that does not exist.
+        DistillError: For a layer that does not exist, or an adapter that does not fit the shapes.
     """
 
     def __init__(
         self, student: nn.Module, terms: Sequence[Term], data: Labelled, *, num_classes: int,
-        teacher: Teacher | None, samples: NDArray[np.float64],
+        teachers: Mapping[str, Teacher], samples: NDArray[np.float64], capture: FeatureCapture,
+        seed: int,
     ) -> None:  # fmt: skip
         self.student = student
         self.terms = tuple(terms)
         self._data = data
         self._num_classes = num_classes
+        self._capture = capture
         self._losses = [term.resolved for term in terms]
         self.parameters = [p for p in student.parameters() if p.requires_grad]
-        layers = [term.layers or (LOGITS, LOGITS) for term in terms]
-        self._layers = layers
-        self.targets: dict[str, Tensor] = {}
-        for loss, (_, layer) in zip(self._losses, layers, strict=True):
-            if loss.teacher and teacher is not None and layer not in self.targets:
+        # What each term reads of a teacher, as a key into the tables.
+        self._keys = [(source(term, teachers), term.paths[1]) for term in terms]
+        self.targets: dict[tuple[str, str], Tensor] = {}
+        for name, layer in self._keys:
+            if name is not None and (name, layer) not in self.targets:
+                teacher = teachers[name]
                 values = (
                     teacher.features_for(samples, layer) if layer else teacher.logits_for(samples)
                 )
-                self.targets[layer] = values.to(data.features)
-        self.capture = FeatureCapture(
-            student, sorted({own for own, _ in layers if own}), role="student"
-        )
+                self.targets[name, layer] = values.to(data.features)
+        self.adapters: dict[str, nn.Module] = self._build_adapters(seed)
+        """Adapters by the label of their term."""
+        own = [term.paths[0] for term in terms]
+        found = [self.adapters.get(term.label) for term in terms]
+        self._reads = list(zip(self.terms, self._losses, own, found, self._keys, strict=True))
+
+    def _build_adapters(self, seed: int) -> dict[str, nn.Module]:
+        found: dict[str, nn.Module] = {}
+        maps: dict[str, Tensor] = {}
+        for term, (name, layer) in zip(self.terms, self._keys, strict=True):
+            if isinstance(term.adapter, nn.Module):
+                found[term.label] = term.adapter
+            elif term.adapter is not None and name is not None:
+                maps = maps or self._maps_of_one_sample()
+                own = maps[term.paths[0]]
+                module = adapters[term.adapter](
+                    tuple(own.shape[1:]), tuple(self.targets[name, layer].shape[1:]),
+                    seed=derive(seed, "adapter", term.label), dtype=own.dtype,
+                )  # fmt: skip
+                found[term.label] = module.to(own.device)
+        return found
+
+    def _maps_of_one_sample(self) -> dict[str, Tensor]:
+        """What the student and its captured layers return; nothing in the student changes."""
+        drawn = [(engine, engine.position()) for engine in engines(self.student)]
+        self.student.eval()
+        with torch.no_grad(), untouched(self.student):
+            logits = self.student(self._data.features[:1])
+        for engine, position in drawn:
+            engine.seek(position)
+        return {LOGITS: logits} | {path: self._capture[path] for path in self._capture.outputs}
 
     def values(self, rows: Tensor, labelled: int) -> list[Tensor | None]:
         """Value of each term on `rows`, of which the first `labelled` have labels.
@@ -88,17 +109,19 @@ class Objective:
         A term that needs targets sees the labelled rows only, and is None where there are none.
 
         Raises:
-            DistillError: If the student's output is not `(batch, classes)`, or student and teacher
-                differ in classes.
+            DistillError: If the student's output is not `(batch, classes)`, student and teacher
+                differ in classes, or a layer of the student does not return one map per sample.
         """
         logits = self.student(self._data.features.index_select(0, rows))
         self._check(logits, len(rows))
         target = self._data.labels.index_select(0, rows[:labelled]) if labelled else None
         targets = {key: table.index_select(0, rows) for key, table in self.targets.items()}
         found: list[Tensor | None] = []
-        for term, loss, (own, other) in zip(self.terms, self._losses, self._layers, strict=True):
-            student = self.capture.outputs[own] if own else logits
-            teacher = targets[other] if loss.teacher else None
+        for term, loss, own, adapter, (name, layer) in self._reads:
+            student = self._features(own, len(rows)) if own else logits
+            if adapter is not None:
+                student = adapter(student)
+            teacher = None if name is None else targets[name, layer]
             if not loss.target:
                 found.append(loss.function(student, teacher, None, **term.options))
             elif labelled:
@@ -109,6 +132,16 @@ class Objective:
                 found.append(None)
         return found
 
+    def _features(self, path: str, rows: int) -> Tensor:
+        features = self._capture[path]
+        if features.ndim < 1 or len(features) != rows:
+            raise DistillError(
+                f"the layer {path!r} of the student returns one map per sample",
+                got=f"shape {tuple(features.shape)} for {rows} samples", expected=f"({rows}, ...)",
+                remedy="Choose a layer whose first axis is the batch.",
+            )  # fmt: skip
+        return features
+
     def _check(self, logits: Tensor, rows: int) -> None:
         if logits.shape != (rows, self._num_classes):
             raise DistillError(
@@ -117,14 +150,18 @@ class Objective:
                 expected=f"({rows}, {self._num_classes})",
                 remedy="Build the student for the classes of the data set.",
             )  # fmt: skip
-        teacher = self.targets.get(LOGITS)
-        if teacher is not None and teacher.shape[1] != logits.shape[1]:
-            raise DistillError(
-                "student and teacher tell the same classes apart",
-                got=f"{logits.shape[1]} classes in the student, {teacher.shape[1]} in the teacher",
-                expected="equal numbers",
-                remedy="Train the teacher on this data set, or match features instead of logits.",
-            )  # fmt: skip
+        for loss, (name, layer) in zip(self._losses, self._keys, strict=True):
+            if name is None or loss.features:
+                continue
+            classes = self.targets[name, layer].shape[1]
+            if classes != self._num_classes:
+                raise DistillError(
+                    "student and teacher tell the same classes apart",
+                    got=f"{self._num_classes} classes in the student, {classes} in the teacher",
+                    expected="equal numbers",
+                    remedy="Train the teacher on this data set, or match features instead of "
+                    "logits.",
+                )
 
     def check_gradients(self, values: Sequence[Tensor | None]) -> None:
         """Refuse a term with a weight whose value does not depend on the student's weights.
@@ -151,19 +188,16 @@ class Objective:
         Each term gets a forward pass of its own, because an engine's pullback may be called once
         only. Random generators and buffers are put back: looking does not change the run.
         """
-        kept = [buffer.clone() for buffer in self.student.buffers()]
         norms: dict[str, float] = {}
-        for place, term in enumerate(self.terms):
-            with torch.random.fork_rng(devices=[]):
-                value = self.values(rows, labelled)[place]
-            if value is None or not value.requires_grad:
-                norms[term.label] = 0.0
-                continue
-            gradients = torch.autograd.grad(value, self.parameters, allow_unused=True)
-            norms[term.label] = norm(gradients)
-        with torch.no_grad():
-            for buffer, before in zip(self.student.buffers(), kept, strict=True):
-                buffer.copy_(before)
+        with untouched(self.student, *self.adapters.values()):
+            for place, term in enumerate(self.terms):
+                with torch.random.fork_rng(devices=[]):
+                    value = self.values(rows, labelled)[place]
+                if value is None or not value.requires_grad:
+                    norms[term.label] = 0.0
+                    continue
+                gradients = torch.autograd.grad(value, self.parameters, allow_unused=True)
+                norms[term.label] = norm(gradients)
         return norms
 
 

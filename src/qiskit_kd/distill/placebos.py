@@ -6,11 +6,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
+from torch import Tensor, nn
 
-from qiskit_kd.distill.cache import sample_keys
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.errors import DistillError
+from qiskit_kd.nn.cache import sample_keys
 from qiskit_kd.seeding import stream
 
 __all__ = ["ShuffledTeacher", "UniformTeacher", "shuffled", "uniform"]
@@ -22,6 +22,11 @@ class ShuffledTeacher(Teacher):
     def __init__(self, teacher: Teacher, seed: int) -> None:
         self._teacher = teacher
         self._seed = seed
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The teacher's networks."""
+        return self._teacher.modules
 
     def _order(self, samples: ArrayLike) -> Tensor:
         """The permutation of one data set, a single random cycle: no sample keeps its own."""

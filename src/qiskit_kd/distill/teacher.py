@@ -24,9 +24,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from torch import Tensor, nn
 
-from qiskit_kd.distill.cache import OutputCache, module_hash, sample_keys
 from qiskit_kd.distill.features import FeatureCapture
 from qiskit_kd.errors import DataError, DistillError, StorageError
+from qiskit_kd.nn.cache import OutputCache, module_hash, sample_keys
 
 __all__ = ["ModuleTeacher", "StoredTeacher", "Teacher"]
 
@@ -40,6 +40,11 @@ _Run = Callable[[Tensor], Tensor]
 
 class Teacher(ABC):
     """Source of soft targets; make one with `from_module`, `from_logits` or `from_file`."""
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The networks behind it, frozen; none where there are only stored values."""
+        return ()
 
     @abstractmethod
     def logits_for(self, samples: ArrayLike) -> Tensor:
@@ -153,7 +158,7 @@ class ModuleTeacher(Teacher):
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
-        """The frozen networks."""
+        """See `Teacher.modules`."""
         return tuple(self._modules)
 
     @property
@@ -191,7 +196,15 @@ class ModuleTeacher(Teacher):
         def features(batch: Tensor) -> Tensor:
             with FeatureCapture(self._modules[0], [layer], role="teacher") as capture:
                 self._modules[0](batch)
-            return capture.outputs[layer]
+            maps = capture[layer]
+            if maps.ndim < 1 or len(maps) != len(batch):
+                raise DistillError(
+                    f"the layer {layer!r} of the teacher returns one map per sample",
+                    got=f"shape {tuple(maps.shape)} for {len(batch)} samples",
+                    expected=f"({len(batch)}, ...)",
+                    remedy="Choose a layer whose first axis is the batch.",
+                )
+            return maps
 
         return self._fetch(samples, f"layer-{layer}", features)
 

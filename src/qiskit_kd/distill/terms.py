@@ -10,6 +10,7 @@ from numbers import Real
 
 from torch import nn
 
+from qiskit_kd.distill.adapters import adapters
 from qiskit_kd.distill.losses import Loss, losses
 from qiskit_kd.errors import DistillError
 
@@ -53,15 +54,19 @@ class Term:
         loss: A `Loss`, or the name of a registered one.
         weight: Factor in the objective; 0 logs the term without training on it.
         name: What histories and messages call it; the loss's name by default.
-        options: Keyword options of the loss. A module among them (an adapter) is trained along.
+        options: Keyword options of the loss. A module among them is trained along.
         schedule: Factor on the weight by epoch, see `Ramp`.
         layers: Module paths `(student, teacher)` of the features to compare, for feature losses;
             without, they compare logits.
+        teacher: Which of the Distiller's teachers the loss reads, by name; None: the only one.
+        adapter: What brings the student's features to the teacher's shape before a feature loss
+            sees them, trained along with the student: a name in `adapters`, built when a fit knows
+            both shapes (the student's from one sample), or a module.
 
     Raises:
-        DistillError: For an unknown option, a weight that is not finite, or layers given to a loss
-            on logits.
-        UnknownNameError: For an unknown loss.
+        DistillError: For an unknown option, a weight that is not finite, layers or an adapter given
+            to a loss on logits, or a teacher given to a loss that reads none.
+        UnknownNameError: For an unknown loss or adapter.
     """
 
     loss: str | Loss
@@ -70,6 +75,8 @@ class Term:
     options: Mapping[str, object] = field(default_factory=dict)
     schedule: Ramp | None = field(default=None, kw_only=True)
     layers: tuple[str, str] | None = field(default=None, kw_only=True)
+    teacher: str | None = field(default=None, kw_only=True)
+    adapter: str | nn.Module | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         self.resolved.check(self.options)
@@ -78,12 +85,55 @@ class Term:
                 f"the weight of the term {self.label!r} is a finite number", got=repr(self.weight),
                 remedy="Use 0 to log a term without training on it.",
             )  # fmt: skip
-        if self.layers is not None and not self.resolved.features:
+        self._check_features()
+        self._check_teacher()
+
+    def _check_features(self) -> None:
+        given = {"layers": self.layers, "adapter": self.adapter}
+        for key, value in given.items():
+            if value is not None and not self.resolved.features:
+                raise DistillError(
+                    f"the loss {self.resolved.name!r} compares class logits",
+                    got=f"{key} {value!r}", expected=f"no {key}",
+                    remedy="Feature losses: "
+                    + ", ".join(name for name in losses if losses[name].features) + ".",
+                )  # fmt: skip
+        if self.layers is not None and (
+            isinstance(self.layers, str) or [type(path) for path in self.layers] != [str, str]
+        ):
             raise DistillError(
-                f"the loss {self.resolved.name!r} compares class logits",
-                got=f"layers {tuple(self.layers)}", expected="no layers",
-                remedy="Feature losses: "
-                + ", ".join(name for name in losses if losses[name].features) + ".",
+                f"the layers of the term {self.label!r} are two module paths",
+                got=repr(self.layers), expected="(student's, teacher's)",
+                remedy="For example layers=('filters', 'filters').",
+            )  # fmt: skip
+        if isinstance(self.adapter, nn.Module | None):
+            return
+        if not isinstance(self.adapter, str):
+            raise DistillError(
+                f"the adapter of the term {self.label!r} is a name or a module",
+                got=type(self.adapter).__name__, expected=f"one of {', '.join(adapters)}",
+                remedy="Or pass a torch.nn.Module.",
+            )  # fmt: skip
+        adapters[self.adapter]
+        if not self.resolved.teacher:
+            raise DistillError(
+                "an adapter by name leads to the shape of a teacher's features",
+                got=f"{self.adapter!r} for the loss {self.resolved.name!r}, which reads no teacher",
+                remedy="Pass a module, or leave the adapter out.",
+            )  # fmt: skip
+
+    def _check_teacher(self) -> None:
+        if self.teacher is None:
+            return
+        if not isinstance(self.teacher, str):
+            raise DistillError(
+                "a term names its teacher", got=type(self.teacher).__name__, expected="a name",
+                remedy="Pass the teachers to the Distiller, as teacher={'name': ...}.",
+            )  # fmt: skip
+        if not self.resolved.teacher:
+            raise DistillError(
+                f"the loss {self.resolved.name!r} reads no teacher", got=f"{self.teacher!r}",
+                remedy="Leave teacher= out of this term.",
             )  # fmt: skip
 
     @property
@@ -101,6 +151,12 @@ class Term:
         """Modules among the options, to be trained along with the student."""
         return [option for option in self.options.values() if isinstance(option, nn.Module)]
 
+    @property
+    def paths(self) -> tuple[str, str]:
+        """Module paths `(student, teacher)` of what is compared; empty for logits."""
+        own, other = self.layers or ("", "")
+        return own, other
+
     def weight_at(self, epoch: int) -> float:
         """Weight in `epoch`, counted from 0."""
         return self.weight * (1.0 if self.schedule is None else self.schedule(epoch))
@@ -117,6 +173,8 @@ class Term:
             },
             "schedule": repr(self.schedule),
             "layers": None if self.layers is None else list(self.layers),
+            "teacher": self.teacher,
+            "adapter": str(self.adapter) if isinstance(self.adapter, nn.Module) else self.adapter,
         }
 
 

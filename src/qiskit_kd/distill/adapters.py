@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adapters: small trainable maps from a student's features to the shape of its teacher's.
+
+A registered builder is `(student_shape, teacher_shape, *, seed, dtype) -> nn.Module`; shapes are
+without the batch. An adapter learns along with the student and is dropped after the training: it
+belongs to the loss, so no parameter of it counts as the student's.
+
+References:
+    Romero et al. (FitNets), arXiv:1412.6550, section 2.2: regressors between hidden layers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from qiskit_kd.errors import DistillError
+from qiskit_kd.nn.modules import seeded_linear
+from qiskit_kd.registry import Registry
+
+__all__ = ["AdapterBuilder", "adapters", "channels", "linear"]
+
+Shape = tuple[int, ...]
+
+
+class AdapterBuilder(Protocol):
+    """What the registry holds."""
+
+    def __call__(
+        self, student_shape: Shape, teacher_shape: Shape, *, seed: int, dtype: torch.dtype
+    ) -> nn.Module:
+        """A module from `(batch, *student_shape)` to `(batch, *teacher_shape)`."""
+
+
+adapters: Registry[AdapterBuilder] = Registry("adapter")
+"""Builders by name."""
+
+_CONVOLUTIONS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+@adapters.register("channels")
+def channels(
+    student_shape: Shape, teacher_shape: Shape, *, seed: int, dtype: torch.dtype
+) -> nn.Module:
+    """A convolution of kernel 1: mixes channels, the same way at every position.
+
+    Args:
+        student_shape: `(channels, ...)` with one to three axes of positions.
+        teacher_shape: `(channels, ...)` with the same positions.
+        seed: Of the initial values.
+        dtype: Of the weights.
+
+    Raises:
+        DistillError: If the positions differ, or there are none.
+    """
+    kind = _CONVOLUTIONS.get(len(student_shape) - 1)
+    if kind is None or student_shape[1:] != teacher_shape[1:]:
+        raise DistillError(
+            "the adapter 'channels' keeps the positions of a map and mixes its channels",
+            got=f"student {student_shape}, teacher {teacher_shape}",
+            expected="(channels, ...) with one to three axes of equal positions",
+            remedy="Use the adapter 'linear', which takes any shape to any other.",
+        )
+    first, last = student_shape[0], teacher_shape[0]
+    convolution = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+        kind, first, last, 1, dtype=dtype
+    )
+    values = seeded_linear(first, last, seed=seed, name="adapter", dtype=dtype).state_dict()
+    values["weight"] = values["weight"].view(last, first, *(1 for _ in student_shape[1:]))
+    convolution.load_state_dict(values)
+    module: nn.Module = convolution
+    return module
+
+
+@adapters.register("linear")
+def linear(
+    student_shape: Shape, teacher_shape: Shape, *, seed: int, dtype: torch.dtype
+) -> nn.Module:
+    """One linear layer from all of the student's values to all of the teacher's.
+
+    Args:
+        student_shape: Any shape with at least one axis.
+        teacher_shape: Any shape with at least one axis.
+        seed: Of the initial values.
+        dtype: Of the weights; there are `(student values + 1) * teacher values` of them.
+
+    Raises:
+        DistillError: If one side is a single number per sample without an axis.
+    """
+    if not student_shape or not teacher_shape:
+        raise DistillError(
+            "the adapter 'linear' goes between maps with an axis besides the batch",
+            got=f"student {student_shape}, teacher {teacher_shape}", expected="(width,) or more",
+            remedy="Choose other layers.",
+        )  # fmt: skip
+    sizes = math.prod(student_shape), math.prod(teacher_shape)
+    return nn.Sequential(
+        nn.Flatten(), seeded_linear(*sizes, seed=seed, name="adapter", dtype=dtype),
+        nn.Unflatten(1, teacher_shape),
+    )  # fmt: skip
