@@ -55,7 +55,7 @@ def make(
     result = FakeResult(rows=rows, comparisons=comparisons, name=name)
     result.config = {
         "name": name, "data": {"name": "extended_xor", "num_train": 400, "num_test": 600},
-        "teacher": {"student": "mlp", "hidden": [16, 8], "sees": "all"},
+        "teachers": {"teacher": {"kind": "mlp", "options": {"hidden": [16, 8]}, "sees": "all"}},
         "training": {"epochs": 60, "batch_size": 64, "learning_rate": 0.05, "patience": 10},
         "temperature": [1, 2, 4, 8], "backend": "exact", "seeds": seeds,
     }  # fmt: skip

@@ -13,7 +13,8 @@ from qiskit import QuantumCircuit
 
 from qiskit_kd.circuits import hardware_efficient
 from qiskit_kd.report import plot_circuit, plot_curves, plot_distributions, plot_gradients
-from qiskit_kd.report.diagnostics import _held, _short_names
+from qiskit_kd.report.diagnostics import _held
+from qiskit_kd.report.drawings import _short_names
 
 from .fake_result import make
 

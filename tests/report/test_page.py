@@ -204,3 +204,13 @@ def test_no_rows_no_report(tmp_path: Path) -> None:
         match=r"a report is about finished rows; got a study without any\. Run the study first",
     ):
         write(empty, tmp_path)
+
+
+def test_a_small_circuit_is_not_blown_up(page: str) -> None:
+    assert 'class="drawing scroll"' in page  # six qubits: wide
+    found = make(seeds=1, students=("linear",))
+    found.config |= {
+        "data": {"kind": "digits", "options": {"classes": [3, 5, 8]}}, "seeds": [0],
+        "students": {"hybrid": {"kind": "quanvolution"}},
+    }  # fmt: skip
+    assert 'class="drawing scroll small"' in render(found)[0]

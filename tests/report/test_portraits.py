@@ -75,3 +75,23 @@ def test_no_data_no_portraits(broken: dict[str, Any]) -> None:
 def test_a_student_that_is_not_installed_here_costs_the_drawings_only() -> None:
     config = {**CONFIG, "students": {"x": {"kind": "nobody_has_this"}}}
     assert portraits(config, split_of(config)) == []
+
+
+def test_image_students_and_quantum_teachers_have_their_portraits() -> None:
+    config = {
+        "data": {"kind": "digits", "options": {"classes": [3, 5, 8]}},
+        "students": {"classical": {"kind": "convolution"}}, "seeds": [0],
+        "teachers": {"soft": {"kind": "convolution"}, "hybrid": {"kind": "quanvolution"}},
+    }  # fmt: skip
+    classical, hybrid = portraits(config, split_of(config))
+    assert (classical.student, classical.drawing) == ("classical", None)
+    assert hybrid.student == "teacher:hybrid"
+    assert [hybrid.cost[key] for key in ("qubits", "weights", "dead weights")] == [4, 11, 0]
+
+
+def test_data_that_axes_change_is_that_of_their_last_values() -> None:
+    axes = {"k": {"key": "data.options.train", "values": [30, 60]}}
+    data = {"kind": "digits", "options": {"classes": [3, 5, 8], "train": 30}}
+    split = split_of({"data": data, "axes": axes, "seeds": [0]})
+    assert split is not None
+    assert len(split.train.labels) == 60

@@ -91,14 +91,16 @@ def test_a_placebo_that_shares_no_seed_yet_is_waited_for() -> None:
     planned = tiny([0.5, 0.6], [0.6, 0.7])
     planned.config["variants"] = {
         "plain": {"teacher": "none"}, "distilled": {"teacher": "teacher"},
-        "shuffled": {"teacher": "shuffled"},
+        "shuffled": {"teacher": "teacher", "placebo": "shuffled"},
     }  # fmt: skip
     assert placebo_sentence(planned) == said
 
 
 def digits(sees: str | None) -> FakeResult:
     config = Study.load("c2q-digits").config.resolved()
-    config["teacher"] = None if sees is None else {**config["teacher"], "sees": sees}
+    one = config["teachers"].pop("teacher")
+    if sees is not None:
+        config["teachers"] = {"teacher": {**one, "sees": sees}}
     row: dict[str, Any] = {
         "student": config["headline"], "variant": "plain", "seed": 0,
         "options": {"backend": "exact", "gradient": "auto", "sharpness_mode": "learnable"},

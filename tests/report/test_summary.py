@@ -133,6 +133,6 @@ def test_roles_come_from_the_configuration_where_it_has_them() -> None:
     # A variant called like a placebo that has the real teacher is none, and the other way round.
     result.config["variants"] = {
         "shuffled": {"teacher": "teacher"},
-        "distilled": {"teacher": "shuffled"},
+        "distilled": {"teacher": "teacher", "placebo": "shuffled"},
     }
     assert roles(result) == ("plain", {"distilled", "label_smoothing"})

@@ -24,7 +24,7 @@ from .fake_result import FakeResult, kept, make
 VARIANTS = {
     "plain": {"teacher": "none", "terms": []},
     "distilled": {"teacher": "teacher", "terms": []},
-    "shuffled": {"teacher": "shuffled", "terms": []},
+    "shuffled": {"teacher": "teacher", "placebo": "shuffled", "terms": []},
     "label_smoothing": {"teacher": "none", "terms": []},
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of what happened inside: learning curves, gradient norms, distributions, the circuit.
+"""Figures of what happened inside: learning curves, gradient norms, distributions.
 
 Same conventions as `qiskit_kd.report.figures`; each figure shows one student, so that a page can
 set them side by side.
@@ -7,10 +7,8 @@ set them side by side.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,14 +18,12 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from qiskit_kd.experiment.statistics import half_width
-from qiskit_kd.report.figures import SMALL, canvas, finish
+from qiskit_kd.report.canvas import SMALL, canvas, finish
 from qiskit_kd.report.palette import INK, MUTED, PAPER, SERIES, look, readable
+from qiskit_kd.report.strokes import Stroke
 from qiskit_kd.report.summary import Row, variants_of
 
-if TYPE_CHECKING:
-    from qiskit import QuantumCircuit
-
-__all__ = ["plot_circuit", "plot_curves", "plot_distributions", "plot_gradients"]
+__all__ = ["plot_curves", "plot_distributions", "plot_gradients"]
 
 _CURVES = {
     "validation/accuracy": ("validation accuracy, %", 100.0),
@@ -37,7 +33,8 @@ _CURVES = {
 
 def plot_curves(
     data: Sequence[Row], *, student: str, curve: str = "validation/accuracy",
-    ax: Axes | None = None, figsize: tuple[float, float] | None = None, title: str | None = None,
+    looks: Mapping[tuple[str, str], Stroke] | None = None, ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None, title: str | None = None,
     filename: str | Path | None = None,
 ) -> Figure:  # fmt: skip
     """Learning curves of one student: mean over seeds with a 95 % band, one line per variant.
@@ -48,6 +45,8 @@ def plot_curves(
         data: Rows.
         student: Which student.
         curve: A key of the rows' `curves`.
+        looks: How every (student, variant) is drawn, in a study with many; by default each variant
+            has its usual look.
         ax: Axes to draw in.
         figsize: Inches.
         title: Title of the axes; the student's name by default.
@@ -60,7 +59,7 @@ def plot_curves(
         epochs, stack = _held([r["curves"] for r in rows], curve)
         if not len(epochs):
             continue
-        style = look(variant)
+        style = looks[student, variant] if looks else look(variant)
         bounds = (0.0, 100.0) if scale == 100 else (-np.inf, np.inf)
         _line_with_band(ax, epochs, scale * stack, style.color, style.label, bounds=bounds)
     _epochs(ax)
@@ -111,7 +110,8 @@ def plot_gradients(
 
 def plot_distributions(
     data: Sequence[Row], *, student: str, variants: Sequence[str] | None = None,
-    ax: Axes | None = None, figsize: tuple[float, float] | None = None, title: str | None = None,
+    looks: Mapping[tuple[str, str], Stroke] | None = None, ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None, title: str | None = None,
     filename: str | Path | None = None,
 ) -> Figure:  # fmt: skip
     """Mean predicted distribution per true class, student alone (left) and distilled (right).
@@ -123,6 +123,7 @@ def plot_distributions(
         data: Rows with a `distribution`, `(classes, classes)`, each row summing to one.
         student: Which student.
         variants: The variants, left to right; by default the first two of `variants_of`.
+        looks: How every (student, variant) is drawn, in a study with many.
         ax: Axes to draw in.
         figsize: Inches.
         title: Title of the axes; the student's name by default.
@@ -138,11 +139,12 @@ def plot_distributions(
             if r["student"] == student and r["variant"] == variant
         ]
         mean = np.mean(tables, axis=0)
-        _cells(ax, mean, offset, look(variant).color)
+        color = looks[student, variant].color if looks else look(variant).color
+        _cells(ax, mean, offset, color)
         classes = len(mean)
         ax.text(
             offset + classes / 2, -0.12 * classes, look(variant).label, ha="center", va="bottom",
-            fontsize=SMALL, color=look(variant).color, fontweight="bold",
+            fontsize=SMALL, color=color, fontweight="bold",
         )  # fmt: skip
         offset += 1.18 * classes
     ax.set_xlim(0, offset - 0.18 * classes)
@@ -163,64 +165,10 @@ def plot_distributions(
     return figure
 
 
-def plot_circuit(
-    data: QuantumCircuit, *, fold: int = 28, ax: Axes | None = None,
-    figsize: tuple[float, float] | None = None, title: str | None = None,
-    filename: str | Path | None = None,
-) -> Figure:  # fmt: skip
-    """A circuit drawn by Qiskit in its `iqp` style, in lines of at most `fold` columns.
-
-    Args:
-        data: The circuit.
-        fold: Columns per line; the lines are made equally long.
-        ax: Axes to draw in.
-        figsize: Inches; by default as large as Qiskit wants it.
-        title: Title of the axes.
-        filename: Where to save it.
-    """
-    drawable = _short_names(data)
-    # Qiskit fits a drawing into the axes it is given, letters included; so ask it first how many
-    # columns it takes, fold these into lines of equal length, and make room for them.
-    scratch = Figure().add_subplot()
-    drawable.draw("mpl", style="iqp", fold=-1, ax=scratch)
-    left, right = scratch.get_xlim()
-    lines = max(1, math.ceil((right - left - 2) / fold))
-    per_line = -1 if lines == 1 else math.ceil((right - left - 2) / lines) + 1
-    if ax is None:
-        if lines > 1:
-            scratch = Figure().add_subplot()
-            drawable.draw("mpl", style="iqp", fold=per_line, ax=scratch)
-        (left, right), (bottom, top) = scratch.get_xlim(), scratch.get_ylim()
-        figure = Figure(figsize=figsize or (0.52 * (right - left), 0.52 * (top - bottom)))
-        ax = figure.add_axes((0, 0, 1, 1))
-    else:
-        figure, ax = canvas(ax, figsize, (1.0, 1.0))
-    drawable.draw("mpl", style="iqp", fold=per_line, ax=ax)
-    if title is not None:
-        ax.set_title(title, loc="left", color=INK)
-    if filename is not None:
-        figure.savefig(filename)
-    return figure
-
-
 def _epochs(ax: Axes) -> None:
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     ax.margins(x=0.01)
-
-
-def _short_names(circuit: QuantumCircuit) -> QuantumCircuit:
-    """The circuit with parameters called x0, x1 ... and w0, w1 ..., which fit into their boxes."""
-    from qiskit.circuit import Parameter
-
-    names, taken = {}, {p.name for p in circuit.parameters}
-    for parameter in circuit.parameters:
-        stem, _, digits = parameter.name.rpartition("_")
-        if stem in ("input", "weight") and digits.isdigit():
-            short = f"{'x' if stem == 'input' else 'w'}{int(digits)}"
-            if short not in taken:
-                names[parameter] = Parameter(short)
-    return circuit.assign_parameters(names) if names else circuit
 
 
 def _held(

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qiskit_kd.report.grid import grid_of, labels_of, shown
 from qiskit_kd.report.palette import TEACHER, look, readable
 from qiskit_kd.report.summary import (
     Result,
@@ -15,6 +16,7 @@ from qiskit_kd.report.summary import (
     gains,
     headline,
     interval,
+    is_teacher,
     points,
     roles,
     students_of,
@@ -47,7 +49,7 @@ def table(result: Result) -> list[dict[str, Any]]:
     for cell in cells(result.rows):
         own = gain.get((cell.student, cell.variant))
         other = f1[cell.student, cell.variant]
-        teacher = cell.student == TEACHER
+        teacher = is_teacher(cell.student)
         group = groups.setdefault(
             cell.student,
             {"student": readable(cell.student), "parameters": cell.parameters, "lines": []},
@@ -115,7 +117,8 @@ def options(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 found = [plain(r["options"].get(key)) for r in mine]
                 counts = Counter(text for text in found if text != "")
                 if counts:
-                    picked[readable(key)] = _counted(counts, len(mine))
+                    unit = "run" if any(r.get("point") for r in mine) else "seed"
+                    picked[readable(key)] = _counted(counts, len(mine), unit)
             reached = [
                 r["extra"]["sharpness"]
                 for r in mine
@@ -126,16 +129,16 @@ def options(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 mean, half = interval(reached)
                 picked["sharpness reached"] = f"{mean:.2f}" + (f" ± {half:.2f}" if half else "")
             if picked:
-                label = "" if student == TEACHER else look(variant).label
+                label = "" if is_teacher(student) else look(variant).label
                 out.append({"student": readable(student), "variant": label, "picked": picked})
     return out
 
 
-def _counted(counts: Counter[str], total: int) -> str:
+def _counted(counts: Counter[str], total: int, unit: str) -> str:
     if len(counts) == 1:
         value, n = next(iter(counts.items()))
-        return value if n == total else f"{value} ({n} of {total} seeds)"
-    return ", ".join(f"{value} ({n} seed{'s' * (n > 1)})" for value, n in sorted(counts.items()))
+        return value if n == total else f"{value} ({n} of {total} {unit}s)"
+    return ", ".join(f"{value} ({n} {unit}{'s' * (n > 1)})" for value, n in sorted(counts.items()))
 
 
 def unfinished(result: Result) -> str:
@@ -172,6 +175,17 @@ def settings(config: Mapping[str, Any], *, with_students: bool = True) -> dict[s
     kept = {key: value for key, value in config.items() if key not in skip}
     if isinstance(variants := kept.get("variants"), Mapping):
         kept["variants"] = {name: _lesson(variant) for name, variant in variants.items()}
+    if isinstance(axes := kept.get("axes"), Mapping):
+        kept["axes"] = {axis.get("title") or name: labels_of(axis) for name, axis in axes.items()}
+    if isinstance(teachers := kept.get("teachers"), Mapping):
+        said = {
+            name: {key: value for key, value in item.items() if value is not False}
+            for name, item in teachers.items()
+        }
+        kept["teachers"] = said
+        if [*said] == [TEACHER]:
+            kept = {TEACHER if k == "teachers" else k: v for k, v in kept.items()}
+            kept[TEACHER] = said[TEACHER]
     return kept
 
 
@@ -181,10 +195,15 @@ def _lesson(variant: Mapping[str, Any]) -> str:
     for term in variant.get("terms", ()):
         extra = plain(term.get("options"))
         weight = "" if term.get("weight", 1) == 1 else f"{plain(term['weight'])} × "
-        terms.append(f"{weight}{readable(term['loss'])}" + (f" ({extra})" if extra else ""))
+        said = [extra] if extra else []
+        said += [f"{key} {plain(term[key])}" for key in ("teacher", "placebo", "layers", "adapter")
+                 if term.get(key) not in (None, "none")]  # fmt: skip
+        terms.append(f"{weight}{readable(term['loss'])}" + (f" ({'; '.join(said)})" * bool(said)))
     text = " + ".join(terms)
-    if variant.get("teacher", "none") != "none":
+    if variant.get("teacher") not in (None, "none"):
         text += f"; teacher: {variant['teacher']}"
+    if variant.get("placebo") not in (None, "none"):
+        text += f"; placebo: {variant['placebo']}"
     if variant.get("temperature"):
         text += f"; temperature from {plain(variant['temperature'])}"
     return text
@@ -250,7 +269,7 @@ def traits(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def runs(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+def runs(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Every row with its test metrics, as text."""
 
     def cell(row: Mapping[str, Any], key: str, scale: float, digits: int) -> str:
@@ -259,8 +278,9 @@ def runs(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 
     return [
         {
+            "point": [shown(value) for value in row.get("point", {}).values()],
             "student": readable(str(row["student"])), "seed": str(row["seed"]),
-            "variant": "" if row["student"] == TEACHER else look(row["variant"]).label,
+            "variant": "" if is_teacher(row["student"]) else look(row["variant"]).label,
             "accuracy": cell(row, "accuracy", 100, 1), "macro_f1": cell(row, "macro_f1", 100, 1),
             "nll": cell(row, "nll", 1, 3), "ece": cell(row, "ece", 100, 1),
         }
@@ -271,10 +291,12 @@ def runs(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 def title(result: Result) -> str:
     """The line above the verdict."""
     seeds = len({row["seed"] for row in result.rows})
-    students = sum(name != TEACHER for name in students_of(result.rows))
+    students = sum(not is_teacher(name) for name in students_of(result.rows))
     title = result.config.get("title") or result.name
+    grid = grid_of(result)
+    points = "" if grid is None else f" · {len(grid.points)} settings"
     return (
-        f"{title} · {students} student{'s' * (students != 1)} · {seeds} "
+        f"{title} · {students} student{'s' * (students != 1)}{points} · {seeds} "
         f"{'paired seeds' if seeds > 1 else 'seed'}"
     )
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from qiskit_kd.report.canvas import METRICS, SMALL, at_least, canvas, finish, legend
 from qiskit_kd.report.palette import (
     BASELINE,
-    GRID,
     INK,
     MUTED,
     PAPER,
@@ -28,70 +28,9 @@ from qiskit_kd.report.palette import (
     order_variants,
     readable,
 )
-from qiskit_kd.report.summary import Cell, Row, cells, gains, students_of, variants_of
+from qiskit_kd.report.summary import Cell, Row, cells, gains, is_teacher, students_of, variants_of
 
 __all__ = ["plot_accuracy", "plot_gains", "plot_parameters"]
-
-SIZE = 10.5
-SMALL = 9.0
-METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "nll": "negative log-likelihood"}
-
-
-def canvas(
-    ax: Axes | None, figsize: tuple[float, float] | None, default: tuple[float, float]
-) -> tuple[Figure, Axes]:
-    """The axes to draw in: `ax`, or those of a new figure of the wanted or the default size."""
-    if ax is not None:
-        figure = ax.get_figure(root=True)
-        assert figure is not None
-        return figure, ax
-    figure = Figure(figsize=figsize or default, layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def finish(
-    figure: Figure,
-    ax: Axes,
-    *,
-    title: str | None,
-    filename: str | Path | None,
-    grid: Literal["x", "both", ""] = "x",
-) -> Figure:  # fmt: skip
-    """Quiet axes, one text size, the title on the left; saved where `filename` says."""
-    for side, spine in ax.spines.items():
-        spine.set_visible(side in ("left", "bottom") if grid == "both" else side == "bottom")
-        spine.set_color(GRID)
-    ax.tick_params(which="both", colors=MUTED, labelsize=SMALL, length=0)
-    if grid:
-        ax.grid(visible=True, axis=grid, color=GRID, linewidth=0.7)
-    ax.set_axisbelow(True)
-    ax.patch.set_alpha(0)
-    figure.patch.set_facecolor(PAPER)
-    for label in (ax.xaxis.label, ax.yaxis.label):
-        label.set_color(MUTED)
-        label.set_fontsize(SMALL)
-    if title is not None:
-        ax.set_title(title, loc="left", color=INK, fontsize=SIZE, fontweight="bold")
-    if filename is not None:
-        figure.savefig(filename)
-    return figure
-
-
-def legend(figure: Figure, ax: Axes, *, columns: int = 3) -> None:
-    """A frameless legend above the axes, entries once each; the layout makes room for it."""
-    handles, labels = ax.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    if not unique:
-        return
-    look_of_it: dict[str, Any] = {
-        "ncols": columns, "frameon": False, "fontsize": SMALL, "labelcolor": INK,
-        "borderaxespad": 0.2, "borderpad": 0, "handlelength": 1.3, "handletextpad": 0.5,
-        "columnspacing": 1.4,
-    }  # fmt: skip
-    if len(figure.axes) == 1 and figure.get_layout_engine() is not None:
-        figure.legend(unique.values(), unique, loc="outside upper left", **look_of_it)
-    else:
-        ax.legend(unique.values(), unique, loc="lower left", bbox_to_anchor=(0, 1), **look_of_it)
 
 
 def plot_accuracy(
@@ -109,7 +48,7 @@ def plot_accuracy(
         title: Title of the axes.
         filename: Where to save it.
     """
-    students = [name for name in students_of(data) if name != TEACHER]
+    students = [name for name in students_of(data) if not is_teacher(name)]
     table = cells(data, metric)
     rows = sum(len(variants_of(data, student=name)) for name in students)
     figure, ax = canvas(ax, figsize, (5.2, 0.9 + 0.2 * rows + 0.23 * len(students)))
@@ -136,12 +75,15 @@ def plot_accuracy(
                 )  # fmt: skip
             position += 1
         position += 1.15
-    for cell in (cell for cell in table if cell.student == TEACHER):
+    for rank, cell in enumerate(cell for cell in table if is_teacher(cell.student)):
         if cell.half is not None:
             below, above = np.ravel(_reach(cell))
             middle = 100 * cell.mean
             ax.axvspan(middle - below, middle + above, color=INK, alpha=0.1, linewidth=0)
-        ax.axvline(100 * cell.mean, color=INK, linestyle=(0, (4, 2)), linewidth=1.1, label=TEACHER)
+        ax.axvline(
+            100 * cell.mean, color=INK, linestyle=(0, (4 / (1 + rank), 2)), linewidth=1.1,
+            label=readable(cell.student),
+        )  # fmt: skip
     ax.set_yticks([])
     ax.set_ylim(max(position - 1.5, -0.5), -1.5)
     # An interval may reach beyond what an accuracy can be; the axis does not.
@@ -171,7 +113,7 @@ def plot_parameters(
     if variants is None:
         variants = [v for v in variants_of(data) if not look(v).is_placebo]
     wanted = set(variants)
-    table = [c for c in cells(data, metric) if c.variant in wanted or c.student == TEACHER]
+    table = [c for c in cells(data, metric) if c.variant in wanted or is_teacher(c.student)]
     shift = _dodge({c.student: c.parameters for c in table})
     labels = []
     for student in students_of(data):
@@ -179,12 +121,12 @@ def plot_parameters(
         if not mine:
             continue
         for slot, cell in enumerate(mine):
-            style = look(TEACHER if student == TEACHER else cell.variant)
+            style = look(TEACHER if is_teacher(student) else cell.variant)
             half = None if cell.half is None else _reach(cell)
             ax.errorbar(
                 cell.parameters * shift[student] * 1.03 ** (slot - (len(mine) - 1) / 2),
                 100 * cell.mean, yerr=half, color=style.color, marker=style.marker,
-                markersize=9 if student == TEACHER else 5.5, linestyle="none", linewidth=1.2,
+                markersize=9 if is_teacher(student) else 5.5, linestyle="none", linewidth=1.2,
                 capsize=2, label=style.label,
                 markerfacecolor="none" if cell.n == 1 else style.color,
             )  # fmt: skip
@@ -194,7 +136,7 @@ def plot_parameters(
     ax.set_xticks(_thin(sizes), [f"{size:,}" for size in _thin(sizes)])
     ax.set_xticks([], minor=True)
     ax.margins(x=0.08, y=0.08)
-    low, high = _at_least(*ax.get_ylim(), 10.0)
+    low, high = at_least(*ax.get_ylim(), 10.0)
     ax.set_ylim(max(low, 0), min(high, 101))
     left, right = ax.get_xlim()
     widen = max(1.0, 3.0 / (right / left)) ** 0.5
@@ -260,7 +202,7 @@ def plot_gains(
         position += 1.15
     ax.set_yticks([])
     ax.set_ylim(max(position - 1.5, -0.5), -1.5)
-    ax.set_xlim(*_at_least(*ax.get_xlim(), 6.0))
+    ax.set_xlim(*at_least(*ax.get_xlim(), 6.0))
     ax.set_xlabel(f"points of test {METRICS.get(metric, metric)} gained over the student alone")
     legend(figure, ax)
     return finish(figure, ax, title=title, filename=filename)
@@ -282,12 +224,6 @@ def _reach(cell: Cell) -> NDArray[np.float64]:
     if not 0 <= mean <= 100:
         return np.full((2, 1), half)
     return np.array([[min(half, mean)], [min(half, 100 - mean)]])
-
-
-def _at_least(low: float, high: float, span: float) -> tuple[float, float]:
-    """The range, widened about its middle: a single seed must not be drawn as a precise one."""
-    missing = max(0.0, span - (high - low)) / 2
-    return low - missing, high + missing
 
 
 def _dodge(sizes: Mapping[str, int]) -> dict[str, float]:

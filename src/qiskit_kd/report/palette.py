@@ -36,6 +36,8 @@ class Look:
     """Matplotlib marker."""
     is_placebo: bool = False
     """Whether it carries no knowledge of the teacher, so that a real gain must beat it."""
+    is_known: bool = True
+    """Whether the name has a look of its own here; other names share a few colours."""
 
 
 _LOOKS = {
@@ -64,14 +66,15 @@ SERIES = (
     ("#a8508a", "#dd94c1"),
     ("#8a6d00", "#e3c84a"),
     ("#6f7782", "#a3abb6"),
+    ("#5a43a8", "#a794f2"),
 )
 """Colours on light and on dark paper, for lines that are not variants."""
 _MARKERS = "vPX<>h"
 
 
 def readable(name: str) -> str:
-    """`name` as people write it: no underscores, no hyphens."""
-    return name.replace("_", " ").replace("-", " ")
+    """`name` as people write it: no underscores, hyphens or colons."""
+    return name.translate(str.maketrans("_-:", "   "))
 
 
 def look(variant: str) -> Look:
@@ -86,6 +89,7 @@ def look(variant: str) -> Look:
     return Look(
         readable(variant), light, dark, _MARKERS[slot % len(_MARKERS)],
         is_placebo="placebo" in variant or "shuffled" in variant or "smoothing" in variant,
+        is_known=False,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ Rows hold results only; the networks are built again from the configuration, unt
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from qiskit import QuantumCircuit
 
 from qiskit_kd.circuits import dead_weights
 from qiskit_kd.errors import QiskitKDError, ResourceError
+from qiskit_kd.experiment.config import teacher_row
+from qiskit_kd.report.grid import varied
 
 if TYPE_CHECKING:
     from qiskit_kd.circuits import CircuitModel
@@ -37,14 +40,21 @@ class Portrait:
 
 
 def split_of(config: Mapping[str, Any]) -> Split | None:
-    """The data of a resolved configuration's first seed; None where it cannot be had here."""
+    """The data of a resolved configuration's first seed; None where it cannot be had here.
+
+    Where axes change the data, it is that of their last values.
+    """
     from qiskit_kd.data import datasets
 
     data = config.get("data", {})
     if "kind" not in data:
         return None
+    options = dict(data.get("options", {}))
+    for key, settings in varied(config).items():
+        if key.startswith("data.options."):
+            options[key.removeprefix("data.options.")] = settings[-1]
     try:
-        split: Split = datasets[data["kind"]](seed=config["seeds"][0], **data.get("options", {}))
+        split: Split = datasets[data["kind"]](seed=config["seeds"][0], **options)
     except QiskitKDError:
         return None
     return split
@@ -58,27 +68,36 @@ def portraits(config: Mapping[str, Any], split: Split | None) -> list[Portrait]:
     """
     if split is None:
         return []
-    from qiskit_kd.nn.students import describe, students
-
     found = []
+    teachers = {teacher_row(name): item for name, item in config.get("teachers", {}).items()}
     try:
-        for name, item in config["students"].items():
-            network = students[item["kind"]](
-                split.num_features,
-                split.num_classes,
-                seed=config["seeds"][0],
-                backend=config.get("backend", "exact"),
-                **item.get("options", {}),
-            )
-            facts = describe(network)
-            model = getattr(getattr(network, "circuit", None), "model", None)
-            if model is None:
-                found.append(Portrait(name, facts))
-            else:
-                found.append(Portrait(name, facts, _cost(model), drawable(model)))
+        for name, item in {**config["students"], **teachers}.items():
+            sitter = _portrait(name, item, config, split)
+            # A classical teacher is no part of the drawings; what it saw is said elsewhere.
+            if name not in teachers or sitter.drawing is not None:
+                found.append(sitter)
     except QiskitKDError:
         return []
     return found
+
+
+def _portrait(
+    name: str, item: Mapping[str, Any], config: Mapping[str, Any], split: Split
+) -> Portrait:
+    from qiskit_kd.circuits import CircuitModel
+    from qiskit_kd.nn.students import describe, students
+
+    builder = students[item["kind"]]
+    given = {"seed": config["seeds"][0], "backend": config.get("backend", "exact")}
+    if "shape" in inspect.signature(builder).parameters:
+        given["shape"] = split.shape
+    network = builder(split.num_features, split.num_classes, **{**given, **item.get("options", {})})
+    facts = describe(network)
+    models = (getattr(module, "model", None) for module in network.modules())
+    model = next((m for m in models if isinstance(m, CircuitModel)), None)
+    if model is None:
+        return Portrait(name, facts)
+    return Portrait(name, facts, _cost(model), drawable(model))
 
 
 def drawable(model: CircuitModel) -> QuantumCircuit:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qiskit_kd.report.palette import TEACHER, look, readable
+from qiskit_kd.report.grid import varied
+from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.summary import (
     Gain,
     Result,
     gains,
     headline,
+    is_taught,
+    is_teacher,
     paired,
     points,
     roles,
@@ -64,7 +67,7 @@ def placebo_sentence(result: Result) -> str:
     against = _against(result, lead.student, [(lead.variant, name) for name in names])
     if not against:
         planned = any(
-            item.get("teacher") != "teacher" and name != lead.baseline
+            not is_taught(item) and name != lead.baseline
             for name, item in result.config.get("variants", {}).items()
         )
         return (
@@ -102,44 +105,95 @@ def setup_sentence(result: Result, split: Split | None) -> str:
         split: Its data for one seed; without it the sentence has no numbers.
     """
     config, said = result.config, []
-    teacher = config.get("teacher")
-    sees = teacher.get("sees", "same") if isinstance(teacher, Mapping) else None
-    if split is None:
-        if sees == "all":
-            said.append(
-                "The teacher was trained on the whole labelled pool (sees: all), which may be more "
-                "than the students' own samples."
-            )
-        elif sees is not None:
-            said.append("The teacher was trained on the students' own samples (sees: same).")
+    teachers: Mapping[str, Any] = config.get("teachers") or {}
+    if config.get("axes") or len(teachers) > 1:
+        said = _teachers(config, split)
+    elif split is None:
+        said = [_unseen(item.get("sees", "same")) for item in teachers.values()]
     else:
-        own, unlabelled = len(split.train.labels), len(split.transfer)
-        through = f", and through the teacher on {unlabelled:,} unlabelled ones"
-        if sees is None:
-            said.append(f"Students were trained on {own:,} labelled samples; there is no teacher.")
-        else:
-            pool = len(split.pool.labels) if sees == "all" else own
-            same = "the same " if sees != "all" else ""
-            said.append(
-                f"The teacher was trained on {pool:,} labelled samples (sees: {sees}); students on "
-                f"{same}{own:,}{through if unlabelled else ''}."
-            )
+        said = [_counted(next(iter(teachers.values()), None), split)]
     said.append(_run_of(result))
     return " ".join(part for part in said if part)
 
 
-def chance_sentence(count: int) -> str:
-    """What to expect of `count` intervals where nothing is true."""
+def chance_sentence(count: int, *, excluding: int | None = None) -> str:
+    """What to expect of `count` intervals where nothing is true.
+
+    Args:
+        count: How many intervals are shown.
+        excluding: How many of them exclude zero; said beside what chance would give.
+    """
     if count < 2:
         return ""
+    if excluding is None:
+        return (
+            f"{count} comparisons are shown; at 95 % about one in twenty would exclude zero by "
+            "chance."
+        )
+    expected = f"about {0.05 * count:.0f}" if count >= 30 else f"{0.05 * count:.1f} on average"
     return (
-        f"{count} comparisons are shown; at 95 % about one in twenty would exclude zero by chance."
+        f"{count} intervals of gains over the student alone are shown and {excluding} of them "
+        f"exclude zero; if no variant changed anything, {expected} would (one in twenty), and not "
+        "singly, for settings share seeds and samples."
     )
+
+
+def _unseen(sees: str) -> str:
+    if sees == "all":
+        return (
+            "The teacher was trained on the whole labelled pool (sees: all), which may be more "
+            "than the students' own samples."
+        )
+    return "The teacher was trained on the students' own samples (sees: same)."
+
+
+def _counted(teacher: Mapping[str, Any] | None, split: Split) -> str:
+    """What a single teacher and the students saw, in numbers."""
+    own, unlabelled = len(split.train.labels), len(split.transfer)
+    if teacher is None:
+        return f"Students were trained on {own:,} labelled samples; there is no teacher."
+    sees = teacher.get("sees", "same")
+    pool = len(split.pool.labels) if sees == "all" else own
+    same = "the same " if sees != "all" else ""
+    through = f", and through the teacher on {unlabelled:,} unlabelled ones" if unlabelled else ""
+    return (
+        f"The teacher was trained on {pool:,} labelled samples (sees: {sees}); students on "
+        f"{same}{own:,}{through}."
+    )
+
+
+def _teachers(config: Mapping[str, Any], split: Split | None) -> list[str]:
+    """What each of several teachers saw, and the students, where axes may change either."""
+    changes = varied(config)
+    pool = "" if split is None else f" of {len(split.pool.labels):,} samples"
+    kinds = {"same": "the students' own samples", "all": f"the whole labelled pool{pool}"}
+    groups: dict[str, list[str]] = {}
+    for name, item in config.get("teachers", {}).items():
+        sees = changes.get(f"teachers.{name}.sees") or [item.get("sees", "same")]
+        text = f"{' or '.join(kinds[s] for s in sees)} (sees: {' or '.join(sees)})"
+        shared = changes.get(f"teachers.{name}.shared") or [item.get("shared")]
+        if any(shared) and "all" in sees:
+            text += "; trained on the pool once, for all seeds and settings"
+        groups.setdefault(text, []).append(f"{readable(name)} ({readable(str(item['kind']))})")
+    said = []
+    for text, names in groups.items():
+        many = "teachers" if len(names) > 1 else "teacher"
+        was = "were each" if len(names) > 1 else "was"
+        said.append(f"The {many} {' and '.join(names)} {was} trained on {text}.")
+    if trained := changes.get("data.options.train"):
+        counts = [f"{n:,}" if isinstance(n, int) else "all" for n in trained]
+        own = " or ".join([", ".join(counts[:-1]), counts[-1]] if counts[1:] else counts)
+    else:
+        own = "" if split is None else f"{len(split.train.labels):,}"
+    if own:
+        tested = "" if split is None else f" and tested on {len(split.test.labels):,}"
+        said.append(f"Students were trained on {own} labelled samples{tested}.")
+    return said
 
 
 def _run_of(result: Result) -> str:
     """Backend, gradient and sharpness of the headline's student; empty for a classical one."""
-    students = [str(r["student"]) for r in result.rows if r["student"] != TEACHER]
+    students = [str(r["student"]) for r in result.rows if not is_teacher(r["student"])]
     wanted = result.config.get("headline") or next(iter(students), None)
     found = (r.get("options", {}) for r in result.rows if r["student"] == wanted)
     options: Mapping[str, Any] = next(found, {})

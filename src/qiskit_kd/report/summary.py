@@ -14,18 +14,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from qiskit_kd.experiment.config import is_teacher
 from qiskit_kd.experiment.statistics import half_width, paired_gain, verdict
-from qiskit_kd.report.palette import BASELINE, TEACHER, look, order_variants
+from qiskit_kd.report.palette import BASELINE, look, order_variants
 
 __all__ = ["Cell", "Gain", "Result", "Row", "cells", "gains", "headline", "interval", "values"]
-__all__ += [
-    "paired",
-    "points",
-    "roles",
-    "students_of",
-    "treatment",
-    "variants_of",
-]
+__all__ += ["is_taught", "is_teacher", "paired", "points", "roles", "students_of", "treatment"]
+__all__ += ["variants_of"]
 
 Row = Mapping[str, Any]
 
@@ -105,6 +100,19 @@ class Gain:
     """Per seed, where the rows are known."""
 
 
+def is_taught(variant: Mapping[str, Any]) -> bool:
+    """Whether a variant of a resolved configuration has a real teacher and no placebo.
+
+    Teacher and placebo of the variant are defaults of its terms.
+    """
+    terms: Sequence[Mapping[str, Any]] = variant.get("terms") or ({},)
+    named = [term.get("teacher") or variant.get("teacher") for term in terms]
+    placebos = [term.get("placebo") or variant.get("placebo") for term in terms]
+    return any(name not in (None, "none") for name in named) and all(
+        name in (None, "none") for name in placebos
+    )
+
+
 def interval(numbers: Sequence[float]) -> tuple[float, float | None]:
     """Mean and half width of its 95 % interval (Student's t); None for fewer than two numbers."""
     data = np.asarray(numbers, dtype=float)
@@ -116,7 +124,7 @@ def interval(numbers: Sequence[float]) -> tuple[float, float | None]:
 def students_of(rows: Iterable[Row]) -> list[str]:
     """Names of the students in order of appearance, the teacher first."""
     names = list(dict.fromkeys(str(row["student"]) for row in rows))
-    return sorted(names, key=lambda name: name != TEACHER)
+    return sorted(names, key=lambda name: not is_teacher(name))
 
 
 def variants_of(rows: Iterable[Row], *, student: str | None = None) -> list[str]:
@@ -124,7 +132,7 @@ def variants_of(rows: Iterable[Row], *, student: str | None = None) -> list[str]
     return order_variants(
         str(row["variant"])
         for row in rows
-        if (row["student"] == student if student else row["student"] != TEACHER)
+        if (row["student"] == student if student else not is_teacher(row["student"]))
     )
 
 
@@ -224,11 +232,7 @@ def roles(result: Result) -> tuple[str, set[str]]:
         name
         for name in names
         if name != baseline
-        and (
-            variants[name].get("teacher", "none") != "teacher"
-            if name in variants
-            else look(name).is_placebo
-        )
+        and (not is_taught(variants[name]) if name in variants else look(name).is_placebo)
     }
 
 
@@ -240,7 +244,7 @@ def treatment(result: Result) -> str | None:
     """
     baseline, placebos = roles(result)
     listed: Mapping[str, Any] = result.config.get("variants", {})
-    names = [name for name, item in listed.items() if item.get("teacher") == "teacher"]
+    names = [name for name, item in listed.items() if is_taught(item)]
     names += [name for name in variants_of(result.rows) if not listed and name not in placebos]
     return next((name for name in names if name != baseline), None)
 

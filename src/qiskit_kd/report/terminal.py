@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from qiskit_kd.report.palette import TEACHER, look, readable
+from qiskit_kd.report.grid import Grid, grid_of, shown
+from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.portraits import split_of
 from qiskit_kd.report.sentences import (
     chance_sentence,
@@ -11,21 +12,27 @@ from qiskit_kd.report.sentences import (
     setup_sentence,
     verdict_sentence,
 )
+from qiskit_kd.report.strokes import strokes
 from qiskit_kd.report.summary import (
     Cell,
     Result,
     cells,
     gains,
+    is_teacher,
     points,
     roles,
     students_of,
     treatment,
     variants_of,
 )
+from qiskit_kd.report.survey import caution, chance, findings, first_line
+from qiskit_kd.report.tally import blocks, subject
 
 __all__ = ["WIDTH", "terminal_table"]
 
 WIDTH = 100
+MARKS = "* confirmed, ! harmful, unmarked: neither"
+_MARK = {"confirmed": "*", "harmful": "!"}
 _SHORT = {"shuffled teacher": "shuffled", "label smoothing": "smoothing"}
 
 
@@ -39,8 +46,10 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
         result: A finished study.
         metric: A key of the rows' `test`.
     """
+    grid = grid_of(result)
+    if grid is not None:
+        return _survey(result, grid, metric)
     rows = result.rows
-    seeds = len({row["seed"] for row in rows})
     table = {(cell.student, cell.variant): cell for cell in cells(rows, metric)}
     baseline, _ = roles(result)
     variants = variants_of(rows) or [baseline]  # the teacher's rows come first
@@ -68,7 +77,7 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
     lines = []
     for student in students_of(rows):
         size = next(f"{c.parameters:,}" for c in table.values() if c.student == student)
-        if student == TEACHER:
+        if is_teacher(student):
             own = next(c for c in table.values() if c.student == student)
             middle = [_number(own), *[""] * (len(variants) - 1)]
         else:
@@ -80,16 +89,13 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
         lines = [
             [
                 readable(c.student), f"{c.parameters:,}",
-                "" if c.student == TEACHER else look(c.variant).label,
+                "" if is_teacher(c.student) else look(c.variant).label,
                 _number(c), change(c.student, c.variant),
             ]
             for c in table.values()
         ]  # fmt: skip
         text = _aligned(heads, lines)
-    title = f"{result.name}: test {metric.replace('_', '-')} in %, "
-    title += (
-        f"mean ± 95 % interval over {seeds} paired seeds" if seeds > 1 else "one seed: no interval"
-    )
+    title = _title(result, metric)
     return "\n".join(
         [
             *_wrapped(verdict_sentence(result)),
@@ -102,6 +108,67 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
             *_wrapped(chance_sentence(sum("[" in t for t in text))),
         ]
     )
+
+
+def _survey(result: Result, grid: Grid, metric: str) -> str:
+    """Verdict; per panel a line per student and variant, a column per value; then the findings."""
+    baseline, placebos = roles(result)
+    looks = strokes(result.rows, headline=subject(result), placebos=placebos, baseline=baseline)
+    text = [*_wrapped(first_line(result, grid)), *_wrapped(caution(result, grid)),
+            *_wrapped(setup_sentence(result, split_of(result.config))), "",
+            _title(result, metric)]  # fmt: skip
+    tables = blocks(result, grid, looks, metric=metric)
+    for block in tables:
+        lines = [
+            [line["label"], *(_cell(cell["accuracy"], cell["half"]) for cell in line["cells"])]
+            for line in block["lines"]
+        ]
+        text += ["", *([block["name"]] if block["name"] else []), *_columns(grid, lines)]
+    gained = [
+        (block["name"], [line for line in block["lines"] if line["gains"]]) for block in tables
+    ]
+    if any(lines for _, lines in gained):
+        text += ["", f"gain over alone in points; {MARKS}"]
+    for name, found in gained:
+        lines = [
+            [line["label"], *(f"{c['gain']}{_MARK.get(c['verdict'], ' ')}" for c in line["cells"])]
+            for line in found
+        ]
+        if lines:
+            text += ["", *([name] if name else []), *_columns(grid, lines)]
+    for finding in findings(result, grid):
+        text += ["", *_wrapped(str(finding))]
+    said = chance(result, grid)
+    return "\n".join([*text, *([""] if said else []), *_wrapped(said)])
+
+
+def _columns(grid: Grid, lines: list[list[str]]) -> list[str]:
+    """The lines below the values of the axis; as many tables as 100 columns need."""
+    heads = [grid.titles[grid.x], *(shown(value) for value in grid.values)]
+    label = max(len(line[0]) for line in [heads, *lines])
+    wide = max(len(text) for line in [heads, *lines] for text in line[1:])
+    fit = max(1, (WIDTH - label) // (wide + 2))
+    out: list[str] = []
+    for start in range(1, len(heads), fit):
+        part = [[line[0], *line[start : start + fit]] for line in (heads, *lines)]
+        table = [
+            line[0].ljust(label) + "".join(f"  {text.rjust(wide)}" for text in line[1:])
+            for line in part
+        ]
+        out += [*([""] if out else []), table[0].rstrip(), "─" * len(table[0])]
+        out += [line.rstrip() for line in table[1:]]
+    return out
+
+
+def _title(result: Result, metric: str) -> str:
+    seeds = len({row["seed"] for row in result.rows})
+    return f"{result.name}: test {metric.replace('_', '-')} in %, " + (
+        f"mean ± 95 % interval over {seeds} paired seeds" if seeds > 1 else "one seed: no interval"
+    )
+
+
+def _cell(mean: str, half: str) -> str:
+    return f"{mean}±{half}" if half else mean
 
 
 def _short(variant: str) -> str:

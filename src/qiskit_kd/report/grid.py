@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The points of a study with axes: along which axis lines run, and which panels stand side by side.
+
+A point is a dictionary, axis name to value, and every row carries its own. The axis of numbers with
+most values becomes the horizontal one; every combination of the other axes' values is a panel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from numbers import Real
+from typing import Any
+
+from qiskit_kd.report.summary import Result, Row
+
+__all__ = ["Grid", "Point", "at", "grid_of", "labels_of", "rows_grid", "shown", "varied"]
+
+Point = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Points as panels times values."""
+
+    titles: Mapping[str, str]
+    """What people call each axis."""
+    x: str
+    """The axis along which lines run."""
+    values: tuple[Any, ...]
+    """Its values."""
+    panels: tuple[Point, ...]
+    """Every combination of the other axes' values; one empty point where there is no other axis."""
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the values are numbers, to be drawn to scale."""
+        return all(isinstance(v, Real) and not isinstance(v, bool) for v in self.values)
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether the numbers span more than a decade."""
+        return self.numeric and min(self.values) > 0 and max(self.values) > 10 * min(self.values)
+
+    @property
+    def points(self) -> list[Point]:
+        """All points, panel by panel."""
+        return [self.point(panel, value) for panel in self.panels for value in self.values]
+
+    def point(self, panel: Point, value: Any) -> Point:
+        """The point of a panel at one value."""
+        return {**panel, self.x: value}
+
+    def say(self, point: Point) -> str:
+        """`labelled samples K = 50, teacher data: all`; of the whole point or of a panel."""
+        parts = [(title, point[name]) for name, title in self.titles.items() if name in point]
+        return ", ".join(
+            f"{title}{' =' if isinstance(value, Real) else ':'} {shown(value)}"
+            for title, value in parts
+        )
+
+
+def grid_of(result: Result) -> Grid | None:
+    """The grid of a study; None for one without axes."""
+    axes = getattr(result, "axes", None) or {}
+    return _grid(
+        {name: tuple(axis.values) for name, axis in axes.items()},
+        {name: str(axis.title or name) for name, axis in axes.items()},
+    )
+
+
+def rows_grid(rows: Sequence[Row], titles: Mapping[str, str] | None = None) -> Grid | None:
+    """The grid of the points that rows have; None for rows without.
+
+    Args:
+        rows: Rows.
+        titles: What people call the axes; their names by default.
+    """
+    found: dict[str, dict[Any, None]] = {}
+    for row in rows:
+        for name, value in row.get("point", {}).items():
+            found.setdefault(name, {})[value] = None
+    values = {
+        name: tuple(sorted(seen) if all(isinstance(v, Real) for v in seen) else seen)
+        for name, seen in found.items()
+    }
+    return _grid(values, {name: (titles or {}).get(name, name) for name in found})
+
+
+def at(rows: Sequence[Row], point: Point) -> list[Row]:
+    """Rows (or comparisons) of one point."""
+    return [row for row in rows if row.get("point", {}) == point]
+
+
+def varied(config: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The settings that the axes of a resolved configuration change: dotted key to values."""
+    found: dict[str, list[Any]] = {}
+    for axis in config.get("axes", {}).values():
+        values = axis["values"]
+        for value in labels_of(axis):
+            changes = values[value] if isinstance(values, Mapping) else {axis["key"]: value}
+            for key, setting in _leaves(changes):
+                known = found.setdefault(key, [])
+                known += [] if setting in known else [setting]
+    return found
+
+
+def labels_of(axis: Mapping[str, Any]) -> list[Any]:
+    """The values of an axis of a resolved configuration, without those that `only` leaves out."""
+    only = axis.get("only")
+    # A configuration that has been through JSON has words for keys, numbers or not.
+    return [v for v in axis["values"] if only is None or str(v) in map(str, only)]
+
+
+def _leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def shown(value: Any) -> str:
+    """A value of an axis as people write it."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return str(value).replace("_", " ")
+    return f"{value:,}" if isinstance(value, int) else f"{float(value):g}"
+
+
+def _grid(values: Mapping[str, tuple[Any, ...]], titles: Mapping[str, str]) -> Grid | None:
+    if not values:
+        return None
+    # The longest axis of numbers; where there is none, the longest axis. The first one wins a tie.
+    x = max(
+        values,
+        key=lambda name: (
+            all(isinstance(v, Real) and not isinstance(v, bool) for v in values[name]),
+            len(values[name]),
+        ),
+    )
+    others = [name for name in values if name != x]
+    panels = tuple(
+        dict(zip(others, chosen, strict=True))
+        for chosen in product(*(values[name] for name in others))
+    )
+    return Grid(dict(titles), x, values[x], panels)

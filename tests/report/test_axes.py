@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures against the axis of numbers: what is drawn, where, and with which marks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from qiskit_kd.errors import DataError
+from qiskit_kd.report import plot_accuracy_over, plot_gains_over
+from qiskit_kd.report.canvas import focused
+from qiskit_kd.report.grid import at, grid_of
+from qiskit_kd.report.strokes import strokes
+from qiskit_kd.report.summary import gains, points, values
+
+from .fake_axes import FakeStudy, kept, make
+from .fake_result import make as plain
+
+RESULT = make(seeds=5, train=(50, 500, 5000), maps=False, robust=False)
+PLACEBOS = {"untrained", "shuffled"}
+
+
+def draw(plot: Callable[..., Figure], result: FakeStudy = RESULT, **options: Any) -> Figure:
+    options = {"looks": strokes(result.rows, placebos=PLACEBOS), **options}
+    if plot is plot_gains_over:
+        return plot(result.rows, result.comparisons, **options)
+    return plot(result.rows, **options)
+
+
+PLOTS: list[Callable[..., Figure]] = [plot_accuracy_over, plot_gains_over]
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_conventions(plot: Callable[..., Figure], tmp_path: Path) -> None:
+    before = dict(mpl.rcParams)
+    file = tmp_path / "figure.png"
+    figure = draw(plot, title="A title", figsize=(8, 3), filename=file)
+    assert tuple(figure.get_size_inches()) == (8, 3)
+    assert figure.get_suptitle() == "A title"
+    assert file.stat().st_size > 1000
+    assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_a_panel_per_combination_and_ticks_at_the_values(plot: Callable[..., Figure]) -> None:
+    figure = draw(plot, grid=grid_of(RESULT))
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [
+        "teacher data: same", "teacher data: all",
+    ]  # fmt: skip
+    for ax in figure.axes:
+        assert ax.get_xscale() == "log"
+        assert [t.get_text() for t in ax.get_xticklabels()] == ["50", "500", "5,000"]
+        assert ax.get_xlabel() == "labelled samples K (logarithmic)"
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_one_axis_of_words_is_one_panel(plot: Callable[..., Figure]) -> None:
+    result = make(seeds=2, train=(), maps=False, robust=False)
+    (ax,) = draw(plot, result, grid=grid_of(result)).axes
+    assert ax.get_xscale() == "linear"
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["same", "all"]
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_draws_into_given_axes(plot: Callable[..., Figure]) -> None:
+    figure = Figure()
+    axes = figure.subplots(1, 3)
+    assert draw(plot, ax=list(axes[1:])) is figure
+    assert not axes[0].has_data()
+    assert axes[1].has_data()
+    assert axes[2].has_data()
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_too_few_axes(plot: Callable[..., Figure]) -> None:
+    with pytest.raises(
+        DataError,
+        match=r"drawn into one axes per panel; got 1 axes; expected 2: sees: same; sees: all\. "
+        r"Pass that many, or leave `ax` out\.",
+    ):
+        draw(plot, ax=Figure().subplots())
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_a_study_without_axes(plot: Callable[..., Figure]) -> None:
+    result = plain(seeds=2, students=("hybrid",))
+    with pytest.raises(
+        DataError,
+        match=r"this figure is about a study with axes; got rows without a point\. Use "
+        r"`plot_accuracy` and `plot_gains` for a study without axes\.",
+    ):
+        draw(plot, result)  # type: ignore[arg-type]
+
+
+def test_lines_are_the_means_and_teachers_have_no_band() -> None:
+    ax = draw(plot_accuracy_over).axes[0]
+    lines = {str(line.get_label()): line for line in ax.lines}
+    means = [
+        100 * np.mean([*values(at(RESULT.rows, {"train": k, "sees": "same"}), "convolution",
+                               "soft", "accuracy").values()])
+        for k in (50, 500, 5000)
+    ]  # fmt: skip
+    assert np.asarray(lines["soft"].get_ydata()) == pytest.approx(means)
+    assert list(np.asarray(lines["soft"].get_xdata())) == [50, 500, 5000]
+    assert len(ax.collections) == len(lines) - 2
+    assert lines["teacher hybrid"].get_linewidth() < lines["soft"].get_linewidth()
+
+
+def test_all_panels_share_one_legend_with_every_line_once() -> None:
+    figure = draw(plot_accuracy_over)
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert len(labels) == len(set(labels)) == 9
+    assert not any(ax.get_legend() for ax in figure.axes)
+
+
+def test_marks_say_the_verdict_and_lie_at_the_gain() -> None:
+    figure = draw(plot_gains_over)
+    for ax, sees in zip(figure.axes, ("same", "all"), strict=True):
+        meant = [
+            gain
+            for k in (50, 500, 5000)
+            for gain in gains(
+                RESULT.rows, at(RESULT.comparisons, {"train": k, "sees": sees}), baseline="plain"
+            )
+        ]
+        single = [line for line in ax.lines if np.size(line.get_ydata()) == 1]
+
+        def heights(lines: list[Any]) -> list[float]:
+            return sorted(float(np.ravel(line.get_ydata())[0]) for line in lines)
+
+        def wanted(verdict: str, meant: Any = meant) -> Any:
+            return pytest.approx(sorted(100 * g.mean for g in meant if g.verdict == verdict))
+
+        crossed = [line for line in single if line.get_marker() == "x"]
+        paper = [line for line in single if line.get_markeredgewidth() == 0]
+        marks = [line for line in single if line not in crossed and line not in paper]
+        filled = [line for line in marks if line.get_markerfacecolor() != "none"]
+        assert len(marks) == len(meant) == len(paper)
+        assert heights(crossed) == wanted("harmful")
+        assert heights(filled) == wanted("confirmed")
+    assert any(g.verdict == "harmful" for g in meant)
+    assert any(g.verdict == "confirmed" for g in meant)
+
+
+def test_intervals_of_one_value_stand_side_by_side() -> None:
+    ax = draw(plot_gains_over).axes[1]
+    bars = [np.asarray(x.get_xdata()) for x in ax.lines if np.size(x.get_xdata()) == 2]
+    places = sorted(float(x[0]) for x in bars if x[0] == x[1])
+    assert len(places) == len(set(places)) == 15
+
+
+def test_a_single_seed_and_unfinished_points_are_drawn_too() -> None:
+    result = make(seeds=1, train=(50, 500), maps=False, robust=False)
+    result.rows = [r for r in result.rows if r["point"] != {"train": 500, "sees": "all"}]
+    for plot in PLOTS:
+        assert draw(plot, result, grid=grid_of(result)).axes[1].has_data()
+
+
+def test_a_placebo_far_off_is_an_arrow_with_its_gain() -> None:
+    result = make(seeds=5, train=(50, 500), sees=("all",), maps=False, robust=False)
+    for row in result.rows:
+        if row["variant"] == "shuffled":
+            row["test"]["accuracy"] -= 0.4
+    result = kept(result, result.rows)
+    ax = draw(plot_gains_over, result).axes[0]
+    low, high = ax.get_ylim()
+    assert -30 < low < 0 < high
+    texts = [text.get_text() for text in ax.texts]
+    (gain, _) = [
+        c["gain"] for c in result.comparisons
+        if (c["variant"], c["baseline"], c["metric"]) == ("shuffled", "plain", "accuracy")
+    ]  # fmt: skip
+    assert len(texts) == 2
+    assert texts[0] == points(gain)
+    assert not draw(plot_gains_over).axes[0].texts
+
+
+@given(st.lists(st.floats(-50, 50), min_size=1), st.lists(st.floats(-500, 500)))
+def test_limits_hold_the_treatments_and_no_outlier_dwarfs_them(
+    main: list[float], others: list[float]
+) -> None:
+    low, high = focused(main, others, least=4.0)
+    assert low < min(main) <= max(main) < high
+    span = max(max(main) - min(main), 4.0)
+    assert 4.0 <= high - low <= 2.81 * span
