@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -22,9 +22,19 @@ from pydantic import BaseModel, ValidationError
 
 from qiskit_kd.errors import ConfigError
 
-__all__ = ["Locator", "load_yaml", "parse_yaml", "validation_error"]
+__all__ = [
+    "Fault",
+    "Locator",
+    "as_error",
+    "faults",
+    "load_yaml",
+    "parse_yaml",
+    "validation_error",
+]
 
 Key = str | int
+Fault = tuple[tuple[int, int], str]
+"""Line and column, and the message."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -195,17 +205,31 @@ def validation_error(
         locate: The locator of the file the data came from.
         model: The schema, for suggesting the right spelling of unknown keys.
     """
-    items = [dict(item) for item in error.errors(include_url=False)]
-    faults = [text for _, text in sorted(_fault(item, locate, model) for item in items)]
-    if len(faults) == 1:
-        return ConfigError(faults[0])
-    return ConfigError("\n  ".join([f"{len(faults)} faults in {locate.name}:", *faults]))
+    return as_error(faults(error.errors(include_url=False), locate, model), locate)
 
 
-def _fault(
-    item: dict[str, Any], locate: Locator, model: type[BaseModel] | None
-) -> tuple[tuple[int, int], str]:
-    """Line and column of a fault, and its message."""
+def faults(
+    items: Iterable[Mapping[str, Any]], locate: Locator, model: type[BaseModel] | None = None
+) -> list[Fault]:
+    """Line and column of every fault, and its message, in the order of their places.
+
+    Args:
+        items: Faults as pydantic lists them.
+        locate: The locator of the file the data came from.
+        model: The schema, for suggesting the right spelling of unknown keys.
+    """
+    return sorted(_fault(dict(item), locate, model) for item in items)
+
+
+def as_error(found: Sequence[Fault], locate: Locator) -> ConfigError:
+    """One `ConfigError` of all faults."""
+    texts = [text for _, text in sorted(found)]
+    if len(texts) == 1:
+        return ConfigError(texts[0])
+    return ConfigError("\n  ".join([f"{len(texts)} faults in {locate.name}:", *texts]))
+
+
+def _fault(item: dict[str, Any], locate: Locator, model: type[BaseModel] | None) -> Fault:
     kind, path, value = item["type"], tuple(item["loc"]), item["input"]
     context: dict[str, Any] = item.get("ctx", {})
     at_key = False

@@ -16,7 +16,7 @@ from qiskit_kd.experiment.worker import Outcome
 
 
 def work(
-    key: str, spec: dict[str, Any], teacher: str | None, scratch: str | None, _: int | None
+    key: str, spec: dict[str, Any], teachers: dict[str, str], scratch: str | None, _: int | None
 ) -> Outcome:
     """`spec["do"]`: `row`, `fail`, `die`, `die once`; `spec["log"]`: a folder to log starts in."""
     begun = time.perf_counter()
@@ -33,7 +33,7 @@ def work(
     if what == "fail":
         error = "ValueError: on purpose"
     else:
-        taught = None if teacher is None else Path(teacher).read_text()
+        taught = [Path(file).read_text() for file in teachers.values()]
         row = {"key": key, "value": spec["seed"] / 7, "taught": taught,
                "options": {"temperature": None}, "extra": {}}  # fmt: skip
         if spec["role"] == "teacher":

@@ -33,7 +33,8 @@ variants:
     temperature: [1, 4]
     terms: [{loss: ce}, {loss: kl}]
   shuffled:
-    teacher: shuffled
+    teacher: teacher
+    placebo: shuffled
     temperature: [1, 4]
     terms: [{loss: ce}, {loss: kl}]
   smoothed:
@@ -79,10 +80,36 @@ def test_examples_and_their_presets(path: Path) -> None:
     assert len(config.seeds) >= 10
     for preset in config.presets:
         assert len(load(path, preset=preset).seeds) < len(config.seeds)
-    assert config.variants["distilled"].temperature == config.variants["shuffled"].temperature
-    assert {"linear", "equal_size", "hybrid", "fully_quantum", "fully_quantum_sharp"} <= set(
-        config.students
-    )
+    swept = {name: config.variants[name].temperature for name in config.variants}
+    if "distilled" in swept:
+        assert swept["distilled"] == swept["shuffled"]
+        assert {"linear", "equal_size", "hybrid", "fully_quantum", "fully_quantum_sharp"} <= set(
+            config.students
+        )
+    else:
+        assert swept["soft"] == swept["both"] == swept["shuffled_soft"]
+
+
+def test_the_published_setting_of_images() -> None:
+    """What the issue asks of `q2c-fashion`: K, variants, teachers' data, seeds."""
+    config = load(next(path for path in EXAMPLES if path.stem == "q2c-fashion"))
+    assert config.axes["images"].labels == [50, 100, 250, 500, 1000, 5000]
+    assert config.axes["teacher_data"].labels == ["same", "all"]
+    assert (len(config.seeds), config.points()[0]["images"]) == (20, 50)
+    assert set(config.variants_of("classical")) == {
+        "plain", "soft", "features", "both", "untrained_features", "shuffled_soft",
+    }  # fmt: skip
+    assert config.variants_of("hybrid") == ["plain"]
+    assert set(config.taught()) == {"soft", "features", "both"}
+    assert config.variants["both"].sources == [("soft", "none"), ("hybrid", "none")]
+    assert config.data.options.get("test") is None  # all 10,000
+    for point in config.points():
+        here = config.at(point)
+        assert here.data.options["train"] == point["images"]
+        steps = here.training.epochs * -(-int(point["images"]) // here.training.batch_size)
+        assert 300 <= steps <= 1500
+        for teacher in here.teachers.values():
+            assert (teacher.sees, teacher.shared) == (point["teacher_data"], True)
 
 
 def test_later_settings_win() -> None:
@@ -113,17 +140,17 @@ def test_overrides_reach_everywhere_and_are_yaml() -> None:
     ("old", "new", "expected"),
     [
         ("training: {epochs: 7}", "training: {epohcs: 7}",
-         r"exp.yaml:27:12: training.epohcs: unknown key; got 'epohcs'. did you mean 'epochs'?"),
+         r"exp.yaml:28:12: training.epohcs: unknown key; got 'epohcs'. did you mean 'epochs'?"),
         ("training: {epochs: 7}", "training: {epochs: many}",
-         "exp.yaml:27:20: training.epochs: wrong type; got 'many' (str); expected a valid integer"),
+         "exp.yaml:28:20: training.epochs: wrong type; got 'many' (str); expected a valid integer"),
         ("training: {epochs: 7}", "training: {epochs: 0}",
-         "exp.yaml:27:20: training.epochs: wrong value; got 0 (int)"),
+         "exp.yaml:28:20: training.epochs: wrong value; got 0 (int)"),
         ("training: {epochs: 7}", "training: {epochs: '7'}",
-         "exp.yaml:27:20: training.epochs: wrong type; got '7' (str); expected a valid integer"),
+         "exp.yaml:28:20: training.epochs: wrong type; got '7' (str); expected a valid integer"),
         ("training: {epochs: 7}", "training: {epochs: true}",
-         "exp.yaml:27:20: training.epochs: wrong type; got True (bool); expected a valid integer"),
+         "exp.yaml:28:20: training.epochs: wrong type; got True (bool); expected a valid integer"),
         ("training: {epochs: 7}", "training: {learning_rate: true}",
-         "exp.yaml:27:27: training.learning_rate: wrong type; got True (bool); expected a valid"),
+         "exp.yaml:28:27: training.learning_rate: wrong type; got True (bool); expected a valid"),
         ("training: {epochs: 7}", "training: {gradient_every: false}",
          "training.gradient_every: wrong type; got False (bool)"),
         ("seeds: 3", "seeds: ['1', true]", "seeds.0: wrong type; got '1' (str)"),
@@ -139,7 +166,7 @@ def test_overrides_reach_everywhere_and_are_yaml() -> None:
         ("smoothing: 0.1", "smoothing: '0.1'",
          "smoothed.terms.0.options.smoothing: wrong value; got '0.1'; expected a number"),
         ("smoothing: 0.1", "smoothing: 2",
-         "exp.yaml:25:58: variants.smoothed.terms.0.options.smoothing: label smoothing mixes"),
+         "exp.yaml:26:58: variants.smoothed.terms.0.options.smoothing: label smoothing mixes"),
         ("schema: 1", "schema: 2", "exp.yaml:1:9: schema: unknown value; got 2 (int); expected 1"),
         ("  kind: digits\n", "  kind: digitz\n",
          "exp.yaml:4:9: data.kind: unknown data set; got 'digitz'. did you mean 'digits'?"),
@@ -160,8 +187,8 @@ def test_overrides_reach_everywhere_and_are_yaml() -> None:
         ("    terms: [{loss: ce}]\n", "    terms: [{loss: cee}]\n",
          "variants.plain.terms.0.loss: unknown loss; got 'cee'. did you mean 'ce'?"),
         ("    terms: [{loss: ce}]\n", "    terms: [{loss: kl}]\n",
-         "variants.plain.terms: the loss 'kl' needs a teacher; got `teacher: none`. Set teacher, "
-         "shuffled or uniform"),
+         "variants.plain.terms: the loss 'kl' needs a teacher; got `teacher: none`. Name a teacher"
+         ", or set `placebo: uniform`"),
         ("    terms: [{loss: ce}]\n", "    terms: [{loss: ce}]\n    teacher: uniform\n",
          "variants.plain.teacher: no loss of the variant uses a teacher; got 'uniform'"),
         ("    terms: [{loss: ce}]\n", "    terms: [{loss: ce}]\n    temperature: 2\n",
@@ -178,7 +205,7 @@ def test_overrides_reach_everywhere_and_are_yaml() -> None:
          "headline: unknown student; got 'quantm'. did you mean 'quantum'?"),
         ("seeds: 3", "seeds: 0", "seeds: the number of seeds is 1 to 10000, got 0"),
         ("seeds: 3", "seeds: [1, 1]", "seeds are a number, or a list of one or more different"),
-        ("seeds: 3", "seeds: [-1]", "exp.yaml:26:9: seeds.0: wrong value; got -1 (int)"),
+        ("seeds: 3", "seeds: [-1]", "exp.yaml:27:9: seeds.0: wrong value; got -1 (int)"),
         ("seeds: 3", "seeds: 3\nbackend: exakt",
          "backend: unknown backend; got 'exakt'. did you mean 'exact'?"),
         ("  linear: {kind", "  teacher: {kind",
@@ -198,8 +225,8 @@ def test_fault(old: str, new: str, expected: str) -> None:
 
 @pytest.mark.parametrize("bad", ["true", "'2'"])
 def test_a_temperature_is_a_number(bad: str) -> None:
-    text = changed("    teacher: shuffled\n    temperature: [1, 4]",
-                   f"    teacher: shuffled\n    temperature: {bad}")  # fmt: skip
+    text = changed("    placebo: shuffled\n    temperature: [1, 4]",
+                   f"    placebo: shuffled\n    temperature: {bad}")  # fmt: skip
     assert "a temperature is a number or a list of numbers, got" in faults(text)
     assert "shuffled.temperature.0: wrong type; got" in faults(text.replace(bad, f"[{bad}]"))
 
@@ -235,14 +262,14 @@ def test_an_unknown_loss_is_one_fault() -> None:
 def test_a_preset_that_is_no_mapping(value: str) -> None:
     text = GOOD.split("presets:")[0] + f"presets: {{quick: {value}}}\n"
     found = faults(text, preset="quick")
-    assert "exp.yaml:28:18: presets.quick: a preset is a mapping of keys to values; got" in found
+    assert "exp.yaml:29:18: presets.quick: a preset is a mapping of keys to values; got" in found
     assert "expected for example {seeds: 2}" in found
 
 
 @pytest.mark.parametrize("bad", ["[0, 1]", "[2, 2]", "[]", "[hot]"])
 def test_bad_temperatures(bad: str) -> None:
-    text = changed("    teacher: shuffled\n    temperature: [1, 4]",
-                   f"    teacher: shuffled\n    temperature: {bad}")  # fmt: skip
+    text = changed("    placebo: shuffled\n    temperature: [1, 4]",
+                   f"    placebo: shuffled\n    temperature: {bad}")  # fmt: skip
     assert "variants.shuffled.temperature" in faults(text)
 
 
@@ -251,7 +278,7 @@ def test_all_faults_at_once_in_the_order_of_kind() -> None:
     text = text.replace("train: 30", "trian: 30").replace("name: small", "name: 7")
     found = faults(text)
     assert found.startswith("4 faults in exp.yaml:")
-    for where in ("exp.yaml:2:7: name", "exp.yaml:5:37:", "exp.yaml:9:18:", "exp.yaml:27:12:"):
+    for where in ("exp.yaml:2:7: name", "exp.yaml:5:37:", "exp.yaml:9:18:", "exp.yaml:28:12:"):
         assert where in found
 
 
@@ -270,7 +297,7 @@ def test_fault_of_an_override_names_it() -> None:
 
 def test_fault_of_a_preset_stands_where_the_preset_stands() -> None:
     text = GOOD.replace("    training: {epochs: 2}", "    training: {epochs: few}")
-    assert "exp.yaml:31:24: training.epochs: wrong type; got 'few'" in faults(text, preset="quick")
+    assert "exp.yaml:32:24: training.epochs: wrong type; got 'few'" in faults(text, preset="quick")
     parse(text)  # a preset that is not asked for does no harm
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixed_images import IMAGES, fixed_images, registered  # noqa: F401 (a fixture)
 
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment.loading import parse
@@ -25,8 +26,9 @@ students:
 variants:
   plain: {terms: [{loss: ce}]}
   distilled: {teacher: teacher, temperature: [1, 4], terms: [{loss: ce}, {loss: kl}]}
-  shuffled: {teacher: shuffled, temperature: [1, 4], terms: [{loss: ce}, {loss: kl}]}
-  uniform: {teacher: uniform, terms: [{loss: ce}, {loss: kl, options: {temperature: 3}}]}
+  shuffled:
+    {teacher: teacher, placebo: shuffled, temperature: [1, 4], terms: [{loss: ce}, {loss: kl}]}
+  uniform: {placebo: uniform, terms: [{loss: ce}, {loss: kl, options: {temperature: 3}}]}
 seeds: 2
 training: {epochs: 3, batch_size: 16}
 """
@@ -46,7 +48,7 @@ def test_expansion() -> None:
     assert len({t.key for t in made}) == len(made)
     for task in students:
         wants = task.variant in ("distilled", "shuffled")
-        assert task.needs == (teachers[task.seed].key if wants else None)
+        assert task.needs == ((teachers[task.seed].key,) if wants else ())
         json.loads(canonical(task.spec))
 
 
@@ -57,7 +59,7 @@ def test_labels() -> None:
 
 
 def test_variants_of_one_seed_differ_in_their_lessons_alone() -> None:
-    lessons = {"variant", "terms", "teacher", "temperature", "taught_by"}
+    lessons = {"variant", "terms", "teachers", "temperature"}
     found = [t.spec for t in tasks() if (t.role, t.student, t.seed) == ("student", "quantum", 1)]
     common = [{k: v for k, v in spec.items() if k not in lessons} for spec in found]
     assert all(spec == common[0] for spec in common)
@@ -100,7 +102,7 @@ def test_networks_that_cannot_be_built_are_all_named() -> None:
         tasks("students.quantum.options={sharpness: very}", "teacher.options={activation: sin}")
     text = str(caught.value)
     assert text.startswith("networks that cannot be built:\n  students.quantum: unknown sharpness")
-    assert "\n  teacher: unknown activation; got 'sin'" in text
+    assert "\n  teachers.teacher: unknown activation; got 'sin'" in text
 
 
 def test_data_that_cannot_be_had() -> None:
@@ -135,3 +137,138 @@ def test_samples_that_cannot_be_encoded(tmp_path: Path) -> None:
         plan(parse(text.replace("good", "bad")))
     linear = ["students.quantum.kind=linear", "students.quantum.options={}"]
     assert plan(parse(text.replace("good", "bad"), linear))  # nobody else minds
+
+
+# Axes, and several teachers.
+
+
+def images(*overrides: str) -> list[Task]:
+    return plan(parse(IMAGES, overrides))
+
+
+@pytest.mark.usefixtures("registered")
+def test_one_task_for_all_points_at_which_it_is_the_same() -> None:
+    made = images()
+    assert len({task.key for task in made}) == len(made)
+    roles = [task.role for task in made]
+    assert roles == sorted(roles, reverse=True)  # teachers first
+    places: dict[tuple[str, str, int, float | None], list[tuple[int, ...]]] = {}
+    for task in made:
+        cell = task.student, task.variant, task.seed, task.temperature
+        places.setdefault(cell, []).append(task.points)
+    # Points: 0 and 1 with 12 images, 2 and 3 with 24; teachers see all at 1 and 3.
+    for seed in (0, 1):
+        assert places["classical", "plain", seed, None] == [(0, 1), (2, 3)]
+        assert places["quantum", "plain", seed, None] == [(0, 1), (2, 3)]
+        assert places["classical", "untrained", seed, None] == [(0, 1), (2, 3)]
+        for temperature in (1.0, 4.0):
+            assert places["classical", "both", seed, temperature] == [(0,), (1,), (2,), (3,)]
+        assert places["classical", "shuffled", seed, None] == [(0,), (1,), (2,), (3,)]
+    for name in ("teacher:soft", "teacher:hybrid"):
+        assert places[name, "plain", 0, None] == [(0,), (1, 3), (2,)]
+        assert places[name, "plain", 1, None] == [(0,), (2,)]  # what is shared is of the first seed
+    assert len(places) == 2 * (2 + 1 + 2 + 1) + 4
+
+
+@pytest.mark.usefixtures("registered")
+def test_labels_say_what_their_points_have_in_common() -> None:
+    labels = {task.label for task in images()}
+    assert {
+        "teacher:soft, plain, sees all, seed 0", "classical, plain, images 12, seed 1",
+        "classical, both, images 24, sees same, seed 0, temperature 4",
+    } <= labels  # fmt: skip
+
+
+@pytest.mark.usefixtures("registered")
+def test_students_need_the_teachers_of_their_point() -> None:
+    made = images()
+    teachers = {(t.student, t.points, t.seed): t.key for t in made if t.role == "teacher"}
+    for task in (t for t in made if t.role == "student"):
+        wanted = {
+            "plain": [], "untrained": [], "shuffled": ["teacher:soft"],
+            "both": ["teacher:soft", "teacher:hybrid"],
+        }[task.variant]  # fmt: skip
+        shared = task.points[0] in (1, 3)
+        points, seed = ((1, 3), 0) if shared else (task.points, task.seed)
+        assert list(task.needs) == [teachers[name, points, seed] for name in wanted]
+        assert [entry["key"] for entry in task.spec["teachers"].values()] == (
+            [None] if task.variant == "untrained" else list(task.needs)
+        )
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_teacher_of_the_whole_pool_does_not_depend_on_how_it_is_divided() -> None:
+    def keys(*overrides: str) -> dict[tuple[str, int], str]:
+        made = images("axes.sees.only=[all]", "axes.images.only=[12]", *overrides)
+        return {(t.student, t.seed): t.key for t in made if t.role == "teacher"}
+
+    shared = keys()
+    assert shared.keys() == {("teacher:soft", 0), ("teacher:hybrid", 0)}
+    assert keys("axes.images.only=[24]")["teacher:soft", 0] == shared["teacher:soft", 0]
+    assert keys("seeds=[0]") == shared
+    assert keys("seeds=[1, 0]").keys() == {("teacher:soft", 1), ("teacher:hybrid", 1)}
+    # The hybrid one takes its batch size from the training of all.
+    assert keys("training.batch_size=7")["teacher:hybrid", 0] != shared["teacher:hybrid", 0]
+    own = keys("teachers.soft.shared=false")
+    assert own["teacher:soft", 0] == shared["teacher:soft", 0]
+    assert own["teacher:soft", 1] != own["teacher:soft", 0]
+
+
+def test_a_shared_teacher_needs_a_pool_that_all_seeds_have() -> None:
+    with pytest.raises(ConfigError, match=r"teachers.teacher: a shared teacher sees the same pool, "
+                       r"validation and test set for every seed; got other samples of the data set "
+                       r"'digits' for seed 1 than for seed 0; expected data such as fashion_mnist, "
+                       r".*. Set `shared: false`: one teacher per seed"):  # fmt: skip
+        tasks("teacher.shared=true", "teacher.sees=all")
+    assert tasks("teacher.shared=true")  # sees the same: there is nothing to share
+    assert tasks("teacher.shared=true", "teacher.sees=all", "seeds=1")
+
+
+@pytest.mark.usefixtures("registered")
+def test_an_untrained_teacher_is_no_matter_of_training() -> None:
+    def key(*overrides: str) -> str:
+        (found,) = {
+            t.key for t in images("axes={}", *overrides)
+            if (t.variant, t.seed) == ("untrained", 0)
+        }  # fmt: skip
+        return found
+
+    assert key() == key("teachers.hybrid.training.epochs=7")
+    assert key() != key("teachers.hybrid.options.filters=3")
+    trained = "variants.untrained.terms=[{loss: kl}, {loss: jsd, placebo: none}]"
+    assert key(trained) != key(trained, "teachers.hybrid.training.epochs=7")
+
+
+@pytest.mark.usefixtures("registered")
+def test_evaluation_is_a_part_of_the_spec_and_maps_are_kept_once() -> None:
+    made = images("axes={}")
+    for task in made:
+        asked = task.spec["evaluation"]
+        assert asked["robustness"] == {"noise": [0.1], "rotation": [10.0]}
+        assert ("feature_maps" in asked) == (task.seed == 0)
+    keys = {task.key for task in made}
+    assert not keys & {t.key for t in images("axes={}", "evaluation={}")}
+    assert {t.seed for t in images("axes={}", "evaluation.feature_maps.images=5")
+            if t.key in keys} == {1}  # fmt: skip
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_split_is_made_once_for_all_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qiskit_kd.data import datasets
+
+    calls: list[tuple[int, int]] = []
+    monkeypatch.setitem(
+        datasets._parts, "fixed_images",
+        lambda *, seed, train=12: fixed_images(seed=seed, train=train, calls=calls),
+    )  # fmt: skip
+    images()
+    assert sorted(calls) == [(0, 12), (0, 24), (1, 12), (1, 24)]
+
+
+def test_a_configuration_made_in_python_is_checked_too() -> None:
+    config = parse(SMALL)
+    broken = config.model_copy(update={"baseline": "alone"})
+    with pytest.raises(
+        ConfigError, match=r"the experiment cannot be run:\n  baseline: unknown vari"
+    ):
+        plan(broken)

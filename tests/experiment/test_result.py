@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from test_loading import GOOD
 
+from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment.loading import parse
-from qiskit_kd.experiment.result import StudyResult, choose, environment
+from qiskit_kd.experiment.result import Axis, StudyResult, environment
 from qiskit_kd.experiment.statistics import paired_gain
 from qiskit_kd.seeding import stream
 
@@ -53,40 +54,6 @@ def test_validation_alone_chooses_the_temperature() -> None:
     assert max(r["test"]["accuracy"] for r in chosen if r["student"] != "teacher") < 0.99
     assert len(chosen) == 5 + 2 * 4 * 5
     assert [r["student"] for r in chosen[:5]] == ["teacher"] * 5
-
-
-def test_choice_over_seeds_and_per_seed() -> None:
-    rows = []
-    for seed, (cold, warm) in enumerate([(0.9, 0.8), (0.5, 0.8), (0.7, 0.6)]):
-        rows += [row("linear", "distilled", seed, 1.0, validation=cold),
-                 row("linear", "distilled", seed, 4.0, validation=warm)]  # fmt: skip
-
-    def temperatures(*overrides: str) -> list[float]:
-        return [r["options"]["temperature"] for r in choose(rows, parse(GOOD, overrides))]
-
-    assert temperatures() == [4.0, 4.0, 4.0]
-    assert temperatures("selection=per_seed") == [1.0, 4.0, 1.0]
-
-
-def test_ties_go_to_the_smaller_validation_loss_then_to_the_first() -> None:
-    def pick(cold: float, warm: float, *overrides: str) -> float:
-        rows = [row("linear", "distilled", seed, t, validation=0.8, nll=nll)
-                for seed in range(3) for t, nll in ((1.0, cold), (4.0, warm))]  # fmt: skip
-        return choose(rows, parse(GOOD, overrides))[0]["options"]["temperature"]
-
-    assert pick(0.5, 0.4) == 4.0
-    assert pick(0.4, 0.5) == 1.0
-    assert pick(0.4, 0.4) == 1.0
-    assert pick(0.5, None) == 1.0  # a loss that was not finite
-    assert pick(0.5, 0.4, "metric=loss") == 4.0
-
-
-def test_a_candidate_is_judged_on_seeds_that_all_have() -> None:
-    rows = [row("linear", "distilled", 0, 1.0, validation=0.6),
-            row("linear", "distilled", 0, 4.0, validation=0.7),
-            row("linear", "distilled", 1, 1.0, validation=0.99)]  # fmt: skip
-    chosen = choose(rows, parse(GOOD))
-    assert [(r["seed"], r["options"]["temperature"]) for r in chosen] == [(0, 4.0)]
 
 
 def test_table() -> None:
@@ -152,7 +119,7 @@ def test_nothing_to_judge() -> None:
     assert (result([]).rows, result([]).table, result([]).comparisons) == ([], [], [])
     lone = parse(GOOD).model_copy(update={"variants": {"plain": parse(GOOD).variants["plain"]}})
     alone = StudyResult("x", lone.resolved(), (), {}, 0, "", {})
-    assert alone.verdict == "no verdict: no variant has a teacher"
+    assert alone.verdict == "no verdict: no variant of quantum has a teacher"
 
 
 def test_fingerprint_is_of_the_configuration() -> None:
@@ -165,3 +132,119 @@ def test_environment() -> None:
     assert facts["torch"][0].isdigit()
     assert facts["numpy"] == np.__version__
     assert "cores" in facts["system"]
+
+
+# Axes.
+
+AXES = """\
+axes:
+  images: {title: labelled images, key: data.options.train, values: [20, 30]}
+  sees: {values: {same: {teacher.sees: same}, all: {teacher.sees: all}}}
+"""
+POINTS = [{"images": i, "sees": s} for i in (20, 30) for s in ("same", "all")]
+
+
+def at_points(*gains: float | None, **overrides: str) -> StudyResult:
+    """A study with a gain at each of the points; None: no rows there."""
+    config = parse(GOOD + AXES, ["seeds=5", *(f"{k}={v}" for k, v in overrides.items())])
+    rows = [
+        {**row, "point": point}
+        for point, gain in zip(POINTS, gains, strict=True)
+        for row in (() if gain is None else candidates(gain))
+    ]
+    return StudyResult(config.name, config.resolved(), tuple(rows), {}, 0, "qkd run small", {})
+
+
+def test_axes_and_points() -> None:
+    found = at_points(0.1, 0.0, -0.1, None)
+    assert found.axes == {"images": Axis("labelled images", (20, 30)),
+                          "sees": Axis("sees", ("same", "all"))}  # fmt: skip
+    assert found.points == POINTS
+    assert (result([]).axes, result([]).points) == ({}, [{}])
+    assert {tuple(row["point"]) for row in result(candidates()).rows} == {()}
+
+
+def test_everything_is_said_point_by_point() -> None:
+    found = at_points(0.1, 0.0, -0.1, None)
+    per_point = len(result(candidates()).rows)
+    assert [row["point"] for row in found.rows] == [
+        point for point in POINTS[:3] for _ in range(per_point)
+    ]
+    plain, whole = result(candidates(0.0)), [e for e in found.table if e["point"] == POINTS[1]]
+    assert whole == [{"point": POINTS[1], **entry} for entry in plain.table]
+    whole = [c for c in found.comparisons if c["point"] == POINTS[1]]
+    assert whole == [{"point": POINTS[1], **entry} for entry in plain.comparisons]
+    assert all("point" not in entry for entry in plain.table + plain.comparisons)
+
+
+def test_a_gain_belongs_to_a_point() -> None:
+    found = at_points(0.1, 0.0, -0.1, None)
+
+    def gain(point: dict | None) -> float | None:
+        measured = found.gain("quantum", "distilled", "plain", point=point)
+        return None if measured is None else measured.mean
+
+    assert [gain(point) for point in POINTS] == [
+        pytest.approx(0.102), pytest.approx(0.002), pytest.approx(-0.098), None,
+    ]  # fmt: skip
+    for point in (None, {"images": 20}, {"images": 21, "sees": "all"}):
+        with pytest.raises(ConfigError, match=r"a gain is measured at one point of the study's axes"
+                           r"; got .*; expected for example {'images': 20, 'sees': 'same'}. See Stu"
+                           ):  # fmt: skip
+            gain(point)
+    lone = at_points(0.1, 0.0, -0.1, None).config
+    lone = parse(GOOD + AXES, ["axes.images.only=[30]", "axes.sees.only=[all]"])
+    single = StudyResult("x", lone.resolved(), (), {}, 0, "", {})
+    assert single.gain("quantum", "distilled", "plain") is None
+
+
+def test_verdict_counts_points() -> None:
+    text = at_points(0.1, 0.0, -0.1, 0.1).verdict
+    assert text.startswith(
+        "test accuracy, quantum distilled against plain at 4 of 4 points: confirmed at 3"
+    )
+    text = at_points(0.1, 0.0, -0.1, None).verdict
+    assert (
+        "against plain at 3 of 4 points: confirmed at 2 (images 20, sees same; images 20, "
+        "sees all), not confirmed at 0, harmful at 1 (images 30, sees same); against "
+        "shuffled at 3 of 4 points: " in text
+    )
+    assert (
+        "; against smoothed at 3 of 4 points: confirmed at 1 (images 20, sees same), not " in text
+    )
+    assert at_points(None, None, None, None).verdict == (
+        "no verdict: quantum has no seed with both distilled and plain"
+    )
+
+
+def test_what_holds_at_a_point_is_used_there() -> None:
+    """Temperatures, and whether a variant is a placebo, may be set by an axis."""
+    axes = """\
+axes:
+  kind:
+    values:
+      real: {variants.distilled.temperature: [1]}
+      fake: {variants.distilled.placebo: untrained}
+"""
+    config = parse(GOOD + axes, ["seeds=5"])
+    rows = [{**row, "point": point} for point in config.points() for row in candidates()]
+    found = StudyResult("x", config.resolved(), tuple(rows), {}, 0, "", {})
+    temperatures = {
+        row["point"]["kind"]: row["options"]["temperature"]
+        for row in found.rows if row["variant"] == "distilled"
+    }  # fmt: skip
+    assert temperatures == {"real": 1, "fake": 4}
+    against = {
+        (c["point"]["kind"], c["baseline"])
+        for c in found.comparisons if c["variant"] == "distilled"
+    }  # fmt: skip
+    assert against == {("real", "plain"), ("real", "shuffled"), ("real", "smoothed"),
+                       ("fake", "plain")}  # fmt: skip
+
+
+def test_a_shared_teacher_has_one_row_at_each_point() -> None:
+    config = parse(GOOD + AXES, ["seeds=5"])
+    rows = [{**row("teacher", "plain", 0, None), "point": point} for point in POINTS]
+    found = StudyResult("x", config.resolved(), tuple(rows), {}, 0, "", {})
+    assert [entry["point"] for entry in found.table] == POINTS
+    assert {(entry["student"], entry["n"]) for entry in found.table} == {("teacher", 1)}

@@ -37,13 +37,13 @@ def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "work", fake_work.work)
 
 
-def task(key: str, role: str = "student", *, needs: str | None = None, seed: int = 1, **spec):
+def task(key: str, role: str = "student", *, needs: tuple[str, ...] = (), seed: int = 1, **spec):
     spec = {"role": role, "seed": seed, **spec}
     return Task(key, role, "net", "plain", seed, None, spec, needs)
 
 
 def test_every_task_once_and_never_again(tmp_path: Path) -> None:
-    tasks = [task("t", "teacher"), *(task(f"s{k}", needs="t", seed=k) for k in range(5))]
+    tasks = [task("t", "teacher"), *(task(f"s{k}", needs=("t",), seed=k) for k in range(5))]
     seen: list[tuple[int, int, int]] = []
     with Store(tmp_path, write=True) as store:
         summary = runner.run(
@@ -52,7 +52,7 @@ def test_every_task_once_and_never_again(tmp_path: Path) -> None:
         assert (summary.total, summary.found, summary.done, summary.failed) == (6, 0, 6, [])
         assert seen == [(k, 0, 6) for k in range(1, 7)]
         assert store.rows()["s3"] == {
-            "key": "s3", "value": 3 / 7, "taught": "weights t",
+            "key": "s3", "value": 3 / 7, "taught": ["weights t"],
             "options": {"temperature": None}, "extra": {},
         }  # fmt: skip
         again = runner.run(tasks, store, executor=Inline())
@@ -83,11 +83,44 @@ def test_a_failure_stops_nobody_else_and_is_tried_again(tmp_path: Path) -> None:
 
 def test_students_of_a_failed_teacher_fail_with_it(tmp_path: Path) -> None:
     with Store(tmp_path, write=True) as store:
-        tasks = [task("t", "teacher", do="fail"), task("a", needs="t"), task("b")]
+        tasks = [task("t", "teacher", do="fail"), task("a", needs=("t",)), task("b")]
         summary = runner.run(tasks, store, executor=Inline())
         assert (summary.done, len(summary.failed)) == (1, 2)
         assert store.failures()["a"]["error"] == "its teacher failed: ValueError: on purpose"
         assert ("a", "started") not in store.attempts()
+
+
+def test_a_student_waits_for_all_its_teachers(tmp_path: Path) -> None:
+    tasks = [task("t", "teacher"), task("u", "teacher"), task("a", needs=("u", "t")),
+             task("b", needs=("t",)), task("c", needs=("u",))]  # fmt: skip
+    with Store(tmp_path, write=True) as store:
+        runner.run(tasks[:1], store, executor=Inline())
+        assert runner.run(tasks, store, executor=Inline()).done == 4
+        assert store.rows()["a"]["taught"] == ["weights u", "weights t"]
+        assert [key for key, _ in store.attempts()][:2] == ["t", "u"]
+    with Store(tmp_path / "pool", write=True) as store, ThreadPoolExecutor(2) as pool:
+        slow = [task("t", "teacher"), task("u", "teacher", sleep=0.1), *tasks[2:]]
+        assert runner.run(slow, store, executor=pool).done == 5
+        order = [key for key, _ in store.attempts()]
+        assert order.index("b") < order.index("a")
+
+
+@pytest.mark.parametrize("broken", [("t",), ("u",), ("t", "u")])
+def test_a_student_fails_once_with_whichever_teacher(
+    tmp_path: Path, broken: tuple[str, ...]
+) -> None:
+    tasks = [
+        *(task(k, "teacher", do="fail" if k in broken else "row") for k in ("t", "u")),
+        task("a", needs=("t", "u")), task("b"),
+    ]  # fmt: skip
+    with Store(tmp_path, write=True) as store:
+        seen: list[int] = []
+        summary = runner.run(
+            tasks, store, executor=Inline(), watch=lambda _, failed, __, ___: seen.append(failed)
+        )
+        assert (summary.done, len(summary.failed)) == (3 - len(broken), len(broken) + 1)
+        assert max(seen) == len(summary.failed)
+        assert store.failures()["a"]["error"] == "its teacher failed: ValueError: on purpose"
 
 
 def test_a_lost_teacher_is_trained_again_if_needed(tmp_path: Path, caplog) -> None:
@@ -96,14 +129,16 @@ def test_a_lost_teacher_is_trained_again_if_needed(tmp_path: Path, caplog) -> No
         runner.teacher_file(tmp_path, "t").unlink()
         runner.run([task("t", "teacher"), task("b")], store, executor=Inline())
         assert not runner.teacher_file(tmp_path, "t").exists()  # nobody needed it
-        summary = runner.run([task("t", "teacher"), task("a", needs="t")], store, executor=Inline())
+        summary = runner.run(
+            [task("t", "teacher"), task("a", needs=("t",))], store, executor=Inline()
+        )
         assert (summary.found, summary.done) == (0, 2)
         assert "is gone; the teacher is trained again" in caplog.text
 
 
 def test_a_damaged_teacher(tmp_path: Path) -> None:
     with Store(tmp_path, write=True) as store:
-        tasks = [task("t", "teacher"), task("a", needs="t")]
+        tasks = [task("t", "teacher"), task("a", needs=("t",))]
         runner.run(tasks[:1], store, executor=Inline())
         runner.teacher_file(tmp_path, "t").write_bytes(b"other")
         with pytest.raises(StorageError, match=r"t.safetensors is damaged; got another checksum "

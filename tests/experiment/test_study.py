@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from fixed_images import IMAGES, registered  # noqa: F401 (a fixture)
 from test_plan import SMALL
 from test_runner import Inline
 
@@ -184,3 +185,59 @@ def test_not_run_yet(folder: Path, tmp_path: Path) -> None:
     Store(tmp_path, write=True).close()
     with pytest.raises(StorageError, match=r"study.db has no configuration; got a study"):
         Study.load(tmp_path)
+
+
+# Axes.
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_study_with_axes(tmp_path: Path) -> None:
+    (tmp_path / "images.yaml").write_text(IMAGES)
+    study = Study.load(tmp_path / "images.yaml")
+    done: list[str] = []
+    result = study.run(
+        tmp_path / "out", executor=Inline(), watch=lambda _, __, ___, label: done.append(label)
+    )
+    assert (result.missing, len(done)) == (0, len(study.tasks()))
+    assert list(result.axes) == ["images", "sees"]
+    per_point = {(row["student"], row["variant"], row["seed"])
+                 for row in result.rows if row["point"] == result.points[0]}  # fmt: skip
+    assert len(per_point) == 2 * 2 + 2 * (4 + 1)
+    shared = [row for row in result.rows if row["student"] == "teacher:soft"
+              and row["point"]["sees"] == "all"]  # fmt: skip
+    assert [(row["seed"], row["point"]["images"]) for row in shared] == [(0, 12), (0, 24)]
+    assert shared[0]["test"] == shared[1]["test"]
+    plain = [
+        row for row in result.rows
+        if (row["student"], row["variant"], row["seed"]) == ("classical", "plain", 1)
+    ]  # fmt: skip
+    assert [row["point"] for row in plain] == result.points
+    assert plain[0]["key"] == plain[1]["key"] != plain[2]["key"]
+    stored = Study.load(tmp_path / "out")
+    assert stored.table() == result.table
+    assert stored.result().verdict == result.verdict
+    assert result.verdict.startswith("test accuracy, classical both against plain at 4 of 4 points")
+    json.dumps(stored.rows(), allow_nan=False)
+    page = report.write(result, tmp_path)
+    assert "labelled images" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("registered")
+def test_more_points_in_the_same_folder_cost_only_what_is_new(tmp_path: Path) -> None:
+    (tmp_path / "images.yaml").write_text(IMAGES)
+
+    def run(*only: str) -> Study:
+        study = Study.load(tmp_path / "images.yaml", [f"axes.{text}" for text in only], seeds=1)
+        study.run(tmp_path / "out", executor=Inline())
+        return study
+
+    few = run("images.only=[12]")
+    assert few.summary is not None
+    assert few.summary.found == 0
+    more = run()
+    assert more.summary is not None
+    assert more.summary.found == few.summary.total
+    back = run("images.only=[12]")
+    assert back.summary is not None
+    assert back.summary.done == 0
+    assert {row["point"]["images"] for row in back.rows()} == {12}

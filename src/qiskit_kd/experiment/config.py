@@ -2,165 +2,112 @@
 """The schema of an experiment: one frozen pydantic model, unknown keys refused.
 
 An experiment is rows (students) times columns (variants: what the student is taught with) times
-paired seeds. `loading.load` reads one from YAML; Python users may call `ExperimentConfig(...)`.
+paired seeds, all of it at every point of its axes. `loading.load` reads one from YAML; Python
+users may call `ExperimentConfig(...)`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from qiskit_kd.errors import ConfigError
+from qiskit_kd.experiment.grafting import graft
+from qiskit_kd.experiment.sections import (
+    AxisConfig,
+    DataConfig,
+    EvaluationConfig,
+    Label,
+    Metric,
+    Name,
+    Section,
+    Seed,
+    StudentConfig,
+    TeacherConfig,
+    TermConfig,
+    TrainingConfig,
+    TrainingOverrides,
+    VariantConfig,
+)
 
 __all__ = [
+    "AxisConfig",
     "DataConfig",
+    "EvaluationConfig",
     "ExperimentConfig",
+    "Point",
     "StudentConfig",
     "TeacherConfig",
     "TermConfig",
     "TrainingConfig",
     "TrainingOverrides",
     "VariantConfig",
+    "is_teacher",
+    "teacher_row",
 ]
 
-# Strict: neither "3" nor true is a number; an integer may stand for a float.
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
-Count = Annotated[int, Field(ge=1, strict=True)]
-Natural = Annotated[int, Field(ge=0, strict=True)]
-Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
-Metric = Literal["accuracy", "loss"]
+Point = dict[str, Label]
+"""A value or label of every axis."""
+
 TEACHER_ROW = "teacher"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+def teacher_row(name: str) -> str:
+    """What rows call a teacher: `teacher` for the one of that name, else `teacher:NAME`."""
+    return TEACHER_ROW if name == TEACHER_ROW else f"{TEACHER_ROW}:{name}"
 
 
-class TrainingOverrides(_Model):
-    """Training settings of one student or of the teacher; what is left out comes from above."""
-
-    epochs: Count | None = None
-    batch_size: Count | None = None
-    steps_per_epoch: Count | None = None
-    learning_rate: Positive | None = None
-    optimizer: Literal["adam", "adamw", "sgd"] | None = None
-    patience: Count | None = None
-    dtype: Literal["float32", "float64"] | None = None
-    gradient_every: Natural | None = None
-    checkpoint_epochs: Count | None = None
+def is_teacher(student: str) -> bool:
+    """Whether the `student` of a row is a teacher."""
+    return student.partition(":")[0] == TEACHER_ROW
 
 
-class TrainingConfig(_Model):
-    """How every student is trained."""
-
-    epochs: Count = 60
-    batch_size: Count = 64
-    steps_per_epoch: Count | None = None
-    """Instead of `batch_size`: as many steps for a variant with unlabelled samples as for one
-    without, so that a gain cannot come from training for longer."""
-    learning_rate: Positive = 0.02
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    patience: Count | None = None
-    """Epochs without a better validation result before stopping; None: all epochs."""
-    dtype: Literal["float32", "float64"] = "float64"
-    gradient_every: Natural = 5
-    """Log the gradient norm of every term each so many epochs; 0 never."""
-    checkpoint_epochs: Count | None = None
-    """For tasks of minutes and more: leave a checkpoint each so many epochs, to resume from."""
-
-    def overridden(self, by: TrainingOverrides) -> TrainingConfig:
-        """A copy with the settings that `by` states."""
-        return self.model_copy(update=by.model_dump(exclude_none=True))
-
-
-class DataConfig(_Model):
-    """A registered data set and the options of its builder."""
-
-    kind: str
-    options: dict[str, Any] = {}
-
-
-class StudentConfig(_Model):
-    """A registered student, the options of its builder, and its own training settings."""
-
-    kind: str
-    options: dict[str, Any] = {}
-    training: TrainingOverrides = TrainingOverrides()
-
-
-class TeacherConfig(StudentConfig):
-    """The network that teaches; one is trained per seed, from the same split as its students."""
-
-    sees: Literal["same", "all"] = "same"
-    """Whether it trains on the student's own samples or on the whole labelled pool."""
-
-
-class TermConfig(_Model):
-    """One weighted loss."""
-
-    loss: str
-    weight: Positive = 1.0
-    name: Name | None = None
-    options: dict[str, Any] = {}
-
-
-class VariantConfig(_Model):
-    """What a student is trained with: weighted losses and, for some of them, a teacher."""
-
-    terms: Annotated[list[TermConfig], Field(min_length=1)]
-    teacher: Literal["none", "teacher", "shuffled", "uniform"] = "none"
-    """`shuffled` and `uniform` are placebos: a teacher that knows nothing about the samples."""
-    temperature: list[Positive] | None = None
-    """Candidates for every term that has a temperature; the validation split chooses among them."""
-
-    @field_validator("temperature", mode="before")
-    @classmethod
-    def _listed(cls, value: object) -> object:
-        if isinstance(value, bool | str):
-            raise ValueError(f"a temperature is a number or a list of numbers, got {value!r}")
-        return [value] if isinstance(value, int | float) else value
-
-    @field_validator("temperature")
-    @classmethod
-    def _distinct(cls, value: list[float] | None) -> list[float] | None:
-        if value is not None and (not value or len(set(value)) < len(value)):
-            raise ValueError("the temperatures are one or more different numbers")
-        return value
-
-    @model_validator(mode="after")
-    def _names(self) -> VariantConfig:
-        names = [term.name or term.loss for term in self.terms]
-        if len(set(names)) < len(names):
-            raise ValueError(
-                f"two terms are called the same, got {', '.join(names)}; give each its own `name`"
-            )
-        return self
-
-
-class ExperimentConfig(_Model):
+class ExperimentConfig(Section):
     """One experiment.
 
     The temperature of a variant is chosen per student by the mean of `metric` on the *validation*
     splits over all seeds (`selection: over_seeds`, so that all seeds of a row share one
-    temperature), or per seed. Placebos are swept just like the real thing.
+    temperature), or per seed; at every point for itself. Placebos are swept like the real thing.
     """
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
     name: Name
     title: str = ""
     data: DataConfig
-    teacher: TeacherConfig | None = None
+    teachers: dict[Name, TeacherConfig] = Field(default={})
+    """By name. `teacher: {...}` is the short form for one called `teacher`."""
     students: Annotated[dict[Name, StudentConfig], Field(min_length=1)]
     variants: Annotated[dict[Name, VariantConfig], Field(min_length=1)]
     baseline: str = "plain"
     headline: str | None = None
-    """The student that the report's first line is about; by default the last one."""
-    seeds: list[Seed] = list(range(10))
+    """The student that the report's first line is about; by default the last one that is taught."""
+    seeds: list[Seed] = Field(default=list(range(10)))
     training: TrainingConfig = TrainingConfig()
     metric: Metric = "accuracy"
     selection: Literal["over_seeds", "per_seed"] = "over_seeds"
     backend: str = "exact"
-    presets: dict[Name, dict[str, Any]] = {}
+    axes: dict[Name, AxisConfig] = Field(default={})
+    """The study is run at every combination of their values."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    presets: dict[Name, dict[str, Any]] = Field(default={})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        if not isinstance(value, Mapping) or "teacher" not in value:
+            return value
+        rest = {key: inner for key, inner in value.items() if key != "teacher"}
+        if value["teacher"] is None:
+            return rest
+        if rest.get("teachers"):
+            raise ValueError(
+                "`teacher` is the short form for a single teacher; got `teachers` too. Write all "
+                "of them below `teachers`"
+            )
+        return {**rest, "teachers": {TEACHER_ROW: value["teacher"]}}
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -181,14 +128,58 @@ class ExperimentConfig(_Model):
     def resolved(self) -> dict[str, Any]:
         """The canonical form: every default written out, presets left out."""
         found = self.model_dump(mode="json", by_alias=True, exclude={"presets"})
-        return {**found, "headline": self.headline or list(self.students)[-1]}
+        return {**found, "headline": self.headline or self._lead()}
+
+    def _lead(self) -> str:
+        """The last student that some teacher teaches; the last one if there is none."""
+        taught = set(self.taught())
+        able = [name for name in self.students if taught.intersection(self.variants_of(name))]
+        return (able or list(self.students))[-1]
+
+    def points(self) -> list[Point]:
+        """Every combination of the axes, the last axis changing fastest; `[{}]` without axes."""
+        labels = [axis.labels for axis in self.axes.values()]
+        return [dict(zip(self.axes, chosen, strict=True)) for chosen in product(*labels)]
+
+    def at(self, point: Mapping[str, Label]) -> ExperimentConfig:
+        """The experiment of one point, without axes.
+
+        Raises:
+            ConfigError: If the point makes no valid experiment.
+        """
+        if not self.axes:
+            return self
+        tree = self.model_dump(by_alias=True, exclude={"axes"})
+        for name, label in point.items():
+            for key, value in self.axes[name].settings(label).items():
+                path = key.split(".")
+                if path[0] == TEACHER_ROW:  # the short form is resolved by now
+                    path = ["teachers", *path]
+                graft(tree, path, value, what=f"axis {name}")
+        try:
+            return type(self).model_validate(tree)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ", ".join(f"{name} {label}" for name, label in point.items())
+            raise ConfigError(
+                f"the axes make an invalid experiment at {where}",
+                got=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+                remedy="Correct the values of the axes.",
+            ) from None
+
+    def variants_of(self, student: str) -> list[str]:
+        """The variants a student is trained in."""
+        own = self.students[student].variants
+        return [name for name in self.variants if own is None or name in own]
 
     def taught(self) -> list[str]:
-        """Variants that use the real teacher, the baseline apart."""
+        """Variants whose terms read teachers that know something, the baseline apart."""
         return [
             name
             for name, variant in self.variants.items()
-            if variant.teacher == "teacher" and name != self.baseline
+            if name != self.baseline
+            and variant.sources
+            and all(placebo == "none" for _, placebo in variant.sources)
         ]
 
     def controls(self) -> list[str]:

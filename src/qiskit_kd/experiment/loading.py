@@ -11,8 +11,7 @@ from __future__ import annotations
 import copy
 import difflib
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from pydantic import ValidationError
 from qiskit_kd.errors import ConfigError, UnknownNameError
 from qiskit_kd.experiment.checks import faults_of_parts
 from qiskit_kd.experiment.config import ExperimentConfig
-from qiskit_kd.yamlfile import Locator, load_yaml, parse_yaml, validation_error
+from qiskit_kd.experiment.grafting import graft, node_at
+from qiskit_kd.yamlfile import Fault, Locator, as_error, faults, load_yaml, parse_yaml
 
 __all__ = ["backend_setting", "example_folders", "find_experiment", "load", "parse", "shipped"]
 
@@ -30,12 +30,8 @@ _OVERRIDE = "override"
 _FROM_COMMAND = f"{_OVERRIDE}:0:0"  # in the form of a place in a file
 
 
-@dataclass(frozen=True)
 class _Tree(Locator):
     """A locator that knows which nodes came from the command line."""
-
-    grafted: frozenset[int] = frozenset()
-    """Identities of nodes that an override put in."""
 
     def __call__(self, path: Sequence[str | int] = (), *, key: bool = False) -> str:
         node = self.node
@@ -49,7 +45,7 @@ class _Tree(Locator):
                 if part >= len(node.value):
                     break
                 node = node.value[part]
-            if id(node) in self.grafted:
+            if node is not None and node.start_mark.name == _OVERRIDE:
                 return _FROM_COMMAND
         return super().__call__(path, key=key)
 
@@ -98,8 +94,7 @@ def _build(
     preset: str | None,
     seeds: int | None,
 ) -> ExperimentConfig:
-    root = copy.deepcopy(locate.node)
-    grafted: set[int] = set()
+    tree = _Tree(locate.name, copy.deepcopy(locate.node))
     if preset is not None:
         presets = data.get("presets")
         known = presets if isinstance(presets, dict) else {}
@@ -111,16 +106,21 @@ def _build(
                 got=type(known[preset]).__name__, expected="for example {seeds: 2}",
             )  # fmt: skip
         for key, value in (known[preset] or {}).items():
-            node = _node_at(locate.node, ("presets", preset, key))
-            _graft(
-                data, root, str(key).split("."), copy.deepcopy(value), copy.deepcopy(node), set()
-            )
-    texts = [*overrides, *([f"seeds={seeds}"] if seeds is not None else [])]
-    for text in texts:
+            node = copy.deepcopy(node_at(locate.node, ("presets", preset, str(key))))
+            graft(data, str(key).split("."), copy.deepcopy(value), root=tree.node, node=node)
+    for text in [*overrides, *([f"seeds={seeds}"] if seeds is not None else [])]:
         path, value, node = _override(text)
-        _graft(data, root, path, value, node, grafted)
-        grafted |= _identities(node)
-    tree = _Tree(locate.name, root, frozenset(grafted))
+        graft(data, path, value, root=tree.node, node=node)
+    config, found = _checked(data, tree)
+    if config is not None and not found:
+        found = _faults_of_points(config, data, tree)
+    if config is None or found:
+        raise ConfigError(str(as_error(found, tree)).replace(f"{_FROM_COMMAND}: ", f"{_OVERRIDE} "))
+    return config
+
+
+def _checked(data: dict[str, Any], tree: _Tree) -> tuple[ExperimentConfig | None, list[Fault]]:
+    """The configuration, if the schema takes it, and every fault of the schema and of the parts."""
     config: ExperimentConfig | None = None
     found: list[dict[str, Any]] = []
     try:
@@ -133,20 +133,41 @@ def _build(
          "ctx": {"error": f.what}}
         for f in faults_of_parts(data, broken)
     ]  # fmt: skip
-    if config is None or found:
-        fault = validation_error(_Found(found), tree, ExperimentConfig)  # type: ignore[arg-type]
-        raise ConfigError(str(fault).replace(f"{_FROM_COMMAND}: ", f"{_OVERRIDE} "))
-    return config
+    return config, faults(found, tree, ExperimentConfig)
 
 
-class _Found:
-    """The faults of the schema and of the named parts, in pydantic's form."""
+def _faults_of_points(config: ExperimentConfig, data: dict[str, Any], tree: _Tree) -> list[Fault]:
+    """Every fault that the values of the axes make, at the place of the value or of its key."""
+    found: dict[object, Fault] = {}
+    listed = set()  # places of plain values: a fault that does not name its value is of their key
+    for point in config.points() if config.axes else ():
+        grown, grown_tree = copy.deepcopy(data), _Tree(tree.name, copy.deepcopy(tree.node))
+        for name, label in point.items():
+            axis = config.axes[name]
+            for key, value in axis.settings(label).items():
+                if isinstance(axis.values, dict):
+                    path: tuple[str, ...] = ("axes", name, "values", str(label))
+                    pair = _pair_at(node_at(tree.node, path), key)
+                else:
+                    values = node_at(tree.node, ("axes", name, "values"))
+                    node = values.value[axis.values.index(label)] if values else None
+                    pair = node_at(tree.node, ("axes", name, "key")), node
+                    if node is not None:
+                        listed.add((node.start_mark.line + 1, node.start_mark.column + 1))
+                graft(
+                    grown, key.split("."), copy.deepcopy(value), what=f"axis {name}",
+                    root=grown_tree.node, node=copy.deepcopy(pair[1]), key=pair[0],
+                )  # fmt: skip
+        for place, text in _checked(grown, grown_tree)[1]:
+            what = text.partition(": ")[2]
+            found.setdefault(what if place in listed else text, (place, text))
+    return list(found.values())
 
-    def __init__(self, items: list[dict[str, Any]]) -> None:
-        self._items = items
 
-    def errors(self, **_: object) -> list[dict[str, Any]]:
-        return self._items
+def _pair_at(node: yaml.Node | None, key: str) -> tuple[yaml.Node | None, yaml.Node | None]:
+    """The nodes of a key and of its value."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return next((pair for pair in pairs if pair[0].value == key), (None, None))
 
 
 def _override(text: str) -> tuple[list[str], Any, yaml.Node]:
@@ -161,71 +182,16 @@ def _override(text: str) -> tuple[list[str], Any, yaml.Node]:
         )
     parsed, locate = parse_yaml(value, name=f"{_OVERRIDE} {key}")
     node = locate.node or yaml.ScalarNode("tag:yaml.org,2002:null", "")
+    _stamp(node)
     return path, parsed, node
 
 
-def _graft(
-    data: dict[str, Any], root: yaml.Node | None, path: Sequence[str], value: Any,
-    node: yaml.Node | None, made: set[int],
-) -> None:  # fmt: skip
-    """Set `path` to `value` in the data and in the tree beside it; mappings are merged.
-
-    Identities of nodes that are put in go to `made`.
-    """
-    if isinstance(value, Mapping) and isinstance(node, yaml.MappingNode) and value:
-        for key, inner in value.items():
-            _graft(data, root, [*path, str(key)], inner, _node_at(node, (str(key),)), made)
-        return
-    here: Any = data
-    at: yaml.Node | None = root
-    for depth, part in enumerate(path):
-        last = depth == len(path) - 1
-        if isinstance(here, list) and part.isdecimal() and int(part) < len(here):
-            position = int(part)
-            if last:
-                here[position] = value
-                if isinstance(at, yaml.SequenceNode) and node is not None:
-                    at.value[position] = node
-                    made.add(id(node))
-                return
-            here = here[position]
-            at = at.value[position] if isinstance(at, yaml.SequenceNode) else None
-            continue
-        if not isinstance(here, dict):
-            raise ConfigError(
-                f"{_OVERRIDE} {'.'.join(path)}: there is nothing below {'.'.join(path[:depth])}",
-                got=f"{type(here).__name__} there",
-                expected="a mapping, or a list and a position in it",
-            )
-        if last or here.get(part) is None:
-            here[part] = value if last else {}
-            below = node if last or node is None else _mapping_like(node)
-            if isinstance(at, yaml.MappingNode) and below is not None:
-                name = yaml.ScalarNode("tag:yaml.org,2002:str", part, below.start_mark)
-                at.value = [p for p in at.value if p[0].value != part] + [(name, below)]
-                made.add(id(below))
-        here, at = here[part], _node_at(at, (part,))
-
-
-def _node_at(node: yaml.Node | None, path: Sequence[str]) -> yaml.Node | None:
-    for part in path:
-        if not isinstance(node, yaml.MappingNode):
-            return None
-        node = next((p[1] for p in node.value if p[0].value == str(part)), None)
-    return node
-
-
-def _mapping_like(node: yaml.Node) -> yaml.MappingNode:
-    return yaml.MappingNode("tag:yaml.org,2002:map", [], node.start_mark, node.end_mark)
-
-
-def _identities(node: yaml.Node) -> set[int]:
-    found = {id(node)}
-    if isinstance(node, yaml.MappingNode):
-        found |= {i for _, inner in node.value for i in _identities(inner)}
-    elif isinstance(node, yaml.SequenceNode):
-        found |= {i for inner in node.value for i in _identities(inner)}
-    return found
+def _stamp(node: yaml.Node) -> None:
+    """Mark a node and all below it as coming from the command line."""
+    node.start_mark = yaml.Mark(_OVERRIDE, 0, 0, 0, None, 0)
+    for inner in node.value if isinstance(node, yaml.CollectionNode) else ():
+        for part in inner if isinstance(inner, tuple) else (inner,):
+            _stamp(part)
 
 
 def backend_setting() -> str:

@@ -1,26 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a configuration to tasks: one per (student, variant, seed, temperature), one per teacher.
 
-A task's key is the hash of everything its row depends on: its resolved settings, the fingerprint of
-its data, the key of its teacher, and the version of the schema. Two variants of one student and
-seed differ in their losses and teacher alone, so they share split, initial weights and batches.
+A task's key is the hash of everything its row depends on: its resolved settings, the fingerprints
+of the data it sees, the keys of its teachers, and the version of the schema. Tasks that are equal
+at several points of the axes are one. Two variants of one student and seed differ in their losses
+and teachers alone, so they share split, initial weights and batches.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from qiskit_kd.errors import ConfigError, QiskitKDError
-from qiskit_kd.experiment.checks import complaint, has_temperature, registry
-from qiskit_kd.experiment.config import TEACHER_ROW, ExperimentConfig, StudentConfig, VariantConfig
+from qiskit_kd.experiment.checks import faults_of_parts
+from qiskit_kd.experiment.config import (
+    ExperimentConfig,
+    Point,
+    StudentConfig,
+    TeacherConfig,
+    VariantConfig,
+    teacher_row,
+)
+from qiskit_kd.experiment.parts import has_temperature, registry
+from qiskit_kd.experiment.rehearsal import Rehearsal
 from qiskit_kd.experiment.store import SCHEMA, canonical
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from qiskit_kd.data import Split
 
 __all__ = ["Task", "plan"]
@@ -40,16 +49,21 @@ class Task:
     temperature: float | None
     spec: Mapping[str, Any]
     """What `task.run_task` needs; plain JSON."""
-    needs: str | None = None
-    """Key of the teacher's task, if it has to be done first."""
+    needs: tuple[str, ...] = ()
+    """Keys of the teachers' tasks that have to be done first."""
     checkpoint_epochs: int | None = None
     """For long tasks: leave a checkpoint each so many epochs. No part of the key."""
+    points: tuple[int, ...] = (0,)
+    """The points it stands for, by their position in `ExperimentConfig.points`."""
+    where: str = ""
+    """For people: what its points have in common."""
 
     @property
     def label(self) -> str:
         """For people: which task this is."""
-        warm = "" if self.temperature is None else f", temperature {self.temperature:g}"
-        return f"{self.student}, {self.variant}, seed {self.seed}{warm}"
+        warm = None if self.temperature is None else f"temperature {self.temperature:g}"
+        parts = [self.student, self.variant, self.where, f"seed {self.seed}", warm]
+        return ", ".join(filter(None, parts))
 
     def describe(self) -> dict[str, Any]:
         """What the study's file remembers of it."""
@@ -61,173 +75,208 @@ class Task:
             "seed": self.seed,
             "temperature": self.temperature,
             "label": self.label,
+            "points": list(self.points),
         }
 
 
 def plan(config: ExperimentConfig) -> list[Task]:
-    """All tasks of an experiment, teachers first, then seed by seed."""
-    builder = registry("data set")[config.data.kind]
-    backend = _backend(config.backend)
-    teachers: list[Task] = []
-    students: list[Task] = []
-    networks: dict[str, nn.Module] = {}
+    """All tasks of an experiment, teachers first, then seed by seed.
+
+    Raises:
+        ConfigError: For whatever cannot work at one of the points.
+    """
+    points = config.points()
+    settings = [config.at(point) for point in points]
+    for here in settings:
+        faults = faults_of_parts(here.resolved())
+        if faults:
+            texts = [f"{'.'.join(map(str, fault.path))}: {fault.what}" for fault in faults]
+            raise ConfigError("\n  ".join(["the experiment cannot be run:", *texts]))
+    rehearsal, planner = Rehearsal(), _Planner(config.seeds[0])
+    found: dict[str, tuple[Task, dict[int, None]]] = {}
     for seed in config.seeds:
+        splits: dict[str, Split] = {}
+        for place, here in enumerate(settings):
+            split = _split(here, seed, splits)
+            networks = rehearsal.networks(here, split)
+            tasks = planner.tasks(here, split, seed)
+            if seed == config.seeds[0]:
+                specs = [task.spec for task in tasks if task.role == "student"]
+                rehearsal.losses(specs, split.num_classes)
+                rehearsal.lessons(specs, split)
+                rehearsal.evaluation(here, networks, split)
+            rehearsal.samples(networks, split, seed)
+            for task in tasks:
+                found.setdefault(task.key, (task, {}))[1][place] = None
+    made = [
+        replace(task, points=tuple(places), where=_common([points[k] for k in places]))
+        for task, places in found.values()
+    ]
+    return sorted(made, key=lambda task: task.role != "teacher")
+
+
+def _split(config: ExperimentConfig, seed: int, known: dict[str, Split]) -> Split:
+    """The data of a point and seed, made once for all points that share it."""
+    key = canonical([config.data.kind, config.data.options])
+    if key not in known:
         try:
-            split = builder(seed=seed, **config.data.options)
+            known[key] = registry("data set")[config.data.kind](seed=seed, **config.data.options)
         except (QiskitKDError, TypeError) as error:
             raise ConfigError(f"data: {error}") from error
-        if seed == config.seeds[0]:
-            _try_losses(config, split.num_classes)
-            networks = _try_networks(config, split)
-        _try_samples(networks, split, seed)
+    return known[key]
+
+
+def _common(points: list[Point]) -> str:
+    """The values that all of some points share, for people."""
+    first, *rest = points
+    return ", ".join(
+        f"{name} {value}"
+        for name, value in first.items()
+        if all(point[name] == value for point in rest)
+    )
+
+
+class _Planner:
+    """Makes the tasks of one point and seed after the other."""
+
+    def __init__(self, first_seed: int) -> None:
+        self._first = first_seed
+        self._shared: dict[str, Task] = {}
+        self._backend = cache(_backend)
+
+    def tasks(self, config: ExperimentConfig, split: Split, seed: int) -> list[Task]:
+        """Teachers, then students."""
         data = {
-            "kind": config.data.kind,
-            "options": config.data.options,
-            "seed": seed,
+            "kind": config.data.kind, "options": config.data.options, "seed": seed,
             "fingerprint": split.fingerprint,
-        }
+        }  # fmt: skip
         common = {"experiment": config.name, "schema": SCHEMA, "seed": seed, "data": data,
-                  "metric": config.metric}  # fmt: skip
-        teacher = None
-        if config.teacher is not None:
-            teacher = _teacher(config, common)
-            teachers.append(teacher)
+                  "metric": config.metric,
+                  "evaluation": self._evaluation(config, seed)}  # fmt: skip
+        teachers = {
+            name: self._teacher(config, name, teacher, common, split)
+            for name, teacher in config.teachers.items()
+        }
+        return [*teachers.values(), *self._students(config, common, teachers)]
+
+    def _evaluation(self, config: ExperimentConfig, seed: int) -> dict[str, Any]:
+        asked = config.evaluation.model_dump(mode="json", exclude_none=True)
+        if seed != self._first:
+            asked.pop("feature_maps", None)  # to be looked at, and large
+        return {name: value for name, value in asked.items() if value}
+
+    def _students(
+        self, config: ExperimentConfig, common: Mapping[str, Any], teachers: Mapping[str, Task]
+    ) -> list[Task]:
+        found = []
         for student_name, student in config.students.items():
-            for variant_name, variant in config.variants.items():
+            for variant_name in config.variants_of(student_name):
+                variant = config.variants[variant_name]
                 for temperature in _temperatures(variant):
                     spec = {
                         **common,
                         "role": "student",
                         "student": student_name,
                         "variant": variant_name,
-                        "backend": backend,
+                        "backend": self._backend(config.backend),
                         **_network(config, student),
                         **_lessons(variant, temperature),
                     }
-                    needs = None
-                    if variant.teacher in ("teacher", "shuffled"):
-                        assert teacher is not None  # checked with the configuration
-                        needs, spec["taught_by"] = teacher.key, teacher.spec
-                    students.append(
+                    spec["teachers"] = _taught_by(spec["terms"], teachers)
+                    needs = [entry["key"] for entry in spec["teachers"].values()]
+                    found.append(
                         Task(
-                            _key(spec),
-                            "student",
-                            student_name,
-                            variant_name,
-                            seed,
-                            temperature,
-                            spec,
-                            needs,
+                            _key(spec), "student", student_name, variant_name, common["seed"],
+                            temperature, spec, tuple(dict.fromkeys(filter(None, needs))),
                             _checkpoints(config, student),
                         )
-                    )
-    return [*teachers, *students]
+                    )  # fmt: skip
+        return found
+
+    def _teacher(
+        self, config: ExperimentConfig, name: str, teacher: TeacherConfig,
+        common: Mapping[str, Any], split: Split,
+    ) -> Task:  # fmt: skip
+        row = teacher_row(name)
+        spec = {
+            **common,
+            "role": "teacher",
+            "student": row,
+            "variant": config.baseline,
+            "backend": self._backend("exact"),
+            "sees": teacher.sees,
+            **_network(config, teacher),
+            "terms": [
+                {"loss": "ce", "weight": 1.0, "name": "ce", "options": {}, "teacher": None,
+                 "placebo": "none", "layers": None, "adapter": None}
+            ],
+            "teachers": {},
+            "temperature": None,
+        }  # fmt: skip
+        # What a teacher of the whole pool has seen does not depend on how the pool was divided.
+        seen = {
+            part: getattr(split, part).fingerprint for part in ("pool", "validation", "test")
+        } if teacher.sees == "all" else None  # fmt: skip
+        identity = spec if seen is None else {**spec, "data": seen}
+        seed = common["seed"]
+        task = Task(_key(identity), "teacher", row, config.baseline, seed, None, spec, (),
+                    _checkpoints(config, teacher))  # fmt: skip
+        if seen is None or not teacher.shared:
+            return task
+        return self._share(name, task, identity, config.data.kind)
+
+    def _share(self, name: str, task: Task, identity: Mapping[str, Any], data: str) -> Task:
+        """The task of the first seed that stands for this one.
+
+        Raises:
+            ConfigError: If this seed has another pool, validation or test set.
+        """
+        varying = ("seed", "data", "evaluation")  # from seed to seed
+        settings = {name: value for name, value in identity.items() if name not in varying}
+        key = canonical([settings, identity["data"]])
+        if task.seed == self._first:
+            self._shared.setdefault(key, task)
+        if key in self._shared:
+            return self._shared[key]
+        raise ConfigError(
+            f"teachers.{name}: a shared teacher sees the same pool, validation and test set for "
+            "every seed",
+            got=f"other samples of the data set {data!r} for seed {task.seed} than for seed "
+            f"{self._first}",
+            expected="data such as fashion_mnist, whose parts do not depend on the seed",
+            remedy="Set `shared: false`: one teacher per seed.",
+        )
 
 
-def _try_losses(config: ExperimentConfig, num_classes: int) -> None:
-    """Push a tiny batch through every term.
+def _taught_by(terms: list[dict[str, Any]], teachers: Mapping[str, Task]) -> dict[str, Any]:
+    """Of each teacher that terms name, what its network is made of, and its key if it is trained.
 
-    Raises:
-        ConfigError: Naming every term that refuses, and why.
+    Of an untrained one the key says nothing, so that its row does not depend on any training.
     """
-    table = registry("loss")
-    problems = []
-    for name, variant in config.variants.items():
-        for temperature in _temperatures(variant):
-            for position, term in enumerate(_lessons(variant, temperature)["terms"]):
-                what = complaint(table[term["loss"]], term["options"], num_classes=num_classes)
-                if what is not None:
-                    problems.append(f"variants.{name}.terms.{position}: {what}")
-    if problems:
-        raise ConfigError("\n  ".join(["terms that cannot work:", *dict.fromkeys(problems)]))
+    found: dict[str, Any] = {}
+    for term in terms:
+        name = term["teacher"]
+        if name is None:
+            continue
+        task = teachers[name]
+        entry = found.setdefault(
+            name,
+            {"key": None, "kind": task.spec["kind"], "options": task.spec["options"],
+             "backend": "exact", "dtype": task.spec["training"]["dtype"]},
+        )  # fmt: skip
+        if term["placebo"] != "untrained":
+            entry["key"] = task.key
+    return found
 
 
-def _try_samples(networks: Mapping[str, nn.Module], split: Split, seed: int) -> None:
-    """Run the check of every encoding over all samples of a split.
-
-    Raises:
-        ConfigError: Naming the network, the part of the split and the row.
-    """
-    from qiskit_kd.nn.layer import QuantumLayer
-
-    parts = {
-        "train": split.train.features, "validation": split.validation.features,
-        "test": split.test.features, "transfer": split.transfer, "pool": split.pool.features,
-    }  # fmt: skip
-    for where, network in networks.items():
-        layers = [part for part in network.modules() if isinstance(part, QuantumLayer)]
-        for layer in layers:
-            if layer.model.num_features != split.num_features:
-                continue  # it does not see the samples themselves
-            for part, features in parts.items():
-                try:
-                    layer.model.encoding.check(features)
-                except QiskitKDError as error:
-                    raise ConfigError(
-                        f"{where} cannot encode the {part} samples of seed {seed}: {error}"
-                    ) from error
+def _checkpoints(config: ExperimentConfig, entry: StudentConfig | TeacherConfig) -> int | None:
+    return config.training.overridden(entry.training).checkpoint_epochs
 
 
-def _try_networks(config: ExperimentConfig, split: Split) -> dict[str, nn.Module]:
-    """Build every network once, so that what cannot work is said before anything runs.
-
-    Returns:
-        The networks by their place in the configuration.
-
-    Raises:
-        ConfigError: Naming every student that cannot be built, and why.
-    """
-    from qiskit_kd.experiment.task import build_network
-
-    entries: dict[str, tuple[StudentConfig, str]] = {
-        f"students.{name}": (entry, config.backend) for name, entry in config.students.items()
-    }
-    if config.teacher is not None:
-        entries["teacher"] = (config.teacher, "exact")
-    problems, networks = [], {}
-    for where, (entry, backend) in entries.items():
-        try:
-            networks[where] = build_network(
-                entry.kind,
-                entry.options,
-                split,
-                seed=0,
-                backend=backend,
-                dtype=config.training.overridden(entry.training).dtype,
-            )
-        except (QiskitKDError, TypeError, ValueError) as error:
-            problems.append(f"{where}: {error}")
-    if problems:
-        raise ConfigError("\n  ".join(["networks that cannot be built:", *problems]))
-    return networks
-
-
-def _teacher(config: ExperimentConfig, common: Mapping[str, Any]) -> Task:
-    assert config.teacher is not None
-    spec = {
-        **common,
-        "role": "teacher",
-        "student": TEACHER_ROW,
-        "variant": config.baseline,
-        "backend": _backend("exact"),
-        "sees": config.teacher.sees,
-        **_network(config, config.teacher),
-        "terms": [{"loss": "ce", "weight": 1.0, "name": "ce", "options": {}}],
-        "teacher": "none",
-        "temperature": None,
-    }
-    return Task(_key(spec), "teacher", TEACHER_ROW, config.baseline, common["seed"], None, spec,
-                None, _checkpoints(config, config.teacher))  # fmt: skip
-
-
-def _checkpoints(config: ExperimentConfig, student: StudentConfig) -> int | None:
-    return config.training.overridden(student.training).checkpoint_epochs
-
-
-def _network(config: ExperimentConfig, student: StudentConfig) -> dict[str, Any]:
-    training = config.training.overridden(student.training)
+def _network(config: ExperimentConfig, entry: StudentConfig | TeacherConfig) -> dict[str, Any]:
+    training = config.training.overridden(entry.training)
     settings = training.model_dump(mode="json", exclude={"checkpoint_epochs"})
-    return {"kind": student.kind, "options": dict(student.options), "training": settings}
+    return {"kind": entry.kind, "options": dict(entry.options), "training": settings}
 
 
 def _temperatures(variant: VariantConfig) -> list[float | None]:
@@ -242,15 +291,20 @@ def _lessons(variant: VariantConfig, temperature: float | None) -> dict[str, Any
         options = dict(term.options)
         if temperature is not None and has_temperature(table[term.loss]):
             options.setdefault("temperature", temperature)
+        teacher, placebo = variant.source(term)
         terms.append(
             {
                 "loss": term.loss,
                 "weight": term.weight,
                 "name": term.name or term.loss,
                 "options": options,
+                "teacher": teacher,
+                "placebo": placebo,
+                "layers": term.layers and [term.layers.student, term.layers.teacher],
+                "adapter": term.adapter,
             }
         )
-    return {"terms": terms, "teacher": variant.teacher, "temperature": temperature}
+    return {"terms": terms, "temperature": temperature}
 
 
 def _backend(name: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`StudyResult`: what a study found, from its rows: the chosen temperatures, table, comparisons.
+"""`StudyResult`: what a study found: rows at chosen temperatures, comparisons, verdict.
 
-A temperature is chosen by the validation split alone. Rows of the candidates that were not chosen
-stay in `candidates`; nothing looks at their test metrics.
+Everything is said point by point of the study's axes; without axes there is one point, `{}`. Rows
+of temperatures that were not chosen stay in `candidates`; nothing looks at their test metrics.
 """
 
 from __future__ import annotations
@@ -19,14 +19,28 @@ from typing import Any
 
 import numpy as np
 
-from qiskit_kd.experiment.config import TEACHER_ROW, ExperimentConfig
+from qiskit_kd.errors import ConfigError
+from qiskit_kd.experiment.choice import Row, choose
+from qiskit_kd.experiment.config import ExperimentConfig, Point
+from qiskit_kd.experiment.sections import Label
 from qiskit_kd.experiment.statistics import Gain, paired_gain, verdict
 from qiskit_kd.experiment.store import canonical
 
-__all__ = ["StudyResult", "choose", "environment"]
+__all__ = ["Axis", "StudyResult", "environment"]
 
-Row = Mapping[str, Any]
 METRICS = ("accuracy", "macro_f1")
+_BEATS = {"confirmed": "beats", "harmful": "loses to", "not confirmed": "does not beat"}
+_FEW = 3
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One of the axes of a study."""
+
+    title: str
+    """For people; its name where the experiment gives none."""
+    values: tuple[Label, ...]
+    """Its values or labels, in order."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +51,7 @@ class StudyResult:
     config: dict[str, Any]
     """The resolved configuration."""
     candidates: tuple[Row, ...]
-    """Every finished row of the plan, all temperatures."""
+    """Every finished row of the plan at every point it stands for, all temperatures."""
     failures: Mapping[str, Mapping[str, str]]
     """Label, error and traceback of tasks without a row, by key."""
     missing: int
@@ -54,36 +68,67 @@ class StudyResult:
         return ExperimentConfig.model_validate(self.config)
 
     @cached_property
+    def axes(self) -> dict[str, Axis]:
+        """The axes by name; empty without."""
+        return {
+            name: Axis(axis.title or name, tuple(axis.labels))
+            for name, axis in self._config.axes.items()
+        }
+
+    @cached_property
+    def points(self) -> list[Point]:
+        """Every combination of the axes' values; `[{}]` without axes."""
+        return self._config.points()
+
+    @cached_property
+    def _settings(self) -> list[ExperimentConfig]:
+        """The configuration of each point."""
+        return [self._config.at(point) for point in self.points]
+
+    @cached_property
     def rows(self) -> list[Row]:
-        """One row per student, variant and seed, at the chosen temperature; the teacher first."""
-        return choose(self.candidates, self._config)
+        """One row per point, student, variant and seed, at the chosen temperature; teachers first.
+
+        Each has its `point`. A teacher that several points share has a row at each of them.
+        """
+        grouped: dict[str, list[Row]] = {canonical(point): [] for point in self.points}
+        for row in self.candidates:
+            grouped[canonical(row.get("point", {}))].append(row)
+        return [
+            {**row, "point": point}
+            for point, settings in zip(self.points, self._settings, strict=True)
+            for row in choose(grouped[canonical(point)], settings)
+        ]
 
     @cached_property
     def table(self) -> list[dict[str, Any]]:
-        """Mean test metrics by student and variant."""
+        """Mean test metrics by point, student and variant."""
         return [
             {
+                **self._where(place),
                 "student": student, "variant": variant, "parameters": rows[0]["parameters"],
                 "n": len(rows),
                 **{m: float(np.mean([row["test"][m] for row in rows])) for m in METRICS},
             }
-            for (student, variant), rows in self._cells.items()
+            for (place, student, variant), rows in self._cells.items()
         ]  # fmt: skip
 
     @cached_property
     def comparisons(self) -> list[dict[str, Any]]:
         """Paired gains: every variant against the baseline, taught ones against every control."""
-        config = self._config
-        pairs = [(v, config.baseline) for v in config.variants if v != config.baseline]
-        pairs += [(v, control) for v in config.taught() for control in config.controls()]
         found = []
-        for student in config.students:
-            for variant, baseline in pairs:
-                for metric in METRICS:
-                    gain = self.gain(student, variant, baseline, metric=metric)
-                    if gain is not None:
+        for place, config in enumerate(self._settings):
+            pairs = [(v, config.baseline) for v in config.variants if v != config.baseline]
+            pairs += [(v, control) for v in config.taught() for control in config.controls()]
+            for student in config.students:
+                for variant, baseline in pairs:
+                    for metric in METRICS:
+                        gain = self._gain(place, student, variant, baseline, metric)
+                        if gain is None:
+                            continue
                         found.append(
                             {
+                                **self._where(place),
                                 "student": student,
                                 "variant": variant,
                                 "baseline": baseline,
@@ -97,11 +142,38 @@ class StudyResult:
         return found
 
     def gain(
-        self, student: str, variant: str, baseline: str, *, metric: str = "accuracy"
+        self, student: str, variant: str, baseline: str, *, metric: str = "accuracy",
+        point: Mapping[str, Label] | None = None,
+    ) -> Gain | None:  # fmt: skip
+        """Paired gain on the test split over the seeds that both have finished; None if none.
+
+        Args:
+            student: A student of the study.
+            variant: What is compared.
+            baseline: With what.
+            metric: `"accuracy"` or `"macro_f1"`.
+            point: One of `points`; needed where there are several.
+
+        Raises:
+            ConfigError: If the study has no such point.
+        """
+        if point is None and len(self.points) == 1:
+            point = self.points[0]
+        if point not in self.points:
+            raise ConfigError(
+                "a gain is measured at one point of the study's axes", got=repr(point),
+                expected=f"for example {self.points[0]}", remedy="See StudyResult.points.",
+            )  # fmt: skip
+        return self._gain(self.points.index(dict(point)), student, variant, baseline, metric)
+
+    def _gain(
+        self, place: int, student: str, variant: str, baseline: str, metric: str = "accuracy"
     ) -> Gain | None:
-        """Paired gain on the test split over the seeds that both have finished; None if none."""
         left, right = (
-            {row["seed"]: row["test"][metric] for row in self._cells.get((student, name), ())}
+            {
+                row["seed"]: row["test"][metric]
+                for row in self._cells.get((place, student, name), ())
+            }
             for name in (variant, baseline)
         )
         seeds = sorted(left.keys() & right.keys())
@@ -110,33 +182,56 @@ class StudyResult:
     @cached_property
     def headline(self) -> tuple[str, str] | None:
         """Student and variant that the first line is about."""
-        taught = self._config.taught()
-        if not taught:
-            return None
-        return str(self.config["headline"]), taught[0]
+        student, config = str(self.config["headline"]), self._settings[0]
+        taught = [name for name in config.variants_of(student) if name in config.taught()]
+        return (student, taught[0]) if taught else None
 
     @cached_property
     def verdict(self) -> str:
-        """The first line: the headline gain, its interval and n, and how the placebos did."""
+        """The first line: the headline gain, its interval and n, and how the placebos did.
+
+        With axes: at how many points it is confirmed, not confirmed or harmful.
+        """
         if self.headline is None:
-            return "no verdict: no variant has a teacher"
-        student, variant = self.headline
-        gain = self.gain(student, variant, self._config.baseline)
-        if gain is None:
-            return (
-                f"no verdict: {student} has no seed with both {variant} and {self._config.baseline}"
-            )
-        parts = [f"{verdict(gain)}: {student} {variant} against {self._config.baseline} {gain}"]
-        for control in self._config.controls():
-            against = self.gain(student, variant, control)
-            if against is not None:
-                says = {"confirmed": "beats", "harmful": "loses to"}.get(
-                    verdict(against), "does not beat"
-                )
-                parts.append(f"{says} {control} {against}")
-        if not self._config.controls():
-            parts.append("no placebo was run")
-        return f"test accuracy, {parts[0]}; {'; '.join(parts[1:])}"
+            return f"no verdict: no variant of {self.config['headline']} has a teacher"
+        (student, variant), config = self.headline, self._settings[0]
+        versus = {
+            name: found
+            for name in (config.baseline, *config.controls())
+            if (found := self._gains(student, variant, name))
+        }
+        if config.baseline not in versus:
+            return f"no verdict: {student} has no seed with both {variant} and {config.baseline}"
+        if not self.axes:
+            said = [f"{_BEATS[verdict(g[0])]} {name} {g[0]}" for name, g in versus.items()]
+            lead = versus[config.baseline][0]
+            said[0] = f"{verdict(lead)}: {student} {variant} against {config.baseline} {lead}"
+        else:
+            said = [self._counted(name, found) for name, found in versus.items()]
+            said[0] = f"{student} {variant} {said[0]}"
+        if not config.controls():
+            said.append("no placebo was run")
+        return f"test accuracy, {'; '.join(said)}"
+
+    def _counted(self, baseline: str, found: Mapping[int, Gain]) -> str:
+        """At how many points a gain has which verdict, and at which where they are few."""
+        parts = []
+        for name in ("confirmed", "not confirmed", "harmful"):
+            places = [place for place, gain in found.items() if verdict(gain) == name]
+            listed = "; ".join(_words(self.points[place]) for place in places)
+            few = f" ({listed})" if name != "not confirmed" and 0 < len(places) <= _FEW else ""
+            parts.append(f"{name} at {len(places)}{few}")
+        return (
+            f"against {baseline} at {len(found)} of {len(self.points)} points: {', '.join(parts)}"
+        )
+
+    def _gains(self, student: str, variant: str, baseline: str) -> dict[int, Gain]:
+        """The gain at every point that has one."""
+        found = {
+            place: self._gain(place, student, variant, baseline)
+            for place in range(len(self.points))
+        }
+        return {place: gain for place, gain in found.items() if gain is not None}
 
     @property
     def title(self) -> str:
@@ -148,61 +243,22 @@ class StudyResult:
         """Hash of the resolved configuration."""
         return hashlib.sha256(canonical(self.config).encode()).hexdigest()
 
+    def _where(self, place: int) -> dict[str, Any]:
+        """What entries say of their point; nothing in a study without axes."""
+        return {"point": self.points[place]} if self.axes else {}
+
     @cached_property
-    def _cells(self) -> dict[tuple[str, str], list[Row]]:
-        cells: dict[tuple[str, str], list[Row]] = {}
+    def _cells(self) -> dict[tuple[int, str, str], list[Row]]:
+        places = {canonical(point): place for place, point in enumerate(self.points)}
+        cells: dict[tuple[int, str, str], list[Row]] = {}
         for row in self.rows:
-            cells.setdefault((row["student"], row["variant"]), []).append(row)
+            key = places[canonical(row["point"])], row["student"], row["variant"]
+            cells.setdefault(key, []).append(row)
         return cells
 
 
-def choose(candidates: Sequence[Row], config: ExperimentConfig) -> list[Row]:
-    """Of each student, variant and seed the row at the temperature that validation prefers.
-
-    `over_seeds`: the temperature with the best mean over the seeds that all candidates have
-    finished. `per_seed`: each seed for itself. Ties go to the smaller validation loss, then to the
-    candidate listed first.
-    """
-    groups: dict[tuple[str, str], dict[float | None, dict[int, Row]]] = {}
-    for row in candidates:
-        group = groups.setdefault((row["student"], row["variant"]), {})
-        group.setdefault(row["options"]["temperature"], {})[row["seed"]] = row
-    chosen: list[Row] = []
-    for student, variant in _order(config):
-        by_temperature = groups.get((student, variant), {})
-        listed = config.variants[variant].temperature
-        ranked: list[float | None] = [None]
-        if student != TEACHER_ROW and listed is not None:
-            ranked = [t for t in listed if t in by_temperature]
-        for seed in config.seeds:
-            shared = [
-                s for s in config.seeds if all(s in by_temperature.get(t, {}) for t in ranked)
-            ]
-            judged = [seed] if config.selection == "per_seed" else shared
-            best = max(
-                ranked,
-                key=lambda t: _merit([by_temperature.get(t, {}).get(s) for s in judged], config),
-                default=None,
-            )
-            found = by_temperature.get(best, {}).get(seed)
-            if found is not None:
-                chosen.append(found)
-    return chosen
-
-
-def _merit(rows: Sequence[Row | None], config: ExperimentConfig) -> tuple[float, float]:
-    known = [row["validation"] for row in rows if row is not None]
-    if not known:
-        return (-math.inf, -math.inf)
-    accuracy = float(np.mean([v["accuracy"] for v in known]))
-    losses = [math.inf if v["nll"] is None else v["nll"] for v in known]
-    loss = -float(np.mean(losses))
-    return (accuracy, loss) if config.metric == "accuracy" else (loss, accuracy)
-
-
-def _order(config: ExperimentConfig) -> list[tuple[str, str]]:
-    teacher = [] if config.teacher is None else [(TEACHER_ROW, config.baseline)]
-    return teacher + [(s, v) for s in config.students for v in config.variants]
+def _words(point: Point) -> str:
+    return ", ".join(f"{name} {value}" for name, value in point.items())
 
 
 def _number(value: float) -> float | None:

@@ -138,7 +138,8 @@ class _Job:
     def __init__(self, store: Store, workers: int, watch: Watcher | None, summary: Summary) -> None:
         self.store, self.workers, self.watch, self.summary = store, workers, watch, summary
         self._ready: deque[Task] = deque()
-        self._blocked: dict[str, list[Task]] = {}
+        self._blocked: dict[str, list[Task]] = {}  # by each teacher they wait for
+        self._lacks: dict[str, set[str]] = {}  # unfinished teachers of each that waits
         self._suspects: deque[Task] = deque()
         self._flying: dict[Future[Outcome], tuple[Task, int]] = {}
         self._strikes: Counter[str] = Counter()
@@ -147,8 +148,8 @@ class _Job:
     @property
     def waiting(self) -> int:
         """Tasks not yet finished."""
-        blocked = sum(map(len, self._blocked.values()))
-        return len(self._ready) + len(self._suspects) + len(self._flying) + blocked
+        parts = (self._ready, self._suspects, self._flying, self._lacks)
+        return sum(map(len, parts))
 
     @property
     def empty(self) -> bool:
@@ -156,16 +157,16 @@ class _Job:
         return self.waiting == 0
 
     def queue(self, tasks: Iterable[Task], done: set[str]) -> None:
-        """Sort what is missing into ready tasks and tasks that wait for a teacher."""
+        """Sort what is missing into ready tasks and tasks that wait for teachers."""
         listed = list(tasks)
         missing = {task.key: task for task in listed if task.key not in done}
         digests = {
             row["key"]: row["extra"]["weights_sha256"]
             for row in self.store.rows("teacher").values()
         }
+        wanted = {key for task in missing.values() for key in task.needs}
         for task in listed:  # a teacher whose file is gone is trained again, if still needed
-            wanted = task.role == "teacher" and task.key not in missing
-            if wanted and any(other.needs == task.key for other in missing.values()):
+            if task.key in wanted and task.key not in missing:
                 path = teacher_file(self.store.folder, task.key)
                 if not path.is_file():
                     logger.warning("%s is gone; the teacher is trained again", path)
@@ -179,10 +180,13 @@ class _Job:
         for task in listed:
             if task.key not in missing:
                 continue
-            if task.needs in missing:
-                self._blocked.setdefault(str(task.needs), []).append(task)
-            else:
+            lacks = {key for key in task.needs if key in missing}
+            if not lacks:
                 self._ready.append(task)
+                continue
+            self._lacks[task.key] = lacks
+            for key in lacks:
+                self._blocked.setdefault(key, []).append(task)
 
     def drain(self, executor: Executor, *, rebuild: Callable[[], Executor] | None) -> None:
         """Run until nothing is left."""
@@ -220,14 +224,12 @@ class _Job:
         return any(self._strikes[task.key] for task, _ in self._flying.values())
 
     def _submit(self, executor: Executor, task: Task) -> None:
-        teacher = None
-        if task.needs is not None:
-            teacher = str(teacher_file(self.store.folder, task.needs))
+        teachers = {key: str(teacher_file(self.store.folder, key)) for key in task.needs}
         scratch = str(self.store.folder / "scratch" / task.key)
         attempt = self.store.start(task.key)
         try:
             future = executor.submit(
-                work, task.key, dict(task.spec), teacher, scratch, task.checkpoint_epochs
+                work, task.key, dict(task.spec), teachers, scratch, task.checkpoint_epochs
             )
         except BrokenExecutor:
             self._ready.appendleft(task)
@@ -269,7 +271,12 @@ class _Job:
             pid=outcome.pid, attempt=attempt,
         )  # fmt: skip
         self.summary.done += 1
-        self._ready.extend(self._blocked.pop(task.key, ()))
+        for other in self._blocked.pop(task.key, ()):
+            if other.key in self._lacks:
+                self._lacks[other.key].discard(task.key)
+                if not self._lacks[other.key]:
+                    del self._lacks[other.key]
+                    self._ready.append(other)
         self._tell(task)
 
     def _fail(self, task: Task, error: str, trace: str, attempt: int | None) -> None:
@@ -278,7 +285,8 @@ class _Job:
         self.summary.failed.append(task.label)
         self._tell(task)
         for other in self._blocked.pop(task.key, ()):
-            self._fail(other, f"its teacher failed: {error}", trace, None)
+            if self._lacks.pop(other.key, None) is not None:  # not yet failed with another teacher
+                self._fail(other, f"its teacher failed: {error}", trace, None)
 
     def _broken(self, error: BrokenExecutor, *, can_rebuild: bool) -> None:
         """Make suspects of all that was in flight; whoever has three strikes has failed."""

@@ -86,7 +86,7 @@ class Study:
         return study
 
     def tasks(self) -> list[Task]:
-        """The plan: teachers first, then every student, variant, seed and temperature."""
+        """The plan: teachers first, then every student, variant, point, seed and temperature."""
         if self._tasks is None:
             self._tasks = plan(self.config)
         return self._tasks
@@ -163,11 +163,17 @@ class Study:
         with Store(self.folder) as store:
             facts, rows, failures = store.description(), store.rows(), store.failures()
         keys = [item["key"] for item in facts["plan"]]
+        points = ExperimentConfig.model_validate(facts["config"]).points()
         environments = facts.get("environments") or [facts.get("environment", {})]
         return StudyResult(
             name=self.config.name,
             config=facts["config"],
-            candidates=tuple(rows[key] for key in keys if key in rows),
+            candidates=tuple(
+                {**rows[item["key"]], "point": points[place]}
+                for item in facts["plan"]
+                if item["key"] in rows
+                for place in item["points"]
+            ),
             failures={key: failures[key] for key in keys if key in failures and key not in rows},
             missing=sum(key not in rows for key in keys),
             command=facts.get("command", ""),
@@ -176,11 +182,11 @@ class Study:
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per student, variant and seed, at the chosen temperature."""
+        """One row per point, student, variant and seed, at the chosen temperature."""
         return [dict(row) for row in self.result().rows]
 
     def table(self) -> list[dict[str, Any]]:
-        """Mean test metrics by student and variant."""
+        """Mean test metrics by point, student and variant."""
         return self.result().table
 
     def comparisons(self) -> list[dict[str, Any]]:

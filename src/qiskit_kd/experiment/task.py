@@ -11,41 +11,36 @@ import hashlib
 import inspect
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load as load_weights
 from safetensors.torch import save as save_weights
 from torch import nn
 
-from qiskit_kd.data import Dataset, Split, datasets
+from qiskit_kd.data import Split, datasets
 from qiskit_kd.distill.distiller import Distiller
-from qiskit_kd.distill.metrics import metrics
 from qiskit_kd.distill.placebos import shuffled, uniform
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term
 from qiskit_kd.errors import DataError, StorageError
+from qiskit_kd.experiment.evaluation import judged
 from qiskit_kd.experiment.store import canonical
-from qiskit_kd.nn.students import FullyQuantumStudent, describe, num_parameters, students
+from qiskit_kd.nn.students import describe, num_parameters, students
 from qiskit_kd.seeding import derive
 
-__all__ = ["build_network", "run_task"]
-
-_VALIDATION = ("accuracy", "macro_f1", "nll")
-_TEST = (*_VALIDATION, "ece")
+__all__ = ["build_network", "run_task", "sources", "terms"]
 
 
 def run_task(
     spec: Mapping[str, Any],
     *,
-    teacher: str | None = None,
+    teachers: Mapping[str, str] | None = None,
     scratch: str | None = None,
     checkpoint_epochs: int | None = None,
 ) -> tuple[dict[str, Any], bytes | None]:
@@ -53,7 +48,7 @@ def run_task(
 
     Args:
         spec: A task's spec, as `plan` makes it.
-        teacher: File with the weights of the teacher's network, for specs that name its key.
+        teachers: Files with the weights of its teachers' networks, by the keys it names.
         scratch: Folder for checkpoints of a long task; removed at the end.
         checkpoint_epochs: Leave a checkpoint there each so many epochs; None never.
 
@@ -66,18 +61,20 @@ def run_task(
     with _one_thread():
         split = _split(spec)
         network = _network(spec, split)
+        taught = sources(spec, split, lambda name, trained: _taught_by(
+            spec, split, name, (teachers or {}) if trained else None
+        ))  # fmt: skip
         train = split.pool if spec.get("sees") == "all" else split.train
-        taught = spec["teacher"] != "none" and len(split.transfer) > 0
-        transfer = split.transfer if taught else None
+        transfer = split.transfer if taught and len(split.transfer) else None
         distiller = Distiller(
             network,
-            [Term(t["loss"], t["weight"], t["name"], t["options"]) for t in spec["terms"]],
-            teacher=_teacher(spec, split, teacher),
+            terms(spec),
+            teacher=taught or None,
             seed=derive(spec["seed"], "training"),
             metric=spec["metric"],
             checkpoint_dir=scratch if checkpoint_epochs else None,
             checkpoint_epochs=checkpoint_epochs or 1,
-            **_settings(spec["training"], len(train) + (len(split.transfer) if taught else 0)),
+            **_settings(spec["training"], len(train) + (0 if transfer is None else len(transfer))),
         )
         history = distiller.fit(train, split.validation, transfer=transfer)
         row = {
@@ -85,7 +82,7 @@ def run_task(
             "variant": spec["variant"], "seed": spec["seed"],
             "parameters": num_parameters(network),
             "options": {**_choices(network), "temperature": spec["temperature"]},
-            **_judged(network, split),
+            **judged(network, split, spec["evaluation"]),
             "curves": _curves(history),
         }  # fmt: skip
         weights = None
@@ -97,6 +94,50 @@ def run_task(
     if scratch is not None:
         shutil.rmtree(scratch, ignore_errors=True)
     return row, weights
+
+
+def sources(
+    spec: Mapping[str, Any], split: Split, network_of: Callable[[str, bool], nn.Module]
+) -> dict[str, Teacher]:
+    """What the terms of a spec learn from: teachers and placebos, by the names `terms` uses.
+
+    Args:
+        spec: A task's spec.
+        split: Its data.
+        network_of: From the name of a teacher, and whether it has to be trained, to its network.
+    """
+    found: dict[str, Teacher] = {}
+    for term in spec["terms"]:
+        label, placebo = _source(term), term["placebo"]
+        if label is None or label in found:
+            continue
+        if placebo == "uniform":
+            found[label] = uniform(split.num_classes)
+            continue
+        found[label] = Teacher.from_module(network_of(term["teacher"], placebo != "untrained"))
+        if placebo == "shuffled":
+            found[label] = shuffled(found[label], derive(spec["seed"], "placebo"))
+    return found
+
+
+def _source(term: Mapping[str, Any]) -> str | None:
+    """What a term learns from; None without a teacher."""
+    if term["placebo"] == "none":
+        name: str | None = term["teacher"]
+        return name
+    return " ".join(filter(None, [term["placebo"], term["teacher"]]))
+
+
+def terms(spec: Mapping[str, Any]) -> list[Term]:
+    """The objective of a spec."""
+    return [
+        Term(
+            term["loss"], term["weight"], term["name"], term["options"], teacher=_source(term),
+            layers=None if term["layers"] is None else tuple(term["layers"]),
+            adapter=term["adapter"],
+        )
+        for term in spec["terms"]
+    ]  # fmt: skip
 
 
 def _settings(training: Mapping[str, Any], samples: int) -> dict[str, Any]:
@@ -138,8 +179,10 @@ def _cached_split(kind: str, options: str, seed: int, fingerprint: str) -> Split
 
 
 def _network(spec: Mapping[str, Any], split: Split) -> nn.Module:
+    # A named teacher starts from weights of its own, or a student of its kind would be its twin.
+    named = spec["student"].split(":")[1:]
     return build_network(
-        spec["kind"], spec["options"], split, seed=derive(spec["seed"], "weights"),
+        spec["kind"], spec["options"], split, seed=derive(spec["seed"], "weights", *named),
         backend=spec["backend"]["name"], dtype=spec["training"]["dtype"],
     )  # fmt: skip
 
@@ -149,22 +192,26 @@ def build_network(
 ) -> nn.Module:
     """The registered network for the data of `split`."""
     builder = students[kind]
-    if "dtype" in inspect.signature(builder).parameters:
-        options = {**options, "dtype": dtype}
+    known, given = inspect.signature(builder).parameters, {"dtype": dtype, "shape": split.shape}
     network: nn.Module = builder(
-        split.num_features, split.num_classes, seed=seed, backend=backend, **options
-    )
+        split.num_features, split.num_classes, seed=seed, backend=backend,
+        **{name: value for name, value in given.items() if name in known}, **options,
+    )  # fmt: skip
     return network.to(getattr(torch, dtype))
 
 
-def _teacher(spec: Mapping[str, Any], split: Split, file: str | None) -> Teacher | None:
-    if spec["teacher"] == "none":
-        return None
-    if spec["teacher"] == "uniform":
-        return uniform(split.num_classes)
-    taught = spec["taught_by"]
-    network = _network(taught, split)
-    assert file is not None
+def _taught_by(
+    spec: Mapping[str, Any], split: Split, name: str, files: Mapping[str, str] | None
+) -> nn.Module:
+    """A teacher's network, with the weights of its file; untrained without files."""
+    entry = spec["teachers"][name]
+    network = build_network(
+        entry["kind"], entry["options"], split, seed=derive(spec["seed"], "untrained", name),
+        backend=entry["backend"], dtype=entry["dtype"],
+    )  # fmt: skip
+    if files is None:
+        return network
+    file = files[entry["key"]]
     try:
         network.load_state_dict(load_weights(Path(file).read_bytes()))
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -173,50 +220,13 @@ def _teacher(spec: Mapping[str, Any], split: Split, file: str | None) -> Teacher
             expected="the safetensors file its task wrote",
             remedy="Delete the file and run again: the teacher is trained again.",
         ) from error  # fmt: skip
-    teacher = Teacher.from_module(network)
-    if spec["teacher"] == "shuffled":
-        return shuffled(teacher, derive(spec["seed"], "placebo"))
-    return teacher
-
-
-def _judged(network: nn.Module, split: Split) -> dict[str, Any]:
-    logits = {part: _logits(network, getattr(split, part)) for part in ("validation", "test")}
-    merits = {part: metrics(z, getattr(split, part).labels) for part, z in logits.items()}
-    test = split.test
-    shares = _distribution(network, logits["test"])
-    grouped = [
-        shares[test.labels == label].mean(axis=0).tolist() if (test.labels == label).any() else None
-        for label in range(test.num_classes)
-    ]
-    facts = describe(network)
-    return {
-        "validation": {name: merits["validation"][name] for name in _VALIDATION},
-        "test": {name: merits["test"][name] for name in _TEST},
-        "distribution": grouped,
-        "extra": {"sharpness": facts["sharpness"]} if "sharpness" in facts else {},
-    }
+    return network
 
 
 def _choices(network: nn.Module) -> dict[str, Any]:
     """What was chosen about a network, without what it learned."""
     facts = describe(network)
     return {key: facts[key] for key in facts if key not in ("parameters", "sharpness")}
-
-
-def _logits(network: nn.Module, data: Dataset) -> NDArray[np.float64]:
-    dtype = next(network.parameters()).dtype
-    network.eval()
-    with torch.no_grad():
-        logits = network(torch.from_numpy(np.array(data.features)).to(dtype))
-    return np.asarray(logits.double().numpy())
-
-
-def _distribution(network: nn.Module, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Class probabilities; of a fully quantum student those of the circuit, not sharpened."""
-    if isinstance(network, FullyQuantumStudent):
-        logits = logits / network.sharpness
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 def _curves(history: Any) -> dict[str, list[float]]:

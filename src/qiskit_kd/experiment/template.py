@@ -27,7 +27,7 @@ data:
     train: 60
     transfer: 200           # unlabelled samples, on which only a teacher can speak
 
-teacher:                    # one per seed, trained before its students
+teacher:                    # one per seed, trained first; several: teachers: {{NAME: ...}}
   kind: mlp
   options: {{hidden: [16, 8]}}
   training: {{learning_rate: 0.01}}
@@ -47,7 +47,8 @@ variants:                   # what a student is taught with
     temperature: [1, 4]     # candidates; the validation split chooses
     terms: [{{loss: ce}}, {{loss: kl}}]
   shuffled:                 # a placebo, swept like the real thing
-    teacher: shuffled
+    teacher: teacher
+    placebo: shuffled     # others: uniform, untrained
     temperature: [1, 4]
     terms: [{{loss: ce}}, {{loss: kl}}]
 
@@ -57,6 +58,8 @@ seeds: 5                    # a number, or a list
 training: {{epochs: 40, batch_size: 32, learning_rate: 0.03}}
 metric: accuracy            # chooses epochs and temperatures, on validation data
 backend: exact              # see `qkd backends`
+# axes:                     # all of it again with other settings
+#   images: {{title: labelled images, key: data.options.train, values: [30, 60, 120]}}
 
 presets:                    # `--preset quick` puts these on top
   quick: {{seeds: 2, training: {{epochs: 5}}}}

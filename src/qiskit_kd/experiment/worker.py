@@ -54,7 +54,7 @@ def warm() -> None:
 
 
 def work(
-    key: str, spec: Mapping[str, Any], teacher: str | None, scratch: str | None,
+    key: str, spec: Mapping[str, Any], teachers: Mapping[str, str], scratch: str | None,
     checkpoint_epochs: int | None,
 ) -> Outcome:  # fmt: skip
     """Run one task and never raise: a failed task comes back as one.
@@ -62,7 +62,7 @@ def work(
     Args:
         key: The task's key.
         spec: The task.
-        teacher: File with the weights of its teacher.
+        teachers: Files with the weights of its teachers, by their keys.
         scratch: Folder for checkpoints of a long task.
         checkpoint_epochs: How often it leaves one; None never.
     """
@@ -72,7 +72,7 @@ def work(
         from qiskit_kd.experiment.task import run_task
 
         row, weights = run_task(
-            spec, teacher=teacher, scratch=scratch, checkpoint_epochs=checkpoint_epochs
+            spec, teachers=teachers, scratch=scratch, checkpoint_epochs=checkpoint_epochs
         )
         row = {"key": key, **row}
     except Exception as problem:

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which temperature of a variant counts: chosen by the validation split alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from qiskit_kd.experiment.config import ExperimentConfig, is_teacher, teacher_row
+
+__all__ = ["Row", "choose"]
+
+Row = Mapping[str, Any]
+
+
+def choose(candidates: Sequence[Row], config: ExperimentConfig) -> list[Row]:
+    """Of each student, variant and seed of one point the row at the temperature validation prefers.
+
+    `over_seeds`: the temperature with the best mean over the seeds that all candidates have
+    finished. `per_seed`: each seed for itself. Ties go to the smaller validation loss, then to the
+    candidate listed first.
+    """
+    groups: dict[tuple[str, str], dict[float | None, dict[int, Row]]] = {}
+    for row in candidates:
+        group = groups.setdefault((row["student"], row["variant"]), {})
+        group.setdefault(row["options"]["temperature"], {})[row["seed"]] = row
+    chosen: list[Row] = []
+    for student, variant in _order(config):
+        by_temperature = groups.get((student, variant), {})
+        listed = config.variants[variant].temperature
+        ranked: list[float | None] = [None]
+        if not is_teacher(student) and listed is not None:
+            ranked = [t for t in listed if t in by_temperature]
+        for seed in config.seeds:
+            shared = [
+                s for s in config.seeds if all(s in by_temperature.get(t, {}) for t in ranked)
+            ]
+            judged = [seed] if config.selection == "per_seed" else shared
+            best = max(
+                ranked,
+                key=lambda t: _merit([by_temperature.get(t, {}).get(s) for s in judged], config),
+                default=None,
+            )
+            found = by_temperature.get(best, {}).get(seed)
+            if found is not None:
+                chosen.append(found)
+    return chosen
+
+
+def _merit(rows: Sequence[Row | None], config: ExperimentConfig) -> tuple[float, float]:
+    known = [row["validation"] for row in rows if row is not None]
+    if not known:
+        return (-math.inf, -math.inf)
+    accuracy = float(np.mean([v["accuracy"] for v in known]))
+    losses = [math.inf if v["nll"] is None else v["nll"] for v in known]
+    loss = -float(np.mean(losses))
+    return (accuracy, loss) if config.metric == "accuracy" else (loss, accuracy)
+
+
+def _order(config: ExperimentConfig) -> list[tuple[str, str]]:
+    teachers = [(teacher_row(name), config.baseline) for name in config.teachers]
+    return teachers + [(s, v) for s in config.students for v in config.variants_of(s)]

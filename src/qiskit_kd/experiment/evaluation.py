@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a trained network is judged by: test metrics, robustness, feature maps to look at.
+
+Called once per row, after training; nothing chooses by the test set. Disturbed test samples are
+made once per process and are the same for every network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from qiskit_kd.data import Dataset, Split
+from qiskit_kd.distill.features import FeatureCapture
+from qiskit_kd.distill.metrics import metrics
+from qiskit_kd.experiment.parts import registry
+from qiskit_kd.nn.students import FullyQuantumStudent, describe
+
+__all__ = ["feature_maps", "judged", "perturbed", "robustness"]
+
+_VALIDATION = ("accuracy", "macro_f1", "nll")
+_TEST = (*_VALIDATION, "ece")
+_CHUNK = 1000  # samples per forward pass: patches of ten thousand images would fill gigabytes
+_SEED = 0  # of the disturbances: the same for every row
+_DIGITS = 4
+
+
+def judged(network: nn.Module, split: Split, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a row that say how good a network is.
+
+    Args:
+        network: Trained.
+        split: Its data.
+        asked: The `evaluation` of a task's spec.
+    """
+    logits = {part: _logits(network, getattr(split, part)) for part in ("validation", "test")}
+    merits = {part: metrics(z, getattr(split, part).labels) for part, z in logits.items()}
+    test = split.test
+    shares = _distribution(network, logits["test"])
+    grouped = [
+        shares[test.labels == label].mean(axis=0).tolist() if (test.labels == label).any() else None
+        for label in range(test.num_classes)
+    ]
+    facts = describe(network)
+    found: dict[str, Any] = {
+        "validation": {name: merits["validation"][name] for name in _VALIDATION},
+        "test": {name: merits["test"][name] for name in _TEST},
+        "distribution": grouped,
+        "extra": {"sharpness": facts["sharpness"]} if "sharpness" in facts else {},
+    }
+    if asked.get("robustness"):
+        found["robustness"] = robustness(network, test, asked["robustness"])
+    if asked.get("feature_maps"):
+        maps = feature_maps(network, test, **asked["feature_maps"])
+        if maps is not None:
+            found["feature_maps"] = maps
+    return found
+
+
+def robustness(
+    network: nn.Module, test: Dataset, asked: Mapping[str, list[float]]
+) -> list[dict[str, Any]]:
+    """Test metrics on disturbed samples, one entry per kind and level."""
+    dtype = next(network.parameters()).dtype
+    found = []
+    for kind, levels in asked.items():
+        for level in levels:
+            samples = perturbed(test, kind, float(level), dtype)
+            merits = metrics(_forward(network, iter(torch.split(samples, _CHUNK))), test.labels)
+            found.append(
+                {"kind": kind, "level": level, **{name: merits[name] for name in _VALIDATION}}
+            )
+    return found
+
+
+@lru_cache(maxsize=16)
+def perturbed(test: Dataset, kind: str, level: float, dtype: torch.dtype) -> Tensor:
+    """Disturbed samples of a test set, by identity: data sets of images are one object per process.
+
+    Raises:
+        DataError: If the data cannot be disturbed in that way.
+    """
+    features = registry("perturbation")[kind](
+        test.features, level, shape=test.shape, seed=_SEED
+    )  # fmt: skip
+    return torch.from_numpy(features).to(dtype)
+
+
+def feature_maps(
+    network: nn.Module, test: Dataset, *, layer: str, images: int
+) -> dict[str, Any] | None:
+    """Maps of the first test images, one per class in turn; None without that layer.
+
+    Returns:
+        `layer`; `rows` of the test set; `images` `(n, channels, height, width)` and `maps`
+        `(n, channels, height, width)` as nested lists, rounded.
+    """
+    if layer not in dict(network.named_modules(remove_duplicate=False)):
+        return None
+    rows = _one_per_class(test.labels, images)
+    samples = np.array(test.features[rows])
+    with FeatureCapture(network, [layer]) as capture:
+        _forward(network, iter([torch.from_numpy(samples).to(next(network.parameters()).dtype)]))
+        maps = capture[layer].double().numpy()
+    shape = test.shape or samples.shape[1:]
+    return {
+        "layer": layer,
+        "rows": rows.tolist(),
+        "images": np.round(samples.reshape(-1, *shape), _DIGITS).tolist(),
+        "maps": np.round(maps, _DIGITS).tolist(),
+    }
+
+
+def _one_per_class(labels: NDArray[np.int64], count: int) -> NDArray[np.intp]:
+    """Rows of the first sample of each class, then of the second ones, and so on."""
+    turn = np.empty(len(labels), dtype=np.intp)
+    for label in np.unique(labels):
+        mine = np.flatnonzero(labels == label)
+        turn[mine] = np.arange(len(mine))
+    return np.lexsort((labels, turn))[:count]
+
+
+def _logits(network: nn.Module, data: Dataset) -> NDArray[np.float64]:
+    dtype = next(network.parameters()).dtype
+    starts = range(0, len(data), _CHUNK)
+    return _forward(
+        network,
+        (torch.from_numpy(np.array(data.features[k : k + _CHUNK])).to(dtype) for k in starts),
+    )
+
+
+def _forward(network: nn.Module, batches: Iterator[Tensor]) -> NDArray[np.float64]:
+    network.eval()
+    with torch.no_grad():
+        return np.asarray(torch.cat([network(batch) for batch in batches]).double().numpy())
+
+
+def _distribution(network: nn.Module, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Class probabilities; of a fully quantum student those of the circuit, not sharpened."""
+    if isinstance(network, FullyQuantumStudent):
+        logits = logits / network.sharpness
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What cannot work is refused while planning, before anything is trained."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fixed_images import IMAGES, registered  # noqa: F401 (a fixture)
+from test_plan import SMALL
+
+from qiskit_kd.distill.distiller import Distiller
+from qiskit_kd.errors import ConfigError
+from qiskit_kd.experiment.loading import parse
+from qiskit_kd.experiment.plan import plan
+
+pytestmark = pytest.mark.usefixtures("registered")
+
+
+@pytest.fixture(autouse=True)
+def _nobody_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Distiller, "fit", lambda *_, **__: pytest.fail("something was trained"))
+
+
+def refusal(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        plan(parse(IMAGES, overrides))
+    return str(caught.value)
+
+
+BOTH = "variants.both.terms.2"
+
+
+def test_a_plan_leaves_random_numbers_alone() -> None:
+    state = torch.random.get_rng_state()
+    assert plan(parse(IMAGES))
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_a_path_the_student_does_not_have() -> None:
+    text = refusal(f"{BOTH}.layers.student=activatoin")
+    assert text.startswith(
+        "lessons that cannot work:\n  students.classical, variants.both: the student has no layer "
+        "of that name; got 'activatoin'; expected for example 'activation'"
+    )
+    assert text.count("students.classical") == 1  # not once per point, seed or temperature
+
+
+def test_a_path_the_teacher_does_not_have() -> None:
+    text = refusal(f"{BOTH}.layers.teacher=filter")
+    assert "students.classical, variants.both: the teacher 'hybrid' has no layer" in text
+    assert "got 'filter'; expected for example 'filters'" in text
+
+
+def test_all_of_them_are_named() -> None:
+    text = refusal(f"{BOTH}.layers.teacher=filter", "variants.untrained.terms.1.layers.student=fil")
+    assert "variants.both: the teacher 'hybrid'" in text
+    assert "variants.untrained: the student has no layer of that name; got 'fil'" in text
+
+
+def test_maps_of_different_size() -> None:
+    text = refusal("students.classical.options={filters: 5}")
+    assert (
+        "students.classical, variants.both: feature maps are compared element by element; got "
+        "student (2, 5, 2, 2), teacher (2, 3, 2, 2)" in text
+    )
+    wider = ["students.classical.options={filters: 5}", f"{BOTH}.adapter=channels",
+             "variants.untrained.terms.1.adapter=linear"]  # fmt: skip
+    assert plan(parse(IMAGES, wider))
+    text = refusal(
+        "students.classical.options={kernel_size: 1, stride: 1}",
+        f"{BOTH}.adapter=channels",
+        "variants.untrained.terms.1.adapter=linear",
+    )
+    assert "the adapter 'channels' keeps the positions of a map" in text
+    assert "variants.untrained" not in text
+
+
+def test_sizes_are_tried_at_every_point() -> None:
+    filters = "axes.filters={key: students.classical.options.filters, values: [3, 4]}"
+    assert "student (2, 4, 2, 2), teacher (2, 3, 2, 2)" in refusal(filters)
+
+
+def test_feature_maps_that_nobody_has() -> None:
+    assert refusal("evaluation.feature_maps.layer=activatoin").startswith(
+        "evaluation.feature_maps: the network of students.classical has no layer of that name; got "
+        "'activatoin'; expected for example 'activation'"
+    )
+    assert refusal("evaluation.feature_maps.layer=head").startswith(
+        "evaluation.feature_maps: the layer 'head' of students.classical returns no maps; got a "
+        "shape of (3,) per sample; expected (channels, height, width). Choose a layer in front"
+    )
+
+
+def test_data_that_are_no_images() -> None:
+    first, _, *rest = SMALL.splitlines(keepends=True)
+    rows = "data: {kind: extended_xor, options: {train: 20, validation: 20, test: 20}}\n"
+    small = "".join([first, rows, *rest])
+    with pytest.raises(ConfigError, match=r"evaluation.feature_maps: feature maps belong to images"
+                       r"; got the data set '.*' of rows. Leave feature_maps out"):  # fmt: skip
+        plan(parse(small, ["evaluation.feature_maps={layer: output}"]))
+    with pytest.raises(ConfigError, match=r"evaluation.robustness.rotation: only images can be"):
+        plan(parse(small, ["evaluation.robustness={rotation: [5]}"]))
+
+
+def test_samples_that_seeds_share_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qiskit_kd.circuits.encodings import Encoding
+
+    checked: list[int] = []
+    check = Encoding.check
+    monkeypatch.setattr(Encoding, "check", lambda self, x: (checked.append(len(x)), check(self, x)))
+    overrides = ["students.quantum={kind: fully_quantum, options: {layers: 1}}", "seeds=3",
+                 "evaluation.feature_maps=null"]  # fmt: skip
+    plan(parse(IMAGES, [*overrides, "axes.images.only=[12]"]))
+    once = [60, 15, 18]  # pool, validation, test
+    assert [checked.count(n) for n in once] == [1, 1, 1]
+    assert checked.count(12) == 3  # the training samples of each seed, once for both points

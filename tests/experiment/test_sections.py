@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from qiskit_kd.experiment.sections import (
+    AxisConfig,
+    EvaluationConfig,
+    TeacherConfig,
+    TermConfig,
+    VariantConfig,
+)
+
+CE, KL = {"loss": "ce"}, {"loss": "kl"}
+
+
+def variant(*terms: dict, **defaults: str) -> VariantConfig:
+    return VariantConfig.model_validate({"terms": list(terms), **defaults})
+
+
+def test_a_term_takes_from_its_variant_what_it_does_not_say() -> None:
+    made = variant(
+        CE, KL, {"loss": "reverse_kl", "teacher": "other"},
+        {"loss": "jsd", "placebo": "shuffled"}, {"loss": "logit_mse", "placebo": "uniform"},
+        teacher="soft",
+    )  # fmt: skip
+    assert [made.source(term) for term in made.terms] == [
+        (None, "none"), ("soft", "none"), ("other", "none"), ("soft", "shuffled"),
+        (None, "uniform"),
+    ]  # fmt: skip
+    assert made.sources == [made.source(term) for term in made.terms[1:]]
+
+
+def test_a_term_may_refuse_the_placebo_of_its_variant() -> None:
+    made = variant(KL, {"loss": "jsd", "placebo": "none"}, teacher="soft", placebo="untrained")
+    assert made.sources == [("soft", "untrained"), ("soft", "none")]
+
+
+def test_a_loss_nobody_registered_may_read_a_teacher() -> None:
+    made = variant({"loss": "of_a_plugin"}, teacher="soft")
+    assert made.source(TermConfig(loss="of_a_plugin")) == ("soft", "none")
+
+
+def test_the_two_forms_of_an_axis() -> None:
+    listed = AxisConfig(key="training.epochs", values=[5, 10])
+    assert listed.labels == [5, 10]
+    assert listed.settings(10) == {"training.epochs": 10}
+    named = AxisConfig(values={"few": {"training.epochs": 5}, "many": {"training.epochs": 10}})
+    assert named.labels == ["few", "many"]
+    assert named.settings("many") == {"training.epochs": 10}
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [("50", 50), (50, 50), ("-3", -3), ("0.5", 0.5), ("1e3", 1000.0), (".5", 0.5), ("x1", "x1"),
+     ("inf", "inf"), ("nan", "nan"), ("1_0", "1_0"), ("", "")],
+)  # fmt: skip
+def test_labels_that_read_as_numbers_are_numbers(label: object, expected: object) -> None:
+    (found,) = AxisConfig(values={label: {"training.epochs": 5}}).labels
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+def test_only_some_values_of_an_axis() -> None:
+    axis = AxisConfig(key="training.epochs", values=[5, 10, 20], only=[20, 5])
+    assert axis.labels == [5, 20]
+    axis = AxisConfig.model_validate({"values": {"50": {"a": 1}, "60": {"a": 2}}, "only": [60]})
+    assert axis.labels == [60]
+    assert AxisConfig.model_validate(axis.model_dump(mode="json")) == axis
+
+
+@pytest.mark.parametrize(
+    ("axis", "message"),
+    [
+        ({"values": [1, 2]}, "an axis with a list of values names their `key`, a dotted one"),
+        ({"values": {"a": {"x": 1}}, "key": "x"}, "names its keys below them; remove `key`"),
+        ({"values": {"a": 3}}, "a label of an axis stands for settings; got 3 for 'a'; expected a "
+         "mapping such as {training.epochs: 20}"),
+        ({"values": {"a": {}}}, "a label of an axis stands for settings; got {} for 'a'"),
+        ({"key": "x", "values": [[1, 2]]}, r"a value of an axis is a number or a word; got \[1, 2\]"
+         r". Give it a label: {LABEL: {dotted.key: value}}"),
+        ({"key": "x", "values": "abc"}, "an axis has values; got 'abc'; expected a list, or a map"),
+        ({"key": "x", "values": []}, "an axis has one or more different values"),
+        ({"key": "x", "values": [1, 1]}, "an axis has one or more different values"),
+        ({"values": {"1": {"x": 1}, 1: {"x": 2}}}, "an axis has one or more different values"),
+        ({"key": "x", "values": [1, 2], "only": [3]},
+         r"`only` lists values of the axis; got \[3\]; known: 1, 2"),
+        ({"key": "x", "values": [1, 2], "only": []}, r"`only` lists values of the axis; got \[\]"),
+    ],
+)  # fmt: skip
+def test_an_axis_that_makes_no_sense(axis: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        AxisConfig.model_validate(axis)
+
+
+@pytest.mark.parametrize("levels", [[], [0.1, 0.1]])
+def test_levels_are_different_numbers(levels: list[float]) -> None:
+    with pytest.raises(ValidationError, match="levels of noise are one or more different numbers"):
+        EvaluationConfig.model_validate({"robustness": {"noise": levels}})
+
+
+def test_shared_is_true_or_false() -> None:
+    with pytest.raises(ValidationError, match="shared"):
+        TeacherConfig.model_validate({"kind": "mlp", "shared": "yes"})
