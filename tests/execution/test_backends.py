@@ -19,7 +19,7 @@ from qiskit_kd.circuits.ansatze import hardware_efficient
 from qiskit_kd.circuits.encodings import angle
 from qiskit_kd.circuits.model import CircuitModel, Encoding
 from qiskit_kd.circuits.readouts import ClassGroups, Observables
-from qiskit_kd.errors import ConfigError, UnknownNameError
+from qiskit_kd.errors import CircuitError, ConfigError, StorageError, UnknownNameError
 from qiskit_kd.execution import backends as module
 from qiskit_kd.execution.aer import AerExactEngine
 from qiskit_kd.execution.backends import (
@@ -30,12 +30,14 @@ from qiskit_kd.execution.backends import (
 )
 from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.execution.exact_shots import ExactShotsEngine
+from qiskit_kd.execution.noise_sources import fake_device
 from qiskit_kd.execution.primitives import SamplerEngine
 from qiskit_kd.execution.reference import reference_outputs
+from qiskit_kd.execution.snapshots import save_snapshot
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "backends.yaml"
-NAMES = ["exact", "exact_shots", "aer", "aer_shots"]
+NAMES = ["exact", "exact_shots", "aer", "aer_shots"]  # without noise
 
 
 @pytest.fixture(autouse=True)
@@ -53,11 +55,11 @@ def model() -> CircuitModel:
     return CircuitModel(angle(3), hardware_efficient(3, 1), ClassGroups(3, 3))
 
 
-def test_shipped_file_has_the_four_entries() -> None:
+def test_shipped_file_has_these_entries() -> None:
     backends = list_backends(SHIPPED)
-    assert list(backends) == NAMES
-    assert [b.kind for b in backends.values()] == ["exact", "exact", "aer", "aer"]
-    assert [b.shots for b in backends.values()] == [None, 1024, None, 1024]
+    assert list(backends) == [*NAMES, "noisy"]
+    assert [b.kind for b in backends.values()] == ["exact", "exact", "aer", "aer", "noisy"]
+    assert [b.shots for b in backends.values()] == [None, 1024, None, 1024, None]
     assert all(b.options.description for b in backends.values())
 
 
@@ -259,7 +261,7 @@ def test_observables_follow_the_law_of_sampling(name: str, coefficient: float) -
         ("a: {kind: aer, shotz: 3}", r":3:18: backends\.a\.shotz: unknown key; got 'shotz'\. did "
          r"you mean 'shots'\? known: description, epsilon, gradient, kind, optimization_level"),
         ("a: {kind: exact, optimization_level: 1}", r"optimization_level: unknown key; got"),
-        ("a: {kind: qpu}", r"backends\.a\.kind: unknown value; got 'qpu'\. known: aer, exact"),
+        ("a: {kind: qpu}", r"backends\.a\.kind: unknown value; got 'qpu'\. known: aer, exact, no"),
         ("a: {shots: 3}", r"backends\.a\.kind: the key is missing\. Add it\."),
         ("a: {kind: aer, shots: '3'}", r":3:25: backends\.a\.shots: wrong type; got '3' \(str\);"),
         ("a: {kind: aer, shots: 1e3}", r"shots: wrong type; got 1000\.0 \(float\); expected a va"),
@@ -274,6 +276,126 @@ def test_faults_of_the_file(tmp_path, line: str, message: str) -> None:
     path = write(tmp_path / "bad.yaml", f"  {line}\n")
     with pytest.raises(ConfigError, match=re.escape(str(path)) + ".*" + message):
         list_backends(path)
+
+
+RATES = (
+    "{one_qubit: 0.001, two_qubit: 0.01, readout: [0.01, 0.03], t1_us: 100, t2_us: 80, "
+    "two_qubit_ns: 300}"
+)
+
+
+def test_noise_from_each_source(tmp_path) -> None:
+    save_snapshot(fake_device("fake_lima"), tmp_path / "lima.json")
+    path = write(
+        tmp_path / "b.yaml",
+        "  fake: {kind: noisy, noise: {device: fake_lima}}\n"
+        "  saved: {kind: noisy, noise: {snapshot: lima.json}}\n"
+        f"  rates: {{kind: noisy, noise: {{rates: {RATES}}}}}\n"
+        f"  full: {{kind: noisy, noise: {{rates: {RATES[:-1]}, coupling: full}}}}}}\n"
+        "  perfect: {kind: noisy, noise: {device: fake_lima}, scale: 0}\n"
+        "  silent: {kind: noisy, noise: {device: fake_lima}, readout: false, idle: true,"
+        " optimization_level: 1, seed_transpiler: 3, cache_gib: 0.5}\n"
+        "  sampled: {kind: noisy, noise: {device: fake_lima}, shots: 4000, gradient: shift}\n",
+    )
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 3)), rng.normal(size=model().num_weights)
+    found = {
+        name: backend.engine(seed=1).outputs(model(), x, w)
+        for name, backend in list_backends(path).items()
+    }
+    np.testing.assert_allclose(found["saved"], found["fake"], atol=1e-12)
+    exact = reference_outputs(model(), x, w)
+    np.testing.assert_allclose(found["perfect"], exact, atol=1e-12)
+    for name in ("fake", "rates", "full", "silent"):
+        assert 1e-3 < np.abs(found[name] - exact).max() < 0.3
+    assert np.abs(found["silent"] - found["fake"]).max() > 1e-4
+    np.testing.assert_allclose(found["sampled"], found["fake"], atol=5 * 0.5 / 4000**0.5)
+    sampled = load_backend("sampled", path).engine()
+    assert isinstance(sampled, ExactShotsEngine)
+    assert (sampled.shots, sampled.gradient) == (4000, "shift")
+    first, second = (load_backend("fake", path).engine() for _ in range(2))
+    assert first.workshop is second.workshop  # students of one study share circuits and data
+
+
+def test_a_snapshot_counts_by_its_content(tmp_path) -> None:
+    save_snapshot(fake_device("fake_lima"), tmp_path / "device.json")
+    line = "  saved: {kind: noisy, noise: {snapshot: device.json}}\n"
+    path = write(tmp_path / "b.yaml", line)
+    before = load_backend("saved", path).describe()["noise"]
+    assert before["snapshot"] == "device.json"  # where it lies does not matter
+    assert len(before["sha256"]) == 64
+    save_snapshot(fake_device("fake_quito"), tmp_path / "device.json")
+    backend = load_backend("saved", path)
+    assert backend.describe()["noise"]["sha256"] != before["sha256"]
+    assert backend.engine().workshop.device(1).name == "fake_quito"
+    (tmp_path / "device.json").unlink()
+    assert backend.describe()["noise"]["sha256"] is None
+    with pytest.raises(StorageError, match="a device snapshot cannot be read"):
+        backend.engine()
+
+
+def test_an_unknown_device_is_answered_with_the_nearest(tmp_path) -> None:
+    path = write(tmp_path / "b.yaml", "  a: {kind: noisy, noise: {device: fake_torin}}\n")
+    backend = load_backend("a", path)
+    for make in (backend.engine, backend.sampler, backend.estimator, backend.pass_manager):
+        with pytest.raises(
+            UnknownNameError, match=r"unknown fake device; got 'fake_torin'\. did you mean 'fake_to"
+        ):
+            make()
+
+
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [
+        ("{}", r"backends\.a\.noise: noise comes from one source; got none; expected one of devic"),
+        ("{device: a, snapshot: b}", r"noise: noise comes from one source; got device and snapsho"),
+        ("{devise: fake_lima}", r"noise\.devise: unknown key; got 'devise'\. did you mean 'device"),
+        ("{rates: {t1_us: 100, t2_us: 201}}", r"noise\.rates: T2 is at most 2 T1: a qubit that "
+         r"relaxes loses its phase; got t2_us: 201 beside t1_us: 100; expected t2_us up to 200"),
+        ("{rates: {two_qubit: 1.2}}", r"rates\.two_qubit: wrong value; got 1\.2 \(float\); expect"
+         r"ed less than or equal to 1"),
+        ("{rates: {one_qubit: -0.1}}", r"rates\.one_qubit: wrong value; got -0\.1"),
+        ("{rates: {readout: 1.5}}", r"rates\.readout.*less than or equal to 1"),
+        ("{rates: {readout: [0.1, -0.2]}}", r"rates\.readout.*greater than or equal to 0"),
+        ("{rates: {t1_us: 0}}", r"rates\.t1_us: wrong value; got 0.*greater than 0"),
+        ("{rates: {coupling: ring}}", r"coupling: unknown value; got 'ring'.*known: full, line"),
+        ("{rates: {num_qubits: 0}}", r"num_qubits: wrong value; got 0"),
+    ],
+)  # fmt: skip
+def test_faults_of_noise(tmp_path, noise: str, message: str) -> None:
+    path = write(tmp_path / "bad.yaml", f"  a: {{kind: noisy, noise: {noise}}}\n")
+    with pytest.raises(ConfigError, match=re.escape(str(path)) + ".*" + message):
+        list_backends(path)
+
+
+def test_faults_of_noisy_options(tmp_path) -> None:
+    for option, message in (
+        ("scale: -1", r"scale: wrong value; got -1"),
+        ("scale: .inf", r"scale: wrong value; got inf"),
+        ("cache_gib: 0", r"cache_gib: wrong value; got 0"),
+        ("idel: true", r"idel: unknown key; got 'idel'\. did you mean 'idle'"),
+    ):
+        path = write(
+            tmp_path / "bad.yaml", f"  a: {{kind: noisy, noise: {{device: x}}, {option}}}\n"
+        )
+        with pytest.raises(ConfigError, match=message):
+            list_backends(path)
+    path = write(tmp_path / "bad.yaml", "  a: {kind: noisy}\n")
+    with pytest.raises(ConfigError, match=r"backends\.a\.noise: the key is missing\. Add it\."):
+        list_backends(path)
+
+
+def test_a_device_of_rates_is_as_wide_as_it_has_to_be(tmp_path) -> None:
+    path = write(
+        tmp_path / "b.yaml",
+        f"  any: {{kind: noisy, noise: {{rates: {RATES}}}}}\n"
+        f"  two: {{kind: noisy, noise: {{rates: {RATES[:-1]}, num_qubits: 2}}}}}}\n",
+    )
+    assert load_backend("any", path).engine().workshop.device(3).num_qubits == 3
+    assert load_backend("any", path).pass_manager() is not None
+    x, w = np.zeros((1, 3)), np.zeros(model().num_weights)
+    with pytest.raises(CircuitError, match=r"got 3 qubits; expected at most the 2 of 'rates'"):
+        load_backend("two", path).engine().outputs(model(), x, w)
 
 
 def test_a_file_without_backends_is_refused(tmp_path) -> None:

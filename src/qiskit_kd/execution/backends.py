@@ -11,10 +11,10 @@ import importlib.resources
 import os
 from abc import abstractmethod
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from numbers import Integral
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from qiskit import generate_preset_pass_manager
@@ -29,11 +29,17 @@ from qiskit.transpiler import PassManager
 from qiskit_kd.errors import ConfigError, UnknownNameError
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.gradients import check_gradient
+from qiskit_kd.execution.noise_options import Noise, open_device
 from qiskit_kd.yamlfile import load_yaml, validation_error
+
+if TYPE_CHECKING:
+    from qiskit_kd.execution.noise_sources import DeviceNoise
+    from qiskit_kd.execution.noisy.workshop import Workshop
 
 __all__ = ["Backend", "BackendFile", "backends_path", "list_backends", "load_backend"]
 
 ENVIRONMENT_VARIABLE = "QISKIT_KD_BACKENDS"
+_ANY_WIDTH = 20  # qubits of a device of rates that is asked for without a circuit
 
 
 class _Options(BaseModel):
@@ -63,6 +69,15 @@ class _Options(BaseModel):
     @abstractmethod
     def pass_manager(self) -> PassManager:
         """What makes circuits runnable on this backend."""
+
+    def beside(self, folder: Path) -> Self:
+        """The same options with relative paths taken from `folder`."""
+        del folder
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        """All options as plain data; it changes where results may."""
+        return self.model_dump()
 
     def spsa(self) -> dict[str, Any]:
         """Options of SPSA, as engines take them."""
@@ -145,8 +160,85 @@ class AerOptions(_Options):
         )
 
 
+class NoisyOptions(_Options):
+    """Kind `noisy`: exact density matrices under the noise of a device."""
+
+    kind: Literal["noisy"]
+    noise: Noise
+    scale: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    readout: bool = True
+    idle: bool = False
+    optimization_level: int = Field(default=3, ge=0, le=3)
+    seed_transpiler: int = Field(default=0, ge=0)
+    cache_gib: float = Field(default=2.0, gt=0, allow_inf_nan=False)
+
+    def engine(self, name: str, gradient: str, shots: int | None, seed: int | None) -> Engine:
+        """See `Backend.engine`."""
+        from qiskit_kd.execution.exact_shots import ExactShotsEngine
+        from qiskit_kd.execution.noisy import NoisyEngine
+
+        self.device(1)  # an unknown name or a damaged file shows here, not in the first step
+        noisy = NoisyEngine(_workshop(self, self.noise.digest()), name=name)
+        if shots is None and gradient == "auto":
+            return noisy
+        return ExactShotsEngine(
+            noisy, shots=shots, name=name, gradient=gradient, seed=seed, **self.spsa()
+        )
+
+    def device(self, num_qubits: int) -> DeviceNoise:
+        """The device; a device of rates has this many qubits, if they do not say how many."""
+        return open_device(
+            self.noise, scale=self.scale, readout=self.readout, num_qubits=num_qubits
+        )
+
+    def sampler(self, shots: int | None, seed: int | None) -> BaseSamplerV2:
+        """See `Backend.sampler`."""
+        from qiskit_kd.execution.noisy.primitives import NoisySampler
+
+        return NoisySampler(self.device(_ANY_WIDTH), default_shots=shots or 1024, seed=seed)
+
+    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
+        """See `Backend.estimator`; measurements do not err here."""
+        from qiskit_kd.execution.noisy.primitives import NoisyEstimator
+
+        return NoisyEstimator(self.device(_ANY_WIDTH), default_precision=precision, seed=seed)
+
+    def pass_manager(self) -> PassManager:
+        """See `Backend.pass_manager`."""
+        from qiskit_kd.execution.noisy.native import device_pass_manager
+
+        return device_pass_manager(
+            self.device(_ANY_WIDTH), optimization_level=self.optimization_level,
+            seed=self.seed_transpiler, idle=False,
+        )  # fmt: skip
+
+    def beside(self, folder: Path) -> NoisyOptions:
+        """See `_Options.beside`: the snapshot lies beside the backend file."""
+        return self.model_copy(update={"noise": self.noise.beside(folder)})
+
+    def describe(self) -> dict[str, Any]:
+        """See `_Options.describe`."""
+        return {**super().describe(), "noise": self.noise.describe()}
+
+
+@lru_cache(maxsize=8)
+def _workshop(options: NoisyOptions, digest: str | None) -> Workshop:
+    """One workshop for equal settings, so that students of a study share circuits and data."""
+    from qiskit_kd.execution.noisy.workshop import Workshop
+
+    del digest  # a part of the question: the file may have changed
+    return Workshop(
+        options.device, optimization_level=options.optimization_level,
+        seed=options.seed_transpiler, idle=options.idle,
+        cache_bytes=int(options.cache_gib * 2**30),
+    )  # fmt: skip
+
+
 def _seeded(make: Any, setting: Any, seed: int) -> Any:
     return make(setting, seed % 2**31)  # Aer reads 32 bits
+
+
+AnyOptions = ExactOptions | AerOptions | NoisyOptions
 
 
 class BackendFile(BaseModel):
@@ -155,9 +247,7 @@ class BackendFile(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     version: Literal[1] = Field(alias="schema")
-    backends: dict[str, Annotated[ExactOptions | AerOptions, Field(discriminator="kind")]] = Field(
-        min_length=1
-    )
+    backends: dict[str, Annotated[AnyOptions, Field(discriminator="kind")]] = Field(min_length=1)
 
 
 class Backend:
@@ -169,7 +259,7 @@ class Backend:
         source: The file it comes from.
     """
 
-    def __init__(self, name: str, options: ExactOptions | AerOptions, source: str) -> None:
+    def __init__(self, name: str, options: AnyOptions, source: str) -> None:
         self.name = name
         self.options = options
         self.source = source
@@ -253,7 +343,7 @@ class Backend:
 
     def describe(self) -> dict[str, Any]:
         """Name, file and all options, for tables and records."""
-        return {"name": self.name, "source": self.source, **self.options.model_dump()}
+        return {"name": self.name, "source": self.source, **self.options.describe()}
 
 
 def _is_integer(value: Any) -> bool:
@@ -315,7 +405,11 @@ def list_backends(path: str | Path | None = None) -> dict[str, Backend]:
         parsed = BackendFile.model_validate(data)
     except ValidationError as error:
         raise validation_error(error, locate, BackendFile) from None
-    return {name: Backend(name, o, locate.name) for name, o in parsed.backends.items()}
+    folder = Path(locate.name).parent
+    return {
+        name: Backend(name, options.beside(folder), locate.name)
+        for name, options in parsed.backends.items()
+    }
 
 
 def load_backend(name: str, path: str | Path | None = None) -> Backend:

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`NoisyEngine`: exact outputs and gradients under a device's noise.
+
+The data are carried through the noisy encoding once and kept. A training step pulls the readout
+back through the noisy ansatz, whatever the batch, and multiplies: `outputs = states @ observables`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.errors import DataError
+from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage, check_weights
+from qiskit_kd.execution.noise_sources import DeviceNoise
+from qiskit_kd.execution.noisy.evolution import evolve, evolve_bytes, through_ansatz
+from qiskit_kd.execution.noisy.heisenberg import pull_back
+from qiskit_kd.execution.noisy.program import Program
+from qiskit_kd.execution.noisy.states import EncodedRows
+from qiskit_kd.execution.noisy.workshop import Workshop
+
+__all__ = ["NoisyEngine"]
+
+_CPU = torch.device("cpu")
+_EVOLVED_BYTES = 2**30  # what carrying a batch may keep; larger ones are split and recomputed
+_TORCH = {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch.float64}
+
+
+class NoisyEngine(Engine):
+    """Density matrices under the noise of a device, without shots.
+
+    Args:
+        workshop: Where circuits are transpiled and data encoded; a device stands for a workshop of
+            its own with the usual settings.
+        name: The backend's name, for reports; None for one made from the device.
+    """
+
+    def __init__(self, workshop: Workshop | DeviceNoise, *, name: str | None = None) -> None:
+        if isinstance(workshop, DeviceNoise):
+            # Names tell engines apart where outputs of frozen layers are kept.
+            name = name or f"noisy {workshop.name} x {workshop.scale:g}"
+            workshop = Workshop(_Always(workshop))
+        self.workshop = workshop
+        self.name = name or "noisy"
+        self.usage = Usage()
+
+    def program(self, model: CircuitModel) -> Program:
+        """The transpiled model with its noise, made on first use.
+
+        Raises:
+            CircuitError: If it does not fit the device.
+            ResourceError: If its density matrices do not fit into memory.
+        """
+        self.usage.transpilations += not self.workshop.is_known(model)
+        return self.workshop.program(model)
+
+    def outputs(self, model: CircuitModel, features: Array, weights: Array) -> Array:
+        """See `Engine.outputs`."""
+        return self.vjp(model, features, weights, Needs(features=False, weights=False))[0]
+
+    def vjp(
+        self, model: CircuitModel, features: Array, weights: Array, needs: Needs
+    ) -> tuple[Array, Pullback]:
+        """See `Engine.vjp`.
+
+        Gradients of weights cost the same for every batch. Gradients of features, and circuits in
+        which data and weights interleave, carry the whole batch through all gates.
+        """
+        _check_dtype(features.dtype)
+        check_weights(model, weights)
+        if needs.features and model.encoding.angle_pullback is None:
+            raise model.encoding.no_derivative()
+        program = self.program(model)
+        self.usage.executions += len(features) * max(1, weights[..., 0].size)
+        lead = weights.shape[:-1]
+        one = self._evolved if model.encoding.layers > 1 or needs.features else self._pulled
+        with _one_thread():
+            runs = [
+                one(program, model, features, row, needs)
+                for row in np.asarray(weights, float).reshape(-1, model.num_weights)
+            ]
+        shape = (len(runs), len(features), model.num_outputs)
+        outputs = np.array([values for values, _ in runs], features.dtype).reshape(shape)
+
+        def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
+            self.usage.backward += 1
+            flat = np.asarray(cotangent, features.dtype).reshape(shape)
+            with _one_thread():
+                pairs = [back(c) for (_, back), c in zip(runs, flat, strict=True)]
+            gx = sum((x for x, _ in pairs if x is not None), start=np.zeros_like(features))
+            gw = [w for _, w in pairs if w is not None]
+            return (
+                gx if needs.features else None,
+                np.array(gw, weights.dtype).reshape(weights.shape) if needs.weights else None,
+            )
+
+        return outputs.reshape(*lead, *shape[1:]), pullback
+
+    def _pulled(
+        self, program: Program, model: CircuitModel, features: Array, weights: Array, needs: Needs
+    ) -> tuple[Array, Pullback]:
+        dtype = _TORCH[features.dtype]
+        compiled, part = program.on(dtype, _CPU), program.native.parts[1]
+        section = compiled.sections[1]
+        slots = torch.from_numpy(part.slots(weights)).to(dtype).requires_grad_(needs.weights)
+        with torch.set_grad_enabled(needs.weights):  # off inside a function of autograd
+            matrices = section.matrices(slots)
+        pulled = pull_back(section, compiled.observables.numpy(), matrices.detach().numpy())
+        rows = torch.from_numpy(pulled.rows)
+
+        def states() -> Iterator[tuple[slice, EncodedRows]]:
+            step = self.workshop.rows_at_once(program, dtype)
+            for first in range(0, len(features), step):
+                some = slice(first, first + step)
+                yield some, self.workshop.encoded(model, features[some], dtype, _CPU)
+
+        # With one slice its states are kept until the gradient; more are looked up again.
+        kept = list(states()) if len(features) <= self.workshop.rows_at_once(program, dtype) else ()
+        values = [block.measure(rows) for _, block in kept or states()]
+        outputs = torch.cat(values) if values else torch.zeros(0, len(rows), dtype=dtype)
+
+        def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
+            upstream = program.split(torch.from_numpy(np.ascontiguousarray(cotangent)))
+            total = torch.zeros_like(rows)
+            for some, block in kept or states():
+                total += block.combine(upstream[some])
+            if not needs.weights or not matrices.requires_grad:
+                return None, np.zeros(weights.shape) if needs.weights else None
+            slope = torch.from_numpy(pulled.gradient(total.numpy()))
+            (by_slots,) = torch.autograd.grad(matrices, slots, slope, retain_graph=True)
+            return None, part.pullback(weights, by_slots.double().numpy())
+
+        return program.join(outputs).numpy(), pullback
+
+    def _evolved(
+        self, program: Program, model: CircuitModel, features: Array, weights: Array, needs: Needs
+    ) -> tuple[Array, Pullback]:
+        dtype = _TORCH[features.dtype]
+        per_row = evolve_bytes(program, dtype, gradient=bool(needs))
+        step = max(1, min(len(features), _EVOLVED_BYTES // per_row))
+        slices = [slice(k, k + step) for k in range(0, len(features), step)]
+
+        def run(some: slice, gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
+            x = torch.tensor(features[some]).requires_grad_(needs.features)
+            w = torch.tensor(weights).requires_grad_(needs.weights)
+            with torch.set_grad_enabled(gradient):
+                return evolve(model, program, x, w, dtype), x, w
+
+        kept = run(slices[0], bool(needs)) if len(slices) == 1 else None
+        values = [(kept or run(some, False))[0].detach() for some in slices]
+        outputs = torch.cat(values) if values else torch.zeros(0, model.num_outputs, dtype=dtype)
+
+        def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
+            gx, gw = np.zeros_like(features), np.zeros(weights.shape)
+            for some in slices:
+                y, x, w = kept or run(some, True)
+                upstream = torch.from_numpy(np.ascontiguousarray(cotangent[some]))
+                wanted = [t for t in (x, w) if t.requires_grad]
+                slopes = torch.autograd.grad(
+                    y, wanted, upstream, retain_graph=kept is not None, materialize_grads=True
+                )
+                found = dict(zip(map(id, wanted), slopes, strict=True))
+                if needs.features:
+                    gx[some] = found[id(x)].numpy()
+                if needs.weights:
+                    gw += found[id(w)].numpy()
+            return gx, gw
+
+        return outputs.numpy(), pullback
+
+    def torch_outputs(
+        self, model: CircuitModel, features: Tensor, weights: Tensor
+    ) -> Tensor | None:
+        """See `Engine.torch_outputs`: the same as torch operations, states kept on the device."""
+        dtype, device = features.dtype, features.device
+        check_weights(model, weights.detach().cpu().numpy())
+        program = self.program(model)
+        self.usage.executions += len(features) * max(1, weights[..., 0].numel())
+        rows = weights.reshape(-1, model.num_weights)
+        if model.encoding.layers > 1 or features.requires_grad:
+            if features.requires_grad and model.encoding.angle_pullback is None:
+                raise model.encoding.no_derivative()
+            values = [evolve(model, program, features, row, dtype) for row in rows]
+        else:
+            array = features.detach().cpu().numpy()
+            states = self.workshop.encoded(model, array, dtype, device).tensor()
+            values = [
+                program.join(states @ through_ansatz(program, row.to(device), dtype).T)
+                for row in rows
+            ]
+        stacked = torch.stack(values)
+        if stacked.requires_grad:
+            stacked.register_hook(self._count_backward)  # type: ignore[no-untyped-call]
+        return stacked.reshape(*weights.shape[:-1], *stacked.shape[1:])
+
+    def _count_backward(self, cotangent: Tensor) -> Tensor:
+        self.usage.backward += 1
+        return cotangent
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch on one thread: for products this small a second costs up to twenty times its gain."""
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Always:
+    """One device for circuits of any width, in a form that can be pickled."""
+
+    def __init__(self, device: DeviceNoise) -> None:
+        self._device = device
+
+    def __call__(self, num_qubits: int) -> DeviceNoise:
+        del num_qubits
+        return self._device
+
+
+def _check_dtype(dtype: np.dtype[Any]) -> None:
+    if dtype not in _TORCH:
+        raise DataError(
+            "the noisy engine computes in single or double precision", got=str(dtype),
+            expected="float32 or float64", remedy="Convert the features first.",
+        )  # fmt: skip

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Snapshots: the gates and the calibration of a device on one day, in one JSON file.
+
+A study of a real device's noise needs the same numbers next year, on a machine without an account.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from qiskit.circuit import ControlFlowOp, Delay, Measure, Parameter
+from qiskit.circuit.library import get_standard_gate_name_mapping
+from qiskit.providers import QubitProperties
+from qiskit.transpiler import InstructionProperties, Target
+
+from qiskit_kd.errors import StorageError
+from qiskit_kd.execution.noise_sources import Float, readout_rates
+from qiskit_kd.files import write_atomically
+
+__all__ = ["load_snapshot", "save_snapshot"]
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class _Qubit(BaseModel):
+    """Relaxation times in seconds, frequency in hertz, readout errors P(1 | 0) and P(0 | 1)."""
+
+    model_config = _STRICT
+
+    t1: float | None = Field(ge=0)
+    t2: float | None = Field(ge=0)
+    frequency: float | None
+    readout: tuple[float, float]
+
+    @model_validator(mode="after")
+    def _probabilities(self) -> _Qubit:
+        if not all(0 <= p <= 1 for p in self.readout):
+            raise ValueError(f"a readout error is a probability; got {list(self.readout)}")
+        return self
+
+
+class _Place(BaseModel):
+    """One gate on certain qubits; error 1 marks a gate that is out of order."""
+
+    model_config = _STRICT
+
+    qubits: list[int]
+    duration: float | None = Field(ge=0)
+    error: float | None = Field(ge=0, le=1)
+
+
+class _Snapshot(BaseModel):
+    """Schema of the file."""
+
+    model_config = ConfigDict(**_STRICT, populate_by_name=True)
+
+    form: Literal["qiskit_kd device snapshot"] = Field(alias="format")
+    version: Literal[1] = Field(alias="schema")
+    name: str
+    calibrated: str | None
+    dt: float | None
+    timing: dict[str, int]
+    qubits: list[_Qubit] = Field(min_length=1)
+    gates: dict[str, list[_Place]]
+
+    @model_validator(mode="after")
+    def _places(self) -> _Snapshot:
+        for gate, places in self.gates.items():
+            for place in places:
+                if not all(0 <= q < len(self.qubits) for q in place.qubits):
+                    raise ValueError(
+                        f"gates act on qubits of the device; got {gate!r} on {place.qubits}; "
+                        f"expected indices below {len(self.qubits)}"
+                    )
+        return self
+
+
+_TIMING = ("granularity", "min_length", "pulse_alignment", "acquire_alignment")
+
+
+def save_snapshot(backend: Any, path: str | Path) -> None:
+    """Write the gates and the calibration of a device to a file.
+
+    Args:
+        backend: Any `BackendV2`: a device of an account, or a fake one.
+        path: The JSON file; overwritten.
+
+    Raises:
+        StorageError: If the file cannot be written.
+    """
+    target = backend.target
+    known = target.qubit_properties or [None] * target.num_qubits
+    readout = readout_rates(backend).tolist()
+    properties = backend.properties() if hasattr(backend, "properties") else None
+    date = getattr(properties, "last_update_date", None)
+    content = {
+        "format": "qiskit_kd device snapshot",
+        "schema": 1,
+        "name": str(backend.name),
+        "calibrated": None if date is None else date.isoformat(),
+        "dt": target.dt,
+        "timing": {name: getattr(target, name) for name in _TIMING},
+        "qubits": [
+            {**{key: getattr(one, key, None) for key in ("t1", "t2", "frequency")}, "readout": r}
+            for one, r in zip(known, readout, strict=True)
+        ],
+        "gates": {
+            name: [
+                {
+                    "qubits": list(qubits),
+                    "duration": getattr(one, "duration", None),
+                    "error": getattr(one, "error", None),
+                }
+                for qubits, one in sorted(target[name].items())
+            ]
+            for name in sorted(target.operation_names)
+            if name in _operations()
+            and not _is_control_flow(target.operation_from_name(name))
+            and target[name] is not None
+            and None not in target[name]
+        },
+    }
+    text = json.dumps(content, indent=None, separators=(",", ":"), allow_nan=False)
+    write_atomically(Path(path), text.replace('],"gates"', '],\n"gates"').encode() + b"\n")
+
+
+def load_snapshot(path: str | Path) -> tuple[str, Target, Float]:
+    """Read a file written by `save_snapshot`.
+
+    Args:
+        path: The JSON file.
+
+    Returns:
+        Name, target and readout errors, as `DeviceNoise` takes them.
+
+    Raises:
+        StorageError: If the file is missing, cut short, or no snapshot.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        snapshot = _Snapshot.model_validate(data)
+    except OSError as error:
+        raise StorageError(
+            "a device snapshot cannot be read", got=f"{path}: {error.strerror}",
+            remedy="Check the path, or take a snapshot with save_snapshot.",
+        ) from None  # fmt: skip
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        what = first["msg"].removeprefix("Value error, ")
+        where = ".".join(map(str, first["loc"]))
+        raise _damaged(path, f"{where}: {what}" if where else what) from None
+    except ValueError as error:  # JSON, or bytes that are no text
+        raise _damaged(path, f"no complete JSON: {error}") from None
+    return snapshot.name, _target(snapshot, path), np.array([q.readout for q in snapshot.qubits])
+
+
+def _damaged(path: str | Path, what: str) -> StorageError:
+    return StorageError(
+        "a device snapshot is whole and unaltered", got=f"{path}: {what}",
+        remedy="Copy the file again, or take a new snapshot with save_snapshot.",
+    )  # fmt: skip
+
+
+def _operations() -> dict[str, Any]:
+    gates: dict[str, Any] = get_standard_gate_name_mapping()
+    return {**gates, "delay": Delay(Parameter("t")), "measure": Measure()}
+
+
+def _is_control_flow(operation: Any) -> bool:
+    return isinstance(operation, type) and issubclass(operation, ControlFlowOp)
+
+
+def _target(snapshot: _Snapshot, path: str | Path) -> Target:
+    target = Target(
+        num_qubits=len(snapshot.qubits), dt=snapshot.dt,
+        qubit_properties=[
+            QubitProperties(t1=q.t1, t2=q.t2, frequency=q.frequency) for q in snapshot.qubits
+        ],
+        **snapshot.timing,
+    )  # fmt: skip
+    operations = _operations()
+    for name, places in snapshot.gates.items():
+        if name not in operations:
+            raise _damaged(path, f"gates.{name}: no gate that Qiskit knows")
+        target.add_instruction(
+            operations[name],
+            {tuple(p.qubits): InstructionProperties(p.duration, p.error) for p in places},
+        )
+    return target

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+from qiskit.circuit.library import (
+    CRXGate,
+    CUGate,
+    CZGate,
+    RXXGate,
+    RZGate,
+    RZZGate,
+    SXGate,
+    U2Gate,
+    U3Gate,
+    UGate,
+)  # fmt: skip
+from qiskit.quantum_info import PTM, SuperOp, random_quantum_channel
+
+from qiskit_kd.errors import CircuitError
+from qiskit_kd.execution.noisy.blocks import Step, fuse
+from qiskit_kd.execution.noisy.channels import (
+    Turning,
+    exchange,
+    factors,
+    fixed_transfer,
+    transfer,
+    turning,
+)  # fmt: skip
+from qiskit_kd.execution.noisy.heisenberg import pull_back
+from qiskit_kd.execution.noisy.section import Section
+
+ANGLE = Parameter("angle")
+
+
+def test_transfer_matrices_are_qiskits() -> None:
+    for dimension in (2, 4):
+        channel = SuperOp(random_quantum_channel(dimension, seed=dimension))
+        np.testing.assert_allclose(transfer(channel), PTM(channel).data.real, atol=1e-14)
+    assert np.array_equal(fixed_transfer(None, None), np.eye(4))
+
+
+@pytest.mark.parametrize("kind", [RZGate, RZZGate, RXXGate, CRXGate])
+def test_turning_gates_at_any_angle(kind) -> None:
+    found = turning(kind(ANGLE))
+    for angle in (-7.0, 0.0, 0.3, 2.0):
+        np.testing.assert_allclose(found.at(angle), transfer(SuperOp(kind(angle))), atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "gate", [UGate(0.1, 0.2, 0.3), U3Gate(1.0, -0.4, 0.3), U2Gate(0.4, 0.9), SXGate()]
+)
+def test_gates_with_several_angles_are_products(gate) -> None:
+    circuit = QuantumCircuit(1)
+    for factor in factors(gate):
+        circuit.append(factor, [0])
+    np.testing.assert_allclose(
+        transfer(SuperOp(circuit)), transfer(SuperOp(gate)), atol=1e-13
+    )  # fmt: skip
+
+
+def test_gates_that_are_no_known_product_are_refused() -> None:
+    gate = CUGate(*(Parameter(f"p{k}") for k in range(4)))
+    with pytest.raises(
+        CircuitError,
+        match=r"a native gate has one free angle; got 'cu' with 4; expected rz, ry, rx, p, u, rzz "
+        r"and the like\. Use another device\.",
+    ):
+        factors(gate)
+    with pytest.raises(CircuitError, match="gates of a device have a matrix or are channels; got "):
+        fixed_transfer(RZGate(ANGLE), None)
+
+
+def random_steps(num_wires: int, count: int, seed: int) -> list[Step]:
+    """Random channels on random wires, a third of them turning."""
+    rng = np.random.default_rng(seed)
+    out, slot = [], 0
+    for k in range(count):
+        width = int(rng.integers(1, 3))
+        wires = tuple(rng.permutation(num_wires)[:width].tolist())
+        if rng.random() < 0.35:
+            kind = RZGate if width == 1 else (RZZGate, CRXGate)[k % 2]
+            out.append(Step(wires, turning(kind(ANGLE)), slot))
+            slot += 1
+        else:
+            matrix = transfer(SuperOp(random_quantum_channel(2**width, seed=seed % 2**31 + k)))
+            out.append(Step(wires, matrix))
+    return out
+
+
+def one_by_one(sequence: list[Step], num_wires: int, slots: np.ndarray) -> np.ndarray:
+    """The whole channel as one matrix, step by step."""
+    whole = np.eye(4**num_wires)
+    for step in sequence:
+        what = step.what.at(slots[step.slot]) if isinstance(step.what, Turning) else step.what
+        axes = [num_wires - 1 - w for w in reversed(step.wires)]
+        split = whole.reshape(*[4] * num_wires, -1)
+        split = np.moveaxis(split, axes, range(len(axes)))
+        moved = what @ split.reshape(len(what), -1)
+        whole = np.moveaxis(moved.reshape(split.shape), range(len(axes)), axes).reshape(whole.shape)
+    return whole
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, phases=[Phase.generate])
+@given(
+    num_wires=st.integers(2, 4), count=st.integers(0, 14), seed=st.integers(0, 2**32 - 1)
+)  # fmt: skip
+def test_fused_blocks_are_the_steps(num_wires, count, seed) -> None:
+    sequence = random_steps(num_wires, count, seed)
+    free = sum(step.slot >= 0 for step in sequence)
+    blocks = fuse(sequence, num_wires)
+    assert len(blocks.blocks) <= sum(len(s.wires) == 2 for s in sequence) + num_wires
+    section = Section(blocks, free, torch.float64, "cpu")
+    rng = np.random.default_rng(seed)
+    slots = rng.uniform(-4, 4, (3, free))
+    x = rng.normal(size=(3, 4**num_wires))
+    each = section.matrices(torch.from_numpy(slots))
+    forward = section.sweep(torch.from_numpy(x), each, adjoint=False).numpy()
+    whole = [one_by_one(sequence, num_wires, row) for row in slots]
+    np.testing.assert_allclose(forward, [w @ v for w, v in zip(whole, x, strict=True)], atol=1e-10)
+    # Backwards with common angles: by torch, and by NumPy with its gradient.
+    common = torch.tensor(slots[0], requires_grad=True)
+    matrices = section.matrices(common)
+    back = section.sweep(torch.from_numpy(x), matrices, adjoint=True)
+    np.testing.assert_allclose(back.detach().numpy(), x @ whole[0], atol=1e-10)
+    pulled = pull_back(section, x, matrices.detach().numpy())
+    np.testing.assert_allclose(pulled.rows, back.detach().numpy(), atol=1e-12)
+    if not matrices.requires_grad or not len(matrices) or not free:
+        return
+    c = rng.normal(size=x.shape)
+    (slow,) = torch.autograd.grad(back, matrices, torch.from_numpy(c), retain_graph=True)
+    np.testing.assert_allclose(pulled.gradient(c), slow.numpy(), atol=1e-10)
+
+
+def test_a_crx_between_neighbours_is_one_block() -> None:
+    cz, sx = fixed_transfer(CZGate(), None), fixed_transfer(SXGate(), None)
+    rz = turning(RZGate(ANGLE))
+    sequence = [
+        Step((0,), sx), Step((0, 1), cz), Step((1,), sx), Step((1,), rz, 0), Step((1,), sx),
+        Step((1, 0), exchange(cz)), Step((1,), rz, 1), Step((2,), sx),
+    ]  # fmt: skip
+    blocks = fuse(sequence, 3)
+    assert [block.wires for block in blocks.blocks] == [(0, 1), (0, 2)]
+    assert [len(block.pieces) for block in blocks.blocks] == [3, 1]
