@@ -47,6 +47,7 @@ format: setup  ## put every file into the house format
 bench: setup  ## speed of a training step beside other libraries (installs them)
 	$(BIN)/python -m pip install --quiet --group peers
 	$(BIN)/python benchmarks/student_step.py
+	$(BIN)/python benchmarks/quanvolution.py
 
 readme: setup  ## put the figure and the table of the last demo into README.md
 	$(BIN)/python docs/update_readme.py $(OUT)

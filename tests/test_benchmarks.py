@@ -36,9 +36,24 @@ def test_the_step_by_hand_equals_the_layer(monkeypatch, batch):
     torch.testing.assert_close(slopes[0], slopes[1], atol=1e-11, rtol=0)
 
 
-def test_the_student_benchmark_starts():
+@pytest.mark.filterwarnings("ignore")  # of a library that is no dependency of ours
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_quanvolution_of_the_peer_equals_ours(monkeypatch, dtype):
+    pytest.importorskip("pennylane", reason="the peers are installed by make bench only")
+    monkeypatch.syspath_prepend(FOLDER)
+    import quanvolution
+
+    errors = quanvolution.compare(dtype, 0)  # ends the run where they differ
+    assert set(errors) == {"PennyLane outputs", "PennyLane gradient"}
+
+
+@pytest.mark.parametrize(
+    ("script", "option"),
+    [("student_step.py", "--stock-samples"), ("quanvolution.py", "--stock-patches")],
+)
+def test_the_benchmarks_start(script, option):
     out = subprocess.run(
-        [sys.executable, FOLDER / "student_step.py", "--help"],
+        [sys.executable, FOLDER / script, "--help"],
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
-    assert "--stock-samples" in out.stdout
+    assert option in out.stdout

@@ -143,6 +143,7 @@ def dense_angle(num_qubits: int, *, scale: float = 2 * math.pi) -> Encoding:
         2 * num_qubits,
         partial(_scaled, scale),
         angle_pullback=partial(_scaled_pullback, scale),
+        scale=float(scale),
     )
 
 
@@ -189,6 +190,7 @@ def _angle(name: str, num_qubits: int, axis: str, scale: float, *, layers: int) 
         partial(_scaled, scale),
         angle_pullback=partial(_scaled_pullback, scale),
         layers=layers,
+        scale=float(scale),
     )
 
 

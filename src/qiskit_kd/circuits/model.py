@@ -48,6 +48,8 @@ class Encoding:
             `is_amplitude`.
         layers: How often the encoding is repeated, each time followed by its own copy of the
             ansatz (data re-uploading, Perez-Salinas et al., arXiv:1907.02085).
+        scale: Where each angle is that many times its feature; an engine may then do without
+            `angle_map`.
 
     Raises:
         CircuitError: If there is no circuit, it is not unitary or has no parameters, or a number is
@@ -62,6 +64,7 @@ class Encoding:
     is_amplitude: bool = field(default=False, kw_only=True)
     zero_is_undefined: bool = field(default=False, kw_only=True)
     layers: int = field(default=1, kw_only=True)
+    scale: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _check_part("the circuit of an encoding", self.circuit, QuantumCircuit)

@@ -291,11 +291,11 @@ def test_work_arrays_are_used_again():
     values, pullback = engine.vjp(model, x, w, WEIGHTS)
     pullback(np.ones_like(values))
     del pullback
-    (spare,) = engine.program(model, x.dtype).sweep._pool[4]
+    (spare,) = engine.program(model, x.dtype).sweep._pool[4,]
     _, pullback = engine.vjp(model, x, w, WEIGHTS)
-    assert engine.program(model, x.dtype).sweep._pool[4] == []
+    assert engine.program(model, x.dtype).sweep._pool[4,] == []
     del pullback
-    assert engine.program(model, x.dtype).sweep._pool[4] == [spare]
+    assert engine.program(model, x.dtype).sweep._pool[4,] == [spare]
 
 
 def test_few_work_arrays_are_kept():
@@ -304,7 +304,7 @@ def test_few_work_arrays_are_kept():
     engine = ExactEngine()
     alive = [engine.vjp(model, x, w, WEIGHTS) for _ in range(20)]
     del alive
-    assert len(engine.program(model, x.dtype).sweep._pool[4]) == 4
+    assert len(engine.program(model, x.dtype).sweep._pool[4,]) == 4
 
 
 def test_one_sample_that_does_not_fit_is_refused(monkeypatch):

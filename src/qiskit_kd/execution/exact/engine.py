@@ -58,9 +58,15 @@ class ExactEngine(Engine):
         check_weights(model, weights)
         if weights.dtype != features.dtype:
             weights = weights.astype(features.dtype)
+        lead = weights.shape[:-1]
+        operator = program.as_operator(len(features))
+        if operator is not None and weights.size:
+            rows = weights.reshape(-1, model.num_weights)
+            self.usage.executions += len(features) * len(rows)
+            values, back = operator.run(features, rows, needs)
+            return values.reshape(*lead, *values.shape[1:]), self._stacked(back, lead, needs)
         if weights.ndim == 1:
             return self._one(program, features, weights, needs)
-        lead = weights.shape[:-1]
         runs = [
             self._one(program, features, row, needs)
             for row in weights.reshape(-1, model.num_weights)
@@ -79,6 +85,19 @@ class ExactEngine(Engine):
             )
 
         return outputs.reshape(*lead, *outputs.shape[1:]), pullback
+
+    def _stacked(self, pullback: Pullback, lead: tuple[int, ...], needs: Needs) -> Pullback:
+        """A pullback of rows as one of weights with leading axes; None needs no gradient."""
+        if not needs:
+            return pullback
+
+        def counted(cotangent: Array) -> tuple[Array | None, Array | None]:
+            flat = cotangent.reshape(-1, *cotangent.shape[-2:])
+            self.usage.backward += len(flat)
+            gx, gw = pullback(flat)
+            return gx, None if gw is None else gw.reshape(*lead, -1)
+
+        return counted
 
     def torch_outputs(
         self, model: CircuitModel, features: Tensor, weights: Tensor

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One circuit model compiled for one dtype, and the three ways to run it.
+"""One circuit model compiled for one dtype, and the four ways to run it.
 
   swept     few samples: the encoded states themselves are swept through the ansatz;
   matrix    more samples than basis states: the ansatz becomes one matrix, the batch one product;
+  operator  many samples of an encoding that leaves qubits unentangled: the readout is swept back
+            through the ansatz and becomes a form in the sines and cosines of the angles;
   columns   data and weights interleave (re-uploading): every sample has its own circuit.
 
 Each way returns outputs and a pullback; their work arrays come from a pool and go back to it.
@@ -11,6 +13,7 @@ Each way returns outputs and a pullback; their work arrays come from a pool and 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,16 +21,19 @@ import torch
 from numpy.typing import NDArray
 
 from qiskit_kd.circuits.model import CircuitModel
-from qiskit_kd.errors import ExecutionError
 from qiskit_kd.execution.engine import Needs, Pullback
 from qiskit_kd.execution.exact.columns import ColumnSweep
+from qiskit_kd.execution.exact.lease import Lease, spent
 from qiskit_kd.execution.exact.normal_form import normal_form
+from qiskit_kd.execution.exact.operator import OperatorProgram, operator_program
 from qiskit_kd.execution.exact.readers import DiagonalReader, PauliReader, reader
-from qiskit_kd.execution.exact.sweep import Sweep, Workspace
+from qiskit_kd.execution.exact.sweep import Sweep
+from qiskit_kd.execution.exact.workers import Workers
 
 __all__ = ["Program"]
 
 Array = NDArray[Any]
+_OPERATOR = 4  # samples for each basis state from which an operator is faster than a matrix
 StatesPullback = Callable[[Array], Array]
 """Adjoint of the encoded states `(2**n, batch)` to the gradient of the features."""
 
@@ -38,10 +44,12 @@ class Program:
     Args:
         model: What to run.
         dtype: `float32` or `float64`.
+        workers: Threads for large batches.
     """
 
-    def __init__(self, model: CircuitModel, dtype: Any) -> None:
+    def __init__(self, model: CircuitModel, dtype: Any, workers: Workers | None = None) -> None:
         self.model, self.dtype = model, np.dtype(dtype)
+        self._workers = Workers() if workers is None else workers
         self.size = 2**model.num_qubits
         keep = not model.readout.is_diagonal
         self.interleaved = model.encoding.layers > 1
@@ -75,6 +83,16 @@ class Program:
 
     def _as_matrix(self, batch: int) -> bool:
         return isinstance(self.reader, DiagonalReader) and batch > self.size
+
+    def as_operator(self, batch: int) -> OperatorProgram | None:
+        """The program for `batch` samples and any number of weight vectors, where it applies."""
+        return self._operator if batch > _OPERATOR * self.size else None
+
+    @cached_property
+    def _operator(self) -> OperatorProgram | None:
+        if self._encoder is None:
+            return None
+        return operator_program(self.model, self.sweep, self.reader, self._workers)
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -136,8 +154,8 @@ class Program:
                 outputs = outputs[::2] + outputs[1::2]
         if not needs:
             sweep.give(ws)
-            return outputs, _spent
-        lease = _Lease(lambda: sweep.give(ws))
+            return outputs, spent
+        lease = Lease(lambda: sweep.give(ws))
 
         def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
             held = lease.check(ws)
@@ -186,13 +204,13 @@ class Program:
         if not needs:
             sweep.give(ws)
             self._keep(rows, (encoded, s, q))
-            return outputs, _spent
+            return outputs, spent
 
         def release() -> None:
             sweep.give(ws)
             self._keep(rows, (encoded, s, q))
 
-        lease = _Lease(release)
+        lease = Lease(release)
 
         def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
             held = lease.check(ws)
@@ -255,25 +273,3 @@ class Program:
             return gx, gradient[count:].sum(1) if needs.weights else None
 
         return outputs, pullback
-
-
-class _Lease:
-    """Keeps work arrays while a pullback may still be called, then gives them back to the pool.
-
-    The adjoint sweep leaves the forward states alone, so a pullback can run any number of times
-    (`retain_graph=True`); the arrays are free when the last reference to it is gone.
-    """
-
-    def __init__(self, release: Callable[[], None]) -> None:
-        self._release = release
-
-    def check(self, workspace: Workspace) -> Workspace:
-        """The arrays; going through the lease is what keeps it alive."""
-        return workspace
-
-    def __del__(self) -> None:
-        self._release()
-
-
-def _spent(_: Array) -> tuple[Array | None, Array | None]:
-    raise ExecutionError("no gradient was asked for when the model was run", got="a pullback call")

@@ -31,6 +31,10 @@ class DiagonalReader:
         self.matrix = matrix
         self._transposed = np.ascontiguousarray(matrix.T)
 
+    def apply(self, states: Array) -> Array:
+        """Every operator times `states` `(rows, 2**n, columns)`, `(outputs, rows, ...)`."""
+        return self._transposed[:, None, :, None] * states
+
     def read(self, states: Array, scratch: Array) -> Array:
         """Real view `(2**n, columns * reals)` of the states to `(columns * reals, outputs)`."""
         return (self._transposed @ np.square(states, out=scratch)).T
@@ -70,9 +74,13 @@ class PauliReader:
             for op in observables.operators
         ]
 
+    def apply(self, states: Array) -> Array:
+        """Every operator times `states` `(rows, 2**n, columns)`, `(outputs, rows, ...)`."""
+        return np.stack([self._apply(m, states) for m in range(len(self._terms))])
+
     def _apply(self, m: int, states: Array) -> Array:
         return sum(
-            (factor * states[source] for source, factor in self._terms[m]),
+            (factor * states[..., source, :] for source, factor in self._terms[m]),
             start=np.zeros_like(states),
         )
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Forward and adjoint sweep of a normal form over columns that share their parameters.
 
+Several vectors of parameters (the filters of a quanvolution) can be swept side by side: a *stack*.
+
 The columns are data vectors (small batches) or the identity (then the sweep gives the unitary).
 An RY layer is a real Kronecker product, applied as one small matrix product per group of up to
 four qubits on the real view of the state; without phases the arithmetic is real altogether. The
@@ -45,25 +47,25 @@ class Workspace:
     ready-made views: at six qubits the slicing and reshaping would cost as much as the arithmetic.
     """
 
-    def __init__(self, sweep: Sweep, columns: int) -> None:
+    def __init__(self, sweep: Sweep, columns: int, stack: tuple[int, ...]) -> None:
         size, width = 2**sweep.num_qubits, columns * sweep.reals
-        self.columns = columns
-        self.states = np.empty((sweep.depth + 1, size, width), sweep.dtype)
+        self.columns, self.stack = columns, stack
+        self.states = np.empty((sweep.depth + 1, *stack, size, width), sweep.dtype)
         self.states_c = self.states.view(sweep.cdtype)
-        self.scratch = [np.empty((size, width), sweep.dtype) for _ in range(2)]
-        self.table = np.ones((sweep.depth, 2 * sweep.num_qubits + 1), sweep.dtype)
-        self.entries = np.empty((sweep.depth, len(sweep.sign)), sweep.dtype)
+        self.scratch = [np.empty((*stack, size, width), sweep.dtype) for _ in range(2)]
+        self.table = np.ones((*stack, sweep.depth, 2 * sweep.num_qubits + 1), sweep.dtype)
+        self.entries = np.empty((*stack, sweep.depth, len(sweep.sign)), sweep.dtype)
         self.factors = [
-            [row[g.entries].reshape(g.dim, g.dim) for row in self.entries] for g in sweep.groups
+            [g.factor(self.entries[..., k, :]) for k in range(sweep.depth)] for g in sweep.groups
         ]
-        self.phases = np.empty((len(sweep.free), size, 1), sweep.cdtype)
+        self.phases = np.empty((len(sweep.free), *stack, size, 1), sweep.cdtype)
         self.conjugates = np.empty_like(self.phases)
         # What the adjoint sweep leaves behind, summed up once at its end.
         self.products = [
-            np.empty((len(rows), g.before, g.dim, g.dim), sweep.dtype)
+            np.empty((len(rows), *stack, g.before, g.dim, g.dim), sweep.dtype)
             for g, rows in zip(sweep.groups, sweep.trained, strict=True)
         ]
-        self.overlaps = np.zeros((len(sweep.free), size), sweep.cdtype)
+        self.overlaps = np.zeros((len(sweep.free), *stack, size), sweep.cdtype)
         self.forward_calls = sweep.record_forward(self)
         self.backward_calls: dict[bool, tuple[list[Call], Array]] = {}
 
@@ -82,15 +84,23 @@ class _Group:
     generator: Array
 
     def view(self, array: Array) -> Array:
-        """`array` `(2**n, width)` with this group's qubits as the second last axis."""
+        """`array` `(..., 2**n, width)` with this group's qubits as the second last axis."""
         if self.before == 1:
-            return array.reshape(self.dim, -1)
-        return array.reshape(self.before, self.dim, -1)
+            return array.reshape(*array.shape[:-2], self.dim, -1)
+        return array.reshape(*array.shape[:-2], self.before, self.dim, -1)
 
-    @property
-    def product(self) -> Callable[..., Array]:
+    def factor(self, entries: Array) -> Array:
+        """`entries` `(..., all groups' entries)` as this group's matrix, fit for `view`."""
+        matrix = entries[..., self.entries].reshape(*entries.shape[:-1], self.dim, self.dim)
+        return matrix if self.before == 1 else matrix[..., None, :, :]
+
+    def target(self, product: Array) -> Array:
+        """Where to write products of views, `(..., before, dim, dim)`."""
+        return product[..., 0, :, :] if self.before == 1 else product
+
+    def product(self, stack: tuple[int, ...]) -> Callable[..., Array]:
         """`dot` is the faster one where it applies."""
-        return np.dot if self.before == 1 else np.matmul
+        return np.matmul if stack or self.before > 1 else np.dot
 
 
 class Sweep:
@@ -131,7 +141,7 @@ class Sweep:
             self._inverse.append(None if still else np.argsort(move))
         self._build_rotations(layers, width)
         self._build_phases(layers[:-1], width)
-        self._pool: dict[int, list[Workspace]] = {}
+        self._pool: dict[tuple[int, ...], list[Workspace]] = {}
 
     # --- tables ----------------------------------------------------------------------------------
 
@@ -216,19 +226,26 @@ class Sweep:
         ]
 
     def _phase_angles(self, z: Array) -> Array:
-        """`(width,)` to `(free layers, 2**n)`."""
+        """`(width, ...)` to `(free layers, ..., 2**n)`."""
+        shape = self._phase_constant.shape
         if self._dense is not None:
-            angles = (self._dense @ z).reshape(self._phase_constant.shape)
+            angles = (self._dense @ z).reshape(*shape, *z.shape[1:])
         else:
             pairs = zip(self._generators, self._rows, strict=True)
             angles = np.stack([g @ (r @ z) for g, r in pairs])
-        angles += self._phase_constant
+        if z.ndim > 1:
+            angles = angles.swapaxes(1, 2)
+            angles += self._phase_constant[:, None]
+        else:
+            angles += self._phase_constant
         return angles
 
     def _phase_gradient(self, slopes: Array) -> Array:
-        """Transpose of `_phase_angles`."""
+        """Transpose of `_phase_angles`, `(free layers, ..., 2**n)` to `(..., width)`."""
         if self._dense is not None:
-            return slopes.ravel() @ self._dense
+            if slopes.ndim == 2:
+                return slopes.ravel() @ self._dense
+            return slopes.swapaxes(0, 1).reshape(slopes.shape[1], -1) @ self._dense
         triples = zip(slopes, self._generators, self._rows, strict=True)
         start = np.zeros(self.angles.width, self.dtype)
         return sum(((s @ g) @ r for s, g, r in triples), start=start)
@@ -236,43 +253,56 @@ class Sweep:
     # --- sweeps ----------------------------------------------------------------------------------
 
     def bytes_for(self, columns: int) -> int:
-        """Memory of one workspace."""
+        """Memory of one workspace, for each vector of parameters."""
         amplitude = self.reals * self.dtype.itemsize
         return int((self.depth + 3) * 2**self.num_qubits * columns * amplitude)
 
-    def take(self, columns: int) -> Workspace:
+    def take(self, columns: int, stack: tuple[int, ...] = ()) -> Workspace:
         """A workspace from the pool, or a new one."""
         try:
-            return self._pool[columns].pop()
+            return self._pool[columns, *stack].pop()
         except (KeyError, IndexError):
-            return Workspace(self, columns)
+            return Workspace(self, columns, stack)
 
     def give(self, workspace: Workspace) -> None:
         """Put a workspace back."""
         if len(self._pool) > _KEPT:  # batch sizes vary little; a stray one must not stay for ever
             self._pool.clear()
-        spare = self._pool.setdefault(workspace.columns, [])
+        spare = self._pool.setdefault((workspace.columns, *workspace.stack), [])
         if len(spare) < _KEPT:
             spare.append(workspace)
 
-    def start(self, columns: int) -> tuple[Workspace, Array]:
-        """A workspace and its `(2**n, columns)` start states, to be filled before `forward`."""
-        ws = self.take(columns)
+    def start(self, columns: int, stack: tuple[int, ...] = ()) -> tuple[Workspace, Array]:
+        """A workspace and its start states, to be filled before `forward`.
+
+        Args:
+            columns: Number of start states.
+            stack: `()` for one vector of parameters, `(k,)` for k of them.
+
+        Returns:
+            The workspace, and a view `(*stack, 2**n, columns)` of it.
+        """
+        ws = self.take(columns, stack)
         return ws, ws.states_c[0]
 
     def forward(self, ws: Workspace, values: Array) -> None:
-        """Sweep the start states; the last ones lie in `ws.states_c[-1]` (`states`: real view)."""
-        z = self.angles.variables(values)
+        """Sweep the start states; the last ones lie in `ws.states_c[-1]` (`states`: real view).
+
+        Args:
+            ws: From `start`.
+            values: The parameters, `(*stack, parameters)`.
+        """
+        z = self.angles.variables(values.T)
         n = self.num_qubits
-        half = self._half @ z
+        half = (self._half @ z).T
         half += self._half_constant
-        half = half.reshape(-1, n)
-        np.cos(half, out=ws.table[:, :n])
-        np.sin(half, out=ws.table[:, n : 2 * n])
-        picked = ws.table.take(self._pick, axis=1)
-        np.multiply(picked[:, 0], self.sign, out=ws.entries)
-        for j in range(1, picked.shape[1]):
-            np.multiply(ws.entries, picked[:, j], out=ws.entries)
+        half = half.reshape(*ws.stack, -1, n)
+        np.cos(half, out=ws.table[..., :n])
+        np.sin(half, out=ws.table[..., n : 2 * n])
+        picked = ws.table.take(self._pick, axis=-1)
+        np.multiply(picked[..., 0, :], self.sign, out=ws.entries)
+        for j in range(1, picked.shape[-2]):
+            np.multiply(ws.entries, picked[..., j, :], out=ws.entries)
         if self.free:
             angles = self._phase_angles(z)
             np.cos(angles, out=ws.phases.real[..., 0])
@@ -293,11 +323,11 @@ class Sweep:
                     arguments = (state.view(self.cdtype), phase, out.view(self.cdtype))
                     calls.append((np.multiply, arguments))
                 elif kind == "move":
-                    calls.append((state.take, (self._moves[k], 0, out, "clip")))
+                    calls.append((state.take, (self._moves[k], -2, out, "clip")))
                 else:
                     group = self.groups[g]
                     arguments = (ws.factors[g][k], group.view(state), group.view(out))
-                    calls.append((group.product, arguments))
+                    calls.append((group.product(ws.stack), arguments))
                 state = out
             if not self._steps[k]:
                 calls.append((np.copyto, (ws.states[k + 1], state)))
@@ -315,8 +345,8 @@ class Sweep:
             to_input: Whether the gradient of the start states is wanted as well.
 
         Returns:
-            Gradient of the variables `z`, and of the start states (`(2**n, columns)`, valid until
-            the workspace is used again; meaningful only with `to_input`).
+            Gradient of the variables `z`, `(*stack, variables)`, and of the start states (valid
+            until the workspace is used again; meaningful only with `to_input`).
         """
         if to_input not in ws.backward_calls:
             ws.backward_calls[to_input] = self._record_backward(ws, to_input)
@@ -325,12 +355,14 @@ class Sweep:
             np.conjugate(ws.phases, out=ws.conjugates)
         for call, arguments in calls:
             call(*arguments)
-        rotation = np.zeros((self.depth, self.num_qubits), self.dtype)
+        rotation = np.zeros((self.depth, *ws.stack, self.num_qubits), self.dtype)
         for group, rows, product in zip(self.groups, self.trained, ws.products, strict=True):
             if rows:
-                total = product[:, 0] if group.before == 1 else product.sum(1)
-                rotation[rows] += total.reshape(len(rows), -1) @ group.generator
-        gradient = rotation.ravel() @ self._half
+                total = group.target(product) if group.before == 1 else product.sum(-3)
+                rotation[rows] += total.reshape(len(rows), *ws.stack, -1) @ group.generator
+        if ws.stack:
+            rotation = rotation.swapaxes(0, 1)
+        gradient = rotation.reshape(*ws.stack, -1) @ self._half
         if self.free:
             gradient += self._phase_gradient(ws.overlaps.imag)
         return gradient, adjoint.view(self.cdtype)
@@ -343,8 +375,8 @@ class Sweep:
                 # The generators commute with their own layer, so the states behind it will do.
                 group = self.groups[g]
                 u, v = group.view(adjoint), group.view(ws.states[k + 1]).swapaxes(-1, -2)
-                out = ws.products[g][row]
-                calls.append((group.product, (u, v, out[0] if group.before == 1 else out)))
+                out = group.target(ws.products[g][row])
+                calls.append((group.product(ws.stack), (u, v, out)))
             for kind, g in reversed(self._steps[k]):
                 out = ws.other(adjoint)
                 if kind == "phase":
@@ -352,11 +384,12 @@ class Sweep:
                     arguments = (adjoint.view(self.cdtype), phase, out.view(self.cdtype))
                     calls.append((np.multiply, arguments))
                 elif kind == "move":
-                    calls.append((adjoint.take, (self._inverse[k], 0, out, "clip")))
+                    calls.append((adjoint.take, (self._inverse[k], -2, out, "clip")))
                 else:
                     group = self.groups[g]
-                    arguments = (ws.factors[g][k].T, group.view(adjoint), group.view(out))
-                    calls.append((group.product, arguments))
+                    factor = ws.factors[g][k].swapaxes(-1, -2)
+                    arguments = (factor, group.view(adjoint), group.view(out))
+                    calls.append((group.product(ws.stack), arguments))
                 adjoint = out
             if k in self._free_at:
                 arguments = (ws.states_c[k], adjoint.view(self.cdtype),
