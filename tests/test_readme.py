@@ -13,6 +13,7 @@ from qiskit.circuit import QuantumCircuit
 
 from qiskit_kd.cli import app
 from qiskit_kd.experiment import Study, StudyResult
+from qiskit_kd.experiment.loading import parse
 from qiskit_kd.registry import Registry
 from qiskit_kd.report.portraits import split_of
 
@@ -145,12 +146,28 @@ def test_python_runs(block: str) -> None:
     assert isinstance(scope["qkd"].datasets, Registry)
 
 
-def test_python_of_the_guide_runs() -> None:
+def guide(language: str) -> list[str]:
     text = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_python_of_the_guide_runs() -> None:
+    layer, circuit = guide("python")
     scope: dict[str, Any] = {}
-    exec(compile(block, "guide.md", "exec"), scope)
+    exec(compile(layer, "guide.md", "exec"), scope)
+    assert scope["maps"].shape == (8, 3, 14, 14)
+    assert scope["layer"].weight.numel() == 33
+    exec(compile(circuit, "guide.md", "exec"), scope)
     assert scope["student"].circuit.model.num_weights == 30
+
+
+def test_yaml_of_the_guide_makes_an_experiment() -> None:
+    """All of it in one file, but for the data of one's own."""
+    blocks = [block for block in guide("yaml") if "npz" not in block]
+    assert len(blocks) == 4
+    config = parse("\n".join([*blocks, "name: guide", "students: {small: {kind: convolution}}"]))
+    assert config.taught() == ["both"]
+    assert len(config.points()) == 6
 
 
 def test_contributing_is_short_and_starts_with_commands() -> None:

@@ -314,6 +314,17 @@ def test_override_below_a_scalar() -> None:
     )
 
 
+def test_an_axis_below_a_scalar_is_refused_at_its_place() -> None:
+    text = GOOD + "axes:\n  size: {key: training.epochs.few, values: [1, 2]}\n"
+    line = text.splitlines().index("axes:") + 2
+    assert (
+        f"exp.yaml:{line}:15: axis size training.epochs.few: there is nothing below "
+        "training.epochs; got int there" in faults(text)
+    )
+    said = faults(GOOD, "axes.size={key: training.epochs.few, values: [1, 2]}")
+    assert said.startswith("axis size training.epochs.few: there is nothing below")
+
+
 def test_override_that_is_no_yaml() -> None:
     assert "override seeds:1:" in faults(GOOD, "seeds=[1, 2")
 

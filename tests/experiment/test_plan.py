@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fixed_images import IMAGES, fixed_images, registered  # noqa: F401 (a fixture)
 
+from qiskit_kd.data import Dataset, Split, datasets
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment.loading import parse
 from qiskit_kd.experiment.plan import Task, plan
@@ -272,3 +273,48 @@ def test_a_configuration_made_in_python_is_checked_too() -> None:
         ConfigError, match=r"the experiment cannot be run:\n  baseline: unknown vari"
     ):
         plan(broken)
+
+
+def test_where_the_files_lie_is_no_part_of_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def placed(
+        *, seed: int, root: str | None = None, download: bool = False, train: int = 12
+    ) -> Split:
+        split = fixed_images(seed=seed, train=train)
+        if root == "altered":
+            features = split.test.features + 0.001
+            test = Dataset(features, split.test.labels, 3, "fixed_images", split.shape)
+            return Split(split.train, split.validation, test, pool=split.pool)
+        return split
+
+    monkeypatch.setitem(datasets._parts, "fixed_images", placed)
+    here = images()
+    moved = images("data.options.root=there", "data.options.download=true")
+    assert [t.key for t in moved] == [t.key for t in here]
+    assert moved[0].spec["data"]["options"]["root"] == "there"  # the workers read it there
+    altered = images("data.options.root=altered")
+    assert not {t.key for t in altered} & {t.key for t in here}
+
+    keys = []
+    for path in (tmp_path / "one.npz", tmp_path / "two.npz"):
+        rows = np.random.default_rng(1).random((60, 4)) + 0.1
+        np.savez(path, features=rows, labels=np.arange(60) % 2)
+        data = f"data: {{kind: npz, options: {{train: 20, path: {path}}}}}"
+        text = SMALL.replace(SMALL.splitlines()[1], data)
+        keys.append([t.key for t in plan(parse(text))])
+    assert keys[0] == keys[1]
+
+
+@pytest.mark.usefixtures("registered")
+def test_errors_say_at_which_values_of_the_axes() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)^data: .*found at axes.images = 1$"):
+        images("axes.images.values={12: {data.options.train: 12}, 1: {data.options.train: 1}}")
+    with pytest.raises(ConfigError) as caught:
+        images("axes.size={key: students.classical.options.kernel_size, values: [2, 9]}",
+               "students.quantum.variants=[plain]")  # fmt: skip
+    assert "students.classical: a kernel is no larger than" in str(caught.value)
+    assert str(caught.value).endswith("found at axes.sees = same, axes.size = 9")
+    with pytest.raises(ConfigError) as caught:
+        tasks("data.options.train=5000")
+    assert "found at" not in str(caught.value)

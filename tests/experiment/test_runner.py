@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
@@ -218,8 +219,10 @@ def test_a_pool_that_is_warm_already(tmp_path: Path) -> None:
         assert runner.run(tasks, store, pool=pool).done == 4
     with pytest.raises(RuntimeError, match="after shutdown"):
         pool.submit(os.getpid)
+    threads = set(threading.enumerate())
     unused = runner.warm_pool(1)
     runner.discard(unused, before)
+    assert set(threading.enumerate()) <= threads  # none is left to write to a closed pipe
     deadline = time.monotonic() + 10
     while set(multiprocessing.active_children()) - before and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -103,3 +103,9 @@ def test_levels_are_different_numbers(levels: list[float]) -> None:
 def test_shared_is_true_or_false() -> None:
     with pytest.raises(ValidationError, match="shared"):
         TeacherConfig.model_validate({"kind": "mlp", "shared": "yes"})
+
+
+@pytest.mark.parametrize("images", [0, 101])
+def test_feature_maps_are_of_few_images(images: int) -> None:
+    with pytest.raises(ValidationError, match=r"feature_maps\.images"):
+        EvaluationConfig.model_validate({"feature_maps": {"layer": "filters", "images": images}})

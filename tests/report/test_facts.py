@@ -171,3 +171,22 @@ def test_title_counts() -> None:
     one = make(seeds=1, students=("hybrid",))
     one.config["title"] = "A question?"
     assert facts.title(one) == "A question? · 1 student · 1 seed"
+
+
+def test_settings_that_an_axis_changes_show_all_its_values() -> None:
+    config = {
+        "data": {"kind": "digits", "options": {"train": 1000}}, "training": {"epochs": 60},
+        "teachers": {"teacher": {"kind": "mlp", "sees": "same"}},
+        "axes": {
+            "k": {"values": {"50": {"data.options.train": 50, "training.epochs": 9,
+                                    "training.patience": 3},
+                             "500": {"data.options.train": 500, "training.epochs": 8}}},
+            "sees": {"key": "teacher.sees", "values": ["same", "all"]},
+        },
+    }  # fmt: skip
+    said = dict(facts.flat(facts.settings(config)))
+    assert said["data: options"] == "train 50 or 500"
+    assert said["training: epochs"] == "9 or 8"
+    assert "training: patience" not in said  # it is not set at the other value
+    assert "same or all" in " ".join(said.values())
+    assert config["training"] == {"epochs": 60}

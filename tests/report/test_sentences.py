@@ -90,8 +90,9 @@ def test_a_placebo_that_shares_no_seed_yet_is_waited_for() -> None:
     assert said == "No placebo has finished a seed of this student yet."
     planned = tiny([0.5, 0.6], [0.6, 0.7])
     planned.config["variants"] = {
-        "plain": {"teacher": "none"}, "distilled": {"teacher": "teacher"},
-        "shuffled": {"teacher": "teacher", "placebo": "shuffled"},
+        "plain": {"terms": [{"loss": "ce"}]},
+        "distilled": {"teacher": "teacher", "terms": [{"loss": "kl"}]},
+        "shuffled": {"teacher": "teacher", "placebo": "shuffled", "terms": [{"loss": "kl"}]},
     }  # fmt: skip
     assert placebo_sentence(planned) == said
 

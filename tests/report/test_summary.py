@@ -18,6 +18,7 @@ from qiskit_kd.report.summary import (
     gains,
     headline,
     interval,
+    is_taught,
     paired,
     points,
     roles,
@@ -119,9 +120,9 @@ def test_no_other_student_or_treatment_steps_in_for_the_one_named() -> None:
     found = kept(result, [r for r in result.rows if r["student"] != "hybrid"])
     assert headline(found) is None
     result.config["variants"] = {
-        "plain": {"teacher": "none"},
-        "stronger": {"teacher": "teacher"},
-        "distilled": {"teacher": "teacher"},
+        "plain": {"terms": [{"loss": "ce"}]},
+        "stronger": {"teacher": "teacher", "terms": [{"loss": "kl"}]},
+        "distilled": {"teacher": "teacher", "terms": [{"loss": "kl"}]},
     }
     assert treatment(result) == "stronger"
     assert headline(result) is None
@@ -132,7 +133,14 @@ def test_roles_come_from_the_configuration_where_it_has_them() -> None:
     assert roles(result) == ("plain", {"shuffled", "label_smoothing"})
     # A variant called like a placebo that has the real teacher is none, and the other way round.
     result.config["variants"] = {
-        "shuffled": {"teacher": "teacher"},
-        "distilled": {"teacher": "teacher", "placebo": "shuffled"},
+        "shuffled": {"teacher": "teacher", "terms": [{"loss": "kl"}]},
+        "distilled": {"teacher": "teacher", "placebo": "shuffled", "terms": [{"loss": "kl"}]},
     }
     assert roles(result) == ("plain", {"distilled", "label_smoothing"})
+
+
+def test_a_default_placebo_that_no_teacher_term_takes_is_none() -> None:
+    terms = [{"loss": "ce"}, {"loss": "kl", "teacher": "soft", "placebo": "none"}]
+    assert is_taught({"placebo": "shuffled", "terms": terms})
+    assert not is_taught({"placebo": "shuffled", "terms": [*terms, {"loss": "logit_mse"}]})
+    assert not is_taught({"teacher": "soft", "terms": [{"loss": "ce"}]})

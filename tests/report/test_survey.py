@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,9 @@ def invented(effects: Mapping[str, Mapping[int, float]], *, seeds: int = 5) -> F
                 rows.append(row)
     axes = {"train": FakeAxis("K", tuple(p["train"] for p in points))}
     config = {"headline": "convolution", "variants": {
-        "plain": {"teacher": "none"},
-        **{v: {"teacher": "t", "placebo": "shuffled" if v == "shuffled" else "none"}
-           for v in effects},
+        "plain": {"terms": [{"loss": "ce"}]},
+        **{v: {"teacher": "t", "placebo": "shuffled" if v == "shuffled" else "none",
+               "terms": [{"loss": "kl"}]} for v in effects},
     }}  # fmt: skip
     return FakeStudy(rows=rows, comparisons=compare(rows, points), axes=axes, points=points,
                      config=config)  # fmt: skip
@@ -237,3 +238,18 @@ def test_setup_says_what_each_of_several_teachers_saw() -> None:
     assert "The teacher hybrid (quanvolution) was trained on" in apart
     assert "The teacher classical (convolution) was trained on" in apart
     assert apart.count("once, for all seeds") == 1
+    assert "The teacher hybrid, trained on the pool, is the same for all seeds" in apart
+
+
+def test_setup_says_what_intervals_leave_out_where_a_teacher_is_shared() -> None:
+    said = setup_sentence(RESULT, None)
+    assert (
+        "The teachers hybrid and classical, trained on the pool, are the same for all seeds: "
+        "intervals of what they taught contain the spread over the students' samples and initial "
+        "weights, not what another training of the teacher would change." in said
+    )
+    config = {**RESULT.config, "axes": {}}
+    assert "same for all seeds" not in setup_sentence(replace(RESULT, config=config), None)
+    one = {"teacher": {"kind": "mlp", "sees": "all", "shared": True}}
+    single = setup_sentence(replace(RESULT, config={**config, "teachers": one}), None)
+    assert "intervals of what it taught contain the spread" in single

@@ -88,7 +88,7 @@ def test_many_points_and_seeds_stay_a_small_page() -> None:
         "Learning curves",
         "Every run",
         "teachers: hybrid",
-        "kind quanvolution, sees same, shared yes",
+        "kind quanvolution, sees same or all, shared yes",
         "feature mse (teacher hybrid; layers student activation, teacher activation)",
         "axes: teacher data same, all",
     ],

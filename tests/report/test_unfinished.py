@@ -22,10 +22,10 @@ from qiskit_kd.report.page import rows_csv
 from .fake_result import FakeResult, kept, make
 
 VARIANTS = {
-    "plain": {"teacher": "none", "terms": []},
-    "distilled": {"teacher": "teacher", "terms": []},
-    "shuffled": {"teacher": "teacher", "placebo": "shuffled", "terms": []},
-    "label_smoothing": {"teacher": "none", "terms": []},
+    "plain": {"teacher": "none", "terms": [{"loss": "ce"}]},
+    "distilled": {"teacher": "teacher", "terms": [{"loss": "kl"}]},
+    "shuffled": {"teacher": "teacher", "placebo": "shuffled", "terms": [{"loss": "kl"}]},
+    "label_smoothing": {"teacher": "none", "terms": [{"loss": "ce"}]},
 }
 
 

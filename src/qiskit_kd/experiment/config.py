@@ -177,9 +177,7 @@ class ExperimentConfig(Section):
         return [
             name
             for name, variant in self.variants.items()
-            if name != self.baseline
-            and variant.sources
-            and all(placebo == "none" for _, placebo in variant.sources)
+            if name != self.baseline and variant.is_taught
         ]
 
     def controls(self) -> list[str]:

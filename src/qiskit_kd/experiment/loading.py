@@ -154,10 +154,16 @@ def _faults_of_points(config: ExperimentConfig, data: dict[str, Any], tree: _Tre
                     pair = node_at(tree.node, ("axes", name, "key")), node
                     if node is not None:
                         listed.add((node.start_mark.line + 1, node.start_mark.column + 1))
-                graft(
-                    grown, key.split("."), copy.deepcopy(value), what=f"axis {name}",
-                    root=grown_tree.node, node=copy.deepcopy(pair[1]), key=pair[0],
-                )  # fmt: skip
+                try:
+                    graft(
+                        grown, key.split("."), copy.deepcopy(value), what=f"axis {name}",
+                        root=grown_tree.node, node=copy.deepcopy(pair[1]), key=pair[0],
+                    )  # fmt: skip
+                except ConfigError as error:
+                    mark = None if pair[0] is None else pair[0].start_mark
+                    raise ConfigError(str(error) if mark is None or mark.name == _OVERRIDE else
+                                      f"{tree.name}:{mark.line + 1}:{mark.column + 1}: {error}"
+                                      ) from error  # fmt: skip
         for place, text in _checked(grown, grown_tree)[1]:
             what = text.partition(": ")[2]
             found.setdefault(what if place in listed else text, (place, text))

@@ -2,15 +2,16 @@
 """From a configuration to tasks: one per (student, variant, seed, temperature), one per teacher.
 
 A task's key is the hash of everything its row depends on: its resolved settings, the fingerprints
-of the data it sees, the keys of its teachers, and the version of the schema. Tasks that are equal
-at several points of the axes are one. Two variants of one student and seed differ in their losses
-and teachers alone, so they share split, initial weights and batches.
+of the data it sees (not where the files lie), the keys of its teachers, and the version of the
+schema. Tasks that are equal at several points of the axes are one. Two variants of one student and
+seed differ in their losses and teachers alone, so they share split, initial weights and batches.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from qiskit_kd.data import Split
 
 __all__ = ["Task", "plan"]
+
+# Options of data sets that say where samples come from: what they are is in the fingerprint, so
+# that a folder may be moved without training everything again.
+_WHEREABOUTS = frozenset({"download", "path", "root"})
+_OF_NETWORKS = ("backend", "evaluation", "students", "teacher", "teachers", "variants")
 
 
 @dataclass(frozen=True)
@@ -97,15 +103,18 @@ def plan(config: ExperimentConfig) -> list[Task]:
     for seed in config.seeds:
         splits: dict[str, Split] = {}
         for place, here in enumerate(settings):
-            split = _split(here, seed, splits)
-            networks = rehearsal.networks(here, split)
-            tasks = planner.tasks(here, split, seed)
-            if seed == config.seeds[0]:
-                specs = [task.spec for task in tasks if task.role == "student"]
-                rehearsal.losses(specs, split.num_classes)
-                rehearsal.lessons(specs, split)
-                rehearsal.evaluation(here, networks, split)
-            rehearsal.samples(networks, split, seed)
+            with _at(config, points[place], ("data",)):
+                split = _split(here, seed, splits)
+            with _at(config, points[place], _OF_NETWORKS):
+                networks = rehearsal.networks(here, split)
+                tasks = planner.tasks(here, split, seed)
+                if seed == config.seeds[0]:
+                    specs = [task.spec for task in tasks if task.role == "student"]
+                    rehearsal.losses(specs, split.num_classes)
+                    rehearsal.lessons(specs, split)
+                    rehearsal.evaluation(here, networks, split)
+            with _at(config, points[place], ("data", *_OF_NETWORKS)):
+                rehearsal.samples(networks, split, seed)
             for task in tasks:
                 found.setdefault(task.key, (task, {}))[1][place] = None
     made = [
@@ -113,6 +122,22 @@ def plan(config: ExperimentConfig) -> list[Task]:
         for task, places in found.values()
     ]
     return sorted(made, key=lambda task: task.role != "teacher")
+
+
+@contextmanager
+def _at(config: ExperimentConfig, point: Point, sections: Sequence[str]) -> Iterator[None]:
+    """Let an error end with the values of the axes that change some sections at a point."""
+    try:
+        yield
+    except ConfigError as error:
+        values = ", ".join(
+            f"axes.{name} = {label}"
+            for name, label in point.items()
+            if any(key.split(".")[0] in sections for key in config.axes[name].settings(label))
+        )
+        if not values:
+            raise
+        raise ConfigError(f"{error}\n  found at {values}") from error
 
 
 def _split(config: ExperimentConfig, seed: int, known: dict[str, Split]) -> Split:
@@ -317,4 +342,7 @@ def _backend(name: str) -> dict[str, Any]:
 
 
 def _key(spec: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical(spec).encode()).hexdigest()
+    data = dict(spec["data"])
+    if "options" in data:
+        data["options"] = {k: v for k, v in data["options"].items() if k not in _WHEREABOUTS}
+    return hashlib.sha256(canonical({**spec, "data": data}).encode()).hexdigest()

@@ -77,9 +77,10 @@ def warm_pool(workers: int) -> ProcessPoolExecutor:
 
 def discard(pool: Executor, before: set[BaseProcess]) -> None:
     """End a pool and its processes at once: nobody will collect what they do."""
-    pool.shutdown(wait=False, cancel_futures=True)
     for child in set(multiprocessing.active_children()) - before:
         child.terminate()
+    # Its thread has to be gone, or the interpreter may talk to a closed pipe at its own end.
+    pool.shutdown(wait=True, cancel_futures=True)
 
 
 def teacher_file(folder: Path, key: str) -> Path:

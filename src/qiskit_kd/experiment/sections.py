@@ -198,14 +198,20 @@ class VariantConfig(Section):
         """Teacher and placebo of every term that reads a teacher."""
         return [self.source(term) for term in self.terms if reads_teacher(term.loss)]
 
+    @property
+    def is_taught(self) -> bool:
+        """Whether its terms read teachers that know something, and no placebo."""
+        return bool(self.sources) and all(placebo == "none" for _, placebo in self.sources)
+
 
 class FeatureMapsConfig(Section):
     """Feature maps to keep for people to look at."""
 
     layer: ModulePath
     """Module path of the maps; networks without it are passed over."""
-    images: Count = 4
-    """How many test images: the first ones, one per class in turn."""
+    images: Annotated[int, Field(ge=1, le=100, strict=True)] = 4
+    """How many test images: the first ones, one per class in turn. They are kept in every row of
+    the first seed, so not many."""
 
 
 class EvaluationConfig(Section):

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qiskit_kd.report.grid import grid_of, labels_of, shown
+from qiskit_kd.report.grid import grid_of, labels_of, shown, varied
 from qiskit_kd.report.palette import TEACHER, look, readable
 from qiskit_kd.report.summary import (
     Result,
@@ -168,11 +169,14 @@ def provenance(result: Result, split: Split | None) -> list[tuple[str, str]]:
 
 
 def settings(config: Mapping[str, Any], *, with_students: bool = True) -> dict[str, Any]:
-    """The configuration less what the page says elsewhere."""
+    """The configuration less what the page says elsewhere.
+
+    What an axis changes stands with all its values: the one written beside it may never be run.
+    """
     skip = {"name", "title", "schema", "headline", "presets", "baseline"}
     if not with_students:
         skip.add("students")
-    kept = {key: value for key, value in config.items() if key not in skip}
+    kept = {key: value for key, value in _with_axes(config).items() if key not in skip}
     if isinstance(variants := kept.get("variants"), Mapping):
         kept["variants"] = {name: _lesson(variant) for name, variant in variants.items()}
     if isinstance(axes := kept.get("axes"), Mapping):
@@ -187,6 +191,28 @@ def settings(config: Mapping[str, Any], *, with_students: bool = True) -> dict[s
             kept = {TEACHER if k == "teachers" else k: v for k, v in kept.items()}
             kept[TEACHER] = said[TEACHER]
     return kept
+
+
+def _with_axes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy in which settings that an axis changes at all its values are texts: `50 or 500`."""
+    found = copy.deepcopy(dict(config))
+    partly = {
+        key
+        for name, axis in config.get("axes", {}).items()
+        for key in varied({"axes": {name: axis}})
+        if any(key not in varied({"axes": {name: {**axis, "only": [label]}}})
+               for label in labels_of(axis))
+    }  # fmt: skip
+    for key, values in varied(config).items():
+        *path, last = key.split(".")
+        if path[:1] in (["variants"], ["students"]) or key in partly:
+            continue  # the whole configuration says it
+        here: Any = found
+        for part in ["teachers", *path] if path[:1] == [TEACHER] else path:
+            here = here.setdefault(part, {}) if isinstance(here, dict) else None
+        if isinstance(here, dict):
+            here[last] = " or ".join(plain(value) for value in values)
+    return found
 
 
 def _lesson(variant: Mapping[str, Any]) -> str:

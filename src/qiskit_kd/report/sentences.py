@@ -112,7 +112,7 @@ def setup_sentence(result: Result, split: Split | None) -> str:
         said = [_unseen(item.get("sees", "same")) for item in teachers.values()]
     else:
         said = [_counted(next(iter(teachers.values()), None), split)]
-    said.append(_run_of(result))
+    said += [_shared(config), _run_of(result)]
     return " ".join(part for part in said if part)
 
 
@@ -189,6 +189,26 @@ def _teachers(config: Mapping[str, Any], split: Split | None) -> list[str]:
         tested = "" if split is None else f" and tested on {len(split.test.labels):,}"
         said.append(f"Students were trained on {own} labelled samples{tested}.")
     return said
+
+
+def _shared(config: Mapping[str, Any]) -> str:
+    """What the intervals leave out where one teacher stands for all seeds."""
+    changes = varied(config)
+    names = []
+    for name, item in config.get("teachers", {}).items():
+        sees = changes.get(f"teachers.{name}.sees") or [item.get("sees", "same")]
+        shared = changes.get(f"teachers.{name}.shared") or [item.get("shared")]
+        if any(shared) and "all" in sees:
+            names.append(readable(name))
+    if not names:
+        return ""
+    many = len(names) > 1
+    return (
+        f"The teacher{'s' * many} {' and '.join(names)}, trained on the pool, "
+        f"{'are' if many else 'is'} the same for all seeds: intervals of what "
+        f"{'they taught' if many else 'it taught'} contain the spread over the students' samples "
+        "and initial weights, not what another training of the teacher would change."
+    )
 
 
 def _run_of(result: Result) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from qiskit_kd.experiment.config import is_teacher
+from qiskit_kd.experiment.config import VariantConfig, is_teacher
 from qiskit_kd.experiment.statistics import half_width, paired_gain, verdict
 from qiskit_kd.report.palette import BASELINE, look, order_variants
 
@@ -101,16 +101,8 @@ class Gain:
 
 
 def is_taught(variant: Mapping[str, Any]) -> bool:
-    """Whether a variant of a resolved configuration has a real teacher and no placebo.
-
-    Teacher and placebo of the variant are defaults of its terms.
-    """
-    terms: Sequence[Mapping[str, Any]] = variant.get("terms") or ({},)
-    named = [term.get("teacher") or variant.get("teacher") for term in terms]
-    placebos = [term.get("placebo") or variant.get("placebo") for term in terms]
-    return any(name not in (None, "none") for name in named) and all(
-        name in (None, "none") for name in placebos
-    )
+    """Whether a variant of a resolved configuration has a real teacher and no placebo."""
+    return VariantConfig.model_validate(variant).is_taught
 
 
 def interval(numbers: Sequence[float]) -> tuple[float, float | None]:
