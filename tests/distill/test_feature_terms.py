@@ -15,7 +15,7 @@ from qiskit_kd.distill import Distiller, Loss, Teacher, Term, distiller, losses,
 from qiskit_kd.distill.adapters import adapters
 from qiskit_kd.distill.inspection import engines
 from qiskit_kd.errors import DistillError, StorageError
-from qiskit_kd.nn import QuantumLayer
+from qiskit_kd.nn import QuantumLayer, Quanvolution
 from qiskit_kd.nn.modules import num_parameters
 from qiskit_kd.seeding import derive, stream
 
@@ -275,6 +275,14 @@ def test_looking_for_gradients_does_not_move_an_adapters_statistics():
     assert same(run(0), run(1))
 
 
+def test_an_adapter_handed_over_in_eval_mode_trains():
+    adapter = nn.Sequential(initialise(nn.Conv2d(3, 5, 1), 0), nn.BatchNorm2d(5)).eval()
+    Distiller(
+        images(1), terms(adapter), teacher=teachers(), epochs=2, batch_size=20, gradient_every=0
+    ).fit(TRAIN, VALIDATION)  # fmt: skip
+    assert adapter[1].num_batches_tracked == 4
+
+
 def test_the_shape_is_found_out_without_drawing_shots():
     model = CircuitModel(angle(2), real_amplitudes(2, 1), ClassGroups(2, 2))
 
@@ -292,6 +300,24 @@ def test_the_shape_is_found_out_without_drawing_shots():
     (a, drawn), (b, as_many) = run([Term("ce")]), run([Term("ce"), watched])
     assert same(a, b)
     assert drawn == as_many
+
+
+def test_the_shape_is_found_out_without_leaving_maps_in_a_frozen_layer():
+    def run(objective):
+        model = CircuitModel(angle(2), real_amplitudes(2, 1), ClassGroups(2, 2))
+        layer = Quanvolution(model, 1, (1, 2), 1, 0, "exact_shots", shots=20, trainable=False)
+        student = nn.Sequential(nn.Unflatten(1, (1, 2, 3)), layer, nn.Flatten())
+        student.append(initialise(nn.Linear(8, CLASSES), 1))
+        Distiller(
+            student, objective, teacher=Teacher.from_module(images(8)), epochs=1,
+            gradient_every=0, batch_size=20,
+        ).fit(TRAIN, VALIDATION)  # fmt: skip
+        return weights_of(student), layer.engine.position()
+
+    watched = Term("feature_mse", 0, layers=("1", "filters"), adapter="linear")
+    (a, drawn), (b, as_many) = run([Term("ce")]), run([Term("ce"), watched])
+    assert drawn == as_many
+    assert same(a, b)
 
 
 @pytest.mark.parametrize("loss", ["feature_mse", "feature_cosine", "attention", "rkd_distance"])

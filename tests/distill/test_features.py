@@ -104,3 +104,25 @@ def test_a_layer_that_is_never_called_says_so():
             DistillError, match=r"layer 'spare' of the teacher takes part in .*; got no call\. Choo"
         ):
             capture["spare"]
+
+
+def test_outputs_of_an_earlier_pass_are_forgotten():
+    class Sometimes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.layer(x) if self.training else x
+
+    module = Sometimes()
+    with FeatureCapture(module, ["layer", ""]) as capture:
+        assert torch.equal(module(torch.ones(1, 2)), capture["layer"])
+        module.eval()(torch.zeros(1, 2))
+        assert torch.equal(capture[""], torch.zeros(1, 2))
+        with pytest.raises(
+            DistillError, match=r"layer 'layer' of the network takes .* got no call"
+        ):
+            capture["layer"]
+    assert not module._forward_pre_hooks
+    assert not module._forward_hooks

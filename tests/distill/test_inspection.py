@@ -46,3 +46,23 @@ def test_engines_of_any_layer_that_has_one():
     misleading = nn.Linear(2, 2)
     misleading.engine = "diesel"
     assert engines(misleading) == []
+
+
+def test_a_buffer_that_was_replaced_comes_back_too():
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+            self.register_buffer("absent", None)
+
+        def forward(self, x):
+            self.calls = self.calls + 1
+            return x
+
+    module = nn.Sequential(Counts())
+    buffer = module[0].calls
+    with untouched(module):
+        module(torch.ones(1))
+        assert module[0].calls == 1
+    assert module[0].calls is buffer
+    assert buffer == 0

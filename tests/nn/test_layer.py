@@ -210,6 +210,10 @@ def test_arguments_that_make_no_sense(model):
 def test_repr_names_sizes_and_backend(model):
     assert "weights=8" in repr(QuantumLayer(model))
     assert "backend='exact'" in repr(QuantumLayer(model))
+    sampled = [repr(QuantumLayer(model, "exact_shots", shots=shots)) for shots in (7, 8)]
+    assert "backend='exact_shots', shots=7, options=" in sampled[0]
+    assert sampled[0].replace("=7", "=8") == sampled[1]
+    assert "options" not in repr(QuantumLayer(model, load_backend("exact").engine()))
 
 
 @pytest.mark.parametrize("optimizer", [COBYLA(maxiter=15), L_BFGS_B(maxiter=5)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import re
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from qiskit_kd import circuits as kd
 from qiskit_kd.circuits import CircuitModel, ClassGroups, Encoding, Observables
 from qiskit_kd.data import datasets
 from qiskit_kd.errors import CircuitError, ConfigError, DataError, StorageError
-from qiskit_kd.execution import ExactEngine
+from qiskit_kd.execution import ExactEngine, load_backend
 from qiskit_kd.execution.reference import reference_outputs
 from qiskit_kd.nn import QuantumLayer, Quanvolution
 
@@ -136,14 +137,31 @@ class TestValues:
         layer = Quanvolution(model(), trainable=trainable)
         assert layer(torch.zeros(0, 1, 4, 6)).shape == (0, 3, 2, 3)
 
-    @pytest.mark.parametrize("backend", ["aer", "exact"])
-    @pytest.mark.parametrize("encoding", [kd.angle(4, scale=np.pi), kd.amplitude(2)])
-    def test_the_exact_backends_agree(self, backend: str, encoding: Encoding) -> None:
-        options: dict[str, Any] = {
-            "filters": 2, "stride": 1, "padding": 1, "offset": 0.1, "dtype": torch.float64
-        }  # fmt: skip
-        layer = Quanvolution(model(encoding), backend=backend, **options)
-        equal(layer, digits(1)[..., 2:5, 2:6])
+    @settings(max_examples=8)
+    @given(
+        st.sampled_from([("angle", 1), ("angle", 2), ("amplitude", 1), ("amplitude", 2)]),
+        st.integers(1, 2), st.tuples(st.integers(1, 2), st.integers(1, 3)),
+        st.tuples(st.integers(0, 1), st.integers(0, 1)),
+        st.tuples(st.integers(1, 3), st.integers(2, 4)), st.integers(0, 99), st.booleans(),
+    )  # fmt: skip
+    def test_equals_itself_on_aer(
+        self, kind, filters, stride, padding, size, seed, trainable
+    ) -> None:
+        name, channels = kind
+        encoding = (
+            kd.angle(2 * channels, scale=np.pi) if name == "angle" else kd.amplitude(channels)
+        )
+        layers = [
+            Quanvolution(
+                model(encoding), filters, (1, 2), stride, padding, backend, seed=seed, offset=0.1,
+                trainable=trainable, dtype=torch.float64,
+            )
+            for backend in ("aer", "exact")
+        ]  # fmt: skip
+        batch = images(2, channels, *size, seed=seed)
+        aer, exact = (layer(batch) for layer in layers)
+        torch.testing.assert_close(aer, exact, atol=1e-10, rtol=0)
+        equal(layers[0], batch)
 
     @pytest.mark.parametrize("backend", ["exact_shots", "aer_shots"])
     def test_sampled_backends_are_right_within_their_noise(self, backend: str) -> None:
@@ -326,7 +344,7 @@ class TestModule:
     def test_repr(self) -> None:
         text = repr(Quanvolution(model(), padding=1, backend="exact_shots"))
         assert "channels=1, filters=3, kernel_size=(2, 2), stride=(2, 2), padding=(1, 1)" in text
-        assert "backend='exact_shots', shots=1024, trainable=True" in text
+        assert re.search(r"backend='exact_shots', shots=1024, options=[0-9a-f]{8}, train", text)
         assert text == repr(Quanvolution(model(), padding=1, backend="exact_shots"))
 
 
@@ -347,6 +365,15 @@ class TestFrozen:
         layer(1 - batch)
         assert layer.engine.usage.as_dict() != spent
         assert not first.requires_grad
+
+    def test_both_precisions_are_kept_side_by_side(self) -> None:
+        layer = self.frozen()
+        single, double = layer(digits(2, torch.float32)), layer(digits(2))
+        spent = layer.engine.usage.executions
+        assert torch.equal(layer(digits(2, torch.float32)), single)
+        assert torch.equal(layer(digits(2)), double)
+        assert layer.engine.usage.executions == spent
+        assert not torch.equal(single.double(), double)
 
     def test_values_are_those_of_a_trainable_layer(self) -> None:
         layer = self.frozen(dtype=torch.float64)
@@ -389,6 +416,44 @@ class TestFrozen:
             assert other.engine.usage.executions > 0
         assert len(list(tmp_path.iterdir())) == 1 + len(others)
 
+    def test_another_engine_answers_for_itself(self) -> None:
+        layer, batch = self.frozen("exact_shots"), digits(2, torch.float32)
+        first = layer(batch)
+        layer.engine = self.frozen("exact_shots").engine  # same name, shots and seed
+        layer(batch)
+        assert layer.engine.usage.executions > 0
+        layer.engine = self.frozen("exact").engine
+        torch.testing.assert_close(layer(batch), self.frozen()(batch), atol=0, rtol=0)
+        assert not torch.equal(layer(batch), first)
+
+    def test_backends_of_one_name_do_not_share_a_folder(self, tmp_path) -> None:
+        batch = digits(2, torch.float32)
+
+        def spent(level: int, description: str = "") -> int:
+            path = tmp_path / "backends.yaml"
+            path.write_text(
+                "schema: 1\nbackends:\n  mine:\n    kind: aer\n"
+                f"    optimization_level: {level}\n    description: '{description}'\n"
+            )
+            layer = self.frozen(load_backend("mine", path), cache_dir=tmp_path / "maps")
+            layer(batch)
+            return layer.engine.usage.executions
+
+        assert spent(1) > 0
+        assert spent(1, "in other words") == 0
+        assert spent(0) > 0
+
+    def test_in_another_process_shots_are_drawn_anew_without_a_folder(self, tmp_path) -> None:
+        batch = digits(2, torch.float32)
+        for folder, same in ((None, False), (tmp_path, True)):
+            layer = self.frozen("exact_shots", cache_dir=folder)
+            first = layer(batch)
+            resumed = self.frozen("exact_shots", cache_dir=folder)
+            resumed.load_state_dict(layer.state_dict())
+            resumed.engine.seek(layer.engine.position())
+            assert torch.equal(layer(batch), first)
+            assert torch.equal(resumed(batch), first) == same
+
     def test_shots_of_another_seed_are_other_maps(self, tmp_path) -> None:
         layers = [Quanvolution(model(), backend="exact_shots", trainable=False, seed=seed,
                                cache_dir=tmp_path) for seed in (1, 2)]  # fmt: skip
@@ -408,6 +473,18 @@ class TestFrozen:
         file.write_bytes(b"nonsense")
         with pytest.raises(StorageError, match=rf"cannot be read; got .*{file.name}.*Delete the"):
             self.frozen(cache_dir=tmp_path)(digits(2, torch.float32))
+
+    def test_without_memory(self, tmp_path) -> None:
+        layer, batch = self.frozen("exact_shots", cache_dir=tmp_path), digits(2, torch.float32)
+        first = layer(batch)
+        with layer.without_memory():
+            assert not torch.equal(layer(batch), first)
+            layer(1 - batch)
+        spent = layer.engine.usage.executions
+        assert torch.equal(layer(batch), first)
+        assert layer.engine.usage.executions == spent
+        layer(1 - batch)
+        assert layer.engine.usage.executions > spent
 
     def test_gradients_pass_through_it_all_the_same(self) -> None:
         network = nn.Sequential(nn.Conv2d(1, 1, 1), self.frozen())

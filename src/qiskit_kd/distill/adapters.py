@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from qiskit_kd.errors import DistillError
-from qiskit_kd.nn.modules import seeded_linear
+from qiskit_kd.nn.modules import seeded, seeded_linear
 from qiskit_kd.registry import Registry
 
 __all__ = ["AdapterBuilder", "adapters", "channels", "linear"]
@@ -65,14 +65,9 @@ def channels(
             remedy="Use the adapter 'linear', which takes any shape to any other.",
         )
     first, last = student_shape[0], teacher_shape[0]
-    convolution = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-        kind, first, last, 1, dtype=dtype
+    return seeded(
+        kind(first, last, 1, dtype=dtype, device="meta"), first, seed=seed, name="adapter"
     )
-    values = seeded_linear(first, last, seed=seed, name="adapter", dtype=dtype).state_dict()
-    values["weight"] = values["weight"].view(last, first, *(1 for _ in student_shape[1:]))
-    convolution.load_state_dict(values)
-    module: nn.Module = convolution
-    return module
 
 
 @adapters.register("linear")

@@ -39,8 +39,8 @@ class FeatureCapture:
     """Keeps what the named submodules returned in the latest forward pass.
 
     Gradients flow through the kept tensors; `capture[path]` is the output of a layer, which is
-    that of its latest call if the forward pass calls it more than once. Use it as a context
-    manager, or call `close`.
+    that of its latest call if the forward pass calls it more than once. Outputs of an earlier pass
+    are forgotten when the network is called again. Use it as a context manager, or call `close`.
 
     Args:
         module: The network.
@@ -55,11 +55,14 @@ class FeatureCapture:
         self.outputs: dict[str, Tensor] = {}
         self._versions: dict[str, int] = {}
         self._role = role
-        self._hooks = [
+        layers = check_paths(module, paths, role=role)
+        # A layer that one pass leaves out must not answer with the maps of other samples.
+        self._hooks = [module.register_forward_pre_hook(lambda *_: self.outputs.clear())]
+        self._hooks += [
             layer.register_forward_hook(
                 lambda _module, _inputs, output, path=path: self._keep(path, output)
             )
-            for path, layer in check_paths(module, paths, role=role).items()
+            for path, layer in layers.items()
         ]
 
     def _keep(self, path: str, output: object) -> None:

@@ -23,12 +23,16 @@ def engines(module: nn.Module) -> list[Engine]:
 @contextmanager
 def untouched(*modules: nn.Module) -> Iterator[None]:
     """Put the buffers of `modules` and torch's random state back at the end."""
-    buffers = [buffer for module in modules for buffer in module.buffers()]
-    kept = [buffer.clone() for buffer in buffers]
+    # By place: a forward pass may write into a buffer, or put another tensor there.
+    tables = [part._buffers for module in modules for part in module.modules()]  # noqa: SLF001
+    kept = [
+        (table, name, buffer, buffer.clone())
+        for table in tables for name, buffer in table.items() if buffer is not None
+    ]  # fmt: skip
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
         with torch.no_grad():
-            for buffer, before in zip(buffers, kept, strict=True):
-                buffer.copy_(before)
+            for table, name, buffer, before in kept:
+                table[name] = buffer.copy_(before)

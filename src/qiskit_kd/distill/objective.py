@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from qiskit_kd.distill.sources import source
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term
 from qiskit_kd.errors import DistillError
+from qiskit_kd.nn import Quanvolution
 from qiskit_kd.seeding import derive
 
 __all__ = ["Objective", "norm", "student_layers"]
@@ -97,7 +99,12 @@ class Objective:
         """What the student and its captured layers return; nothing in the student changes."""
         drawn = [(engine, engine.position()) for engine in engines(self.student)]
         self.student.eval()
-        with torch.no_grad(), untouched(self.student):
+        with ExitStack() as stack:
+            for layer in self.student.modules():
+                if isinstance(layer, Quanvolution):
+                    stack.enter_context(layer.without_memory())
+            stack.enter_context(untouched(self.student))
+            stack.enter_context(torch.no_grad())
             logits = self.student(self._data.features[:1])
         for engine, position in drawn:
             engine.seek(position)

@@ -18,7 +18,14 @@ from qiskit_kd.execution.autograd import run
 from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.nn.network import EngineNetwork
-from qiskit_kd.nn.wiring import check_model, choose_engine, circuit_digest, first_weights
+from qiskit_kd.nn.wiring import (
+    check_model,
+    choose_engine,
+    circuit_digest,
+    engine_text,
+    first_weights,
+    options_digest,
+)
 
 __all__ = ["QuantumLayer"]
 
@@ -63,6 +70,7 @@ class QuantumLayer(TorchConnector):
         start = first_weights((model.num_weights,), seed, dtype)
         self.model = model
         self.engine = choose_engine(backend, gradient, shots, seed)
+        self._options = options_digest(backend)
         self._sparse = False
         self.register_parameter("weight", start)
 
@@ -114,6 +122,5 @@ class QuantumLayer(TorchConnector):
         return (
             f"qubits={self.model.num_qubits}, features={self.model.num_features}, "
             f"weights={self.model.num_weights}, outputs={self.model.num_outputs}, "
-            f"circuit={circuit_digest(self.model)}, "
-            f"backend={self.engine.name!r}"
+            f"circuit={circuit_digest(self.model)}, {engine_text(self.engine, self._options)}"
         )

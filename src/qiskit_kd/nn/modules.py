@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,9 +22,12 @@ __all__ = [
     "Projection",
     "describe",
     "num_parameters",
+    "seeded",
     "seeded_convolution",
     "seeded_linear",
 ]
+
+_Layer = TypeVar("_Layer", bound=nn.Module)
 
 _FLOOR = 1e-12  # keeps log p finite where an exact probability is zero
 
@@ -133,33 +136,35 @@ class Projection(nn.Module):
         return x @ self.matrix
 
 
+def seeded(layer: _Layer, fan_in: int, *, seed: int, name: str) -> _Layer:
+    """A layer made with `device="meta"`, given memory and values on the CPU.
+
+    The values are torch's own default for linear and convolutional layers, uniform in plus or minus
+    `1 / sqrt(fan_in)`, from our own stream: weight first, then bias. On the meta device the
+    constructor draws nothing from torch's global generator. Parameters are put in place one by one,
+    because `to_empty` (and `skip_init`, which calls it) imports sympy, seconds for every process.
+    """
+    random, bound = stream(seed, "init", name), 1.0 / math.sqrt(fan_in)
+    for key, empty in list(layer.named_parameters()):
+        values = torch.from_numpy(random.uniform(-bound, bound, tuple(empty.shape)))
+        setattr(layer, key, nn.Parameter(values.to(empty.dtype)))
+    return layer
+
+
 def seeded_linear(
     fan_in: int, fan_out: int, *, seed: int, name: str, dtype: torch.dtype
 ) -> nn.Linear:
-    """Torch's own default, uniform in plus or minus `1 / sqrt(fan_in)`, from our own stream."""
-    # skip_init: the constructor alone would already draw from torch's global generator.
-    layer: nn.Linear = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-        nn.Linear, fan_in, fan_out, dtype=dtype
-    )
-    _draw(layer, fan_in, stream(seed, "init", name))
-    return layer
+    """See `seeded`."""
+    layer = nn.Linear(fan_in, fan_out, dtype=dtype, device="meta")
+    return seeded(layer, fan_in, seed=seed, name=name)
 
 
 def seeded_convolution(
     channels: int, filters: int, kernel_size: tuple[int, int], stride: tuple[int, int],
     padding: tuple[int, int], *, seed: int, name: str, dtype: torch.dtype,
 ) -> nn.Conv2d:  # fmt: skip
-    """As `seeded_linear`; the fan-in is the number of pixels below the kernel in all channels."""
-    layer: nn.Conv2d = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-        nn.Conv2d, channels, filters, kernel_size, stride=stride, padding=padding, dtype=dtype
+    """See `seeded`; the fan-in is the number of pixels below the kernel in all channels."""
+    layer = nn.Conv2d(
+        channels, filters, kernel_size, stride=stride, padding=padding, dtype=dtype, device="meta"
     )
-    _draw(layer, channels * kernel_size[0] * kernel_size[1], stream(seed, "init", name))
-    return layer
-
-
-def _draw(layer: nn.Linear | nn.Conv2d, fan_in: int, random: np.random.Generator) -> None:
-    bound = 1.0 / math.sqrt(fan_in)
-    assert layer.bias is not None
-    with torch.no_grad():
-        for tensor in (layer.weight, layer.bias):
-            tensor.copy_(torch.from_numpy(random.uniform(-bound, bound, tuple(tensor.shape))))
+    return seeded(layer, channels * kernel_size[0] * kernel_size[1], seed=seed, name=name)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,14 @@ from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.nn.cache import OutputCache, module_hash, sample_keys
 from qiskit_kd.nn.patches import Pair, cut_patches, pair, positions
-from qiskit_kd.nn.wiring import check_model, choose_engine, circuit_digest, first_weights
+from qiskit_kd.nn.wiring import (
+    check_model,
+    choose_engine,
+    circuit_digest,
+    engine_text,
+    first_weights,
+    options_digest,
+)
 
 __all__ = ["Quanvolution"]
 
@@ -44,7 +52,9 @@ class Quanvolution(nn.Module):
     With `trainable=False` the weights stay random, as in the original quanvolution. The maps of an
     image are then computed once and found again by its content, as long as no gradient is asked for
     (neither of the weights nor of the images). They are kept in memory, and in `cache_dir` where
-    one is given. On a sampled backend that means the shots of an image are drawn once.
+    one is given. On a sampled backend that means the shots of an image are drawn once: when it is
+    first seen. Copies and checkpoints do not carry what memory keeps, so a run that is resumed in
+    another process draws anew, and ends with the same bits only where `cache_dir` is given.
 
     Args:
         model: The circuit model of one patch.
@@ -96,8 +106,9 @@ class Quanvolution(nn.Module):
         self.offset = float(offset)
         self.channels = _channels(model, self.kernel_size)
         self.engine = choose_engine(backend, gradient, shots, seed)
+        self._options = options_digest(backend)
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
-        self._kept: tuple[str, OutputCache] | None = None
+        self._kept: tuple[str, Engine, OutputCache] | None = None
         self._remembers = not trainable
         shape = (self.filters, model.num_weights)
         self.weight = first_weights(shape, seed, dtype, trainable=trainable)
@@ -156,14 +167,23 @@ class Quanvolution(nn.Module):
         maps = self._recalled(batch, size) if self._is_fixed(batch) else self._maps(batch, size)
         return maps if images.ndim == 4 else maps[0]
 
+    @contextmanager
+    def without_memory(self) -> Iterator[None]:
+        """Inside, a frozen layer neither finds maps nor keeps them, in memory or in its folder."""
+        before = self._kept, self.cache_dir
+        self._kept = self.cache_dir = None
+        try:
+            yield
+        finally:
+            self._kept, self.cache_dir = before
+
     def extra_repr(self) -> str:
         """Sizes, circuit and backend, for `print(layer)` and for the name of a cache."""
-        shots = f", shots={self.engine.shots}" if self.engine.shots else ""
         return (
             f"channels={self.channels}, filters={self.filters}, kernel_size={self.kernel_size}, "
             f"stride={self.stride}, padding={self.padding}, offset={self.offset}, "
             f"qubits={self.model.num_qubits}, outputs={self.model.num_outputs}, "
-            f"circuit={circuit_digest(self.model)}, backend={self.engine.name!r}{shots}, "
+            f"circuit={circuit_digest(self.model)}, {engine_text(self.engine, self._options)}, "
             f"trainable={not self._remembers}"
         )
 
@@ -221,12 +241,13 @@ class Quanvolution(nn.Module):
             rows = rows.float()
         keys = sample_keys(rows.numpy())
         drawn = getattr(self.engine, "seed", None) if self.engine.shots else None
-        name = f"{module_hash([self])}{rows.dtype}{drawn}"
+        name = f"{module_hash([self])}{drawn}"
         name = hashlib.sha256(name.encode()).hexdigest()[:32]
-        if self._kept is None or self._kept[0] != name:  # the weights were loaded or changed
+        # Weights may have been loaded or changed, and the engine exchanged.
+        if self._kept is None or self._kept[0] != name or self._kept[1] is not self.engine:
             folder = None if self.cache_dir is None else self.cache_dir / name
-            self._kept = (name, OutputCache(folder))
-        maps = self._kept[1].fetch(keys, lambda places: self._frozen_maps(rows[places], size))
+            self._kept = (name, self.engine, OutputCache(folder))
+        maps = self._kept[2].fetch(keys, lambda places: self._frozen_maps(rows[places], size))
         return maps.to(images)
 
     def _frozen_maps(self, images: Tensor, size: tuple[int, int, int]) -> Tensor:

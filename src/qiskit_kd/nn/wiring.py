@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from functools import lru_cache
 
 import torch
@@ -18,7 +19,14 @@ from qiskit_kd.execution.backends import Backend, load_backend
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.seeding import stream
 
-__all__ = ["check_model", "choose_engine", "circuit_digest", "first_weights"]
+__all__ = [
+    "check_model",
+    "choose_engine",
+    "circuit_digest",
+    "engine_text",
+    "first_weights",
+    "options_digest",
+]
 
 
 def check_model(model: object, *, part: str) -> None:
@@ -58,6 +66,25 @@ def choose_engine(
             remedy="`qkd backends` lists the names.",
         )  # fmt: skip
     return backend.engine(gradient=gradient, shots=shots, seed=seed)
+
+
+def options_digest(backend: str | Backend | Engine) -> str:
+    """Eight hexadecimal digits of all options of a backend; nothing of an engine given ready made.
+
+    Two backends of one name, say of a device before and after somebody changed the scale of its
+    noise, must not answer for each other where outputs are kept.
+    """
+    if isinstance(backend, Engine):
+        return ""
+    options = (load_backend(backend) if isinstance(backend, str) else backend).describe()
+    told = {key: value for key, value in options.items() if key not in ("source", "description")}
+    return hashlib.sha256(json.dumps(told, default=str, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def engine_text(engine: Engine, options: str) -> str:
+    """What a layer's `repr`, under which outputs are kept, says of its engine."""
+    shots = f", shots={engine.shots}" if engine.shots else ""
+    return f"backend={engine.name!r}{shots}" + (f", options={options}" if options else "")
 
 
 def first_weights(
