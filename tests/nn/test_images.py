@@ -303,3 +303,12 @@ class TestErrors:
             .isfinite()
             .all()
         )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kernel", [9, 29, [2, 9]])
+def test_a_kernel_larger_than_the_image_is_named_whatever_circuit_it_would_take(
+    name: str, kernel: Any
+) -> None:
+    with pytest.raises(DataError, match=r"no larger than the padded image; got a kernel of \d+x\d"):
+        students[name](**DIGITS, seed=0, kernel_size=kernel)

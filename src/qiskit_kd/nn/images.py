@@ -157,6 +157,8 @@ def quanvolution(
     image = _shape(num_features, num_classes, shape)
     kind = dtype_of(dtype)
     kernel = pair(kernel_size, name="kernel_size", least=1)
+    steps, border = pair(stride, name="stride", least=1), pair(padding, name="padding", least=0)
+    positions(image[1:], kernel, steps, border)  # before a circuit as wide as a kernel too large
     options = encoding_options
     if encoding in _SCALED and (options is None or isinstance(options, Mapping)):
         options = {"scale": math.pi, **(options or {})}
@@ -167,7 +169,7 @@ def quanvolution(
     if offset is None:
         offset = _AMPLITUDE_OFFSET if code.zero_is_undefined else 0.0
     layer = Quanvolution(
-        model, filters, kernel, stride, padding, backend, gradient, shots, seed,
+        model, filters, kernel, steps, border, backend, gradient, shots, seed,
         trainable=trainable, offset=offset, dtype=kind,
     )  # fmt: skip
     maps = layer.output_shape(image)
