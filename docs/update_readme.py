@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Put the figure and the printed table of a finished study into README.md: `make readme`.
+"""Put the figure and the printed table of a finished study into README.md.
 
-Nothing in that part of README is written by hand, so it is what a run printed or it is not there.
-The comment before it holds the hash of the run's configuration: a test compares it with today's.
+    make readme                             after `make demo`
+    make readme OUT=runs/q2c-fashion        after `qkd run q2c-fashion`
+
+Nothing in those parts of README is written by hand, so they are what a run printed or they are not
+there. The comment before each holds the hash of the run's configuration: a test compares it with
+today's.
 """
 
 from __future__ import annotations
@@ -13,35 +17,64 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from qiskit_kd.experiment import Study
-from qiskit_kd.report import plot_gains, plot_parameters, terminal_table
+from qiskit_kd.experiment import Study, StudyResult
+from qiskit_kd.report import plot_gains, plot_gains_over, plot_parameters, terminal_table
 from qiskit_kd.report.palette import PAPER
 from qiskit_kd.report.svg import to_svg
 
 ROOT = Path(__file__).parents[1]
-BEGIN = re.compile(r"<!-- output of `make demo`: begin[^>]*-->")
-END = "<!-- output of `make demo`: end -->"
+PICTURES = {"c2q-digits": "first-light", "q2c-fashion": "fashion"}
+
+
+def picture(result: StudyResult) -> Figure:
+    """Gains over the axis of numbers, or students beside their gains where there is no axis."""
+    baseline = result.config["baseline"]
+    if result.axes:
+        return plot_gains_over(
+            result.rows, result.comparisons, baseline=baseline, figsize=(10.4, 4.2)
+        )
+    figure = Figure(figsize=(10.4, 5.2), layout="constrained", facecolor=PAPER)
+    left, right = figure.subplots(1, 2)
+    plot_parameters(result.rows, ax=left)
+    plot_gains(result.rows, result.comparisons, baseline=baseline, ax=right)
+    return figure
+
+
+def table(result: StudyResult) -> str:
+    """What `qkd run` printed; of a study with axes its first line and the gains."""
+    printed = terminal_table(result)
+    if not result.axes:
+        return printed
+    first, *blocks = printed.split("\n\n")
+    start = next(k for k, block in enumerate(blocks) if block.startswith("gain over"))
+    panels = [b for b in blocks[start + 1 :] if "\n─" in b]
+    return "\n\n".join([first, blocks[start], *panels])
 
 
 def main(folder: str) -> None:
     result = Study.load(Path(folder)).result()
     if result.missing:
         sys.exit(f"{folder} is not finished: {result.missing} tasks have no row")
-    figure = Figure(figsize=(10.4, 5.2), layout="constrained", facecolor=PAPER)
-    left, right = figure.subplots(1, 2)
-    plot_parameters(result.rows, ax=left)
-    plot_gains(result.rows, result.comparisons, baseline=result.config["baseline"], ax=right)
-    picture = ROOT / "docs" / "assets" / "first-light.svg"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    picture.write_text(to_svg(figure, "first-light", outlines=True), encoding="utf-8")
+    if result.name not in PICTURES:
+        sys.exit(f"{folder} holds {result.name}; README shows {', '.join(PICTURES)}")
+    file = ROOT / "docs" / "assets" / f"{PICTURES[result.name]}.svg"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(to_svg(picture(result), file.stem, outlines=True), encoding="utf-8")
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    head, rest = BEGIN.split(text)
-    _, tail = rest.split(END)
-    begin = f"<!-- output of `make demo`: begin; configuration {result.fingerprint[:16]} -->"
-    block = f"{begin}\n```\n{terminal_table(result)}\n```\n{END}"
-    readme.write_text(head + block + tail, encoding="utf-8")
-    sys.stdout.write(f"{picture}\n{readme}\n")
+    place = re.compile(
+        rf"<!-- output of {result.name}: begin[^>]*-->.*?<!-- output of {result.name}: end -->",
+        flags=re.DOTALL,
+    )
+    block = (
+        f"<!-- output of {result.name}: begin; configuration {result.fingerprint[:16]} -->\n"
+        f"```\n{table(result)}\n```\n<!-- output of {result.name}: end -->"
+    )
+    text, count = place.subn(lambda _: block, text)
+    if count != 1:
+        sys.exit(f"README.md has {count} places for the output of {result.name}, not one")
+    readme.write_text(text, encoding="utf-8")
+    sys.stdout.write(f"{file}\n{readme}\n")
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from qiskit_kd.report.portraits import split_of
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/guide.md"]
-BEGIN = re.compile(r"<!-- output of `make demo`: begin(?:; configuration ([0-9a-f]+))? -->")
-END = "<!-- output of `make demo`: end -->"
+BEGIN = re.compile(r"<!-- output of c2q-digits: begin(?:; configuration ([0-9a-f]+))? -->")
+END = "<!-- output of c2q-digits: end -->"
 
 
 def blocks(language: str) -> list[str]:
@@ -106,12 +106,25 @@ def test_linear_does_as_well_as_the_quantum_students_in_the_table_shown() -> Non
         assert all(table[name][column][0] <= mean + half for name in quantum)
 
 
-def test_shown_output_is_of_the_configuration_that_is_shipped() -> None:
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("c2q-digits", "make demo readme"), ("q2c-fashion", "make readme OUT=runs/q2c-fashion")],
+)
+def test_shown_output_is_of_the_configuration_that_is_shipped(name: str, command: str) -> None:
     result = StudyResult(
-        name="", config=Study.load("c2q-digits").config.resolved(), candidates=(), failures={},
+        name="", config=Study.load(name).config.resolved(), candidates=(), failures={},
         missing=0, command="", environment={},
     )  # fmt: skip
-    assert begin()[1] == result.fingerprint[:16], "run `make demo readme`: its settings changed"
+    (shown,) = re.findall(rf"<!-- output of {name}: begin; configuration (\w+) -->", README)
+    assert shown == result.fingerprint[:16], f"run `{command}`: its settings changed"
+
+
+def test_what_is_said_of_feature_maps_is_what_was_printed() -> None:
+    begun, ended = (README.index(f"<!-- output of q2c-fashion: {at}") for at in ("begin", "end"))
+    shown = " ".join(README[begun:ended].split())
+    assert "feature maps help nowhere" in README
+    assert "“features” helps nowhere" in shown
+    assert re.search(r"“soft” helps at \d+, harms nowhere", shown)
 
 
 def test_what_the_teacher_saw_is_said_and_right() -> None:
