@@ -19,8 +19,10 @@ from matplotlib.figure import Figure
 
 from qiskit_kd.experiment import Study, StudyResult
 from qiskit_kd.report import plot_gains, plot_gains_over, plot_parameters, terminal_table
+from qiskit_kd.report.grid import grid_of
 from qiskit_kd.report.palette import PAPER
 from qiskit_kd.report.svg import to_svg
+from qiskit_kd.report.tally import looks_of
 
 ROOT = Path(__file__).parents[1]
 PICTURES = {"c2q-digits": "first-light", "q2c-fashion": "fashion"}
@@ -29,10 +31,11 @@ PICTURES = {"c2q-digits": "first-light", "q2c-fashion": "fashion"}
 def picture(result: StudyResult) -> Figure:
     """Gains over the axis of numbers, or students beside their gains where there is no axis."""
     baseline = result.config["baseline"]
-    if result.axes:
+    if (grid := grid_of(result)) is not None:
         return plot_gains_over(
-            result.rows, result.comparisons, baseline=baseline, figsize=(10.4, 4.2)
-        )
+            result.rows, result.comparisons, grid=grid, looks=looks_of(result), baseline=baseline,
+            figsize=(10.4, 4.2),
+        )  # fmt: skip
     figure = Figure(figsize=(10.4, 5.2), layout="constrained", facecolor=PAPER)
     left, right = figure.subplots(1, 2)
     plot_parameters(result.rows, ax=left)

@@ -31,7 +31,8 @@ students:
 variants:
   plain: {terms: [{loss: ce}]}
   distilled: {teacher: teacher, temperature: [1, 4], terms: [{loss: ce}, {loss: kl}]}
-  shuffled: {teacher: teacher, placebo: shuffled, temperature: [1, 4], terms: [{loss: ce}, {loss: kl}]}
+  shuffled:
+    {teacher: teacher, placebo: shuffled, temperature: [1, 4], terms: [{loss: ce}, {loss: kl}]}
 seeds: 3
 training: {epochs: 2}
 presets:

@@ -27,7 +27,7 @@ from qiskit_kd.report.sentences import (
 )
 from qiskit_kd.report.summary import Result, headline
 from qiskit_kd.report.svg import color_variables
-from qiskit_kd.report.tally import blocks
+from qiskit_kd.report.tally import blocks, looks_of
 
 __all__ = ["render", "rows_csv", "write"]
 
@@ -124,7 +124,7 @@ def _plain(result: Result, album: sections.Album) -> dict[str, Any]:
     shown = sum(bool(line["range"]) for group in table for line in group["lines"])
     tag = "" if lead is None else lead.verdict
     groups = sections.groups(result, album)
-    looks = survey_page.looks_of(result)
+    looks = looks_of(result)
     more = [extras.feature_maps(result, album), extras.robustness(result, looks, album)]
     return {
         "tag": tag, "mood": tag.replace(" ", "-"), "verdict": verdict_sentence(result),
@@ -137,7 +137,7 @@ def _plain(result: Result, album: sections.Album) -> dict[str, Any]:
 
 def _survey(result: Result, grid: Grid, album: sections.Album) -> dict[str, Any]:
     """What the page says and draws of a study with axes."""
-    looks = survey_page.looks_of(result)
+    looks = looks_of(result)
     tag, mood = survey.mood(result, grid)
     return {
         "tag": tag, "mood": mood, "verdict": survey.first_line(result, grid),

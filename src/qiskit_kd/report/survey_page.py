@@ -12,22 +12,16 @@ from qiskit_kd.report.extras import feature_maps, robustness
 from qiskit_kd.report.grid import Grid, Point, at
 from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.sections import Album
-from qiskit_kd.report.strokes import Stroke, strokes
+from qiskit_kd.report.strokes import Stroke
 from qiskit_kd.report.summary import Result, roles, variants_of
 from qiskit_kd.report.survey import first_line
 from qiskit_kd.report.tally import subject, taught
 
-__all__ = ["groups", "looks_of", "main"]
+__all__ = ["groups", "main"]
 
 Looks = Mapping[tuple[str, str], Stroke]
 MANY = 6
 """At most so many learning curves side by side."""
-
-
-def looks_of(result: Result) -> dict[tuple[str, str], Stroke]:
-    """How every student and variant of a study is drawn, the same in all its figures."""
-    baseline, placebos = roles(result)
-    return strokes(result.rows, headline=subject(result), placebos=placebos, baseline=baseline)
 
 
 def main(result: Result, grid: Grid, looks: Looks, album: Album) -> list[dict[str, str]]:

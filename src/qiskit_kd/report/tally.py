@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qiskit_kd.report.grid import Grid, Point, at
-from qiskit_kd.report.strokes import Stroke
+from qiskit_kd.report.strokes import Stroke, strokes
 from qiskit_kd.report.summary import (
     Gain,
     Result,
@@ -25,7 +25,7 @@ from qiskit_kd.report.summary import (
     variants_of,
 )
 
-__all__ = ["Tally", "blocks", "ends_of", "runs_of", "subject", "tallies", "taught"]
+__all__ = ["Tally", "blocks", "ends_of", "looks_of", "runs_of", "subject", "tallies", "taught"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,12 @@ def subject(result: Result) -> str | None:
     """The student that the first line is about: the headline, or the first one that is compared."""
     wanted = result.config.get("headline")
     return wanted or next((str(c["student"]) for c in result.comparisons), None)
+
+
+def looks_of(result: Result) -> dict[tuple[str, str], Stroke]:
+    """How every student and variant of a study is drawn, the same in all its figures."""
+    baseline, placebos = roles(result)
+    return strokes(result.rows, headline=subject(result), placebos=placebos, baseline=baseline)
 
 
 def taught(result: Result) -> list[str]:

@@ -12,7 +12,6 @@ from qiskit_kd.report.sentences import (
     setup_sentence,
     verdict_sentence,
 )
-from qiskit_kd.report.strokes import strokes
 from qiskit_kd.report.summary import (
     Cell,
     Result,
@@ -26,7 +25,7 @@ from qiskit_kd.report.summary import (
     variants_of,
 )
 from qiskit_kd.report.survey import caution, chance, findings, first_line
-from qiskit_kd.report.tally import blocks, subject
+from qiskit_kd.report.tally import blocks, looks_of
 
 __all__ = ["WIDTH", "terminal_table"]
 
@@ -112,8 +111,7 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
 
 def _survey(result: Result, grid: Grid, metric: str) -> str:
     """Verdict; per panel a line per student and variant, a column per value; then the findings."""
-    baseline, placebos = roles(result)
-    looks = strokes(result.rows, headline=subject(result), placebos=placebos, baseline=baseline)
+    looks = looks_of(result)
     text = [*_wrapped(first_line(result, grid)), *_wrapped(caution(result, grid)),
             *_wrapped(setup_sentence(result, split_of(result.config))), "",
             _title(result, metric)]  # fmt: skip
