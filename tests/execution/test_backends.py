@@ -31,6 +31,8 @@ from qiskit_kd.execution.backends import (
 from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.execution.exact_shots import ExactShotsEngine
 from qiskit_kd.execution.noise_sources import fake_device
+from qiskit_kd.execution.noisy import NoisyEngine
+from qiskit_kd.execution.noisy.sampled import NoisyShotsEngine
 from qiskit_kd.execution.primitives import SamplerEngine
 from qiskit_kd.execution.reference import reference_outputs
 from qiskit_kd.execution.snapshots import save_snapshot
@@ -317,6 +319,43 @@ def test_noise_from_each_source(tmp_path) -> None:
     assert first.workshop is second.workshop  # students of one study share circuits and data
 
 
+def test_sampled_noise(tmp_path) -> None:
+    head = f"kind: noisy, noise: {{rates: {RATES}}}"
+    path = write(
+        tmp_path / "b.yaml",
+        f"  exact: {{{head}}}\n"
+        f"  silent: {{{head}, readout: false}}\n"
+        f"  plain: {{{head}, shots: 4000}}\n"
+        f"  mitigated: {{{head}, shots: 4000, mitigation: tensored, gradient: shift, seed: 3}}\n"
+        f"  aer: {{{head}, shots: 4000, sampled_by: qiskit_aer, perturbations: 2}}\n"
+        f"  both: {{{head}, sampled_by: qiskit_aer, mitigation: tensored}}\n",
+    )
+    engines = {
+        name: backend.engine(seed=1, shots=4000 if name == "both" else None)
+        for name, backend in list_backends(path).items()
+    }
+    kinds = [NoisyEngine, NoisyEngine, ExactShotsEngine, *[NoisyShotsEngine] * 3]
+    assert [type(engine) for engine in engines.values()] == kinds
+    assert [engine.name for engine in engines.values()] == list(engines)
+    assert engines["mitigated"].gradient == "shift"
+    assert (engines["aer"].gradient, engines["aer"].perturbations) == ("spsa", 2)
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 3)), rng.normal(size=model().num_weights)
+    found = {name: engine.outputs(model(), x, w) for name, engine in engines.items()}
+    noise = 5 * 0.5 / 4000**0.5
+    for name in ("plain", "aer"):
+        np.testing.assert_allclose(found[name], found["exact"], atol=noise)
+    for name in ("mitigated", "both"):
+        np.testing.assert_allclose(found[name], found["silent"], atol=1.2 * noise)
+    # Entries that differ in what is drawn share circuits and encoded data.
+    plain, mitigated = engines["plain"].source.engine, engines["mitigated"].source.engine
+    assert plain.workshop is mitigated.workshop is engines["exact"].workshop
+    assert engines["silent"].workshop is not engines["exact"].workshop
+    assert load_backend("both", path).describe()["mitigation"] == "tensored"
+    with pytest.raises(ConfigError, match=r"readout mitigation corrects shots of a device; got no"):
+        load_backend("both", path).engine()
+
+
 def test_a_snapshot_counts_by_its_content(tmp_path) -> None:
     save_snapshot(fake_device("fake_lima"), tmp_path / "device.json")
     line = "  saved: {kind: noisy, noise: {snapshot: device.json}}\n"
@@ -373,8 +412,13 @@ def test_faults_of_noisy_options(tmp_path) -> None:
         ("scale: -1", r"scale: wrong value; got -1"),
         ("scale: .inf", r"scale: wrong value; got inf"),
         ("cache_gib: 0", r"cache_gib: wrong value; got 0"),
+        ("mitigation: tensord", r"mitigation: unknown value; got 'tensord' \(str\)\. did you mean "
+         r"'tensored'\? known: none, tensored"),
+        ("sampled_by: qiskit", r"sampled_by: unknown value; got 'qiskit' \(str\)\. did you mean "
+         r"'qiskit_aer'\? known: probabilities, qiskit_aer"),
+        ("mitigations: none", r"mitigations: unknown key; got 'mitigations'\. did you mean 'miti"),
         ("idel: true", r"idel: unknown key; got 'idel'\. did you mean 'idle'"),
-    ):
+    ):  # fmt: skip
         path = write(
             tmp_path / "bad.yaml", f"  a: {{kind: noisy, noise: {{device: x}}, {option}}}\n"
         )

@@ -161,10 +161,16 @@ class AerOptions(_Options):
 
 
 class NoisyOptions(_Options):
-    """Kind `noisy`: exact density matrices under the noise of a device."""
+    """Kind `noisy`: exact density matrices under the noise of a device; with shots, samples.
+
+    Shots are drawn from the exact probabilities: the law of circuits that Aer samples one by one
+    (`sampled_by: qiskit_aer`), some hundred times faster.
+    """
 
     kind: Literal["noisy"]
     noise: Noise
+    mitigation: Literal["none", "tensored"] = "none"
+    sampled_by: Literal["probabilities", "qiskit_aer"] = "probabilities"
     scale: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     readout: bool = True
     idle: bool = False
@@ -176,14 +182,26 @@ class NoisyOptions(_Options):
         """See `Backend.engine`."""
         from qiskit_kd.execution.exact_shots import ExactShotsEngine
         from qiskit_kd.execution.noisy import NoisyEngine
+        from qiskit_kd.execution.noisy.sampled import NoisyShotsEngine
 
         self.device(1)  # an unknown name or a damaged file shows here, not in the first step
-        noisy = NoisyEngine(_workshop(self, self.noise.digest()), name=name)
+        noisy = NoisyEngine(_workshop(self._circuits(), self.noise.digest()), name=name)
+        if self.mitigation != "none" or self.sampled_by != "probabilities":
+            return NoisyShotsEngine(
+                noisy, shots=shots, mitigation=self.mitigation, sampled_by=self.sampled_by,
+                name=name, gradient=gradient, seed=seed, **self.spsa(),
+            )  # fmt: skip
         if shots is None and gradient == "auto":
             return noisy
         return ExactShotsEngine(
             noisy, shots=shots, name=name, gradient=gradient, seed=seed, **self.spsa()
         )
+
+    def _circuits(self) -> NoisyOptions:
+        """What circuits and their noise depend on: entries that differ in shots alone share it."""
+        kept = ("kind", "noise", "scale", "readout", "idle", "optimization_level",
+                "seed_transpiler", "cache_gib")  # fmt: skip
+        return NoisyOptions.model_construct(**{key: getattr(self, key) for key in kept})
 
     def device(self, num_qubits: int) -> DeviceNoise:
         """The device; a device of rates has this many qubits, if they do not say how many."""

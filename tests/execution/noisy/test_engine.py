@@ -317,6 +317,26 @@ def test_shots_of_a_noisy_device(tmp_path, monkeypatch) -> None:
     np.testing.assert_allclose(shifted[0], own[0], atol=1e-12)
 
 
+def test_values_alone_keep_nothing_for_a_gradient(monkeypatch) -> None:
+    model = MODELS["amplitude"]
+    engine = NoisyEngine(workshop("rates"))
+    x, w = numbers(model)
+    seen = []
+    original = engine_module.pull_back
+
+    def watched(*arguments, **options):
+        seen.append(original(*arguments, **options))
+        return seen[-1]
+
+    monkeypatch.setattr(engine_module, "pull_back", watched)
+    y, pullback = engine.vjp(model, x, w, Needs(features=False, weights=False))
+    assert pullback(y) == (None, None)
+    expected, _ = engine.vjp(model, x, w, WEIGHTS)
+    np.testing.assert_array_equal(y, expected)
+    assert [bool(pulled._inputs) for pulled in seen] == [False, True]
+    assert engine.usage.backward == 0
+
+
 def test_small_products_run_on_one_thread(monkeypatch) -> None:
     model = MODELS["amplitude"]
     engine = NoisyEngine(workshop("rates"))
@@ -324,9 +344,9 @@ def test_small_products_run_on_one_thread(monkeypatch) -> None:
     seen = []
     original = engine_module.pull_back
 
-    def watched(*arguments):
+    def watched(*arguments, **options):
         seen.append(torch.get_num_threads())
-        return original(*arguments)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(engine_module, "pull_back", watched)
     torch.set_num_threads(2)  # the fixture puts back what was there
@@ -388,7 +408,7 @@ def test_memory_is_estimated_first(monkeypatch) -> None:
     with pytest.raises(
         ResourceError,
         match=r"the noisy simulation of 16 qubits must fit into memory; got [\d,]+\.\d GiB needed; "
-        r"expected at most the 8\.0 GiB available\. Use fewer qubits, float32, or a backend of",
+        r"expected at most the 8\.0 GiB available\. Use fewer qubits, float32, or shots with s",
     ):
         NoisyEngine(workshop("rates")).outputs(model, *numbers(model))
     model = CircuitModel(angle(6), real_amplitudes(6, 1), ClassGroups(2, 6))

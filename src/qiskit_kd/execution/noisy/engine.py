@@ -80,19 +80,23 @@ class NoisyEngine(Engine):
         self.usage.executions += len(features) * max(1, weights[..., 0].size)
         lead = weights.shape[:-1]
         one = self._evolved if model.encoding.layers > 1 or needs.features else self._pulled
+        found, backs = [], []
         with _one_thread():
-            runs = [
-                one(program, model, features, row, needs)
-                for row in np.asarray(weights, float).reshape(-1, model.num_weights)
-            ]
-        shape = (len(runs), len(features), model.num_outputs)
-        outputs = np.array([values for values, _ in runs], features.dtype).reshape(shape)
+            for row in np.asarray(weights, float).reshape(-1, model.num_weights):
+                values, back = one(program, model, features, row, needs)
+                found.append(values)
+                if needs:  # what it holds would otherwise pile up, setting by setting
+                    backs.append(back)
+        shape = (len(found), len(features), model.num_outputs)
+        outputs = np.array(found, features.dtype).reshape(shape)
 
         def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
+            if not needs:
+                return None, None
             self.usage.backward += 1
             flat = np.asarray(cotangent, features.dtype).reshape(shape)
             with _one_thread():
-                pairs = [back(c) for (_, back), c in zip(runs, flat, strict=True)]
+                pairs = [back(c) for back, c in zip(backs, flat, strict=True)]
             gx = sum((x for x, _ in pairs if x is not None), start=np.zeros_like(features))
             gw = [w for _, w in pairs if w is not None]
             return (
@@ -111,7 +115,9 @@ class NoisyEngine(Engine):
         slots = torch.from_numpy(part.slots(weights)).to(dtype).requires_grad_(needs.weights)
         with torch.set_grad_enabled(needs.weights):  # off inside a function of autograd
             matrices = section.matrices(slots)
-        pulled = pull_back(section, compiled.observables.numpy(), matrices.detach().numpy())
+        pulled = pull_back(
+            section, compiled.observables.numpy(), matrices.detach().numpy(), keep=needs.weights
+        )
         rows = torch.from_numpy(pulled.rows)
 
         def states() -> Iterator[tuple[slice, EncodedRows]]:

@@ -48,13 +48,16 @@ class PulledBack:
         return gradient
 
 
-def pull_back(section: Section, observables: Array, matrices: Array) -> PulledBack:
+def pull_back(
+    section: Section, observables: Array, matrices: Array, *, keep: bool = True
+) -> PulledBack:
     """Carry `(observables, 4**wires)` backwards through a section.
 
     Args:
         section: The section.
         observables: Coefficients behind it.
         matrices: `(blocks, 16, 16)`, as `Section.matrices` orders them.
+        keep: Keep what the gradient needs: the observables in front of every block.
     """
     steps = section.plan(adjoint=True)
     x = observables.reshape(len(observables), *[4] * section.num_wires)
@@ -63,7 +66,8 @@ def pull_back(section: Section, observables: Array, matrices: Array) -> PulledBa
         x = x.transpose(step.axes)
         shape = x.shape
         flat = x.reshape(16, -1)
-        inputs.append(flat)
+        if keep:
+            inputs.append(flat)
         x = (matrices[step.matrix].T @ flat).reshape(shape)
     rows = np.ascontiguousarray(x.transpose(steps.last).reshape(len(observables), -1))
     return PulledBack(rows, section, matrices, inputs)

@@ -22,9 +22,14 @@ from qiskit_kd.errors import CircuitError
 from qiskit_kd.execution.aer_primitives import AerEstimator, AerSampler
 from qiskit_kd.execution.noise_sources import DeviceNoise
 
-__all__ = ["NoisyEstimator", "NoisySampler"]
+__all__ = ["NoisyEstimator", "NoisySampler", "aer_method"]
 
 _DENSITY_QUBITS = 10  # above, trajectories of state vectors are cheaper than one density matrix
+
+
+def aer_method(num_qubits: int) -> str:
+    """Aer's cheapest method for circuits with noise on so many qubits."""
+    return "density_matrix" if num_qubits <= _DENSITY_QUBITS else "statevector"
 
 
 class NoisySampler(BaseSamplerV2):  # type: ignore[misc]
@@ -112,8 +117,7 @@ def _job(function: Callable[[], list[Any]]) -> PrimitiveJob[Any]:
 
 
 def _options(device: DeviceNoise, circuit: QuantumCircuit, qubits: list[int]) -> dict[str, Any]:
-    method = "density_matrix" if len(qubits) <= _DENSITY_QUBITS else "statevector"
-    return {"method": method, "noise_model": device.noise_model(circuit, qubits)}
+    return {"method": aer_method(len(qubits)), "noise_model": device.noise_model(circuit, qubits)}
 
 
 def _compact(

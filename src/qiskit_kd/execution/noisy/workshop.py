@@ -31,7 +31,7 @@ _KEPT_MODELS = 64
 _KEPT_PROGRAMS = 16
 _ENCODED_AT_ONCE = 32  # rows; their states should stay in the processor's cache
 _COPIES = 4  # of the states that a sweep holds at once
-_FEWER = "Use fewer qubits, float32, or a backend of kind aer with shots."
+_FEWER = "Use fewer qubits, float32, or shots with sampled_by: qiskit_aer."
 
 
 class Workshop:
@@ -84,6 +84,14 @@ class Workshop:
         """The device for circuits of so many qubits."""
         return self._open_device(num_qubits)
 
+    def native(self, model: CircuitModel) -> Native:
+        """The model's circuit alone, made anew; no memory for its density matrices is asked for.
+
+        Raises:
+            CircuitError: If it does not fit the device.
+        """
+        return to_native(model, self._open_device(model.num_qubits), **self._options)
+
     def is_known(self, model: CircuitModel) -> bool:
         """Whether the model has been transpiled here."""
         return model in self._of_model
@@ -99,7 +107,7 @@ class Workshop:
         if found is not None:
             return found
         device = self._open_device(model.num_qubits)
-        native = to_native(model, device, **self._options)
+        native = self.native(model)
         _require_sweep(model, native)
         key = (native.fingerprint(), _readout_key(model))
         if key not in self._programs:
