@@ -159,7 +159,7 @@ def test_faults_of_the_file_are_status_2(tiny: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("qkd: error: 2 faults in tiny.yaml:\n")
     assert "tiny.yaml:5:18: students.linear.kind: unknown student; got 'lineer'" in done.stderr
-    assert "tiny.yaml:12:12: training.epoch: unknown key; got 'epoch'" in done.stderr
+    assert "tiny.yaml:13:12: training.epoch: unknown key; got 'epoch'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
