@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,55 +33,63 @@ from qiskit_kd.execution.exact.workers import Workers
 __all__ = ["Contraction", "Run"]
 
 Array = NDArray[Any]
-Call = tuple[Callable[..., Any], tuple[Any, ...]]
+Step = tuple[tuple[int, slice] | None, Array | None, Array]
+"""Which sines and cosines, times what, go where; None stands for a one."""
 
 _BLOCK, _LEAST = 4096, 256  # samples in one matrix product, at most and at least
 _SMALL = 10**6  # rows x columns x samples that libraries still treat as small
 _ROOM = 16  # numbers behind each row, see `_rows`
-_CHUNK_BYTES = 2**21  # worked on at a time by one thread
+_CHUNK_BYTES = 3 * 2**19  # worked on at a time by one thread
 _KEEP_BYTES = 2**28  # kept for the pullback; beyond, they are computed again
 _SPARE_BYTES = 2**26
 
 
-class _Chunk:
-    """What the pullback needs of a run of samples: sines and cosines, and their products."""
+class _Bench:
+    """Work arrays of one thread: products of sines and cosines, and a table of forms by them.
 
-    def __init__(self, plan: Contraction, columns: int) -> None:
-        self.columns = columns
-        self.trig = _rows(plan.num_qubits, 2, columns, dtype=plan.dtype)
+    They are filled again in the pullback rather than kept: making them is cheaper than bringing
+    them back from memory, and what a step does not write it does not push out of the cache.
+    """
+
+    def __init__(self, plan: Contraction, rows: int, columns: int) -> None:
+        self.table = _rows(rows, plan.head.size, columns, dtype=plan.dtype)
         levels = plan.terms.levels
-        self.products = _rows(plan.terms.width, columns, dtype=plan.dtype)
-        self.products[:] = 1
+        self.products = _rows(plan.terms.width, columns, dtype=plan.dtype, value=1)
         self.levels = [self.products] * len(levels)
         """Products up to each level."""
         for j in range(len(levels) - 1, 0, -1):
             above, size = self.levels[j], levels[j - 1].size
-            shared = levels[j].whole
-            self.levels[j - 1] = above[:size] if shared else _rows(size, columns, dtype=plan.dtype)
-            if not shared:
-                self.levels[j - 1][:] = 1
-        self._calls = [call for j, level in enumerate(levels) for call in self._record(j, level)]
+            self.levels[j - 1] = (
+                above[:size] if levels[j].whole
+                else _rows(size, columns, dtype=plan.dtype, value=1)
+            )  # fmt: skip
+        self._steps = [step for j, level in enumerate(levels) for step in self._record(j, level)]
 
-    def _record(self, j: int, level: Level) -> Iterator[Call]:
+    def _record(self, j: int, level: Level) -> Iterator[Step]:
         """What makes level `j` from the one below."""
-        out, below = self.levels[j], self.levels[j - 1] if j else np.ones((1, 1), self.trig.dtype)
-        if not level.whole:
+        out = self.levels[j]
+        if not level.whole and j:
             for run, at in _runs(level.ones):
-                yield np.copyto, (out[at : at + run.stop - run.start], below[run])
+                yield None, self.levels[j - 1][run], out[at : at + run.stop - run.start]
         for block in level.blocks:
-            lines, size = self.trig[level.qubit, block.trig], len(block.source)
-            target = out[block.target].reshape(len(lines), size, -1)
+            target = out[block.target].reshape(-1, len(block.source), out.shape[1])
             for run, at in _runs(block.source):
-                part = target[:, at : at + run.stop - run.start]
-                if j == 0:
-                    yield np.copyto, (part, lines[:, None])
-                else:
-                    yield np.multiply, (lines[:, None], below[run], part)
+                below = self.levels[j - 1][run] if j else None
+                yield (level.qubit, block.trig), below, target[:, at : at + run.stop - run.start]
 
-    def multiply(self) -> None:
-        """Products from `trig`."""
-        for call, arguments in self._calls:
-            call(*arguments)
+    def multiply(self, trig: Array) -> Array:
+        """Products `(width, columns)` from `trig` `(qubits, 2, columns)`."""
+        columns = trig.shape[-1]
+        for factors, below, target in self._steps:
+            out = target[..., :columns]
+            if factors is None:
+                assert below is not None
+                np.copyto(out, below[:, :columns])
+            elif below is None:
+                np.copyto(out, trig[factors][:, None])
+            else:
+                np.multiply(trig[factors][:, None], below[:, :columns], out=out)
+        return self.products[:, :columns]
 
 
 class Contraction:
@@ -102,11 +111,19 @@ class Contraction:
         self.num_qubits = len(inputs)
         self.inputs = np.array(inputs)
         self.in_order = inputs == tuple(range(encoding.num_inputs))
-        self.chunks = Pool(lambda columns: _Chunk(self, columns), self.bytes_for, _SPARE_BYTES)
+        self.trigs = Pool(self._trig, self.bytes_for, _SPARE_BYTES)
+        self.benches = Pool(lambda size: _Bench(self, *size), self._bench_bytes, _SPARE_BYTES)
+
+    def _trig(self, columns: int) -> Array:
+        return _rows(self.num_qubits, 2, columns, dtype=self.dtype)
 
     def bytes_for(self, columns: int) -> int:
-        """Memory of the products of that many samples."""
-        return int((2 * self.num_qubits + self.terms.width) * columns * self.dtype.itemsize)
+        """Memory of the sines and cosines of that many samples."""
+        return int(2 * self.num_qubits * columns * self.dtype.itemsize)
+
+    def _bench_bytes(self, size: tuple[int, int]) -> int:
+        rows, columns = size
+        return int((self.terms.width + rows * self.head.size) * columns * self.dtype.itemsize)
 
     def partition(self, samples: int, rows: int) -> tuple[int, list[int]]:
         """Samples in a block, and the numbers of blocks in each chunk."""
@@ -115,8 +132,7 @@ class Contraction:
         if samples <= block:
             return samples, [1]
         blocks = -(-samples // block)
-        table = rows * self.head.size * block * self.dtype.itemsize
-        most = max(1, _CHUNK_BYTES // (self.bytes_for(block) + table))
+        most = max(1, _CHUNK_BYTES // (self.bytes_for(block) + self._bench_bytes((rows, block))))
         count = -(-blocks // most)
         threads = min(self.workers.count, blocks)
         count = -(-count // threads) * threads if blocks >= 2 * threads else count
@@ -153,70 +169,72 @@ class Run:
             for a, b in itertools.pairwise(ends)
         ]
         self._keep = keep and plan.bytes_for(ends[-1] * self._block) <= _KEEP_BYTES
-        self._kept: dict[int, _Chunk] = {}
+        self._kept: dict[int, Array] = {}
         self.outputs = np.empty((self._rows, samples), plan.dtype)
         plan.workers.each(self._forward, self._parts)
 
     def close(self) -> None:
         """Give the work arrays back."""
-        for chunk in self._kept.values():
-            self.plan.chunks.give(chunk.columns, chunk)
+        for trig in self._kept.values():
+            self.plan.trigs.give(trig.shape[-1], trig)
         self._kept.clear()
 
-    def _filled(self, part: _Part) -> _Chunk:
-        """The products of a part, kept or made."""
+    def _trig(self, part: _Part) -> Array:
+        """Sines and cosines of a part, kept or made."""
         kept = self._kept.get(part.first)
         if kept is not None:
             return kept
         plan, features = self.plan, self.features[part.samples]
-        chunk = plan.chunks.take(part.blocks * self._block)
-        encoding, trig = plan.encoding, chunk.trig[..., : len(features)]
+        whole = plan.trigs.take(part.blocks * self._block)
+        encoding, trig = plan.encoding, whole[..., : len(features)]
         if encoding.scale is not None and plan.in_order:
             np.multiply(features.T, plan.dtype.type(encoding.scale), out=trig[:, 0])
         else:
             trig[:, 0] = encoding.angles(features).T[plan.inputs]
         _sin_cos(trig)
-        chunk.trig[..., len(features) :] = 0
-        chunk.multiply()
-        return chunk
+        whole[..., len(features) :] = 0
+        return whole
 
-    def _done(self, part: _Part, chunk: _Chunk) -> None:
+    def _done(self, part: _Part, trig: Array) -> None:
         if self._keep:
-            self._kept[part.first] = chunk
+            self._kept[part.first] = trig
         else:
-            self.plan.chunks.give(chunk.columns, chunk)
+            self.plan.trigs.give(trig.shape[-1], trig)
 
-    def _scratch(self, parts: Sequence[_Part]) -> Array:
-        """`(rows, kA, columns)` for the longest of `parts`."""
-        most = max((part.blocks for part in parts), default=0) * self._block
-        return _rows(self._rows, self.plan.head.size, most, dtype=self.plan.dtype)
+    @contextmanager
+    def _bench(self, parts: Sequence[_Part]) -> Iterator[_Bench]:
+        """Work arrays for the longest of `parts`."""
+        size = self._rows, max((part.blocks for part in parts), default=0) * self._block
+        bench = self.plan.benches.take(size)
+        yield bench
+        self.plan.benches.give(size, bench)
 
     def _blocked(self, array: Array) -> Array:
         """`(..., columns)` as `(blocks, rows, block)`."""
         return array.reshape(-1, array.shape[-1] // self._block, self._block).swapaxes(0, 1)
 
-    def _table(self, chunk: _Chunk, scratch: Array) -> Array:
+    def _table(self, products: Array, out: Array) -> Array:
         """Forms times products, `(rows, kA, columns)`."""
-        out = scratch[..., : chunk.columns]
-        np.matmul(self._forms, self._blocked(chunk.products), out=self._blocked(out))
+        np.matmul(self._forms, self._blocked(products), out=self._blocked(out))
         return out
 
     def _forward(self, parts: Sequence[_Part]) -> None:
-        head, scratch = self.plan.head, self._scratch(parts)
-        for part in parts:
-            chunk, out = self._filled(part), self.outputs[:, part.samples]
-            table = self._table(chunk, scratch)
-            if head.size > head.one:
-                lines = chunk.trig[head.qubit, head.trig]
-                np.multiply(table[:, head.one :], lines, out=table[:, head.one :])
-            table = table[..., : out.shape[1]]
-            if head.size == 1:
-                np.copyto(out, table[:, 0])
-            else:
-                np.add(table[:, 0], table[:, 1], out=out)
-                if head.size == 3:
-                    np.add(out, table[:, 2], out=out)
-            self._done(part, chunk)
+        head = self.plan.head
+        with self._bench(parts) as bench:
+            for part in parts:
+                trig, out = self._trig(part), self.outputs[:, part.samples]
+                table = self._table(bench.multiply(trig), bench.table[..., : trig.shape[-1]])
+                if head.size > head.one:
+                    lines = trig[head.qubit, head.trig]
+                    np.multiply(table[:, head.one :], lines, out=table[:, head.one :])
+                table = table[..., : out.shape[1]]
+                if head.size == 1:
+                    np.copyto(out, table[:, 0])
+                else:
+                    np.add(table[:, 0], table[:, 1], out=out)
+                    if head.size == 3:
+                        np.add(out, table[:, 2], out=out)
+                self._done(part, trig)
 
     def pullback(
         self, cotangent: Array, *, features: bool, forms: bool
@@ -228,44 +246,47 @@ class Run:
         slopes = np.empty((blocks, *self._forms.shape), self.plan.dtype) if forms else None
 
         def work(parts: Sequence[_Part]) -> None:
-            scratch = self._scratch(parts)
-            for part in parts:
-                chunk, given = self._filled(part), cotangent[:, part.samples]
-                seed = self._seed(chunk, given, scratch)
-                if slopes is not None:
-                    products = self._blocked(chunk.products).swapaxes(1, 2)
-                    out = slopes[part.first : part.first + part.blocks]
-                    np.matmul(self._blocked(seed), products, out=out)
-                if gx is not None:
-                    angles = self._angle_gradient(chunk, given, seed)
-                    gx[part.samples] = encoding.pullback(self.features[part.samples], angles.T)
-                self._done(part, chunk)
+            with self._bench(parts) as bench:
+                for part in parts:
+                    trig, given = self._trig(part), cotangent[:, part.samples]
+                    products = bench.multiply(trig)
+                    seed = self._seed(trig, given, bench.table[..., : trig.shape[-1]])
+                    if slopes is not None:
+                        out = slopes[part.first : part.first + part.blocks]
+                        np.matmul(
+                            self._blocked(seed), self._blocked(products).swapaxes(1, 2), out=out
+                        )
+                    if gx is not None:
+                        angles = self._angle_gradient(trig, bench, given, seed)
+                        gx[part.samples] = encoding.pullback(self.features[part.samples], angles.T)
+                    self._done(part, trig)
 
         self.plan.workers.each(work, self._parts)
         return gx, None if slopes is None else slopes.sum(0).reshape(self._rows, -1)
 
-    def _seed(self, chunk: _Chunk, given: Array, scratch: Array) -> Array:
+    def _seed(self, trig: Array, given: Array, seed: Array) -> Array:
         """The cotangent times the head's factors, `(rows, kA, columns)`."""
         head, width = self.plan.head, given.shape[1]
-        seed = scratch[..., : chunk.columns]
         if head.one:
             np.copyto(seed[:, 0, :width], given)
-        lines = chunk.trig[head.qubit, head.trig, :width]
+        lines = trig[head.qubit, head.trig, :width]
         np.multiply(given[:, None], lines, out=seed[:, head.one :, :width])
         seed[..., width:] = 0
         return seed
 
-    def _angle_gradient(self, chunk: _Chunk, given: Array, seed: Array) -> Array:
+    def _angle_gradient(self, trig: Array, bench: _Bench, given: Array, seed: Array) -> Array:
         """Gradient of the encoding angles, `(num_inputs, samples of the part)`."""
         plan, head, width = self.plan, self.plan.head, given.shape[1]
-        trig, levels = chunk.trig, plan.terms.levels
+        columns = trig.shape[-1]
         slope = np.zeros(trig.shape, plan.dtype)  # of sin and cos
-        table = self._table(chunk, np.empty_like(seed))[:, head.one :, :width]
-        slope[head.qubit, head.trig, :width] = np.einsum("rp,rtp->tp", given, table)
+        table = self._table(bench.products[:, :columns], np.empty_like(seed))
+        slope[head.qubit, head.trig, :width] = np.einsum(
+            "rp,rtp->tp", given, table[:, head.one :, :width]
+        )
         adjoint = self._forms.T @ seed.reshape(len(self._forms), -1)  # of the products
-        for j in range(len(levels) - 1, -1, -1):
-            level = levels[j]
-            below = chunk.levels[j - 1] if j else np.ones((1, chunk.columns), plan.dtype)
+        for j in range(len(plan.terms.levels) - 1, -1, -1):
+            level = plan.terms.levels[j]
+            below = bench.levels[j - 1][:, :columns] if j else np.ones((1, columns), plan.dtype)
             before = np.zeros_like(below)
             before[level.ones] = adjoint[: len(level.ones)]
             for block in level.blocks:
