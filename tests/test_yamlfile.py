@@ -78,6 +78,18 @@ def test_merge_keys_may_be_overridden_and_reused() -> None:
     assert data["y"] == data["z"] == {"k": 2}
 
 
+def test_of_several_merged_mappings_the_first_wins_and_own_keys_win_over_all() -> None:
+    data, locate = parse_yaml("a: &a {k: 1, m: 1}\nb: &b {k: 2, n: 2}\nc: {<<: [*a, *b], n: 3}\n")
+    assert data["c"] == {"k": 1, "m": 1, "n": 3}
+    assert locate(("c", "n")).endswith(":3:22")
+
+
+@pytest.mark.parametrize("text", ["a: {<<: 3}", "a: {<<: [{k: 1}, word]}", "a: {<<: [[1]]}"])
+def test_only_mappings_can_be_merged(text: str) -> None:
+    with pytest.raises(ConfigError, match="<< merges a mapping or a list of them, not a s"):
+        parse_yaml(text)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

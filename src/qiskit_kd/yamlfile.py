@@ -32,6 +32,7 @@ __all__ = [
     "validation_error",
 ]
 
+_MERGE = "tag:yaml.org,2002:merge"
 Key = str | int
 Fault = tuple[tuple[int, int], str]
 """Line and column, and the message."""
@@ -50,6 +51,28 @@ class _Loader(yaml.SafeLoader):
                 raise _Refused(f"the key {key.value!r} is given twice", key.start_mark)
             seen.add(key.value)
         return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Carry out `<<`: own keys win over merged ones, of several mappings the first wins.
+
+        PyYAML's own (6.0.4) gives a key back its old value where a mapping that overrides it is
+        merged again.
+        """
+        merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        own = [pair for pair in node.value if pair[0].tag != _MERGE]
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    if not isinstance(source, yaml.MappingNode):
+                        raise _Refused(
+                            f"<< merges a mapping or a list of them, not a {source.id}",
+                            source.start_mark,
+                        )
+                    self.flatten_mapping(source)
+                    for pair in source.value:
+                        merged.setdefault(pair[0].value, pair)
+        names = {key.value for key, _ in own}
+        node.value = [pair for name, pair in merged.items() if name not in names] + own
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:

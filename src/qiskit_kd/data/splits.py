@@ -31,7 +31,10 @@ def stratified_split(
     validation: int | float = 0.2, test: int | float = 0.2, transfer: int | float = 0,
     num_classes: int | None = None, name: str = "arrays", shape: Sequence[int] | None = None,
 ) -> Split:  # fmt: skip
-    """Split samples so that every part has each class in its share of the whole, within one sample.
+    """Split samples so that every part has each class in its share of the whole.
+
+    Exactly so where classes are equally large and sizes are multiples of their number; else within
+    the rounding of all classes together.
 
     Samples are put into one order in which every stretch is stratified. `train` is cut from its
     front and `transfer` after it, `test` from its end and `validation` before it: with one seed, a
