@@ -44,9 +44,10 @@ class TestStratifiedSplit:
             assert np.array_equal(y[piece.features[:, 0].astype(int)], piece.labels)
             part = np.array(counts) / len(y)
             found = np.bincount(piece.labels, minlength=len(counts))
-            # A stretch of an order that puts sample k of m at (k + 1/2) / m has each class's share
-            # of its span within one sample, and its length is as uncertain as all of them together.
-            bound = (1 - part) + part * (len(counts) - 1)
+            # The order puts sample k of m at (k + 1/2) / m, so a cut is half a sample off for each
+            # class, and the length of a stretch is as uncertain as all classes together.
+            cuts = 2 if piece is split.validation else 1
+            bound = cuts / 2 * ((1 - part) + part * (len(counts) - 1))
             assert (np.abs(found - part * len(piece)) <= bound + 1e-9).all()
         assert np.array_equal(split.pool.features, np.concatenate([split.train.features,
                                                                   split.transfer]))  # fmt: skip

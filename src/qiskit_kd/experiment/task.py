@@ -11,8 +11,7 @@ import hashlib
 import inspect
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from qiskit_kd.distill.placebos import shuffled, uniform
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term
 from qiskit_kd.errors import DataError, StorageError
+from qiskit_kd.execution.torch_use import one_thread
 from qiskit_kd.experiment.evaluation import judged
 from qiskit_kd.experiment.store import canonical
 from qiskit_kd.nn.students import describe, num_parameters, students
@@ -58,7 +58,7 @@ def run_task(
     Raises:
         QiskitKDError: As the parts that the spec names.
     """
-    with _one_thread():
+    with one_thread():
         split = _split(spec)
         network = _network(spec, split)
         taught = sources(spec, split, lambda name, trained: _taught_by(
@@ -147,17 +147,6 @@ def _settings(training: Mapping[str, Any], samples: int) -> dict[str, Any]:
     if steps is not None:
         settings["batch_size"] = -(-samples // steps)
     return settings
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One torch thread: sums keep their order, and workers do not fight for cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _split(spec: Mapping[str, Any]) -> Split:

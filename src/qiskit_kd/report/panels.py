@@ -20,7 +20,7 @@ from qiskit_kd.report.palette import INK
 from qiskit_kd.report.strokes import Stroke
 from qiskit_kd.report.summary import Row
 
-__all__ = ["AxesLike", "Strokes", "close", "needed", "panels", "positions_of", "reach"]
+__all__ = ["AxesLike", "Strokes", "close", "given", "needed", "panels", "positions_of", "reach"]
 __all__ += ["shared_legend", "ticks"]
 
 Strokes = Mapping[tuple[str, str], Stroke]
@@ -50,19 +50,30 @@ def panels(
                 title, x=0.01, ha="left", color=INK, fontsize=SIZE + 1, fontweight="bold"
             )
     else:
-        axes = [ax] if isinstance(ax, Axes) else list(ax)
-        if len(axes) != count:
-            raise DataError(
-                "a figure with panels is drawn into one axes per panel",
-                got=f"{len(axes)} axes", expected=f"{count}: {_names(grid)}",
-                remedy="Pass that many, or leave `ax` out.",
-            )  # fmt: skip
-        found = axes[0].get_figure(root=True)
-        assert found is not None
-        figure = found
+        figure, axes = given(
+            ax, count, rule="a figure with panels is drawn into one axes per panel",
+            expected=f"{count}: {_names(grid)}",
+        )  # fmt: skip
     for panel, one in zip(grid.panels, axes, strict=True):
         own = grid.say(panel) or (title if ax is not None else None)
         finish(figure, one, title=own, filename=None, grid="both")
+    return figure, axes
+
+
+def given(ax: AxesLike, count: int, *, rule: str, expected: str) -> tuple[Figure, list[Axes]]:
+    """The caller's own axes and their figure.
+
+    Raises:
+        DataError: With `rule` and `expected`, if they are not `count`.
+    """
+    axes = [ax] if isinstance(ax, Axes) else list(ax)
+    if len(axes) != count:
+        raise DataError(
+            rule, got=f"{len(axes)} axes", expected=expected,
+            remedy="Pass that many, or leave `ax` out.",
+        )  # fmt: skip
+    figure = axes[0].get_figure(root=True)
+    assert figure is not None
     return figure, axes
 
 

@@ -21,7 +21,7 @@ from qiskit_kd.errors import DataError
 from qiskit_kd.experiment.statistics import half_width
 from qiskit_kd.report.canvas import METRICS, SIZE, finish, focused
 from qiskit_kd.report.palette import BASELINE, INK
-from qiskit_kd.report.panels import Strokes, shared_legend
+from qiskit_kd.report.panels import Strokes, given, shared_legend
 from qiskit_kd.report.strokes import Stroke, strokes
 from qiskit_kd.report.summary import Row, is_teacher
 
@@ -114,16 +114,10 @@ def _axes(
         if title is not None:
             figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=SIZE, fontweight="bold")
     else:
-        axes = list(ax)
-        if len(axes) != count:
-            raise DataError(
-                "robustness is drawn into two axes per kind of disturbance",
-                got=f"{len(axes)} axes", expected=f"{count} for {', '.join(kinds)}",
-                remedy="Pass that many, or leave `ax` out.",
-            )  # fmt: skip
-        found = axes[0].get_figure(root=True)
-        assert found is not None
-        figure = found
+        figure, axes = given(
+            ax, count, rule="robustness is drawn into two axes per kind of disturbance",
+            expected=f"{count} for {', '.join(kinds)}",
+        )  # fmt: skip
     for one in axes:
         finish(figure, one, title=None, filename=None, grid="both")
     return figure, axes

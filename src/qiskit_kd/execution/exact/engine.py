@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from qiskit_kd.circuits.model import CircuitModel
@@ -16,6 +15,7 @@ from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage, ch
 from qiskit_kd.execution.exact.program import Program
 from qiskit_kd.execution.exact.torch_ops import TorchProgram
 from qiskit_kd.execution.memory import require_memory
+from qiskit_kd.execution.torch_use import side_by_side
 
 __all__ = ["ExactEngine"]
 
@@ -109,14 +109,7 @@ class ExactEngine(Engine):
         check_weights(model, weights.detach().cpu().numpy())
         self.usage.executions += len(features) * max(1, weights[..., 0].numel())
         rows = weights.reshape(-1, model.num_weights)
-        stacked = torch.stack([program.outputs(features, row) for row in rows])
-        if stacked.requires_grad:
-            stacked.register_hook(self._count_backward)  # type: ignore[no-untyped-call]
-        return stacked.reshape(*weights.shape[:-1], *stacked.shape[1:])
-
-    def _count_backward(self, cotangent: Tensor) -> Tensor:
-        self.usage.backward += 1
-        return cotangent
+        return side_by_side([program.outputs(features, row) for row in rows], weights, self.usage)
 
     def program(self, model: CircuitModel, dtype: Any) -> Program:
         """The compiled model, made on first use.

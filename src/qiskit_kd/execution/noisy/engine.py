@@ -8,7 +8,6 @@ back through the noisy ansatz, whatever the batch, and multiplies: `outputs = st
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from qiskit_kd.execution.noisy.heisenberg import pull_back
 from qiskit_kd.execution.noisy.program import Program
 from qiskit_kd.execution.noisy.states import EncodedRows
 from qiskit_kd.execution.noisy.workshop import Workshop
+from qiskit_kd.execution.torch_use import one_thread, side_by_side
 
 __all__ = ["NoisyEngine"]
 
@@ -81,7 +81,7 @@ class NoisyEngine(Engine):
         lead = weights.shape[:-1]
         one = self._evolved if model.encoding.layers > 1 or needs.features else self._pulled
         found, backs = [], []
-        with _one_thread():
+        with one_thread():
             for row in np.asarray(weights, float).reshape(-1, model.num_weights):
                 values, back = one(program, model, features, row, needs)
                 found.append(values)
@@ -95,7 +95,7 @@ class NoisyEngine(Engine):
                 return None, None
             self.usage.backward += 1
             flat = np.asarray(cotangent, features.dtype).reshape(shape)
-            with _one_thread():
+            with one_thread():
                 pairs = [back(c) for back, c in zip(backs, flat, strict=True)]
             gx = sum((x for x, _ in pairs if x is not None), start=np.zeros_like(features))
             gw = [w for _, w in pairs if w is not None]
@@ -200,28 +200,7 @@ class NoisyEngine(Engine):
                 program.join(states @ through_ansatz(program, row.to(device), dtype).T)
                 for row in rows
             ]
-        stacked = torch.stack(values)
-        if stacked.requires_grad:
-            stacked.register_hook(self._count_backward)  # type: ignore[no-untyped-call]
-        return stacked.reshape(*weights.shape[:-1], *stacked.shape[1:])
-
-    def _count_backward(self, cotangent: Tensor) -> Tensor:
-        self.usage.backward += 1
-        return cotangent
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch on one thread: for products this small a second costs up to twenty times its gain."""
-    before = torch.get_num_threads()
-    if before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        return side_by_side(values, weights, self.usage)
 
 
 class _Always:
