@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from qiskit import QuantumCircuit
 from qiskit.transpiler import Target
 from qiskit_aer import AerSimulator
@@ -19,6 +18,7 @@ from qiskit_kd.execution.noise_options import Noise, Rates, open_device
 from qiskit_kd.execution.noise_sources import DeviceNoise, fake_device
 from qiskit_kd.execution.noisy.native import Native
 from qiskit_kd.execution.noisy.workshop import Workshop
+from qiskit_kd.execution.torch_use import one_thread
 
 RATES = {
     "one_qubit": 0.002, "two_qubit": 0.01, "readout": [0.01, 0.04], "t1_us": 90.0, "t2_us": 70.0,
@@ -34,10 +34,8 @@ AER_CUTOFF = 1e-10
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield
 
 
 def device(source: str, *, num_qubits: int = 6, readout: bool = True, scale: float = 1.0):

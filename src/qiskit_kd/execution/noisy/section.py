@@ -76,17 +76,16 @@ class Section:
     def _two_qubit(self, pieces: Sequence[Piece]) -> None:
         fixed = [np.zeros((16, 16)) if isinstance(p.two, Turning) else p.two for p in pieces]
         self._fixed_two = self._tensor(np.reshape(fixed, (len(pieces), 16, 16)))
-        free = [(k, p) for k, p in enumerate(pieces) if isinstance(p.two, Turning)]
-        most = max((len(p.two.frequencies) for _, p in free), default=0)  # type: ignore[union-attr]
+        free = [(k, p.two, p.slot) for k, p in enumerate(pieces) if isinstance(p.two, Turning)]
+        most = max((len(two.frequencies) for _, two, _ in free), default=0)
         terms = np.zeros((len(free), 1 + 2 * most, 16, 16))
         frequencies = np.zeros((len(free), most))
-        for row, (_, piece) in enumerate(free):
-            assert isinstance(piece.two, Turning)
-            count = len(piece.two.frequencies)
-            terms[row, : 1 + 2 * count] = piece.two.terms
-            frequencies[row, :count] = piece.two.frequencies
-        self._free_two = self._index([k for k, _ in free])
-        self._free_slots = self._index([p.slot for _, p in free])
+        for row, (_, two, _) in enumerate(free):
+            count = len(two.frequencies)
+            terms[row, : 1 + 2 * count] = two.terms
+            frequencies[row, :count] = two.frequencies
+        self._free_two = self._index([k for k, _, _ in free])
+        self._free_slots = self._index([slot for _, _, slot in free])
         parts = (terms[:, 0], terms[:, 1::2], terms[:, 2::2])
         self._free_terms = tuple(self._tensor(part) for part in parts)
         self._frequencies = self._tensor(frequencies)
