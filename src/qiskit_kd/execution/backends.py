@@ -2,261 +2,34 @@
 """`backends.yaml`: one name for what runs a circuit, chosen without touching the model.
 
 A `Backend` gives an engine for circuit models, and plain V2 primitives with a pass manager for any
-other Qiskit code. A new kind of backend is one class here: its options and its four makers.
+other Qiskit code. A new kind of backend is one class, its options and its four makers, named in
+`AnyOptions`.
 """
 
 from __future__ import annotations
 
 import importlib.resources
 import os
-from abc import abstractmethod
-from collections.abc import Iterator
-from functools import lru_cache, partial
+from collections.abc import Iterator, Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from qiskit import generate_preset_pass_manager
-from qiskit.primitives import (
-    BaseEstimatorV2,
-    BaseSamplerV2,
-    StatevectorEstimator,
-    StatevectorSampler,
-)
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.transpiler import PassManager
 
 from qiskit_kd.errors import ConfigError, UnknownNameError
+from qiskit_kd.execution.backend_options import AerOptions, ExactOptions, NoisyOptions
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.gradients import check_gradient
-from qiskit_kd.execution.noise_options import Noise, open_device
 from qiskit_kd.yamlfile import load_yaml, validation_error
-
-if TYPE_CHECKING:
-    from qiskit_kd.execution.noise_sources import DeviceNoise
-    from qiskit_kd.execution.noisy.workshop import Workshop
 
 __all__ = ["Backend", "BackendFile", "backends_path", "list_backends", "load_backend"]
 
 ENVIRONMENT_VARIABLE = "QISKIT_KD_BACKENDS"
-_ANY_WIDTH = 20  # qubits of a device of rates that is asked for without a circuit
 
-
-class _Options(BaseModel):
-    """What every kind of backend takes."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    description: str = ""
-    shots: int | None = Field(default=None, ge=1)
-    gradient: Literal["auto", "shift", "spsa"] = "auto"
-    perturbations: int = Field(default=4, ge=1)
-    epsilon: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    seed: int | None = Field(default=None, ge=0)
-
-    @abstractmethod
-    def engine(self, name: str, gradient: str, shots: int | None, seed: int | None) -> Engine:
-        """An engine with these settings."""
-
-    @abstractmethod
-    def sampler(self, shots: int | None, seed: int | None) -> BaseSamplerV2:
-        """A V2 sampler."""
-
-    @abstractmethod
-    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
-        """A V2 estimator."""
-
-    @abstractmethod
-    def pass_manager(self) -> PassManager:
-        """What makes circuits runnable on this backend."""
-
-    def beside(self, folder: Path) -> Self:
-        """The same options with relative paths taken from `folder`."""
-        del folder
-        return self
-
-    def describe(self) -> dict[str, Any]:
-        """All options as plain data; it changes where results may."""
-        return self.model_dump()
-
-    def spsa(self) -> dict[str, Any]:
-        """Options of SPSA, as engines take them."""
-        return {"perturbations": self.perturbations, "epsilon": self.epsilon}
-
-
-class ExactOptions(_Options):
-    """Kind `exact`: the package's own simulation; with shots, samples of its probabilities."""
-
-    kind: Literal["exact"]
-
-    def engine(self, name: str, gradient: str, shots: int | None, seed: int | None) -> Engine:
-        """See `Backend.engine`."""
-        from qiskit_kd.execution.exact import ExactEngine
-        from qiskit_kd.execution.exact_shots import ExactShotsEngine
-
-        exact = ExactEngine(name=name)
-        if shots is None and gradient == "auto":
-            return exact
-        return ExactShotsEngine(
-            exact, shots=shots, name=name, gradient=gradient, seed=seed, **self.spsa()
-        )
-
-    def sampler(self, shots: int | None, seed: int | None) -> BaseSamplerV2:
-        """See `Backend.sampler`."""
-        return StatevectorSampler(default_shots=shots or 1024, seed=seed)
-
-    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
-        """See `Backend.estimator`."""
-        return StatevectorEstimator(default_precision=precision, seed=seed)
-
-    def pass_manager(self) -> PassManager:
-        """See `Backend.pass_manager`; any circuit runs as it is."""
-        return generate_preset_pass_manager(optimization_level=0)
-
-
-class AerOptions(_Options):
-    """Kind `aer`: Qiskit Aer's statevector method."""
-
-    kind: Literal["aer"]
-    optimization_level: int = Field(default=1, ge=0, le=3)
-    seed_transpiler: int = Field(default=0, ge=0)
-
-    def engine(self, name: str, gradient: str, shots: int | None, seed: int | None) -> Engine:
-        """See `Backend.engine`."""
-        from qiskit_kd.execution.aer import AerExactEngine
-        from qiskit_kd.execution.primitives import SamplerEngine
-
-        if shots is None:
-            return AerExactEngine(
-                name=name, gradient=gradient, seed=seed, optimization_level=self.optimization_level,
-                **self.spsa(),
-            )  # fmt: skip
-        return SamplerEngine(
-            partial(_seeded, self.sampler, shots),
-            # No estimator: Aer's adds normal noise of one width to every exact value, whatever the
-            # observable's variance; sampling each basis follows the law of a device.
-            pass_manager=self.pass_manager, shots=shots, name=name, gradient=gradient, seed=seed,
-            simulated=True, **self.spsa(),
-        )  # fmt: skip
-
-    def sampler(self, shots: int | None, seed: int | None) -> BaseSamplerV2:
-        """See `Backend.sampler`."""
-        from qiskit_kd.execution.aer_primitives import AerSampler
-
-        return AerSampler(default_shots=shots or 1024, seed=seed)
-
-    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
-        """See `Backend.estimator`."""
-        from qiskit_kd.execution.aer_primitives import AerEstimator
-
-        return AerEstimator(default_precision=precision, seed=seed)
-
-    def pass_manager(self) -> PassManager:
-        """See `Backend.pass_manager`."""
-        from qiskit_kd.execution.aer_primitives import aer_pass_manager
-
-        return aer_pass_manager(
-            optimization_level=self.optimization_level, seed=self.seed_transpiler
-        )
-
-
-class NoisyOptions(_Options):
-    """Kind `noisy`: exact density matrices under the noise of a device; with shots, samples.
-
-    Shots are drawn from the exact probabilities: the law of circuits that Aer samples one by one
-    (`sampled_by: qiskit_aer`), some hundred times faster.
-    """
-
-    kind: Literal["noisy"]
-    noise: Noise
-    mitigation: Literal["none", "tensored"] = "none"
-    sampled_by: Literal["probabilities", "qiskit_aer"] = "probabilities"
-    scale: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    readout: bool = True
-    idle: bool = False
-    optimization_level: int = Field(default=3, ge=0, le=3)
-    seed_transpiler: int = Field(default=0, ge=0)
-    cache_gib: float = Field(default=2.0, gt=0, allow_inf_nan=False)
-
-    def engine(self, name: str, gradient: str, shots: int | None, seed: int | None) -> Engine:
-        """See `Backend.engine`."""
-        from qiskit_kd.execution.exact_shots import ExactShotsEngine
-        from qiskit_kd.execution.noisy import NoisyEngine
-        from qiskit_kd.execution.noisy.sampled import NoisyShotsEngine
-
-        self.device(1)  # an unknown name or a damaged file shows here, not in the first step
-        noisy = NoisyEngine(_workshop(self._circuits(), self.noise.digest()), name=name)
-        if self.mitigation != "none" or self.sampled_by != "probabilities":
-            return NoisyShotsEngine(
-                noisy, shots=shots, mitigation=self.mitigation, sampled_by=self.sampled_by,
-                name=name, gradient=gradient, seed=seed, **self.spsa(),
-            )  # fmt: skip
-        if shots is None and gradient == "auto":
-            return noisy
-        return ExactShotsEngine(
-            noisy, shots=shots, name=name, gradient=gradient, seed=seed, **self.spsa()
-        )
-
-    def _circuits(self) -> NoisyOptions:
-        """What circuits and their noise depend on: entries that differ in shots alone share it."""
-        kept = ("kind", "noise", "scale", "readout", "idle", "optimization_level",
-                "seed_transpiler", "cache_gib")  # fmt: skip
-        return NoisyOptions.model_construct(**{key: getattr(self, key) for key in kept})
-
-    def device(self, num_qubits: int) -> DeviceNoise:
-        """The device; a device of rates has this many qubits, if they do not say how many."""
-        return open_device(
-            self.noise, scale=self.scale, readout=self.readout, num_qubits=num_qubits
-        )
-
-    def sampler(self, shots: int | None, seed: int | None) -> BaseSamplerV2:
-        """See `Backend.sampler`."""
-        from qiskit_kd.execution.noisy.primitives import NoisySampler
-
-        return NoisySampler(self.device(_ANY_WIDTH), default_shots=shots or 1024, seed=seed)
-
-    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
-        """See `Backend.estimator`; measurements do not err here."""
-        from qiskit_kd.execution.noisy.primitives import NoisyEstimator
-
-        return NoisyEstimator(self.device(_ANY_WIDTH), default_precision=precision, seed=seed)
-
-    def pass_manager(self) -> PassManager:
-        """See `Backend.pass_manager`."""
-        from qiskit_kd.execution.noisy.native import device_pass_manager
-
-        return device_pass_manager(
-            self.device(_ANY_WIDTH), optimization_level=self.optimization_level,
-            seed=self.seed_transpiler, idle=False,
-        )  # fmt: skip
-
-    def beside(self, folder: Path) -> NoisyOptions:
-        """See `_Options.beside`: the snapshot lies beside the backend file."""
-        return self.model_copy(update={"noise": self.noise.beside(folder)})
-
-    def describe(self) -> dict[str, Any]:
-        """See `_Options.describe`."""
-        return {**super().describe(), "noise": self.noise.describe()}
-
-
-@lru_cache(maxsize=8)
-def _workshop(options: NoisyOptions, digest: str | None) -> Workshop:
-    """One workshop for equal settings, so that students of a study share circuits and data."""
-    from qiskit_kd.execution.noisy.workshop import Workshop
-
-    del digest  # a part of the question: the file may have changed
-    return Workshop(
-        options.device, optimization_level=options.optimization_level,
-        seed=options.seed_transpiler, idle=options.idle,
-        cache_bytes=int(options.cache_gib * 2**30),
-    )  # fmt: skip
-
-
-def _seeded(make: Any, setting: Any, seed: int) -> Any:
-    return make(setting, seed % 2**31)  # Aer reads 32 bits
-
-
-AnyOptions = ExactOptions | AerOptions | NoisyOptions
+AnyOptions = Annotated[ExactOptions | AerOptions | NoisyOptions, Field(discriminator="kind")]
 
 
 class BackendFile(BaseModel):
@@ -265,7 +38,7 @@ class BackendFile(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     version: Literal[1] = Field(alias="schema")
-    backends: dict[str, Annotated[AnyOptions, Field(discriminator="kind")]] = Field(min_length=1)
+    backends: dict[str, AnyOptions] = Field(min_length=1)
 
 
 class Backend:
@@ -358,6 +131,34 @@ class Backend:
     def pass_manager(self) -> PassManager:
         """A pass manager to circuits this backend runs."""
         return self.options.pass_manager()
+
+    def changed(self, name: str, settings: Mapping[str, Any]) -> Backend:
+        """A backend with some other settings, under another name.
+
+        Args:
+            name: What it is called from now on.
+            settings: Options of the entry and their values, as the backend file has them. An
+                option that is a mapping, such as `noise`, is replaced whole.
+
+        Raises:
+            ConfigError: If they make no valid entry.
+        """
+        options = {**self.options.model_dump(), **settings}
+        if "kind" in settings and settings["kind"] != self.kind:
+            options = dict(settings)
+        try:
+            found: Any = TypeAdapter(AnyOptions).validate_python(options)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"][1:])
+            what = first["msg"].removeprefix("Value error, ")
+            raise ConfigError(
+                f"settings of the backend {name!r} are those of an entry of kind {self.kind!r}",
+                got=f"{where}: {what}", remedy="See the comments in backends.yaml.",
+            ) from None  # fmt: skip
+        if "noise" in settings:
+            found = found.beside(Path(self.source).parent)
+        return Backend(name, found, self.source)
 
     def describe(self) -> dict[str, Any]:
         """Name, file and all options, for tables and records."""
