@@ -4,9 +4,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from qiskit_kd.experiment.judging import EvaluationConfig
 from qiskit_kd.experiment.sections import (
     AxisConfig,
-    EvaluationConfig,
     TeacherConfig,
     TermConfig,
     VariantConfig,

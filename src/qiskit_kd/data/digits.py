@@ -6,7 +6,10 @@ Source: E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from qiskit_kd.data.dataset import Dataset, Split, datasets
 from qiskit_kd.data.splits import stratified_split
@@ -20,7 +23,7 @@ __all__ = ["digits"]
 def digits(
     *, seed: int, classes: Sequence[int] | None = None, order: str = "row", centre: bool = False,
     train: int | float | None = None, validation: int | float = 0.2, test: int | float = 0.2,
-    transfer: int | float = 0,
+    transfer: int | float = 0, components: int | None = None,
 ) -> Split:  # fmt: skip
     """Handwritten digits, pixels scaled to 0..1.
 
@@ -37,10 +40,13 @@ def digits(
         validation: Samples to choose a model on.
         test: Samples touched once.
         transfer: Samples without labels.
+        components: Instead of 64 pixels, so many principal components of the training and transfer
+            samples (they need no labels), each with standard deviation 1 among them: for encodings
+            that take one feature per qubit. None keeps the pixels.
 
     Raises:
-        DataError: If `classes` are not at least two distinct digits, the order is unknown, or the
-            sizes do not fit.
+        DataError: If `classes` are not at least two distinct digits, the order is unknown, the
+            sizes do not fit, or there are not so many components.
     """
     from sklearn.datasets import load_digits  # a second of imports, paid only by those who ask
 
@@ -56,14 +62,43 @@ def digits(
         images[rows].reshape(-1, 64), labels, seed=seed, train=train, validation=validation,
         test=test, transfer=transfer, num_classes=len(kept), name=name, shape=(1, 8, 8),
     )  # fmt: skip
+    if components is not None:
+        return _components(split, components)
     return _centred(split) if centre else split
 
 
 def _centred(split: Split) -> Split:
     """The split with the mean of its training and transfer samples taken from every sample."""
     mean = split.pool.features.mean(axis=0)
+    return _mapped(split, lambda features: features - mean, split.train.shape)
+
+
+def _components(split: Split, count: int) -> Split:
+    """The split in its first principal components, each with standard deviation 1."""
+    pool = split.pool.features
+    mean = pool.mean(axis=0)
+    _, sizes, axes = np.linalg.svd(pool - mean, full_matrices=False)
+    most = int((sizes > sizes[0] * 1e-10).sum())
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= most:
+        raise DataError(
+            "the samples have as many principal components as they span directions",
+            got=f"components={count!r}", expected=f"an integer from 1 to {most}",
+        )  # fmt: skip
+    axes = axes[:count]
+    # An axis may point either way; its largest entry is positive, whatever the library.
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
+    scale = np.sqrt(len(pool)) / sizes[:count]
+    turn = (axes * np.sign(largest)).T * scale
+    return _mapped(split, lambda features: (features - mean) @ turn, None)
+
+
+def _mapped(
+    split: Split, change: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    shape: tuple[int, ...] | None,
+) -> Split:  # fmt: skip
+    """The split with other features."""
     train, validation, test, pool = (
-        Dataset(part.features - mean, part.labels, part.num_classes, part.name, part.shape)
+        Dataset(change(part.features), part.labels, part.num_classes, part.name, shape)
         for part in (split.train, split.validation, split.test, split.pool)
     )
-    return Split(train, validation, test, split.transfer - mean, pool)
+    return Split(train, validation, test, change(split.transfer), pool)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qiskit_kd.errors import DataError
 
-__all__ = ["accuracy", "ece", "macro_f1", "metrics", "nll"]
+__all__ = ["accuracy", "ece", "kl", "macro_f1", "metrics", "nll"]
 
 
 def _checked(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -70,6 +70,23 @@ def ece(logits: ArrayLike, labels: ArrayLike, *, bins: int = 15) -> float:
     return float(np.abs(gap).sum() / len(y))
 
 
+def kl(teacher: ArrayLike, logits: ArrayLike) -> float:
+    """Mean divergence `KL(teacher || student)` of class distributions at temperature 1, in nats.
+
+    Args:
+        teacher: `(samples, classes)` logits of the teacher.
+        logits: The same of the student.
+    """
+    t, z = np.asarray(teacher, dtype=np.float64), np.asarray(logits, dtype=np.float64)
+    if t.shape != z.shape or z.ndim != 2 or not len(z):
+        raise DataError(
+            "a divergence compares the distributions of the same samples",
+            got=f"teacher {t.shape}, student {z.shape}", expected="(n, classes) twice, n > 0",
+        )  # fmt: skip
+    log_t, log_p = _log_probabilities(t), _log_probabilities(z)
+    return float((np.exp(log_t) * (log_t - log_p)).sum(axis=1).mean())
+
+
 def metrics(logits: ArrayLike, labels: ArrayLike) -> dict[str, float]:
-    """All of the above by name."""
+    """Those that need no teacher, by name."""
     return {each.__name__: each(logits, labels) for each in (accuracy, macro_f1, nll, ece)}

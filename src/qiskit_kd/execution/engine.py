@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.errors import DataError
+from qiskit_kd.execution.circuit_facts import CircuitFacts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,6 +154,19 @@ class Engine(ABC):
             np.array(by_features).reshape(*shape, model.num_features) if needs.features else None,
             np.array(by_weights).reshape(*shape, model.num_weights) if needs.weights else None,
         )
+
+    def check(self, model: CircuitModel) -> None:
+        """Refuse a model that can never run here; cheap, and before anything is paid for.
+
+        Raises:
+            CircuitError: If it is wider than the device.
+        """
+        del model
+
+    def compiled(self, model: CircuitModel) -> CircuitFacts | None:
+        """What became of a model's circuit on a device; None where there is no device."""
+        del model
+        return None
 
     def position(self) -> dict[str, int]:
         """How far random streams have been drawn; empty where nothing is random."""

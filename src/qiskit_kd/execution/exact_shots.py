@@ -15,6 +15,7 @@ from qiskit_kd.circuits.model import CircuitModel, Encoding
 from qiskit_kd.circuits.parameters import input_parameters, rename
 from qiskit_kd.circuits.readouts import ClassGroups, Readout
 from qiskit_kd.errors import ConfigError
+from qiskit_kd.execution.circuit_facts import CircuitFacts
 from qiskit_kd.execution.engine import Engine, Usage
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.measurement import Basis, bases
@@ -50,6 +51,14 @@ class ExactSource(Source):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_proxies": {}}
+
+    def check(self, model: CircuitModel) -> None:
+        """See `Engine.check`."""
+        self.engine.check(model)
+
+    def compiled(self, model: CircuitModel) -> CircuitFacts | None:
+        """See `Engine.compiled`."""
+        return self.engine.compiled(model)
 
     def evaluate(self, expansion: Expansion, blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
         """See `Source.evaluate`."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.errors import ConfigError
+from qiskit_kd.execution.circuit_facts import CircuitFacts
 from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage, check_weights
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.gradients import (
@@ -72,6 +73,15 @@ class Source(ABC):
     def sampled(self) -> bool:
         """Whether values carry shot noise."""
         return self.shots is not None
+
+    def check(self, model: CircuitModel) -> None:
+        """See `Engine.check`."""
+        del model
+
+    def compiled(self, model: CircuitModel) -> CircuitFacts | None:
+        """See `Engine.compiled`."""
+        del model
+        return None
 
     @abstractmethod
     def evaluate(self, expansion: Expansion, blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
@@ -165,6 +175,14 @@ class RowEngine(Engine):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_expansions": {}}
+
+    def check(self, model: CircuitModel) -> None:
+        """See `Engine.check`."""
+        self.source.check(model)
+
+    def compiled(self, model: CircuitModel) -> CircuitFacts | None:
+        """See `Engine.compiled`."""
+        return self.source.compiled(model)
 
     def outputs(self, model: CircuitModel, features: Array, weights: Array) -> Array:
         """See `Engine.outputs`."""

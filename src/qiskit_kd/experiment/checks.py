@@ -45,15 +45,50 @@ def _parts(tree: Mapping[str, Any]) -> Iterator[Fault]:
         terms = variant.get("terms") if isinstance(variant, Mapping) else None
         for position, term in enumerate(terms if isinstance(terms, list) else ()):
             yield from _part("loss", term, ("variants", name, "terms", position), "loss")
-    backend = tree.get("backend", "exact")
-    if isinstance(backend, str):
-        from qiskit_kd.execution.backends import load_backend
-
-        try:
-            load_backend(backend)
-        except QiskitKDError as error:
-            yield Fault(("backend",), str(error), backend)
+    yield from _backends(tree)
     yield from _evaluation(tree.get("evaluation"))
+
+
+def _backends(tree: Mapping[str, Any]) -> Iterator[Fault]:
+    """Every name of a backend, and the entries that are the study's own."""
+    own = dict(items(tree.get("backends")))
+    for name, entry in own.items():
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("base"), str):
+            continue  # The schema has said so.
+        settings = {key: value for key, value in entry.items() if key != "base"}
+        what = _refusal({"name": name, "base": entry["base"], "settings": settings})
+        if what is not None:
+            yield Fault(("backends", name), what, entry)
+    for path, named in _names_of_backends(tree):
+        if isinstance(named, str) and named not in own:
+            what = _refusal({"name": named})
+            if what is not None:
+                listed = f"; this study's own: {', '.join(own)}" if own else ""
+                yield Fault(path, what + listed, named)
+
+
+def _names_of_backends(tree: Mapping[str, Any]) -> Iterator[tuple[Path, object]]:
+    yield ("backend",), tree.get("backend", "exact")
+    for name, variant in items(tree.get("variants")):
+        yield ("variants", name, "backend"), dict(items(variant)).get("backend")
+        stage = dict(items(variant)).get("fine_tune")
+        yield ("variants", name, "fine_tune", "backend"), dict(items(stage)).get("backend")
+    asked = dict(items(tree.get("evaluation")))
+    yield ("evaluation", "backend"), asked.get("backend")
+    listed = dict(items(asked.get("side_by_side"))).get("backends")
+    for place, name in enumerate(listed if isinstance(listed, list) else ()):
+        yield ("evaluation", "side_by_side", "backends", place), name
+
+
+def _refusal(entry: Mapping[str, Any]) -> str | None:
+    """Why a backend cannot be opened; None if it can."""
+    from qiskit_kd.experiment.places import open_backend
+
+    try:
+        open_backend(entry)
+    except QiskitKDError as error:
+        return str(error)
+    return None
 
 
 def _evaluation(entry: object) -> Iterator[Fault]:

@@ -16,10 +16,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment.grafting import graft
+from qiskit_kd.experiment.judging import EvaluationConfig
 from qiskit_kd.experiment.sections import (
     AxisConfig,
+    BackendConfig,
     DataConfig,
-    EvaluationConfig,
     Label,
     Metric,
     Name,
@@ -89,6 +90,9 @@ class ExperimentConfig(Section):
     metric: Metric = "accuracy"
     selection: Literal["over_seeds", "per_seed"] = "over_seeds"
     backend: str = "exact"
+    """Where circuits of students run; those of teachers run exactly."""
+    backends: dict[Name, BackendConfig] = Field(default={})
+    """Backends of this study's own, by name: entries of the backend file with other settings."""
     axes: dict[Name, AxisConfig] = Field(default={})
     """The study is run at every combination of their values."""
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a trained network is judged by: test metrics, robustness, feature maps to look at.
+"""What a trained network is judged by: test metrics, robustness, other backends, feature maps.
 
 Called once per row, after training; nothing chooses by the test set. Disturbed test samples are
 made once per process and are the same for every network.
@@ -7,7 +7,8 @@ made once per process and are the same for every network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,11 +19,13 @@ from torch import Tensor, nn
 
 from qiskit_kd.data import Dataset, Split
 from qiskit_kd.distill.features import FeatureCapture
-from qiskit_kd.distill.metrics import metrics
+from qiskit_kd.distill.metrics import kl, metrics
+from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment.parts import registry
+from qiskit_kd.nn.layer import QuantumLayer
 from qiskit_kd.nn.students import FullyQuantumStudent, describe
 
-__all__ = ["feature_maps", "judged", "perturbed", "robustness"]
+__all__ = ["Jury", "feature_maps", "judged", "perturbed", "robustness"]
 
 _VALIDATION = ("accuracy", "macro_f1", "nll")
 _TEST = (*_VALIDATION, "ece")
@@ -31,16 +34,39 @@ _SEED = 0  # of the disturbances: the same for every row
 _DIGITS = 4
 
 
-def judged(network: nn.Module, split: Split, asked: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Jury:
+    """What a network is judged with, beside its data.
+
+    Args:
+        home: Entry of the backend that it is judged on.
+        moved: From the entry of a backend and a number of shots (None: the backend's own) to the
+            same network there.
+        teacher: A network whose class distributions it is compared with.
+    """
+
+    home: Mapping[str, Any]
+    moved: Callable[[Mapping[str, Any], int | None], nn.Module]
+    teacher: nn.Module | None = None
+
+
+def judged(
+    network: nn.Module, split: Split, asked: Mapping[str, Any], jury: Jury | None = None
+) -> dict[str, Any]:
     """The parts of a row that say how good a network is.
 
     Args:
         network: Trained.
         split: Its data.
         asked: The `evaluation` of a task's spec.
+        jury: What it is judged with; it may be left out where only robustness and feature maps are
+            asked for.
     """
+    merit = _Merit(None if jury is None else jury.teacher)
+    if asked.get("backend"):
+        network = _with(jury).moved(asked["backend"], None)
     logits = {part: _logits(network, getattr(split, part)) for part in ("validation", "test")}
-    merits = {part: metrics(z, getattr(split, part).labels) for part, z in logits.items()}
+    merits = {part: merit(z, getattr(split, part)) for part, z in logits.items()}
     test = split.test
     shares = _distribution(network, logits["test"])
     grouped = [
@@ -49,8 +75,8 @@ def judged(network: nn.Module, split: Split, asked: Mapping[str, Any]) -> dict[s
     ]
     facts = describe(network)
     found: dict[str, Any] = {
-        "validation": {name: merits["validation"][name] for name in _VALIDATION},
-        "test": {name: merits["test"][name] for name in _TEST},
+        "validation": merit.of(merits["validation"], _VALIDATION),
+        "test": merit.of(merits["test"], _TEST),
         "distribution": grouped,
         "extra": {"sharpness": facts["sharpness"]} if "sharpness" in facts else {},
     }
@@ -60,7 +86,91 @@ def judged(network: nn.Module, split: Split, asked: Mapping[str, Any]) -> dict[s
         maps = feature_maps(network, test, **asked["feature_maps"])
         if maps is not None:
             found["feature_maps"] = maps
+    circuits = _circuits(network)
+    if circuits:
+        found["circuits"] = circuits
+    if asked.get("shots"):
+        found["shots"] = _at_shots(asked["shots"], split.test, merit, _with(jury))
+    if asked.get("side_by_side"):
+        found["backends"] = _side_by_side(
+            network, test, merit, _with(jury), **asked["side_by_side"]
+        )
     return found
+
+
+def _at_shots(
+    numbers: Sequence[int], test: Dataset, merit: _Merit, jury: Jury
+) -> list[dict[str, Any]]:
+    """Test metrics with so many shots per circuit, each with shots of its own."""
+    found = []
+    for shots in numbers:
+        z = _logits(jury.moved(jury.home, shots), test)
+        found.append({"shots": shots, **merit.of(merit(z, test), _VALIDATION)})
+    return found
+
+
+def _side_by_side(
+    network: nn.Module, test: Dataset, merit: _Merit, jury: Jury, *,
+    backends: Sequence[Mapping[str, Any]], samples: int | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """A network where it was judged, on other backends.
+
+    `distance` is the mean total variation distance of its class distributions from those it was
+    judged by.
+    """
+    if samples is not None:
+        rows = _one_per_class(test.labels, samples)
+        test = Dataset(
+            test.features[rows], test.labels[rows], test.num_classes, test.name, test.shape
+        )  # fmt: skip
+    here = _distribution(network, _logits(network, test))
+    found = []
+    for entry in backends:
+        other = jury.moved(entry, None)
+        z = _logits(other, test)
+        distance = np.abs(_distribution(other, z) - here).sum(axis=1).mean() / 2
+        found.append(
+            {
+                "backend": entry["name"], "kind": entry["kind"], "shots": entry.get("shots"),
+                "samples": len(test), **merit.of(merit(z, test), _VALIDATION),
+                "distance": float(distance),
+            }
+        )  # fmt: skip
+    return found
+
+
+def _circuits(network: nn.Module) -> list[dict[str, Any]]:
+    """What the circuits of a network became on the device they run on; none without a device."""
+    layers = (part for part in network.modules() if isinstance(part, QuantumLayer))
+    found = (layer.engine.compiled(layer.model) for layer in layers)
+    return [asdict(facts) for facts in found if facts is not None]
+
+
+def _with(jury: Jury | None) -> Jury:
+    if jury is None:
+        raise ConfigError(
+            "other backends and shots need to know how a network is moved", got="no jury",
+            expected="Jury(...)",
+        )  # fmt: skip
+    return jury
+
+
+class _Merit:
+    """Metrics of logits; with a teacher, KL(teacher || student) is one of them."""
+
+    def __init__(self, teacher: nn.Module | None) -> None:
+        self._teacher = teacher
+
+    def __call__(self, logits: NDArray[np.float64], data: Dataset) -> dict[str, float]:
+        found = metrics(logits, data.labels)
+        if self._teacher is not None:
+            found["kl"] = kl(_logits(self._teacher, data), logits)
+        return found
+
+    def of(self, merits: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
+        """Some of them, and always the divergence from the teacher."""
+        names = names if self._teacher is None else (*names, "kl")
+        return {name: merits[name] for name in names}
 
 
 def robustness(

@@ -22,7 +22,8 @@ __all__ = ["Fault", "Path", "faults_of_references", "items", "teachers_of"]
 Path = tuple[str | int, ...]
 
 _CHANGEABLE = (
-    "backend", "data", "evaluation", "students", "teacher", "teachers", "training", "variants",
+    "backend", "backends", "data", "evaluation", "students", "teacher", "teachers", "training",
+    "variants",
 )  # fmt: skip
 _PLACEBOS = ("shuffled", "uniform", "untrained")
 
@@ -73,8 +74,14 @@ def faults_of_references(tree: Mapping[str, Any]) -> Iterator[Fault]:
     for name, variant in variants.items():
         if isinstance(variant, Mapping):
             yield from _variant(variant, ("variants", name), teachers)
+    judge = dict(items(tree.get("evaluation"))).get("teacher")
+    if isinstance(judge, str) and judge not in teachers:
+        yield Fault(
+            ("evaluation", "teacher"), str(UnknownNameError.of("teacher", judge, teachers)), judge
+        )
     sections: dict[str, Mapping[str, Any]] = {
-        "students": students, "teachers": teachers, "variants": variants
+        "backends": dict(items(tree.get("backends"))), "students": students, "teachers": teachers,
+        "variants": variants,
     }  # fmt: skip
     for name, axis in items(tree.get("axes")):
         if isinstance(axis, Mapping):

@@ -11,6 +11,7 @@ import numpy as np
 from qiskit_kd.errors import ConfigError, QiskitKDError
 from qiskit_kd.experiment.config import ExperimentConfig
 from qiskit_kd.experiment.parts import complaint, registry
+from qiskit_kd.experiment.places import open_backend, place_of
 from qiskit_kd.experiment.store import canonical
 
 if TYPE_CHECKING:
@@ -44,30 +45,42 @@ class Rehearsal:
             ConfigError: Naming every network that cannot be built, and why.
         """
         entries = [
-            *((f"students.{name}", s, config.backend) for name, s in config.students.items()),
+            *(
+                (f"students.{name}", student, backend)
+                for name, student in config.students.items()
+                for backend in _backends_of(config, name)
+            ),
             *((f"teachers.{name}", t, "exact") for name, t in config.teachers.items()),
         ]
-        problems, found = [], {}
+        problems: list[str] = []
+        found: dict[str, nn.Module] = {}
         for where, entry, backend in entries:
             dtype = config.training.overridden(entry.training).dtype
             try:
-                found[where] = self._network(entry.kind, entry.options, split, backend, dtype)
+                network = self._network(config, entry.kind, entry.options, split, backend, dtype)
             except (QiskitKDError, TypeError, ValueError) as error:
                 problems.append(f"{where}: {error}")
+            else:
+                found.setdefault(where, network)
         _refuse("networks that cannot be built:", problems)
         return found
 
     def _network(
-        self, kind: str, options: Mapping[str, Any], split: Split, backend: str, dtype: str
-    ) -> nn.Module:
+        self, config: ExperimentConfig, kind: str, options: Mapping[str, Any], split: Split,
+        backend: str, dtype: str,
+    ) -> nn.Module:  # fmt: skip
         from qiskit_kd.experiment.task import build_network
 
+        own = config.backends.get(backend)
         sizes = [split.num_features, split.num_classes, split.shape]
-        key = canonical([kind, options, sizes, backend, dtype])
+        key = canonical([kind, options, sizes, backend, own and own.model_dump(), dtype])
         if key not in self._networks:
-            self._networks[key] = build_network(
-                kind, options, split, seed=0, backend=backend, dtype=dtype
-            )
+            network = build_network(
+                kind, options, split, seed=0, backend=open_backend(place_of(config, backend)),
+                dtype=dtype,
+            )  # fmt: skip
+            _check_width(network)
+            self._networks[key] = network
         return self._networks[key]
 
     def losses(self, specs: Iterable[Mapping[str, Any]], num_classes: int) -> None:
@@ -241,6 +254,25 @@ def _lesson(
             samples=features, capture=capture, seed=0,
         )  # fmt: skip
         objective.check_gradients(objective.values(torch.arange(len(samples)), len(samples)))
+
+
+def _backends_of(config: ExperimentConfig, student: str) -> list[str]:
+    """The backends that a student runs on, that of its first variant first; each once."""
+    variants = [config.variants[name] for name in config.variants_of(student)]
+    asked = config.evaluation
+    found = [variant.backend or config.backend for variant in variants]
+    found += [v.fine_tune.backend for v in variants if v.fine_tune is not None]
+    found += [asked.backend] if asked.backend else []
+    found += asked.side_by_side.backends if asked.side_by_side else []
+    return list(dict.fromkeys(found))
+
+
+def _check_width(network: nn.Module) -> None:
+    from qiskit_kd.nn.layer import QuantumLayer
+
+    for part in network.modules():
+        if isinstance(part, QuantumLayer):
+            part.engine.check(part.model)
 
 
 def _two_samples(data: Dataset) -> Dataset:

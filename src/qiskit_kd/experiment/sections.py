@@ -16,13 +16,15 @@ from qiskit_kd.experiment.parts import reads_teacher
 
 __all__ = [
     "AxisConfig",
+    "BackendConfig",
     "Count",
     "DataConfig",
-    "EvaluationConfig",
-    "FeatureMapsConfig",
+    "FineTuneConfig",
     "Label",
     "LayersConfig",
+    "Level",
     "Metric",
+    "ModulePath",
     "Name",
     "Placebo",
     "Section",
@@ -101,6 +103,20 @@ class DataConfig(Section):
     options: dict[str, Any] = {}
 
 
+class BackendConfig(BaseModel):
+    """An entry of the backend file, and which of its options are other here."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    base: str
+    """A name in the backend file."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Options as the backend file has them."""
+        return dict(self.model_extra or {})
+
+
 class _NetworkConfig(Section):
     """A registered network, the options of its builder, and its own training settings."""
 
@@ -148,6 +164,14 @@ class TermConfig(Section):
     """A registered adapter, trained along: brings the student's features to the teacher's shape."""
 
 
+class FineTuneConfig(Section):
+    """A second stage of training: on another backend, from the weights that the first one found."""
+
+    backend: str
+    training: TrainingOverrides = TrainingOverrides()
+    """Settings of this stage; what is left out is as in the first."""
+
+
 class VariantConfig(Section):
     """What a student is trained with: weighted losses and, for some of them, a teacher."""
 
@@ -159,6 +183,9 @@ class VariantConfig(Section):
     `uniform` (no teacher at all) or `untrained` (the teacher's network as it was initialised)."""
     temperature: list[Positive] | None = None
     """Candidates for every term that has a temperature; the validation split chooses among them."""
+    backend: str | None = None
+    """Where circuits run while it is trained; None: on the backend of the study."""
+    fine_tune: FineTuneConfig | None = None
 
     @field_validator("temperature", mode="before")
     @classmethod
@@ -202,33 +229,6 @@ class VariantConfig(Section):
     def is_taught(self) -> bool:
         """Whether its terms read teachers that know something, and no placebo."""
         return bool(self.sources) and all(placebo == "none" for _, placebo in self.sources)
-
-
-class FeatureMapsConfig(Section):
-    """Feature maps to keep for people to look at."""
-
-    layer: ModulePath
-    """Module path of the maps; networks without it are passed over."""
-    images: Annotated[int, Field(ge=1, le=100, strict=True)] = 4
-    """How many test images: the first ones, one per class in turn. They are kept in every row of
-    the first seed, so not many."""
-
-
-class EvaluationConfig(Section):
-    """What is looked at after training, beside the test metrics."""
-
-    robustness: dict[str, list[Level]] = {}
-    """Levels by registered perturbation: test metrics on perturbed test samples."""
-    feature_maps: FeatureMapsConfig | None = None
-    """Kept for the first seed."""
-
-    @field_validator("robustness")
-    @classmethod
-    def _distinct(cls, value: dict[str, list[float]]) -> dict[str, list[float]]:
-        for name, levels in value.items():
-            if not levels or len(set(levels)) < len(levels):
-                raise ValueError(f"the levels of {name} are one or more different numbers")
-        return value
 
 
 class AxisConfig(Section):

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -24,17 +24,27 @@ from torch import nn
 
 from qiskit_kd.data import Split, datasets
 from qiskit_kd.distill.distiller import Distiller
+from qiskit_kd.distill.history import History
 from qiskit_kd.distill.placebos import shuffled, uniform
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term
 from qiskit_kd.errors import DataError, StorageError
+from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.torch_use import one_thread
-from qiskit_kd.experiment.evaluation import judged
+from qiskit_kd.experiment.evaluation import Jury, judged
+from qiskit_kd.experiment.places import open_backend
 from qiskit_kd.experiment.store import canonical
 from qiskit_kd.nn.students import describe, num_parameters, students
 from qiskit_kd.seeding import derive
 
-__all__ = ["build_network", "run_task", "sources", "terms"]
+__all__ = ["Opened", "build_network", "moved", "run_task", "sources", "split_of", "terms"]
+
+
+class Opened(Protocol):
+    """Opens backends; `places.open_backend` is one."""
+
+    def __call__(self, entry: Mapping[str, Any], *, shots: int | None = None) -> Backend:
+        """The backend of an entry, with other shots if they are given."""
 
 
 def run_task(
@@ -43,6 +53,7 @@ def run_task(
     teachers: Mapping[str, str] | None = None,
     scratch: str | None = None,
     checkpoint_epochs: int | None = None,
+    opened: Opened = open_backend,
 ) -> tuple[dict[str, Any], bytes | None]:
     """Train one network.
 
@@ -51,6 +62,7 @@ def run_task(
         teachers: Files with the weights of its teachers' networks, by the keys it names.
         scratch: Folder for checkpoints of a long task; removed at the end.
         checkpoint_epochs: Leave a checkpoint there each so many epochs; None never.
+        opened: From the entry of a backend to the backend.
 
     Returns:
         The row without its key, and the weights as safetensors if the task is a teacher's.
@@ -59,31 +71,28 @@ def run_task(
         QiskitKDError: As the parts that the spec names.
     """
     with one_thread():
-        split = _split(spec)
-        network = _network(spec, split)
+        split = split_of(spec)
+        network = _network(spec, split, opened)
         taught = sources(spec, split, lambda name, trained: _taught_by(
             spec, split, name, (teachers or {}) if trained else None
         ))  # fmt: skip
-        train = split.pool if spec.get("sees") == "all" else split.train
-        transfer = split.transfer if taught and len(split.transfer) else None
-        distiller = Distiller(
-            network,
-            terms(spec),
-            teacher=taught or None,
-            seed=derive(spec["seed"], "training"),
-            metric=spec["metric"],
-            checkpoint_dir=scratch if checkpoint_epochs else None,
-            checkpoint_epochs=checkpoint_epochs or 1,
-            **_settings(spec["training"], len(train) + (0 if transfer is None else len(transfer))),
-        )
-        history = distiller.fit(train, split.validation, transfer=transfer)
+        history = _train(spec, network, split, taught, spec["training"], scratch=scratch,
+                         checkpoint_epochs=checkpoint_epochs)  # fmt: skip
+        stages: dict[str, Any] = {"curves": _curves(history)}
+        if spec.get("fine_tune"):
+            stage = spec["fine_tune"]
+            network = moved(spec, network, split, stage["backend"], opened=opened)
+            tuned = _train(spec, network, split, taught, stage["training"], name="fine tuning")
+            stages["fine_tuning"] = {"curves": _curves(tuned)}
         row = {
             "experiment": spec["experiment"], "student": spec["student"],
             "variant": spec["variant"], "seed": spec["seed"],
             "parameters": num_parameters(network),
             "options": {**_choices(network), "temperature": spec["temperature"]},
-            **judged(network, split, spec["evaluation"]),
-            "curves": _curves(history),
+            **judged(
+                network, split, spec["evaluation"], _jury(spec, network, split, teachers, opened)
+            ),
+            **stages,
         }  # fmt: skip
         weights = None
         if spec["role"] == "teacher":
@@ -94,6 +103,63 @@ def run_task(
     if scratch is not None:
         shutil.rmtree(scratch, ignore_errors=True)
     return row, weights
+
+
+def _train(
+    spec: Mapping[str, Any], network: nn.Module, split: Split, taught: Mapping[str, Teacher],
+    training: Mapping[str, Any], *, name: str = "training", scratch: str | None = None,
+    checkpoint_epochs: int | None = None,
+) -> History:  # fmt: skip
+    """Train a network as a spec says; `name` is that of the random stream."""
+    train = split.pool if spec.get("sees") == "all" else split.train
+    transfer = split.transfer if taught and len(split.transfer) else None
+    distiller = Distiller(
+        network,
+        terms(spec),
+        teacher=taught or None,
+        seed=derive(spec["seed"], name),
+        metric=spec["metric"],
+        checkpoint_dir=scratch if checkpoint_epochs else None,
+        checkpoint_epochs=checkpoint_epochs or 1,
+        **_settings(training, len(train) + (0 if transfer is None else len(transfer))),
+    )
+    return distiller.fit(train, split.validation, transfer=transfer)
+
+
+def moved(
+    spec: Mapping[str, Any], network: nn.Module, split: Split, entry: Mapping[str, Any],
+    shots: int | None = None, opened: Opened = open_backend,
+) -> nn.Module:  # fmt: skip
+    """The same network with the same weights, its circuits on another backend.
+
+    Args:
+        spec: A task's spec.
+        network: The network.
+        split: Its data.
+        entry: The backend, as `places.backend_entry` describes it.
+        shots: Instead of the backend's own.
+        opened: From the entry of a backend to the backend.
+    """
+    other = build_network(
+        spec["kind"], spec["options"], split, seed=derive(spec["seed"], "elsewhere"),
+        backend=opened(entry, shots=shots), dtype=spec["training"]["dtype"],
+    )  # fmt: skip
+    other.load_state_dict(network.state_dict())
+    return other
+
+
+def _jury(
+    spec: Mapping[str, Any], network: nn.Module, split: Split, files: Mapping[str, str] | None,
+    opened: Opened,
+) -> Jury:  # fmt: skip
+    """What a network is judged with, beside its data."""
+    asked = spec["evaluation"]
+    name, stage = asked.get("teacher"), spec.get("fine_tune", spec)
+    return Jury(
+        home=asked.get("backend") or stage["backend"],
+        moved=lambda entry, shots: moved(spec, network, split, entry, shots, opened),
+        teacher=None if name is None else _taught_by(spec, split, name, files or {}),
+    )
 
 
 def sources(
@@ -149,7 +215,12 @@ def _settings(training: Mapping[str, Any], samples: int) -> dict[str, Any]:
     return settings
 
 
-def _split(spec: Mapping[str, Any]) -> Split:
+def split_of(spec: Mapping[str, Any]) -> Split:
+    """The data of a spec.
+
+    Raises:
+        DataError: If they are not those that the study was planned with.
+    """
     data = spec["data"]
     options = canonical(data["options"])
     return _cached_split(data["kind"], options, data["seed"], data["fingerprint"])
@@ -167,18 +238,19 @@ def _cached_split(kind: str, options: str, seed: int, fingerprint: str) -> Split
     return split
 
 
-def _network(spec: Mapping[str, Any], split: Split) -> nn.Module:
+def _network(spec: Mapping[str, Any], split: Split, opened: Opened) -> nn.Module:
     # A named teacher starts from weights of its own, or a student of its kind would be its twin.
     named = spec["student"].split(":")[1:]
     return build_network(
         spec["kind"], spec["options"], split, seed=derive(spec["seed"], "weights", *named),
-        backend=spec["backend"]["name"], dtype=spec["training"]["dtype"],
+        backend=opened(spec["backend"]), dtype=spec["training"]["dtype"],
     )  # fmt: skip
 
 
 def build_network(
-    kind: str, options: Mapping[str, Any], split: Split, *, seed: int, backend: str, dtype: str
-) -> nn.Module:
+    kind: str, options: Mapping[str, Any], split: Split, *, seed: int, backend: str | Backend,
+    dtype: str,
+) -> nn.Module:  # fmt: skip
     """The registered network for the data of `split`."""
     builder = students[kind]
     known, given = inspect.signature(builder).parameters, {"dtype": dtype, "shape": split.shape}

@@ -38,6 +38,7 @@ from qiskit_kd.nn.parts import (
 from qiskit_kd.nn.patches import pair, positions
 from qiskit_kd.nn.quanvolution import Quanvolution
 from qiskit_kd.nn.students import students
+from qiskit_kd.nn.wiring import AnyBackend
 
 __all__ = ["ImageStudent", "convolution", "quanvolution"]
 
@@ -60,7 +61,7 @@ class ImageStudent(ClassicalStudent):
 
 @students.register("convolution")
 def convolution(
-    num_features: int, num_classes: int, *, seed: int, backend: str = "exact",  # noqa: ARG001
+    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",  # noqa: ARG001
     shape: Sequence[int] | None = None, filters: int = 3, kernel_size: int | Sequence[int] = 2,
     stride: int | Sequence[int] = 2, padding: int | Sequence[int] = 0, activation: str = "relu",
     dtype: torch.dtype | str = torch.float32,
@@ -107,7 +108,7 @@ def convolution(
 
 @students.register("quanvolution")
 def quanvolution(
-    num_features: int, num_classes: int, *, seed: int, backend: str = "exact",
+    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",
     shape: Sequence[int] | None = None, filters: int = 3, kernel_size: int | Sequence[int] = 2,
     stride: int | Sequence[int] = 2, padding: int | Sequence[int] = 0, activation: str = "relu",
     encoding: str = "angle", encoding_options: Mapping[str, Any] | None = None,
@@ -127,7 +128,7 @@ def quanvolution(
         num_features: Width of a row.
         num_classes: Number of logits.
         seed: Fixes the initial weights and, when sampled, the shots.
-        backend: Name of a backend.
+        backend: Name of a backend, a `Backend` or an `Engine`.
         shape: `(channels, height, width)` of an image; studies take it from their data set.
         filters: Number of filters, all of one circuit.
         kernel_size: Height and width of a patch, one number or a pair.

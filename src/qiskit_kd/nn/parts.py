@@ -27,6 +27,7 @@ from qiskit_kd.circuits import (
     encodings,
 )
 from qiskit_kd.errors import CircuitError, ConfigError, UnknownNameError
+from qiskit_kd.nn.wiring import AnyBackend
 
 __all__ = [
     "ACTIVATIONS",
@@ -203,6 +204,7 @@ def ansatz_facts(
     return {"ansatz": ansatz, "layers": layers, "ansatz_options": dict(options or {})}
 
 
-def run_facts(backend: str, gradient: str, shots: int | None) -> dict[str, Any]:
+def run_facts(backend: AnyBackend, gradient: str, shots: int | None) -> dict[str, Any]:
     """What a report must say of how a circuit is run."""
-    return {"backend": backend, "gradient": gradient, "shots": shots}
+    name = backend if isinstance(backend, str) else backend.name
+    return {"backend": name, "gradient": gradient, "shots": shots}

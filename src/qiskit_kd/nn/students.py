@@ -52,6 +52,7 @@ from qiskit_kd.nn.parts import (
     run_facts,
     z_on,
 )
+from qiskit_kd.nn.wiring import AnyBackend
 from qiskit_kd.registry import Registry
 
 __all__ = [
@@ -75,7 +76,7 @@ students: Registry[Callable[..., nn.Module]] = Registry("student")
 
 @students.register("linear")
 def linear(
-    num_features: int, num_classes: int, *, seed: int, backend: str = "exact",  # noqa: ARG001
+    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",  # noqa: ARG001
     dtype: torch.dtype | str = torch.float32,
 ) -> ClassicalStudent:  # fmt: skip
     """One linear layer: `num_classes (num_features + 1)` parameters; 195 for 64 to 3."""
@@ -88,7 +89,7 @@ def linear(
 
 @students.register("mlp")
 def mlp(
-    num_features: int, num_classes: int, *, seed: int, backend: str = "exact",  # noqa: ARG001
+    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",  # noqa: ARG001
     hidden: Sequence[int] = (16, 8), activation: str = "relu",
     dtype: torch.dtype | str = torch.float32,
 ) -> ClassicalStudent:  # fmt: skip
@@ -128,7 +129,7 @@ def mlp(
 
 @students.register("equal_size")
 def equal_size(
-    num_features: int, num_classes: int, *, seed: int, backend: str = "exact",  # noqa: ARG001
+    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",  # noqa: ARG001
     budget: int = 74, dtype: torch.dtype | str = torch.float32,
 ) -> ClassicalStudent:  # fmt: skip
     """The classical control of (nearly) the same size: frozen projection, then a tiny network.
@@ -169,7 +170,8 @@ def equal_size(
 
 @students.register("hybrid")
 def hybrid(
-    num_features: int, num_classes: int, *, seed: int, backend: str = "exact", layers: int = 4,
+    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",
+    layers: int = 4,
     ansatz: str | QuantumCircuit = "hardware_efficient",
     ansatz_options: Mapping[str, Any] | None = None, encoding: str = "amplitude",
     encoding_options: Mapping[str, Any] | None = None, num_qubits: int | None = None,
@@ -186,7 +188,7 @@ def hybrid(
         num_features: Width of a row.
         num_classes: Number of logits.
         seed: Fixes the initial weights and, when sampled, the shots.
-        backend: Name of a backend.
+        backend: Name of a backend, a `Backend` or an `Engine`.
         layers: Layers of the ansatz.
         ansatz: A registered name or a circuit; `layers` is for names.
         ansatz_options: Further options of the ansatz.
@@ -226,7 +228,8 @@ def hybrid(
 
 @students.register("fully_quantum")
 def fully_quantum(
-    num_features: int, num_classes: int, *, seed: int, backend: str = "exact", layers: int = 4,
+    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",
+    layers: int = 4,
     ansatz: str | QuantumCircuit = "hardware_efficient",
     ansatz_options: Mapping[str, Any] | None = None, encoding: str = "amplitude",
     encoding_options: Mapping[str, Any] | None = None, num_qubits: int | None = None,
@@ -248,7 +251,7 @@ def fully_quantum(
         num_features: Width of a row.
         num_classes: Number of logits.
         seed: Fixes the initial weights and, when sampled, the shots.
-        backend: Name of a backend.
+        backend: Name of a backend, a `Backend` or an `Engine`.
         layers: Layers of the ansatz.
         ansatz: A registered name or a circuit; `layers` is for names.
         ansatz_options: Further options of the ansatz; None adds the last RY layer to
@@ -285,7 +288,8 @@ def fully_quantum(
 
 @students.register("separable")
 def separable(
-    num_features: int, num_classes: int, *, seed: int, backend: str = "exact", layers: int = 4,
+    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",
+    layers: int = 4,
     num_weights: int | None = None, encoding: str = "amplitude",
     encoding_options: Mapping[str, Any] | None = None, num_qubits: int | None = None,
     scheme: str | Sequence[int] | None = None, sharpness: str = "fixed",
@@ -306,7 +310,7 @@ def separable(
         num_features: Width of a row.
         num_classes: Number of logits.
         seed: Fixes the initial weights and, when sampled, the shots.
-        backend: Name of a backend.
+        backend: Name of a backend, a `Backend` or an `Engine`.
         layers: Layers of the hardware-efficient ansatz to compare with.
         num_weights: None counts the weights of that ansatz, with its last RY layer.
         encoding: As `fully_quantum`, like the rest.
@@ -338,7 +342,7 @@ def separable(
 
 
 def _class_groups(
-    kind: str, num_features: int, num_classes: int, seed: int, backend: str,
+    kind: str, num_features: int, num_classes: int, seed: int, backend: AnyBackend,
     ansatz: str | QuantumCircuit, layers: int, ansatz_options: Mapping[str, Any] | None,
     encoding: str, encoding_options: Mapping[str, Any] | None, num_qubits: int | None,
     scheme: str | Sequence[int] | None, sharpness: str, initial_sharpness: float,

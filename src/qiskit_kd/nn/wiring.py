@@ -20,6 +20,7 @@ from qiskit_kd.execution.engine import Engine
 from qiskit_kd.seeding import stream
 
 __all__ = [
+    "AnyBackend",
     "check_model",
     "choose_engine",
     "circuit_digest",
@@ -27,6 +28,9 @@ __all__ = [
     "first_weights",
     "options_digest",
 ]
+
+AnyBackend = str | Backend | Engine
+"""A name in the backend file, or the object itself."""
 
 
 def check_model(model: object, *, part: str) -> None:
@@ -43,7 +47,7 @@ def check_model(model: object, *, part: str) -> None:
 
 
 def choose_engine(
-    backend: str | Backend | Engine, gradient: str, shots: int | None, seed: int | None
+    backend: AnyBackend, gradient: str, shots: int | None, seed: int | None
 ) -> Engine:
     """The engine of a backend, or the engine given.
 
@@ -68,7 +72,7 @@ def choose_engine(
     return backend.engine(gradient=gradient, shots=shots, seed=seed)
 
 
-def options_digest(backend: str | Backend | Engine) -> str:
+def options_digest(backend: AnyBackend) -> str:
     """Eight hexadecimal digits of all options of a backend; nothing of an engine given ready made.
 
     Two backends of one name, say of a device before and after somebody changed the scale of its

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.errors import DataError
+from qiskit_kd.execution.circuit_facts import CircuitFacts, circuit_facts
 from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage, check_weights
 from qiskit_kd.execution.noise_sources import DeviceNoise
 from qiskit_kd.execution.noisy.evolution import evolve, evolve_bytes, through_ansatz
@@ -59,6 +60,15 @@ class NoisyEngine(Engine):
         """
         self.usage.transpilations += not self.workshop.is_known(model)
         return self.workshop.program(model)
+
+    def check(self, model: CircuitModel) -> None:
+        """See `Engine.check`."""
+        self.workshop.device(model.num_qubits).check_width(model.num_qubits)
+
+    def compiled(self, model: CircuitModel) -> CircuitFacts:
+        """See `Engine.compiled`."""
+        device = self.workshop.device(model.num_qubits)
+        return circuit_facts(self.program(model).native.circuit, device.target, device=device.name)
 
     def outputs(self, model: CircuitModel, features: Array, weights: Array) -> Array:
         """See `Engine.outputs`."""

@@ -25,7 +25,7 @@ from qiskit_kd.execution.expansion import expand, inlined
 from qiskit_kd.execution.measurement import bases
 from qiskit_kd.execution.noise_sources import DeviceNoise
 
-__all__ = ["Gate", "Native", "Part", "device_pass_manager", "to_native"]
+__all__ = ["Gate", "Native", "Part", "delay_seconds", "device_pass_manager", "to_native"]
 
 _SEAM = "qiskit_kd seam"
 Floats = NDArray[np.floating]
@@ -218,7 +218,7 @@ def _part(source: Source, piece: QuantumCircuit, device: DeviceNoise, model: Cir
         if isinstance(operation, Barrier):
             continue
         if isinstance(operation, Delay):
-            gates.append(Gate(operation, qubits, (), _seconds(operation, device)))
+            gates.append(Gate(operation, qubits, (), delay_seconds(operation, device)))
             continue
         slots = tuple(slot[p] for p in operation.params if isinstance(p, Parameter))
         gates.append(Gate(operation, qubits, slots))
@@ -228,7 +228,8 @@ def _part(source: Source, piece: QuantumCircuit, device: DeviceNoise, model: Cir
     return Part(source, tuple(gates), expanded.angles, columns)
 
 
-def _seconds(delay: Delay, device: DeviceNoise) -> float:
+def delay_seconds(delay: Delay, device: DeviceNoise) -> float:
+    """How long a delay takes on a device."""
     scale = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12}
     unit = device.target.dt if delay.unit == "dt" else scale[delay.unit]
     return float(delay.duration * (unit or 0.0))
