@@ -127,8 +127,19 @@ class Keeper:
         Raises:
             StorageError: As `write`.
         """
-        if self.folder is None:
-            return
+        if self.folder is not None:
+            tensors, values = self._content(state)
+            write(self.folder, config=self.config, tensors=tensors, values=values)
+
+    def packed(self, state: State) -> bytes:
+        """The content of a checkpoint as one safetensors file, its values among the metadata."""
+        tensors, values = self._content(state)
+        return save_tensors(
+            {key: t.detach().cpu().clone() for key, t in tensors.items()},
+            metadata={"format": FORMAT, "values": json.dumps(values)},
+        )
+
+    def _content(self, state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
         optimizer = self.optimizer.state_dict()
         parts = {
             "student": self.student.state_dict(),
@@ -143,13 +154,10 @@ class Keeper:
                 (tensors if isinstance(value, Tensor) else scalars)[f"{part}.{key}"] = value
         values = {key: value for key, value in vars(state).items() if key != "best_weights"}
         groups = [{k: v for k, v in g.items() if k != "params"} for g in optimizer["param_groups"]]
-        write(
-            self.folder, config=self.config, tensors=tensors,
-            values={
-                "state": values, "groups": groups, "scalars": scalars,
-                "engines": [engine.position() for engine in engines(self.student)],
-            },
-        )  # fmt: skip
+        positions = [engine.position() for engine in engines(self.student)]
+        return tensors, {
+            "state": values, "groups": groups, "scalars": scalars, "engines": positions,
+        }  # fmt: skip
 
     def resume(self, state: State) -> None:
         """Bring everything to where the checkpoint left it; nothing happens where there is none.

@@ -35,6 +35,7 @@ from qiskit_kd.distill.sources import check_sources, named
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term, check_terms
 from qiskit_kd.errors import DistillError
+from qiskit_kd.execution.runtime.context import with_job_context
 from qiskit_kd.seeding import derive
 
 __all__ = ["Distiller"]
@@ -66,6 +67,8 @@ class Distiller:
         checkpoint_dir: Where to keep checkpoints; a run found there is continued.
         checkpoint_epochs: Write one every so many epochs (and at the end).
         checkpoint_steps: Also write one every so many steps.
+        keep_start: Whether the weights it starts with may be the best ones, as epoch 0: for a
+            student that is trained already. That is one validation more.
         callbacks: Hooks, see `Callback`.
         progress: Show a progress bar.
 
@@ -83,8 +86,8 @@ class Distiller:
         epochs: int = 100, batch_size: int = 32, patience: int | None = None,
         metric: Literal["loss", "accuracy"] = "loss", seed: int = 0, gradient_every: int = 1,
         checkpoint_dir: str | Path | None = None, checkpoint_epochs: int = 1,
-        checkpoint_steps: int | None = None, callbacks: Sequence[Callback] = (),
-        progress: bool = False,
+        checkpoint_steps: int | None = None, keep_start: bool = False,
+        callbacks: Sequence[Callback] = (), progress: bool = False,
     ) -> None:  # fmt: skip
         self.student = student
         self.terms = tuple(terms)
@@ -94,7 +97,9 @@ class Distiller:
             "optimizer_options": dict(optimizer_options or {}), "learning_rate": learning_rate,
             "epochs": epochs, "batch_size": batch_size, "patience": patience, "metric": metric,
             "seed": seed, "gradient_every": gradient_every,
+            **({"keep_start": True} if keep_start else {}),
         }  # fmt: skip
+        self.keep_start = keep_start
         self.epochs, self.batch_size, self.patience = epochs, batch_size, patience
         self.metric, self.seed, self.gradient_every = metric, seed, gradient_every
         self._folder = None if checkpoint_dir is None else Path(checkpoint_dir)
@@ -189,6 +194,10 @@ class Distiller:
             # Dropout draws from torch's global generator; what the caller left there is put back.
             stack.enter_context(torch.random.fork_rng(devices=[]))
             keeper.resume(state)
+            # Jobs on a device are journalled with what the training could go on from.
+            stack.enter_context(with_job_context(lambda: keeper.packed(state)))
+            if self.keep_start and not state.best:
+                self._rank(state, *self._merit(state, held_out))
             for callback in self._callbacks:
                 stack.callback(callback.on_fit_end, state)
                 callback.on_fit_start(state)
@@ -263,6 +272,25 @@ class Distiller:
 
     def _validate(self, state: State, held_out: Labelled) -> None:
         """Close the epoch: record it, keep the best weights, decide whether to stop."""
+        loss, accuracy = self._merit(state, held_out)
+        state.epoch += 1
+        state.batch = 0
+        row: dict[str, float] = {"epoch": state.epoch}
+        row |= {f"train/{key}": total / max(n, 1) for key, (total, n) in state.sums.items()}
+        row |= {f"grad/{key}": value for key, value in state.gradients.items()}
+        row |= {"validation/loss": loss, "validation/accuracy": accuracy}
+        for key, value in row.items():
+            state.curves.setdefault(key, []).append(value)
+        self._rank(state, loss, accuracy)
+        if state.stopped is not None:
+            return
+        if state.epoch >= self.epochs:
+            state.stopped = "epochs"
+        elif self.patience is not None and state.epoch - state.best_epoch >= self.patience:
+            state.stopped = "patience"
+
+    def _merit(self, state: State, held_out: Labelled) -> tuple[float, float]:
+        """Validation loss and accuracy of the present weights."""
         self.student.eval()
         with torch.no_grad():
             parts = torch.split(held_out.features, CHUNK)
@@ -275,21 +303,11 @@ class Distiller:
                 "the validation loss stays finite", got=f"{loss} after epoch {state.epoch + 1}",
                 remedy="Lower learning_rate.",
             )  # fmt: skip
-        state.epoch += 1
-        state.batch = 0
-        row: dict[str, float] = {"epoch": state.epoch}
-        row |= {f"train/{key}": total / max(n, 1) for key, (total, n) in state.sums.items()}
-        row |= {f"grad/{key}": value for key, value in state.gradients.items()}
-        row |= {"validation/loss": loss, "validation/accuracy": accuracy}
-        for key, value in row.items():
-            state.curves.setdefault(key, []).append(value)
+        return loss, accuracy
+
+    def _rank(self, state: State, loss: float, accuracy: float) -> None:
+        """Keep the present weights if they are the best so far."""
         score = [accuracy, -loss] if self.metric == "accuracy" else [-loss]
         if not state.best or score > state.best:
             state.best, state.best_epoch = score, state.epoch
             state.best_weights = deepcopy(self.student.state_dict())
-        if state.stopped is not None:
-            return
-        if state.epoch >= self.epochs:
-            state.stopped = "epochs"
-        elif self.patience is not None and state.epoch - state.best_epoch >= self.patience:
-            state.stopped = "patience"

@@ -155,11 +155,15 @@ class Engine(ABC):
             np.array(by_weights).reshape(*shape, model.num_weights) if needs.weights else None,
         )
 
+    def place(self, model: CircuitModel, *, like: CircuitModel) -> None:
+        """Run one model on the qubits of another: it is the same circuit in another form."""
+        del model, like
+
     def check(self, model: CircuitModel) -> None:
         """Refuse a model that can never run here; cheap, and before anything is paid for.
 
         Raises:
-            CircuitError: If it is wider than the device.
+            CircuitError: If it is wider than the device, or cannot be written in its gates.
         """
         del model
 

@@ -130,7 +130,7 @@ class _Proxy:
         """`(settings, rows, groups)` exact probabilities of a block."""
         rotated = self.rotation is not None and self.expansion.layers > 1
         if block.features is not None and self.expansion.num_weights and not rotated:
-            model = self._model(natural=True)
+            model = self._model(engine, natural=True)
             features = np.asarray(block.features, float)
             return np.asarray(engine.outputs(model, features, block.weights), float)
         shape = (len(block.weights), len(block.inputs), -1)
@@ -141,15 +141,17 @@ class _Proxy:
             ],
             axis=-1,
         ).reshape(shape[0] * shape[1], -1)
-        p = engine.outputs(self._model(natural=False), rows, np.zeros(1))
+        p = engine.outputs(self._model(engine, natural=False), rows, np.zeros(1))
         return np.asarray(p, float).reshape(shape)
 
-    def _model(self, *, natural: bool) -> CircuitModel:
+    def _model(self, engine: Engine, *, natural: bool) -> CircuitModel:
         if natural not in self._models:
             last = self.rotation or QuantumCircuit(self.expansion.model.num_qubits)
             self._models[natural] = (
                 self._with_own_encoding(last) if natural else self._all_encoding(last)
             )
+            if not natural or self.rotation is not None:  # else it is the very same circuit
+                engine.place(self._models[natural], like=self.expansion.model)
         return self._models[natural]
 
     def _with_own_encoding(self, last: QuantumCircuit) -> CircuitModel:
@@ -157,7 +159,8 @@ class _Proxy:
         return CircuitModel(self.expansion.model.encoding, ansatz, self.readout)
 
     def _all_encoding(self, last: QuantumCircuit) -> CircuitModel:
-        circuit = self.expansion.circuit
+        # As the noisy engine transpiles the model itself: part by part.
+        circuit = self.expansion.circuit_with_seams
         slots = circuit.num_parameters
         encoding = Encoding("expanded", rename(circuit, input_parameters(slots)), slots, np.asarray)
         # A model needs a weight; one phase at angle zero, in front of nothing, changes nothing.

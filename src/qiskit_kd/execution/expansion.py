@@ -273,6 +273,14 @@ class Expansion:
     @cached_property
     def circuit(self) -> QuantumCircuit:
         """The whole circuit, unmeasured; its parameters are input slots, then weight slots."""
+        return self._whole(seams=False)
+
+    @cached_property
+    def circuit_with_seams(self) -> QuantumCircuit:
+        """The same with a barrier wherever data and weights meet, across which nothing cancels."""
+        return self._whole(seams=True)
+
+    def _whole(self, *, seams: bool) -> QuantumCircuit:
         inputs = input_parameters(self.num_inputs) if self.num_inputs else []
         weights = weight_parameters(self.num_weights) if self.num_weights else []
         each_in, each_w = self.encoding.num_slots, self.ansatz.num_slots
@@ -280,8 +288,10 @@ class Expansion:
         for k in range(self.layers):
             encode = rename(self.encoding.circuit, inputs[k * each_in : (k + 1) * each_in])
             block = rename(self.ansatz.circuit, weights[k * each_w : (k + 1) * each_w])
-            whole.compose(encode, inplace=True)
-            whole.compose(block, inplace=True)
+            for piece in (encode, block):
+                if seams and whole.data:
+                    whole.barrier()
+                whole.compose(piece, inplace=True)
         return whole
 
     def columns(self, circuit: QuantumCircuit) -> list[tuple[Any, int]]:

@@ -58,12 +58,18 @@ class NoisyEngine(Engine):
             CircuitError: If it does not fit the device.
             ResourceError: If its density matrices do not fit into memory.
         """
-        self.usage.transpilations += not self.workshop.is_known(model)
-        return self.workshop.program(model)
+        before = self.workshop.transpilations
+        program = self.workshop.program(model)
+        self.usage.transpilations += self.workshop.transpilations - before
+        return program
+
+    def place(self, model: CircuitModel, *, like: CircuitModel) -> None:
+        """See `Engine.place`."""
+        self.workshop.place(model, like=like)
 
     def check(self, model: CircuitModel) -> None:
-        """See `Engine.check`."""
-        self.workshop.device(model.num_qubits).check_width(model.num_qubits)
+        """See `Engine.check`; a gate that the device cannot do shows when it is transpiled."""
+        self.workshop.native(model)
 
     def compiled(self, model: CircuitModel) -> CircuitFacts:
         """See `Engine.compiled`."""

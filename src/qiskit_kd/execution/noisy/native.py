@@ -91,13 +91,15 @@ class Native:
         circuit: What the transpiler returned, on all qubits of the device, with the barriers.
         parts: Encoding and ansatz in turn.
         rotations: For each basis of the readout, the gates that turn it into the Z basis.
-        final: Physical qubit of each qubit of the model at the end.
+        first: Physical qubit of each qubit of the model at the beginning.
+        final: The same at the end.
         active: Physical qubits that take part, ascending.
     """
 
     circuit: QuantumCircuit
     parts: tuple[Part, ...]
     rotations: tuple[Part, ...]
+    first: tuple[int, ...]
     final: tuple[int, ...]
     active: tuple[int, ...]
 
@@ -117,18 +119,22 @@ class Native:
 
 
 def device_pass_manager(
-    device: DeviceNoise, *, optimization_level: int, seed: int, idle: bool
-) -> PassManager:
+    device: DeviceNoise, *, optimization_level: int, seed: int, idle: bool,
+    qubits: Sequence[int] | None = None,
+) -> PassManager:  # fmt: skip
     """What turns circuits into the device's gates; with `idle`, waiting becomes explicit."""
-    options = {"scheduling_method": "alap"} if idle else {}
+    options: dict[str, Any] = {"scheduling_method": "alap"} if idle else {}
+    if qubits is not None:
+        options["initial_layout"] = list(qubits)
     return generate_preset_pass_manager(
         optimization_level=optimization_level, target=device.target, seed_transpiler=seed, **options
     )
 
 
 def to_native(
-    model: CircuitModel, device: DeviceNoise, *, optimization_level: int, seed: int, idle: bool
-) -> Native:
+    model: CircuitModel, device: DeviceNoise, *, optimization_level: int, seed: int, idle: bool,
+    qubits: Sequence[int] | None = None,
+) -> Native:  # fmt: skip
     """Transpile a model to a device.
 
     Args:
@@ -137,6 +143,8 @@ def to_native(
         optimization_level: Of the transpiler, 0 to 3.
         seed: Of the transpiler.
         idle: Schedule the circuit (as late as possible) and keep the delays.
+        qubits: Physical qubit of each qubit of the model at the beginning; None lets the transpiler
+            choose.
 
     Raises:
         CircuitError: If the circuit is wider than the device, or cannot be written in its gates.
@@ -149,11 +157,13 @@ def to_native(
                 whole.append(Barrier(model.num_qubits, label=_SEAM), whole.qubits)
             whole.compose(inlined(piece), inplace=True)
     manager = device_pass_manager(
-        device, optimization_level=optimization_level, seed=seed, idle=idle
+        device, optimization_level=optimization_level, seed=seed, idle=idle, qubits=qubits
     )
     circuit = _transpiled(manager, whole, device)
     layout = circuit.layout
-    final = tuple(layout.final_index_layout() if layout else range(model.num_qubits))
+    count = model.num_qubits
+    first = tuple(layout.initial_index_layout()[:count] if layout else range(count))
+    final = tuple(layout.final_index_layout() if layout else range(count))
     pieces = _pieces(circuit)
     if len(pieces) != 2 * model.encoding.layers:
         raise CircuitError(
@@ -177,7 +187,7 @@ def to_native(
         busy.update(q for gate in part.gates if gate.seconds is None for q in gate.qubits)
     return Native(
         circuit, tuple(part.on(busy) for part in parts), tuple(part.on(busy) for part in rotations),
-        final, tuple(sorted(busy)),
+        first, final, tuple(sorted(busy)),
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from qiskit_kd.execution.mitigation import check_mitigation, mitigate, warn_of_f
 from qiskit_kd.execution.noise_sources import DeviceNoise, Float
 from qiskit_kd.execution.noisy.aer import AerCircuit
 from qiskit_kd.execution.noisy.engine import NoisyEngine
-from qiskit_kd.execution.rows import Block, RowEngine, fresh_seed
+from qiskit_kd.execution.rows import Block, RawEngine, fresh_seed
 
 __all__ = ["SAMPLED_BY", "NoisyShotsEngine", "NoisyShotsSource"]
 
@@ -38,7 +38,7 @@ SAMPLED_BY = ("probabilities", "qiskit_aer")
 _COPIES = 4  # tables of frequencies that a job holds at once
 
 
-class NoisyShotsEngine(RowEngine):
+class NoisyShotsEngine(RawEngine):
     """Samples of a noisy device, with mitigated readout or from Aer.
 
     Values at shifted or perturbed weights are mitigated like all others. The projection onto
@@ -82,25 +82,6 @@ class NoisyShotsEngine(RowEngine):
             ),
             name=name, gradient=gradient, perturbations=perturbations, epsilon=epsilon, seed=seed,
         )  # fmt: skip
-
-    def outputs_with_raw(
-        self, model: CircuitModel, features: Array, weights: Array
-    ) -> tuple[Array, Array]:
-        """`outputs`, and what the same shots give without mitigation.
-
-        Args:
-            model: The circuit model.
-            features: `(batch, num_features)`.
-            weights: `(..., num_weights)`, radians.
-
-        Returns:
-            Mitigated and raw outputs, `(..., batch, num_outputs)` each.
-        """
-        mitigated = self.outputs(model, features, weights)
-        if not mitigated.size:  # no shots were drawn
-            return mitigated, mitigated.copy()
-        raw = self.source.raw[0].reshape(mitigated.shape)
-        return mitigated, raw.astype(mitigated.dtype)
 
 
 class NoisyShotsSource(ExactSource):
@@ -213,6 +194,10 @@ class _Shots:
         kept = {key: value for key, value in self.__dict__.items() if key not in passing}
         return {**kept, "_stations": {}}
 
+    def place(self, model: CircuitModel, *, like: CircuitModel) -> None:
+        """See `Engine.place`."""
+        self._engine.place(model, like=like)
+
     def outputs(self, model: CircuitModel, features: Array, weights: Array) -> Array:
         """See `Engine.outputs`; features and weights are rows of slots."""
         station = self._station(model)
@@ -248,6 +233,7 @@ class _Shots:
             else:
                 apart = ClassGroups(2 ** len(qubits), model.num_qubits, qubits=qubits)
                 model_apart = CircuitModel(model.encoding, model.ansatz, apart)
+                workshop.place_as(model_apart, model)
                 native = self._engine.program(model_apart).native
             self._stations[model] = _Station(
                 model if circuit else model_apart,

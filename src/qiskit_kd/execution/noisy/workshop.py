@@ -7,14 +7,18 @@ not in their circuit: they find the states of the data set that the first of the
 
 from __future__ import annotations
 
+import hashlib
+import io
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from qiskit import qpy
 from torch import Tensor
 
 from qiskit_kd.circuits.model import CircuitModel
@@ -68,6 +72,9 @@ class Workshop:
         self.states = StateStore(self._cache_bytes)
         self._programs: OrderedDict[object, Program] = OrderedDict()
         self._of_model: dict[CircuitModel, Program] = {}
+        self._natives: OrderedDict[object, Native] = OrderedDict()
+        self.transpilations = 0
+        self._originals: WeakKeyDictionary[CircuitModel, CircuitModel] = WeakKeyDictionary()
 
     def __getstate__(self) -> dict[str, Any]:
         names = ("_open_device", "_options", "_cutoff", "_cache_bytes")
@@ -85,16 +92,34 @@ class Workshop:
         return self._open_device(num_qubits)
 
     def native(self, model: CircuitModel) -> Native:
-        """The model's circuit alone, made anew; no memory for its density matrices is asked for.
+        """The model's circuit alone; no memory for its density matrices is asked for.
+
+        Models of the same content share it: every student of a study brings a model of its own.
 
         Raises:
             CircuitError: If it does not fit the device.
         """
-        return to_native(model, self._open_device(model.num_qubits), **self._options)
+        original = self._originals.get(model)
+        qubits = None if original is None else self.program(original).native.first
+        key = (_content(model), qubits)
+        if key not in self._natives:
+            if len(self._natives) >= _KEPT_MODELS:
+                self._natives.popitem(last=False)
+            self._natives[key] = to_native(
+                model, self._open_device(model.num_qubits), qubits=qubits, **self._options
+            )
+            self.transpilations += 1
+        self._natives.move_to_end(key)
+        return self._natives[key]
 
-    def is_known(self, model: CircuitModel) -> bool:
-        """Whether the model has been transpiled here."""
-        return model in self._of_model
+    def place(self, model: CircuitModel, *, like: CircuitModel) -> None:
+        """Run one model on the qubits of another: it is the same circuit in another form."""
+        self._originals[model] = like
+
+    def place_as(self, model: CircuitModel, other: CircuitModel) -> None:
+        """Run one model wherever another one is placed, if it is placed at all."""
+        if other in self._originals:
+            self._originals[model] = self._originals[other]
 
     def program(self, model: CircuitModel) -> Program:
         """The model with its noise, transpiled on first use; equal circuits share one program.
@@ -183,6 +208,16 @@ def _require_sweep(model: CircuitModel, native: Native) -> None:
     gates = [sum(len(g.qubits) == 2 for g in part.gates) for part in native.parts]
     rows = model.num_outputs * (max(gates, default=0) + _COPIES) + _COPIES
     require_memory(rows * 4**wires * 8, f"the noisy simulation of {wires} qubits", _FEWER)
+
+
+def _content(model: CircuitModel) -> str:
+    """What the native circuit of a model depends on, equal for equal circuits."""
+    sizes = (model.encoding.layers, len(model.encoding.circuit.data), _readout_key(model))
+    digest = hashlib.sha256(repr(sizes).encode())
+    with io.BytesIO() as stream:
+        qpy.dump(model.circuit, stream)  # its parameters are the same objects in every model
+        digest.update(stream.getvalue())
+    return digest.hexdigest()
 
 
 def _map_key(angle_map: Any) -> Hashable:
