@@ -7,7 +7,7 @@ data and what depends on the weights can then be carried out apart from each oth
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
