@@ -270,6 +270,64 @@ def test_circuits(tmp_path: Path) -> None:
     assert "the published circuits are not what their generators make" in done.stderr
 
 
+ON_A_DEVICE = """\
+schema: 1
+backends:
+  exact: {kind: exact}
+  device: {kind: runtime, device: aer, shots: 16, usd_per_second: 1.6}
+"""
+
+
+@pytest.fixture
+def device(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tiny.parent / "devices.yaml"
+    path.write_text(ON_A_DEVICE)
+    monkeypatch.setenv("QISKIT_KD_BACKENDS", str(path))
+
+
+@pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.liveness.DeadWeightsWarning")
+@pytest.mark.usefixtures("device")
+def test_estimate_prints_price_and_plan() -> None:
+    words = ("estimate", "tiny.yaml", "--preset", "quick", "--backend", "device")
+    done = call(*words)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("tiny: ")
+    for text in ("600 s that IBM's free plan has", "on device (aer", "shuffled", "together", "USD",
+                 "SPSA, no tiling", "parameter shift, no tiling", "stock SamplerQNN"):  # fmt: skip
+        assert text in " ".join(done.stdout.split())
+    found = json.loads(call(*words, "--json").stdout)
+    assert found["experiment"] == "tiny"
+    one, more = found["total"], json.loads(call(*words, "--seeds", 2, "--json").stdout)["total"]
+    assert (more["jobs"], more["executions"]) == (2 * one["jobs"], 2 * one["executions"])
+    assert one["usd"] == pytest.approx(1.6 * one["seconds"])
+    assert f"{one['jobs']:,} jobs" in " ".join(done.stdout.split())
+    longer = json.loads(call(*words, "training.epochs=2", "--json").stdout)["total"]
+    assert longer["jobs"] > one["jobs"]
+    assert not Path("runs").exists()
+
+
+@pytest.mark.usefixtures("device")
+def test_estimate_needs_a_device() -> None:
+    done = call("estimate", "tiny.yaml", "--backend", "exact")
+    assert done.exit_code == 2
+    assert "an estimate is for a device; got 'exact' of kind 'exact'" in done.stderr
+    assert "expected a backend of kind 'runtime': device" in done.stderr
+
+
+@pytest.mark.usefixtures("tiny")
+def test_what_is_refused_for_money_is_status_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qiskit_kd.errors import BudgetError
+    from qiskit_kd.experiment import estimate
+
+    def refuse(*_: object) -> None:
+        raise BudgetError("a device is used within a budget", got="none")
+
+    monkeypatch.setattr(estimate, "estimate", refuse)
+    done = call("estimate", "tiny.yaml")
+    assert done.exit_code == 3
+    assert "qkd: error: a device is used within a budget; got none" in done.stderr
+
+
 def test_doctor_shows_accounts_without_tokens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,12 +27,28 @@ def test_every_error_is_ours_and_survives_a_process_boundary(kind):
     assert str(twin) == str(error) == "rule; got a; expected b. Do c."
 
 
+def test_what_an_error_knows_survives_a_process_boundary_too():
+    busy = errors.TransientError("too many requests", retry_after=2.5)
+    assert pickle.loads(pickle.dumps(busy)).retry_after == 2.5
+    assert errors.TransientError("down").retry_after is None
+    failed = errors.JobError("the job failed", job_id="d1")
+    assert pickle.loads(pickle.dumps(failed)).job_id == "d1"
+    assert errors.JobError("a job failed").job_id is None
+
+
+def test_money_is_no_failure_of_a_device():
+    assert not issubclass(errors.BudgetError, errors.ExecutionError)
+    for name in ("Account", "Device", "Quota", "Transient", "Job", "UncertainJob"):
+        assert issubclass(getattr(errors, f"{name}Error"), errors.ExecutionError)
+
+
 def test_builtin_bases_let_ordinary_handlers_catch_them():
     assert issubclass(errors.CircuitError, ValueError)
     assert issubclass(errors.DataError, ValueError)
     assert issubclass(errors.ConfigError, ValueError)
     assert issubclass(errors.DistillError, ValueError)
     assert issubclass(errors.ExecutionError, RuntimeError)
+    assert issubclass(errors.BudgetError, RuntimeError)
     assert issubclass(errors.ResourceError, MemoryError)
     assert issubclass(errors.StorageError, RuntimeError)
 

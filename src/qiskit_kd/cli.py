@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_kd.errors import ExecutionError, QiskitKDError, ResourceError, StorageError
+from qiskit_kd.errors import (
+    BudgetError,
+    ExecutionError,
+    QiskitKDError,
+    ResourceError,
+    StorageError,
+)
 
 if TYPE_CHECKING:
     from qiskit_kd.experiment.result import StudyResult
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-FAILED, USAGE, PARTIAL, INTERRUPTED = 1, 2, 4, 130
+FAILED, USAGE, REFUSED, PARTIAL, INTERRUPTED = 1, 2, 3, 4, 130
 
 app = typer.Typer(
     help="Knowledge distillation between classical and quantum networks, native to Qiskit.",
@@ -63,7 +69,8 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
                 raise
             typer.echo(f"qkd: error: {error}", err=True)
             machine = isinstance(error, StorageError | ExecutionError | ResourceError)
-            raise typer.Exit(FAILED if machine else USAGE) from None
+            refused = isinstance(error, BudgetError)
+            raise typer.Exit(FAILED if machine else REFUSED if refused else USAGE) from None
         except KeyboardInterrupt:
             if debug:
                 raise
@@ -148,6 +155,37 @@ def report(
     if not folder.is_dir():
         Store(folder)  # says what is wrong
     _show(Study.load(folder).result(), folder if out is None else out, as_json=as_json)
+
+
+@app.command()
+@_guarded
+def estimate(
+    experiment: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings, e.g. training.epochs=20."),
+    ] = None,
+    *,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="A device of `backends.yaml`; those the experiment uses if left out."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of paired seeds.")] = None,
+    preset: Annotated[str | None, typer.Option(help="One of the file's presets.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what an experiment will cost on a quantum processor; sends nothing."""
+    from qiskit_kd.experiment.estimate import estimate
+    from qiskit_kd.experiment.loading import find_experiment, load
+
+    config = load(find_experiment(experiment), overrides or (), preset=preset, seeds=seeds)
+    found = estimate(config, backend)
+    if as_json:
+        typer.echo(json.dumps(found.as_dict()))
+        return
+    from qiskit_kd.report.price import price_text
+
+    typer.echo(price_text(found))
 
 
 @app.command()

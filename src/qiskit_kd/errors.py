@@ -10,6 +10,13 @@ The tree::
     │   └── UnknownNameError           a name that no registry knows
     ├── DistillError    (ValueError)   losses, teachers and students that do not fit each other
     ├── ExecutionError  (RuntimeError) a backend that failed or refused
+    │   ├── AccountError               no account, a wrong token, an instance out of reach
+    │   ├── DeviceError                no such device, or a circuit that it cannot run
+    │   ├── QuotaError                 the account's time on devices is used up
+    │   ├── TransientError             worth another try: too many requests, service or network down
+    │   ├── JobError                   a job that failed, was cancelled or took too long
+    │   └── UncertainJobError          nobody can say whether a job was sent
+    ├── BudgetError     (RuntimeError) refused for money; the command line exits with 3
     ├── ResourceError   (MemoryError)  work that would not fit; refused before it starts
     └── StorageError    (RuntimeError) a damaged or unwritable file
 
@@ -22,14 +29,21 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "AccountError",
+    "BudgetError",
     "CircuitError",
     "ConfigError",
     "DataError",
+    "DeviceError",
     "DistillError",
     "ExecutionError",
+    "JobError",
     "QiskitKDError",
+    "QuotaError",
     "ResourceError",
     "StorageError",
+    "TransientError",
+    "UncertainJobError",
     "UnknownNameError",
 ]
 
@@ -93,6 +107,70 @@ class DistillError(QiskitKDError, ValueError):
 
 class ExecutionError(QiskitKDError, RuntimeError):
     """A backend that failed or refused."""
+
+
+class AccountError(ExecutionError):
+    """No account, a wrong token, an instance out of reach, or no right to do this."""
+
+
+class DeviceError(ExecutionError):
+    """No such device, or a circuit that the device cannot run; nothing was sent."""
+
+
+class QuotaError(ExecutionError):
+    """The account's time on devices is used up."""
+
+
+class TransientError(ExecutionError):
+    """A failure that another try may overcome: too many requests, service or network down.
+
+    Args:
+        rule: What went wrong, in one clause.
+        got: What was found instead.
+        expected: What would have been accepted.
+        remedy: What to do about it.
+        retry_after: Seconds that the service asks to wait, or None where it does not say.
+    """
+
+    def __init__(
+        self, rule: str, *, got: str | None = None, expected: str | None = None,
+        remedy: str | None = None, retry_after: float | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(rule, got=got, expected=expected, remedy=remedy)
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (*super().__reduce__(), {"retry_after": self.retry_after})
+
+
+class JobError(ExecutionError):
+    """A job that failed, was cancelled or took too long.
+
+    Args:
+        rule: What went wrong, in one clause.
+        got: What was found instead.
+        expected: What would have been accepted.
+        remedy: What to do about it.
+        job_id: The job's id at the service, where known.
+    """
+
+    def __init__(
+        self, rule: str, *, got: str | None = None, expected: str | None = None,
+        remedy: str | None = None, job_id: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(rule, got=got, expected=expected, remedy=remedy)
+        self.job_id = job_id
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (*super().__reduce__(), {"job_id": self.job_id})
+
+
+class UncertainJobError(ExecutionError):
+    """Nobody can say whether a job was sent, and sending it again might pay twice."""
+
+
+class BudgetError(QiskitKDError, RuntimeError):
+    """Refused for money: no budget, or work that would cross it. Nothing was sent."""
 
 
 class ResourceError(QiskitKDError, MemoryError):

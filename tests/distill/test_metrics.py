@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import softmax
+from scipy.stats import entropy
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from qiskit_kd.distill.metrics import accuracy, ece, macro_f1, metrics, nll
+from qiskit_kd.distill.metrics import accuracy, ece, kl, macro_f1, metrics, nll
 from qiskit_kd.errors import DataError
 from qiskit_kd.seeding import stream
 
@@ -66,3 +68,35 @@ def test_shapes_must_fit(z, y):
         DataError, match=r"one row of logits and one label per sample; got logits \("
     ):
         accuracy(z, y)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 20), st.integers(2, 5), st.floats(0.01, 4))
+def test_kl_equals_scipys_entropy(seed: int, n: int, classes: int, scale: float):
+    teacher, student = scale * stream(seed, "kl").normal(size=(2, n, classes))
+    expected = entropy(softmax(teacher, axis=1), softmax(student, axis=1), axis=1).mean()
+    assert kl(teacher, student) == pytest.approx(expected, abs=1e-12)
+    assert kl(teacher, teacher + 3) == pytest.approx(0, abs=1e-12)
+
+
+def test_kl_is_of_the_teacher_to_the_student():
+    sure, unsure = np.array([[5.0, 0.0]]), np.zeros((1, 2))
+    p = 1 / (1 + np.exp(-5))
+    assert kl(sure, unsure) == pytest.approx(
+        np.log(2) + p * np.log(p) + (1 - p) * np.log(1 - p), abs=1e-12
+    )
+    assert kl(unsure, sure) > 2 * kl(sure, unsure)
+    assert kl(np.array([[1e4, -1e4]]), np.array([[0.0, 0.0]])) == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student"),
+    [(np.zeros((2, 3)), np.zeros((2, 2))), (np.zeros(3), np.zeros(3)),
+     (np.zeros((0, 2)), np.zeros((0, 2)))],
+)  # fmt: skip
+def test_kl_compares_the_same_samples(teacher, student):
+    with pytest.raises(
+        DataError, match=r"a divergence compares the distributions of the same samples; got "
+        r"teacher \(.*\), student \(.*\); expected \(n, classes\) twice, n > 0",
+    ):  # fmt: skip
+        kl(teacher, student)

@@ -59,9 +59,10 @@ def model() -> CircuitModel:
 
 def test_shipped_file_has_these_entries() -> None:
     backends = list_backends(SHIPPED)
-    assert list(backends) == [*NAMES, "noisy"]
-    assert [b.kind for b in backends.values()] == ["exact", "exact", "aer", "aer", "noisy"]
-    assert [b.shots for b in backends.values()] == [None, 1024, None, 1024, None]
+    assert list(backends) == [*NAMES, "noisy", "fake_device", "ibm"]
+    kinds = ["exact", "exact", "aer", "aer", "noisy", "runtime", "runtime"]
+    assert [b.kind for b in backends.values()] == kinds
+    assert [b.shots for b in backends.values()] == [None, 1024, None, 1024, None, 1024, 1024]
     assert all(b.options.description for b in backends.values())
 
 

@@ -80,14 +80,47 @@ def test_examples_and_their_presets(path: Path) -> None:
     assert len(config.seeds) >= 10
     for preset in config.presets:
         assert len(load(path, preset=preset).seeds) < len(config.seeds)
-    swept = {name: config.variants[name].temperature for name in config.variants}
-    if "distilled" in swept:
-        assert swept["distilled"] == swept["shuffled"]
+    # Placebos are swept like what they stand beside.
+    swept = [variant.temperature for variant in config.variants.values() if variant.temperature]
+    assert swept == swept[:1] * len(swept)
+    assert any(variant.placebo == "shuffled" and variant.temperature or
+               any(term.placebo == "shuffled" for term in variant.terms)
+               for variant in config.variants.values())  # fmt: skip
+    if "distilled" in config.variants:
         assert {"linear", "equal_size", "hybrid", "fully_quantum", "fully_quantum_sharp"} <= set(
             config.students
         )
-    else:
-        assert swept["soft"] == swept["both"] == swept["shuffled_soft"]
+
+
+def test_the_study_of_noise() -> None:
+    """What the issue asks of `c2q-noise`: axes, trainings, shots, seeds."""
+    config = load(next(path for path in EXAMPLES if path.stem == "c2q-noise"))
+    assert {name: axis.labels for name, axis in config.axes.items()} == {
+        "scale": [0, 0.25, 0.5, 1, 2], "device": ["torino", "marrakesh"],
+        "encoding": ["amplitude", "amplitude_mps", "angle"],
+    }  # fmt: skip
+    assert len(config.seeds) == 10
+    assert config.evaluation.shots == [2**k for k in range(6, 15)]
+    assert config.backend == "exact"
+    trained = {name: (variant.backend or config.backend, variant.teacher, variant.placebo)
+               for name, variant in config.variants.items()}  # fmt: skip
+    assert trained == {
+        "noise_free": ("exact", "none", "none"), "noisy": ("device", "none", "none"),
+        "from_quantum": ("device", "quantum", "none"),
+        "from_classical": ("device", "classical", "none"),
+        "shuffled": ("device", "classical", "shuffled"),
+    }  # fmt: skip
+    assert config.teachers["quantum"].kind == "fully_quantum"  # teachers run without noise
+    for point in config.points():
+        here = config.at(point)
+        settings = here.backends["device"].settings
+        assert settings["scale"] == point["scale"]
+        assert settings["noise"] == {"device": f"fake_{point['device']}"}
+        assert here.backends["aer_device"].settings["noise"] == settings["noise"]
+        assert here.evaluation.backend == "device"
+        assert (here.evaluation.side_by_side is not None) == (point["scale"] == 1)
+        students = [*here.students.values(), here.teachers["quantum"]]
+        assert {student.options["encoding"] for student in students} == {point["encoding"]}
 
 
 def test_the_published_setting_of_images() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+from noisy_study import backends  # noqa: F401 (a fixture)
 
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment.loading import parse
@@ -122,7 +123,7 @@ def test_good() -> None:
         # Axes: keys.
         ("key: data.options.train", "key: dat.options.train",
          "exp.yaml:25:17: axes.images.key: unknown key for an axis; got 'dat.options.train'. known"
-         ": backend, data, evaluation, students, teacher, teachers, training, variants"),
+         ": backend, backends, data, evaluation, students, teacher, teachers, training, variants"),
         ("key: data.options.train", "key: seeds", "unknown key for an axis; got 'seeds'"),
         ("key: data.options.train", "key: data.optoins.train",
          "exp.yaml:25:17: data.optoins: unknown key; got 'optoins'. did you mean 'options'?"),
@@ -190,3 +191,153 @@ def test_a_student_called_teacher_is_in_the_way_of_one_only() -> None:
     assert "teacher" in parse(named).students
     with pytest.raises(ConfigError, match="the row called 'teacher' is the teacher itself"):
         parse(named.replace("  soft: {kind: mlp}", "  soft: {kind: mlp}\n  teacher: {kind: mlp}"))
+
+
+# Backends.
+
+PLACES = """\
+name: places
+data: {kind: digits}
+teachers: {soft: {kind: mlp}, hybrid: {kind: linear}}
+students: {linear: {kind: linear}}
+backends:
+  device: {base: noisy, scale: 2.0}
+  sampled: {base: exact, shots: 50}
+variants:
+  plain: {terms: [{loss: ce}]}
+  noisy:
+    backend: device
+    terms: [{loss: ce}]
+    fine_tune: {backend: sampled}
+axes:
+  scale: {key: backends.device.scale, values: [0, 0.5]}
+  where: {values: {here: {evaluation.backend: aer}}}
+evaluation:
+  backend: lagos
+  teacher: soft
+  side_by_side: {backends: [exact, device]}
+"""
+
+
+@pytest.mark.usefixtures("backends")
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        # Names.
+        ("    backend: device", "    backend: devise",
+         "exp.yaml:11:14: variants.noisy.backend: unknown backend; got 'devise'. known: aer, exact,"
+         " exact_shots, lagos, noisy; this study's own: device, sampled"),
+        ("    backend: device", "    backend: nosy",
+         "variants.noisy.backend: unknown backend; got 'nosy'. did you mean 'noisy'?"),
+        ("{backend: sampled}", "{backend: smapled}",
+         "exp.yaml:13:26: variants.noisy.fine_tune.backend: unknown backend; got 'smapled'."),
+        ("  backend: lagos", "  backend: lagoss",
+         "exp.yaml:18:12: evaluation.backend: unknown backend; got 'lagoss'. did you mean 'lagos'"),
+        ("[exact, device]", "[exact, exackt]",
+         "exp.yaml:20:36: evaluation.side_by_side.backends.1: unknown backend; got 'exackt'. did "
+         "you mean 'exact'?"),
+        ("name: places", "name: places\nbackend: exackt",
+         "exp.yaml:2:10: backend: unknown backend; got 'exackt'. did you mean 'exact'?"),
+        ("  teacher: soft", "  teacher: sotf",
+         "exp.yaml:19:12: evaluation.teacher: unknown teacher; got 'sotf'. did you mean 'soft'?"),
+        ("  teacher: soft", "  teacher: none",
+         "evaluation.teacher: unknown teacher; got 'none'. known: hybrid, soft"),
+        # Entries of the study.
+        ("{base: noisy, scale: 2.0}", "{base: nosy, scale: 2.0}",
+         "exp.yaml:6:18: backends.device.base: unknown backend; got 'nosy'. did you mean 'noisy'?"),
+        ("{base: noisy, scale: 2.0}", "{base: device, scale: 2.0}",
+         "exp.yaml:6:18: backends.device.base: unknown backend; got 'device'."),
+        ("{base: noisy, scale: 2.0}", "{base: noisy, scael: 2.0}",
+         "exp.yaml:6:32: backends.device.scael: unknown key; got 'scael'. did you mean 'scale'?"),
+        ("{base: exact, shots: 50}", "{base: exact, shots: fifty}",
+         "exp.yaml:7:33: backends.sampled.shots: wrong type; got 'fifty' (str); expected a valid "
+         "integer"),
+        ("{base: exact, shots: 50}", "{base: exact, scale: 2}",
+         "exp.yaml:7:33: backends.sampled.scale: unknown key; got 'scale'."),
+        ("{base: exact, shots: 50}", "{base: exact, kind: nosy}",
+         "exp.yaml:7:32: backends.sampled.kind: unknown value; got 'nosy'. did you mean 'noisy'?"),
+        ("{base: exact, shots: 50}", "{base: exact, kind: noisy}",
+         "exp.yaml:7:12: backends.sampled.noise: the key is missing. Add it."),
+        ("{base: noisy, scale: 2.0}", "{base: noisy, noise: {rates: {t1_us: 10, t2_us: 21}}}",
+         "exp.yaml:6:40: backends.device.noise.rates: T2 is at most 2 T1: a qubit that relaxes "
+         "loses its phase; got t2_us: 21 beside t1_us: 10; expected t2_us up to 20"),
+        ("{base: noisy, scale: 2.0}", "{base: noisy, noise: {rates: {two_qubit: 1.5}}}",
+         "exp.yaml:6:52: backends.device.noise.rates.two_qubit: wrong value; got 1.5 (float); "
+         "expected less than or equal to 1"),
+        ("{base: noisy, scale: 2.0}", "{base: noisy, noise: {devise: fake_lagos}}",
+         "exp.yaml:6:41: backends.device.noise.devise: unknown key; got 'devise'. did you mean "
+         "'device'?"),
+        ("{base: noisy, scale: 2.0}", "{base: noisy, noise: {device: a, snapshot: b}}",
+         "exp.yaml:6:32: backends.device.noise: noise comes from one source; got device and "),
+        ("{base: noisy, scale: 2.0}", "{scale: 2.0}",
+         "exp.yaml:6:11: backends.device.base: the key is missing. Add it."),
+        ("{base: noisy, scale: 2.0}", "noisy", "exp.yaml:6:11: backends.device: wrong type"),
+        # Axes.
+        ("key: backends.device.scale", "key: backends.devise.scale",
+         "exp.yaml:15:16: axes.scale.key: unknown backend; got 'devise'. did you mean 'device'? "
+         "known: device, sampled"),
+        ("key: backends.device.scale", "key: backends.noisy.scale",
+         "exp.yaml:15:16: axes.scale.key: unknown backend; got 'noisy'."),
+        ("key: backends.device.scale", "key: backends",
+         "exp.yaml:15:16: axes.scale.key: an axis changes settings of single backends; got "
+         "'backends'; expected for example backends.device"),
+        ("values: [0, 0.5]", "values: [0, -0.5]",
+         "exp.yaml:15:51: backends.device.scale: wrong value; got -0.5 (float);"),
+        ("key: backends.device.scale", "key: backends.device.scael",
+         "exp.yaml:15:48: backends.device.scael: unknown key; got 'scael'. did you mean 'scale'?"),
+        ("{evaluation.backend: aer}", "{evaluation.backend: aerr}",
+         "exp.yaml:16:47: evaluation.backend: unknown backend; got 'aerr'. did you mean 'aer'?"),
+        ("{evaluation.backend: aer}", "{backends.device.base: nosy}",
+         "exp.yaml:16:49: backends.device.base: unknown backend; got 'nosy'. did you mean 'noisy'"),
+        ("{evaluation.backend: aer}", "{variants.noisy.backend: nosy}",
+         "exp.yaml:16:51: variants.noisy.backend: unknown backend; got 'nosy'"),
+    ],
+)  # fmt: skip
+def test_fault_of_a_backend(old: str, new: str, expected: str) -> None:
+    assert PLACES.count(old) == 1, f"{old!r} stands {PLACES.count(old)} times"
+    with pytest.raises(ConfigError) as caught:
+        parse(PLACES.replace(old, new), name="exp.yaml")
+    text = str(caught.value)
+    assert expected in text
+    assert text.count("exp.yaml:") == 1
+
+
+@pytest.mark.usefixtures("backends")
+def test_backends_that_are_named_well() -> None:
+    config = parse(PLACES)
+    assert config.backends["device"].settings == {"scale": 2.0}
+    assert [here.evaluation.backend for here in map(config.at, config.points())] == ["aer", "aer"]
+    at = parse(PLACES, ["axes.scale.key=backends.device.noise.rates.two_qubit",
+                        "backends.device.noise={rates: {two_qubit: 0.1}}"])  # fmt: skip
+    scales = [at.at(point).backends["device"].settings["noise"] for point in at.points()]
+    assert scales == [{"rates": {"two_qubit": 0}}, {"rates": {"two_qubit": 0.5}}]
+
+
+@pytest.mark.usefixtures("backends")
+def test_faults_of_backends_from_the_command_line() -> None:
+    for override, expected in (
+        ("evaluation.backend=lagoss", "override evaluation.backend: unknown backend; got 'lagoss'"),
+        ("evaluation.teacher=sotf", "override evaluation.teacher: unknown teacher; got 'sotf'"),
+        ("backends.device.scale=-1", "override backends.device.scale: wrong value; got -1 (int); "
+         "expected greater than or equal to 0"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError) as caught:
+            parse(PLACES, [override], name="exp.yaml")
+        assert expected in str(caught.value)
+
+
+@pytest.mark.usefixtures("backends")
+def test_every_fault_of_an_entry_is_named() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(PLACES.replace("scale: 2.0", "scale: -1, shotz: 3"), name="exp.yaml")
+    assert str(caught.value).startswith(
+        "2 faults in exp.yaml:\n  exp.yaml:6:32: backends.device.scale: wrong value; got -1 (int);"
+    )
+    assert "\n  exp.yaml:6:43: backends.device.shotz: unknown key; got 'shotz'." in str(caught.value)
+
+
+@pytest.mark.usefixtures("backends")
+def test_without_teachers_nobody_can_be_compared_with() -> None:
+    text = PLACES.replace("teachers: {soft: {kind: mlp}, hybrid: {kind: linear}}\n", "")
+    with pytest.raises(ConfigError, match=r"evaluation.teacher: unknown teacher; got 'soft'"):
+        parse(text)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 from fixed_images import IMAGES, registered  # noqa: F401 (a fixture)
+from noisy_study import STUDY, backends  # noqa: F401 (a fixture)
 from test_plan import SMALL
 
 from qiskit_kd.distill.distiller import Distiller
@@ -114,3 +115,78 @@ def test_samples_that_seeds_share_are_encoded_once(monkeypatch: pytest.MonkeyPat
     once = [60, 15, 18]  # pool, validation, test
     assert [checked.count(n) for n in once] == [1, 1, 1]
     assert checked.count(12) == 3  # the training samples of each seed, once for both points
+
+
+# Every backend is tried.
+
+
+def noisy_refusal(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        plan(parse(STUDY, overrides))
+    return str(caught.value)
+
+
+NARROW = "backends.narrow={base: noisy, noise: {rates: {num_qubits: 1}}}"
+
+
+@pytest.mark.usefixtures("backends")
+@pytest.mark.parametrize(
+    "where",
+    ["backend=narrow", "variants.noisy.backend=narrow", "variants.tuned.fine_tune.backend=narrow",
+     "evaluation.backend=narrow", "evaluation.side_by_side.backends=[exact, narrow]"],
+)  # fmt: skip
+def test_a_circuit_wider_than_a_device_that_is_named_anywhere(where: str) -> None:
+    assert noisy_refusal(NARROW, where) == (
+        "networks that cannot be built:\n  students.quantum: a circuit is no wider than the device; "
+        "got 2 qubits; expected at most the 1 of 'rates'. Use fewer qubits or a larger device."
+    )
+
+
+@pytest.mark.usefixtures("backends")
+def test_a_device_that_nobody_runs_on_is_not_tried() -> None:
+    assert plan(parse(STUDY, [NARROW, "students.linear.variants=[noisy]"]))
+    only = ["students.quantum.variants=[plain]", "variants.noisy.backend=narrow"]
+    assert plan(parse(STUDY, [NARROW, *only]))
+    assert "a circuit is no wider" in noisy_refusal(
+        NARROW, *only, "students.quantum.variants=[plain, noisy]"
+    )
+
+
+@pytest.mark.usefixtures("backends")
+@pytest.mark.parametrize("sampled", ["", ", shots: 50", ", shots: 50, sampled_by: qiskit_aer",
+                                     ", shots: 2000, mitigation: tensored"])  # fmt: skip
+def test_sampled_devices_are_tried_too(sampled: str) -> None:
+    narrow = f"{NARROW[:-1]}{sampled}, readout: true}}".replace(
+        "num_qubits: 1", "num_qubits: 1, readout: 0.1"
+    )
+    assert "at most the 1 of 'rates'" in noisy_refusal(narrow, "variants.noisy.backend=narrow")
+
+
+@pytest.mark.usefixtures("backends")
+def test_circuits_that_slide_over_images_are_tried_too() -> None:
+    with pytest.raises(ConfigError, match=r"students.quantum: a circuit is no wider than the device"
+                       r"; got 4 qubits; expected at most the 1 of 'rates'"):  # fmt: skip
+        plan(parse(IMAGES, [NARROW, "backend=narrow"]))
+
+
+@pytest.mark.usefixtures("backends")
+def test_devices_are_tried_at_every_point() -> None:
+    axis = "axes.width={key: backends.device.noise.rates.num_qubits, values: [2, 1, 3]}"
+    text = noisy_refusal(axis)
+    assert "expected at most the 1 of 'rates'" in text
+    assert text.endswith("found at axes.width = 1")
+
+
+@pytest.mark.usefixtures("backends")
+def test_each_network_is_tried_once_on_each_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qiskit_kd.experiment.places import open_backend
+
+    opened: list[str] = []
+
+    def watched(entry, *, shots=None):
+        opened.append(entry["name"])
+        return open_backend(entry, shots=shots)
+
+    plan(parse(STUDY), opened=watched)
+    # The quantum student, the linear one and both teachers; the teachers run exactly.
+    assert sorted(opened) == sorted(["exact", "device", "aer"] * 2 + ["exact"])

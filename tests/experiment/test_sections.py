@@ -4,7 +4,6 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from qiskit_kd.experiment.judging import EvaluationConfig
 from qiskit_kd.experiment.sections import (
     AxisConfig,
     TeacherConfig,
@@ -94,18 +93,6 @@ def test_an_axis_that_makes_no_sense(axis: dict, message: str) -> None:
         AxisConfig.model_validate(axis)
 
 
-@pytest.mark.parametrize("levels", [[], [0.1, 0.1]])
-def test_levels_are_different_numbers(levels: list[float]) -> None:
-    with pytest.raises(ValidationError, match="levels of noise are one or more different numbers"):
-        EvaluationConfig.model_validate({"robustness": {"noise": levels}})
-
-
 def test_shared_is_true_or_false() -> None:
     with pytest.raises(ValidationError, match="shared"):
         TeacherConfig.model_validate({"kind": "mlp", "shared": "yes"})
-
-
-@pytest.mark.parametrize("images", [0, 101])
-def test_feature_maps_are_of_few_images(images: int) -> None:
-    with pytest.raises(ValidationError, match=r"feature_maps\.images"):
-        EvaluationConfig.model_validate({"feature_maps": {"layer": "filters", "images": images}})

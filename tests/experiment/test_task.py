@@ -7,14 +7,19 @@ import numpy as np
 import pytest
 import torch
 from fixed_images import IMAGES, fixed_images, registered  # noqa: F401 (a fixture)
+from noisy_study import backends, by_label  # noqa: F401 (a fixture)
 from test_plan import tasks
 
 from qiskit_kd.data import datasets
+from qiskit_kd.distill.metrics import kl, metrics
 from qiskit_kd.errors import DataError, StorageError
+from qiskit_kd.execution.backends import load_backend
+from qiskit_kd.execution.noisy.reference import reference_noisy_outputs
 from qiskit_kd.experiment.loading import parse
 from qiskit_kd.experiment.plan import Task, plan
 from qiskit_kd.experiment.store import canonical
-from qiskit_kd.experiment.task import build_network, run_task, sources, terms
+from qiskit_kd.experiment.places import open_backend
+from qiskit_kd.experiment.task import build_network, moved, run_task, sources, split_of, terms
 from qiskit_kd.seeding import derive
 
 
@@ -298,3 +303,264 @@ def test_a_shared_teacher_does_not_care_from_which_point_it_came(registered: Non
         row, weights = run_task(task.spec)
         rows.append((task.key, canonical(row), weights))
     assert rows[0] == rows[1]
+
+
+# One backend to train on, another to be judged on.
+
+
+def vector(network: torch.nn.Module) -> list[float]:
+    return torch.nn.utils.parameters_to_vector(network.parameters()).tolist()
+
+
+class Stage:
+    """What a stage of training began with, and what it ended with."""
+
+    def __init__(self, distiller, train, validation) -> None:
+        self.student, self.seed = distiller.student, distiller.seed
+        self.backend = getattr(getattr(self.student, "circuit", None), "engine", None)
+        self.data = train.fingerprint, validation.fingerprint
+        self.start = vector(self.student)
+        self.batches: list[list] = []
+        self.end: list[float] = []
+
+    def watch(self, network: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if network.training:
+            self.batches.append(inputs[0].tolist())
+
+
+@pytest.fixture
+def stages(backends: Path, monkeypatch: pytest.MonkeyPatch) -> list[Stage]:  # noqa: F811
+    """Every stage of training from here on."""
+    from qiskit_kd.experiment import task as module
+
+    found: list[Stage] = []
+
+    class Spy(module.Distiller):
+        def fit(self, train, validation, transfer=None):
+            stage = Stage(self, train, validation)
+            found.append(stage)
+            hook = self.student.register_forward_pre_hook(stage.watch)
+            history = super().fit(train, validation, transfer)
+            hook.remove()
+            stage.end = vector(self.student)
+            return history
+
+    monkeypatch.setattr(module, "Distiller", Spy)
+    return found
+
+
+ALONE = ("evaluation={backend: null, shots: [], side_by_side: null, teacher: null}",)
+
+
+def noisy_logits(network: torch.nn.Module, features: np.ndarray) -> np.ndarray:
+    """Of the study's device, by a plain loop over gates and samples."""
+    model = network.circuit.model
+    engine = load_backend("noisy").changed("two", {"scale": 2.0}).engine()
+    device, native = engine.workshop.device(2), engine.program(model).native
+    weights = network.circuit.weight.detach().double().numpy()
+    return np.log(reference_noisy_outputs(model, native, device, features, weights))
+
+
+def test_variants_that_differ_in_their_backend_are_paired(stages: list[Stage]) -> None:
+    made = by_label(*ALONE)
+    rows = {name: run_task(made[f"quantum, {name}, seed 0"].spec)[0]
+            for name in ("plain", "noisy", "tuned")}  # fmt: skip
+    plain, noisy, tuned, _ = stages
+    assert [stage.backend.name for stage in (plain, noisy, tuned)] == ["exact", "device", "exact"]
+    for other in (noisy, tuned):
+        assert other.start == plain.start
+        assert (other.seed, other.data) == (plain.seed, plain.data)
+        assert other.batches == plain.batches
+        assert len(plain.batches) == 4  # two epochs of two batches
+    assert tuned.end == plain.end
+    assert np.abs(np.subtract(noisy.end, plain.end)).max() > 1e-4
+    assert rows["tuned"]["curves"] == rows["plain"]["curves"]
+    assert rows["noisy"]["curves"]["train/ce"] != rows["plain"]["curves"]["train/ce"]
+    run_task(made["quantum, noisy, seed 1"].spec)
+    assert stages[-1].start != plain.start
+
+
+def test_trained_without_noise_and_judged_under_it(stages: list[Stage]) -> None:
+    made = by_label("evaluation={shots: [], side_by_side: null, teacher: null}")
+    row, _ = run_task(made["quantum, plain, seed 0"].spec)
+    alone, _ = run_task(by_label(*ALONE)["quantum, plain, seed 0"].spec)
+    assert row["curves"] == alone["curves"]  # validation while training is where it is trained
+    assert (row["options"]["backend"], alone["options"]["backend"]) == ("exact", "exact")
+    assert row["circuits"][0]["device"] == "rates"
+    assert "circuits" not in alone
+    split = split_of(made["quantum, plain, seed 0"].spec)
+    for part, names in (("validation", ("accuracy", "macro_f1", "nll")),
+                        ("test", ("accuracy", "macro_f1", "nll", "ece"))):  # fmt: skip
+        data = getattr(split, part)
+        expected = metrics(noisy_logits(stages[0].student, data.features), data.labels)
+        assert row[part] == pytest.approx({name: expected[name] for name in names}, abs=1e-9)
+        assert row[part]["nll"] != pytest.approx(alone[part]["nll"], abs=1e-3)
+
+
+def test_trained_under_noise(stages: list[Stage]) -> None:
+    row, _ = run_task(by_label(*ALONE)["quantum, noisy, seed 0"].spec)
+    task = by_label(*ALONE)["quantum, noisy, seed 0"]
+    split = split_of(task.spec)
+    expected = metrics(noisy_logits(stages[0].student, split.test.features), split.test.labels)
+    assert row["test"] == pytest.approx(expected, abs=1e-9)  # judged where it was trained
+    assert row["options"]["backend"] == "device"
+    assert row["circuits"][0]["device"] == "rates"
+
+
+def test_a_network_is_moved_with_its_weights(backends: Path) -> None:  # noqa: F811
+    spec = by_label()["quantum, plain, seed 0"].spec
+    split = split_of(spec)
+    network = build_network(spec["kind"], spec["options"], split, seed=3, backend="exact",
+                            dtype="float64")  # fmt: skip
+    before = vector(network)
+    there = moved(spec, network, split, spec["evaluation"]["backend"])
+    assert there is not network
+    assert vector(there) == before == vector(network)
+    features = split.test.features[:4]
+    with torch.no_grad():
+        found = there(torch.from_numpy(features)).numpy()
+        at_home = network(torch.from_numpy(features)).numpy()
+    np.testing.assert_allclose(found, noisy_logits(network, features), atol=1e-9)
+    assert np.abs(found - at_home).max() > 1e-2
+    with torch.no_grad():
+        network.circuit.weight += 1
+    assert vector(there) == before  # the two share nothing
+    back = moved(spec, there, split, spec["backend"])
+    with torch.no_grad():
+        np.testing.assert_array_equal(back(torch.from_numpy(features)).numpy(), at_home)
+    few, same = (moved(spec, network, split, spec["evaluation"]["backend"], 10) for _ in range(2))
+    assert few.circuit.engine.shots == 10
+    with torch.no_grad():  # the same shots for the same network, whoever asks
+        np.testing.assert_array_equal(few(torch.from_numpy(features)).numpy(),
+                                      same(torch.from_numpy(features)).numpy())  # fmt: skip
+
+
+@pytest.mark.usefixtures("backends")
+@pytest.mark.parametrize(
+    "student",
+    ["{kind: hybrid, options: {encoding: angle, num_qubits: 2, layers: 1}}", "{kind: mlp}",
+     "{kind: equal_size, options: {budget: 14}}",
+     "{kind: fully_quantum, options: {encoding: angle, num_qubits: 2, layers: 1, sharpness: "
+     "learnable, shots: 30}}"],
+)  # fmt: skip
+def test_every_kind_of_student_is_moved(student: str) -> None:
+    task = by_label(f"students.another={student}")["another, plain, seed 0"]
+    split = split_of(task.spec)
+    network = build_network(task.spec["kind"], task.spec["options"], split, seed=3,
+                            backend="exact", dtype="float64")  # fmt: skip
+    there = moved(task.spec, network, split, task.spec["evaluation"]["backend"])
+    before, after = network.state_dict(), there.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_numbers_of_shots_that_are_asked_for_win_over_a_students_own(
+    backends: Path,  # noqa: F811
+) -> None:
+    spec = by_label("students.quantum.options.shots=17")["quantum, plain, seed 0"].spec
+    split = split_of(spec)
+    network = build_network(spec["kind"], spec["options"], split, seed=3, backend="exact",
+                            dtype="float64")  # fmt: skip
+    home = spec["evaluation"]["backend"]
+    assert moved(spec, network, split, home).circuit.engine.shots == 17
+    assert moved(spec, network, split, home, 64).circuit.engine.shots == 64
+
+
+def test_probabilities_are_smoothed_as_the_backend_samples(backends: Path) -> None:  # noqa: F811
+    spec = by_label()["quantum, plain, seed 0"].spec
+    split = split_of(spec)
+    sampled = build_network(spec["kind"], spec["options"], split, seed=3, backend="exact_shots",
+                            dtype="float64")  # fmt: skip
+    assert sampled.smoothing == 0.5 / 100
+    exact = moved(spec, sampled, split, spec["backend"])
+    assert exact.smoothing == 0
+    assert moved(spec, exact, split, {"name": "exact_shots"}).smoothing == 0.5 / 100
+    assert moved(spec, sampled, split, spec["evaluation"]["backend"], 64).smoothing == 0.5 / 64
+
+
+def test_the_second_stage_goes_on_from_the_first(stages: list[Stage]) -> None:
+    task = by_label()["quantum, tuned, seed 0"]
+    spec = {**task.spec, "evaluation": {}}
+    row, _ = run_task(spec)
+    first, second = stages
+    assert (first.backend.name, second.backend.name) == ("exact", "device")
+    assert second.backend.workshop.device(2).scale == 2.0
+    assert second.start == first.end
+    assert second.end != second.start
+    assert first.seed != second.seed
+    assert first.data == second.data
+    assert (len(first.batches), len(second.batches)) == (4, 2)
+    # With a rate of 0.001, Adam moves no weight by more than that in each of the two steps.
+    assert np.abs(np.subtract(second.end, second.start)).max() < 0.0021
+    assert len(row["curves"]["train/ce"]) == 2
+    assert list(row["fine_tuning"]) == ["curves"]
+    assert len(row["fine_tuning"]["curves"]["train/ce"]) == 1
+    assert row["options"]["backend"] == "device"
+    split = split_of(spec)
+    expected = metrics(noisy_logits(second.student, split.test.features), split.test.labels)
+    assert row["test"] == pytest.approx(expected, abs=1e-9)
+    plain, _ = run_task({**by_label()["quantum, plain, seed 0"].spec, "evaluation": {}})
+    assert "fine_tuning" not in plain
+
+
+def test_a_second_stage_on_samples(stages: list[Stage]) -> None:
+    made = by_label("variants.tuned.fine_tune.backend=exact_shots", "evaluation.shots=[40]",
+                    "evaluation.backend=null", "evaluation.side_by_side=null",
+                    "evaluation.teacher=null")  # fmt: skip
+    asked: list[tuple[str, int | None]] = []
+
+    def opened(entry, *, shots=None):
+        asked.append((entry["name"], shots))
+        return open_backend(entry, shots=shots)
+
+    row, _ = run_task(made["quantum, tuned, seed 0"].spec, opened=opened)
+    first, second = stages
+    assert (first.student.smoothing, second.student.smoothing) == (0, 0.005)
+    assert row["options"]["smoothing"] == 0.005
+    # Shots are taken where it was trained last.
+    assert asked == [("exact", None), ("exact_shots", None), ("exact_shots", 40)]
+    assert [entry["shots"] for entry in row["shots"]] == [40]
+
+
+def test_rows_of_a_study_with_everything(stages: list[Stage], tmp_path: Path) -> None:
+    made = by_label()
+    files = {}
+    for name in ("soft", "other"):
+        row, weights = run_task(made[f"teacher:{name}, plain, seed 0"].spec)
+        assert not {"shots", "backends", "circuits"} & set(row)
+        assert "kl" not in row["test"]
+        task = made[f"teacher:{name}, plain, seed 0"]
+        (tmp_path / task.key).write_bytes(weights)
+        files[task.key] = str(tmp_path / task.key)
+    teacher = stages[-1].student
+    task = made["quantum, taught, seed 0, temperature 2"]
+    row, _ = run_task(task.spec, teachers={key: files[key] for key in task.needs})
+    split = split_of(task.spec)
+    with torch.no_grad():
+        taught = teacher(torch.tensor(split.test.features)).numpy()
+    expected = kl(taught, noisy_logits(stages[-1].student, split.test.features))
+    assert row["test"]["kl"] == pytest.approx(expected, abs=1e-9)
+    assert set(row["curves"]) >= {"train/ce", "train/kl"}  # of the other one, who teaches
+    assert [entry["shots"] for entry in row["shots"]] == [64, 1000]
+    beside = {entry["backend"]: entry for entry in row["backends"]}
+    assert list(beside) == ["exact", "aer", "device"]
+    assert beside["device"]["distance"] == 0
+    assert beside["exact"]["nll"] == pytest.approx(beside["aer"]["nll"], abs=1e-9)
+    assert beside["exact"]["distance"] == pytest.approx(beside["aer"]["distance"], abs=1e-9)
+    assert beside["exact"]["distance"] > 1e-3
+    again, _ = run_task(task.spec, teachers={key: files[key] for key in task.needs})
+    assert canonical(again) == canonical(row)  # its shots too
+    later = made["quantum, plain, seed 1"].spec
+    assert "side_by_side" not in later["evaluation"]
+
+
+@pytest.mark.usefixtures("backends")
+def test_networks_without_circuits_do_not_care() -> None:
+    made = by_label("evaluation.teacher=null")
+    row, _ = run_task(made["linear, plain, seed 0"].spec)
+    alone, _ = run_task(by_label(*ALONE)["linear, plain, seed 0"].spec)
+    assert {key: row[key] for key in alone} == alone
+    assert {entry["nll"] for entry in row["shots"]} == {row["test"]["nll"]}
+    assert [entry["distance"] for entry in row["backends"]] == [0, 0, 0]
+    assert [entry["shots"] for entry in row["backends"]] == [None] * 3
+    assert "circuits" not in row

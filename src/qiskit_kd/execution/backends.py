@@ -9,6 +9,7 @@ other Qiskit code. A new kind of backend is one class, its options and its four 
 from __future__ import annotations
 
 import importlib.resources
+import json
 import os
 from collections.abc import Iterator, Mapping
 from numbers import Integral
@@ -23,13 +24,17 @@ from qiskit_kd.errors import ConfigError, UnknownNameError
 from qiskit_kd.execution.backend_options import AerOptions, ExactOptions, NoisyOptions
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.gradients import check_gradient
-from qiskit_kd.yamlfile import load_yaml, validation_error
+from qiskit_kd.execution.runtime.options import RuntimeOptions
+from qiskit_kd.yamlfile import faults, load_yaml, parse_yaml, validation_error
 
 __all__ = ["Backend", "BackendFile", "backends_path", "list_backends", "load_backend"]
 
 ENVIRONMENT_VARIABLE = "QISKIT_KD_BACKENDS"
+_HOLD_PATHS = frozenset({"journal", "noise"})  # options with paths beside the backend file
 
-AnyOptions = Annotated[ExactOptions | AerOptions | NoisyOptions, Field(discriminator="kind")]
+AnyOptions = Annotated[
+    ExactOptions | AerOptions | NoisyOptions | RuntimeOptions, Field(discriminator="kind")
+]
 
 
 class BackendFile(BaseModel):
@@ -143,26 +148,51 @@ class Backend:
         Raises:
             ConfigError: If they make no valid entry.
         """
+        found = self._options(settings)
+        if isinstance(found, list):
+            where, what = found[0]
+            place = f"{'.'.join(where)}: " if where else ""
+            raise ConfigError(f"settings of the backend {name!r}: {place}{what}")
+        if not _HOLD_PATHS.isdisjoint(settings):
+            found = found.beside(Path(self.source).parent)
+        return Backend(name, found, self.source)
+
+    def faults(self, settings: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
+        """Place and fault of settings that make no valid entry, as `changed` reads them."""
+        found = self._options(settings)
+        return found if isinstance(found, list) else []
+
+    def _options(
+        self, settings: Mapping[str, Any]
+    ) -> AnyOptions | list[tuple[tuple[str, ...], str]]:
+        """The options with some settings, or what is wrong with them."""
         options = {**self.options.model_dump(), **settings}
         if "kind" in settings and settings["kind"] != self.kind:
             options = dict(settings)
         try:
-            found: Any = TypeAdapter(AnyOptions).validate_python(options)
+            found: AnyOptions = TypeAdapter(AnyOptions).validate_python(options)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"][1:])
-            what = first["msg"].removeprefix("Value error, ")
-            raise ConfigError(
-                f"settings of the backend {name!r} are those of an entry of kind {self.kind!r}",
-                got=f"{where}: {what}", remedy="See the comments in backends.yaml.",
-            ) from None  # fmt: skip
-        if "noise" in settings:
-            found = found.beside(Path(self.source).parent)
-        return Backend(name, found, self.source)
+            return _faults(error, options)
+        return found
 
     def describe(self) -> dict[str, Any]:
         """Name, file and all options, for tables and records."""
         return {"name": self.name, "source": self.source, **self.options.describe()}
+
+
+def _faults(
+    error: ValidationError, options: Mapping[str, Any]
+) -> list[tuple[tuple[str, ...], str]]:
+    """Place and fault of an entry's options, in the words of a backend file."""
+    data = {"backends": {"entry": options}}
+    _, locate = parse_yaml(json.dumps(data, default=str))  # only where its keys stand
+    found = []
+    for item in error.errors(include_url=False):
+        path = ("backends", "entry", *item["loc"])
+        ((_, text),) = faults([{**item, "loc": path}], locate, BackendFile)
+        _, where, what = text.split(": ", 2)
+        found.append((tuple(where.split(".")[2:]), what))
+    return found
 
 
 def _is_integer(value: Any) -> bool:

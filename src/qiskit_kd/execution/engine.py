@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,6 +171,10 @@ class Engine(ABC):
         """What became of a model's circuit on a device; None where there is no device."""
         del model
         return None
+
+    def describe(self) -> dict[str, Any]:
+        """Device, calibration, circuits and jobs, for reports; nothing of a simulator."""
+        return {}
 
     def position(self) -> dict[str, int]:
         """How far random streams have been drawn; empty where nothing is random."""

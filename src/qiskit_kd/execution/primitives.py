@@ -22,7 +22,7 @@ from qiskit.primitives import BitArray
 from qiskit.transpiler import PassManager
 
 from qiskit_kd.circuits.readouts import Observables
-from qiskit_kd.errors import ConfigError, ExecutionError
+from qiskit_kd.errors import ConfigError, ExecutionError, QiskitKDError
 from qiskit_kd.execution.engine import Usage
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.measurement import Basis, bases, measured
@@ -43,7 +43,7 @@ def outcomes(bits: BitArray) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Program:
+class Program:
     """Compiled circuits of one model: one per basis, or one for an estimator."""
 
     circuits: tuple[QuantumCircuit, ...]
@@ -98,7 +98,7 @@ class PrimitiveSource(Source):
         self.shots = shots
         self.seed = fresh_seed() if seed is None else seed
         self.simulated = simulated
-        self._programs: dict[Expansion, _Program] = {}
+        self._programs: dict[Expansion, Program] = {}
         self._compiled: dict[str, QuantumCircuit] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class PrimitiveSource(Source):
         return unpack(values, blocks)
 
     def _sample(
-        self, program: _Program, settings: Sequence[NDArray[np.float64]]
+        self, program: Program, settings: Sequence[NDArray[np.float64]]
     ) -> NDArray[np.float64]:
         pubs = [(c, v, self.shots) for c, v in zip(program.circuits, settings, strict=True)]
         results = self._submit(self.sampler, pubs, circuits=len(pubs) * len(settings[0]))
@@ -141,7 +141,7 @@ class PrimitiveSource(Source):
         ]
         return np.sum(parts, axis=0)  # type: ignore[no-any-return]
 
-    def _estimate(self, program: _Program, settings: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _estimate(self, program: Program, settings: NDArray[np.float64]) -> NDArray[np.float64]:
         observables = [[operator] for operator in program.observables or ()]
         pub = (program.circuits[0], observables, settings, 1 / np.sqrt(self.shots))
         circuits = len(program.bases) * len(settings)
@@ -151,19 +151,24 @@ class PrimitiveSource(Source):
     def _submit(self, primitive: Any, pubs: list[Any], *, circuits: int) -> Sequence[Any]:
         if not hasattr(primitive, "run") or isinstance(primitive, type):
             primitive = primitive(derive(self.seed, "shots", self.drawn))
-        self.drawn += 1
         try:
-            results: Sequence[Any] = primitive.run(pubs).result()
+            job = primitive.run(pubs)
+            results: Sequence[Any] = job.result()
+        except QiskitKDError:
+            raise
         except Exception as error:  # whatever the provider raises
             raise ExecutionError(
                 f"{type(primitive).__name__} failed", got=f"{type(error).__name__}: {error}"
             ) from error
-        self.usage.jobs += 1
-        self.usage.pubs += len(pubs)
-        self.usage.executions += circuits * self.shots
+        self.drawn += 1  # a job that failed draws the same shots when it is asked for again
+        cost = getattr(job, "cost", None)  # of primitives that count for themselves
+        self.usage.jobs += 1 if cost is None else cost.jobs
+        self.usage.pubs += len(pubs) if cost is None else cost.pubs
+        self.usage.executions += circuits * self.shots if cost is None else cost.executions
+        self.usage.qpu_seconds += 0.0 if cost is None else cost.seconds
         return results
 
-    def _program(self, expansion: Expansion) -> _Program:
+    def _program(self, expansion: Expansion) -> Program:
         if expansion not in self._programs:
             readout = expansion.model.readout
             measures = bases(readout)
@@ -177,10 +182,10 @@ class PrimitiveSource(Source):
                 operators = tuple(
                     op if layout is None else op.apply_layout(layout) for op in readout.operators
                 )
-                program = _Program((circuit,), measures, operators)
+                program = Program((circuit,), measures, operators)
             else:
                 compiled = [self._compile(measured(expansion.circuit, b)) for b in measures]
-                program = _Program(tuple(compiled), measures)
+                program = Program(tuple(compiled), measures)
             self._programs[expansion] = program
         return self._programs[expansion]
 

@@ -32,7 +32,7 @@ from qiskit_kd.execution.gradients import (
 )
 from qiskit_kd.seeding import stream
 
-__all__ = ["Block", "RowEngine", "Source", "fresh_seed", "pack", "unpack"]
+__all__ = ["Block", "RawEngine", "RowEngine", "Source", "fresh_seed", "pack", "unpack"]
 
 _KEPT_MODELS = 64
 
@@ -278,6 +278,31 @@ class RowEngine(Engine):
                 self._expansions.pop(next(iter(self._expansions)))
             self._expansions[model] = Expansion(model)
         return self._expansions[model]
+
+
+class RawEngine(RowEngine):
+    """An engine whose source undoes readout errors, and keeps as `raw` what was read."""
+
+    source: Any
+
+    def outputs_with_raw(
+        self, model: CircuitModel, features: Array, weights: Array
+    ) -> tuple[Array, Array]:
+        """`outputs`, and what the same shots give without mitigation.
+
+        Args:
+            model: The circuit model.
+            features: `(batch, num_features)`.
+            weights: `(..., num_weights)`, radians.
+
+        Returns:
+            Mitigated and raw outputs, `(..., batch, num_outputs)` each.
+        """
+        mitigated = self.outputs(model, features, weights)
+        if not mitigated.size:  # no shots were drawn
+            return mitigated, mitigated.copy()
+        raw = self.source.raw[0].reshape(mitigated.shape)
+        return mitigated, raw.astype(mitigated.dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import json
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
@@ -20,6 +20,9 @@ from qiskit_kd.errors import QiskitKDError, UnknownNameError
 from qiskit_kd.experiment.parts import complaint, option_names, registry
 from qiskit_kd.experiment.references import Fault, Path, faults_of_references, items, teachers_of
 from qiskit_kd.experiment.store import canonical
+
+if TYPE_CHECKING:
+    from qiskit_kd.execution.backends import Backend
 
 __all__ = ["faults_of_parts"]
 
@@ -55,14 +58,17 @@ def _backends(tree: Mapping[str, Any]) -> Iterator[Fault]:
     for name, entry in own.items():
         if not isinstance(entry, Mapping) or not isinstance(entry.get("base"), str):
             continue  # The schema has said so.
+        backend, what = _opened(entry["base"])
+        if backend is None:
+            yield Fault(("backends", name, "base"), what, entry["base"])
+            continue
         settings = {key: value for key, value in entry.items() if key != "base"}
-        what = _refusal({"name": name, "base": entry["base"], "settings": settings})
-        if what is not None:
-            yield Fault(("backends", name), what, entry)
+        for where, what in backend.faults(settings):
+            yield Fault(("backends", name, *where), what, settings)
     for path, named in _names_of_backends(tree):
         if isinstance(named, str) and named not in own:
-            what = _refusal({"name": named})
-            if what is not None:
+            backend, what = _opened(named)
+            if backend is None:
                 listed = f"; this study's own: {', '.join(own)}" if own else ""
                 yield Fault(path, what + listed, named)
 
@@ -80,15 +86,14 @@ def _names_of_backends(tree: Mapping[str, Any]) -> Iterator[tuple[Path, object]]
         yield ("evaluation", "side_by_side", "backends", place), name
 
 
-def _refusal(entry: Mapping[str, Any]) -> str | None:
-    """Why a backend cannot be opened; None if it can."""
-    from qiskit_kd.experiment.places import open_backend
+def _opened(name: str) -> tuple[Backend | None, str]:
+    """The backend of that name, or None and why not."""
+    from qiskit_kd.execution.backends import load_backend
 
     try:
-        open_backend(entry)
+        return load_backend(name), ""
     except QiskitKDError as error:
-        return str(error)
-    return None
+        return None, str(error)
 
 
 def _evaluation(entry: object) -> Iterator[Fault]:

@@ -185,5 +185,5 @@ class ExperimentConfig(Section):
         ]
 
     def controls(self) -> list[str]:
-        """Variants that are neither the baseline nor taught: placebos and label smoothing."""
+        """Variants that are neither the baseline nor taught: placebos and other trainings."""
         return [name for name in self.variants if name not in (self.baseline, *self.taught())]

@@ -22,7 +22,9 @@ from qiskit_kd.distill.features import FeatureCapture
 from qiskit_kd.distill.metrics import kl, metrics
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment.parts import registry
+from qiskit_kd.experiment.readings import both_readings
 from qiskit_kd.nn.layer import QuantumLayer
+from qiskit_kd.nn.quanvolution import Quanvolution
 from qiskit_kd.nn.students import FullyQuantumStudent, describe
 
 __all__ = ["Jury", "feature_maps", "judged", "perturbed", "robustness"]
@@ -32,6 +34,7 @@ _TEST = (*_VALIDATION, "ece")
 _CHUNK = 1000  # samples per forward pass: patches of ten thousand images would fill gigabytes
 _SEED = 0  # of the disturbances: the same for every row
 _DIGITS = 4
+_Logits = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def judged(
     merit = _Merit(None if jury is None else jury.teacher)
     if asked.get("backend"):
         network = _with(jury).moved(asked["backend"], None)
-    logits = {part: _logits(network, getattr(split, part)) for part in ("validation", "test")}
+    logits, raw = _read(network, split)
     merits = {part: merit(z, getattr(split, part)) for part, z in logits.items()}
     test = split.test
     shares = _distribution(network, logits["test"])
@@ -86,6 +89,10 @@ def judged(
         maps = feature_maps(network, test, **asked["feature_maps"])
         if maps is not None:
             found["feature_maps"] = maps
+    if raw is not None:
+        found["raw"] = {
+            part: merit.of(merit(z, getattr(split, part)), _VALIDATION) for part, z in raw.items()
+        }
     circuits = _circuits(network)
     if circuits:
         found["circuits"] = circuits
@@ -93,8 +100,22 @@ def judged(
         found["shots"] = _at_shots(asked["shots"], split.test, merit, _with(jury))
     if asked.get("side_by_side"):
         found["backends"] = _side_by_side(
-            network, test, merit, _with(jury), **asked["side_by_side"]
+            network, logits["test"], test, merit, _with(jury), **asked["side_by_side"]
         )
+    return found
+
+
+def _read(network: nn.Module, split: Split) -> tuple[_Logits, _Logits | None]:
+    """Logits of the validation and the test samples.
+
+    Where the backend undoes readout errors, also those of the same shots with the errors left in.
+    """
+    parts = ("validation", "test")
+
+    def run() -> _Logits:
+        return {part: _logits(network, getattr(split, part)) for part in parts}
+
+    found: tuple[_Logits, _Logits | None] = both_readings(network, run)
     return found
 
 
@@ -110,28 +131,30 @@ def _at_shots(
 
 
 def _side_by_side(
-    network: nn.Module, test: Dataset, merit: _Merit, jury: Jury, *,
+    network: nn.Module, judged: NDArray[np.float64], test: Dataset, merit: _Merit, jury: Jury, *,
     backends: Sequence[Mapping[str, Any]], samples: int | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """A network where it was judged, on other backends.
+    """A network where it was judged, with these logits, and on other backends.
 
     `distance` is the mean total variation distance of its class distributions from those it was
     judged by.
     """
     if samples is not None:
         rows = _one_per_class(test.labels, samples)
+        judged = judged[rows]
         test = Dataset(
             test.features[rows], test.labels[rows], test.num_classes, test.name, test.shape
         )  # fmt: skip
-    here = _distribution(network, _logits(network, test))
+    here = _distribution(network, judged)
     found = []
     for entry in backends:
-        other = jury.moved(entry, None)
-        z = _logits(other, test)
+        home = entry == jury.home  # no second bill, and no other shots
+        other = network if home else jury.moved(entry, None)
+        z = judged if home else _logits(other, test)
         distance = np.abs(_distribution(other, z) - here).sum(axis=1).mean() / 2
         found.append(
             {
-                "backend": entry["name"], "kind": entry["kind"], "shots": entry.get("shots"),
+                "backend": entry["name"], "kind": entry["kind"], "shots": _shots(other),
                 "samples": len(test), **merit.of(merit(z, test), _VALIDATION),
                 "distance": float(distance),
             }
@@ -139,10 +162,18 @@ def _side_by_side(
     return found
 
 
+def _layers(network: nn.Module) -> list[QuantumLayer | Quanvolution]:
+    return [part for part in network.modules() if isinstance(part, QuantumLayer | Quanvolution)]
+
+
+def _shots(network: nn.Module) -> int | None:
+    """Shots of its circuits, which may be the network's own and not the backend's."""
+    return next((layer.engine.shots for layer in _layers(network)), None)
+
+
 def _circuits(network: nn.Module) -> list[dict[str, Any]]:
     """What the circuits of a network became on the device they run on; none without a device."""
-    layers = (part for part in network.modules() if isinstance(part, QuantumLayer))
-    found = (layer.engine.compiled(layer.model) for layer in layers)
+    found = (layer.engine.compiled(layer.model) for layer in _layers(network))
     return [asdict(facts) for facts in found if facts is not None]
 
 

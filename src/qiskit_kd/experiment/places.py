@@ -8,13 +8,23 @@ a worker needs to open it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.backends import Backend
     from qiskit_kd.experiment.config import ExperimentConfig
 
-__all__ = ["backend_entry", "open_backend", "place_of"]
+__all__ = ["JOURNAL", "Opened", "backend_entry", "open_backend", "place_of"]
+
+JOURNAL = "jobs.db"
+"""The journal of a study's jobs on devices, in its folder."""
+
+
+class Opened(Protocol):
+    """Opens backends, as `open_backend`, or others in their place."""
+
+    def __call__(self, entry: Mapping[str, Any], *, shots: int | None = None) -> Backend:
+        """The backend of an entry, with other shots if they are given."""
 
 
 def backend_entry(config: ExperimentConfig, name: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from qiskit_kd.errors import ConfigError, QiskitKDError
 from qiskit_kd.experiment.checks import faults_of_parts
 from qiskit_kd.experiment.config import ExperimentConfig, Point
 from qiskit_kd.experiment.parts import registry
+from qiskit_kd.experiment.places import Opened, open_backend
 from qiskit_kd.experiment.planner import Planner, Task
 from qiskit_kd.experiment.rehearsal import Rehearsal
 from qiskit_kd.experiment.store import canonical
@@ -31,8 +32,12 @@ _OF_NETWORKS = (
 )  # fmt: skip
 
 
-def plan(config: ExperimentConfig) -> list[Task]:
+def plan(config: ExperimentConfig, *, opened: Opened = open_backend) -> list[Task]:
     """All tasks of an experiment, teachers first, then seed by seed.
+
+    Args:
+        config: The experiment.
+        opened: From the entry of a backend to the backend that networks are tried out on.
 
     Raises:
         ConfigError: For whatever cannot work at one of the points.
@@ -44,7 +49,7 @@ def plan(config: ExperimentConfig) -> list[Task]:
         if faults:
             texts = [f"{'.'.join(map(str, fault.path))}: {fault.what}" for fault in faults]
             raise ConfigError("\n  ".join(["the experiment cannot be run:", *texts]))
-    rehearsal, planner = Rehearsal(), Planner(config.seeds[0])
+    rehearsal, planner = Rehearsal(opened), Planner(config.seeds[0])
     found: dict[str, tuple[Task, dict[int, None]]] = {}
     for seed in config.seeds:
         splits: dict[str, Split] = {}

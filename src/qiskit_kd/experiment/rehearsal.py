@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qiskit_kd.errors import ConfigError, QiskitKDError
+from qiskit_kd.errors import BudgetError, ConfigError, ExecutionError, QiskitKDError
 from qiskit_kd.experiment.config import ExperimentConfig
 from qiskit_kd.experiment.parts import complaint, registry
-from qiskit_kd.experiment.places import open_backend, place_of
+from qiskit_kd.experiment.places import Opened, open_backend, place_of
 from qiskit_kd.experiment.store import canonical
 
 if TYPE_CHECKING:
@@ -25,9 +25,14 @@ __all__ = ["Rehearsal"]
 
 
 class Rehearsal:
-    """Tries every network, loss and feature path once, however many points and seeds share it."""
+    """Tries every network, loss and feature path once, however many points and seeds share it.
 
-    def __init__(self) -> None:
+    Args:
+        opened: From the entry of a backend to the backend.
+    """
+
+    def __init__(self, opened: Opened = open_backend) -> None:
+        self._opened = opened
         self._networks: dict[str, nn.Module] = {}
         self._done: set[str] = set()
         self._encoded: dict[tuple[int, str], object] = {}
@@ -58,6 +63,8 @@ class Rehearsal:
             dtype = config.training.overridden(entry.training).dtype
             try:
                 network = self._network(config, entry.kind, entry.options, split, backend, dtype)
+            except (BudgetError, ExecutionError):
+                raise  # nothing is wrong with the network
             except (QiskitKDError, TypeError, ValueError) as error:
                 problems.append(f"{where}: {error}")
             else:
@@ -76,10 +83,10 @@ class Rehearsal:
         key = canonical([kind, options, sizes, backend, own and own.model_dump(), dtype])
         if key not in self._networks:
             network = build_network(
-                kind, options, split, seed=0, backend=open_backend(place_of(config, backend)),
+                kind, options, split, seed=0, backend=self._opened(place_of(config, backend)),
                 dtype=dtype,
             )  # fmt: skip
-            _check_width(network)
+            _check_circuits(network)
             self._networks[key] = network
         return self._networks[key]
 
@@ -267,11 +274,12 @@ def _backends_of(config: ExperimentConfig, student: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _check_width(network: nn.Module) -> None:
+def _check_circuits(network: nn.Module) -> None:
     from qiskit_kd.nn.layer import QuantumLayer
+    from qiskit_kd.nn.quanvolution import Quanvolution
 
     for part in network.modules():
-        if isinstance(part, QuantumLayer):
+        if isinstance(part, QuantumLayer | Quanvolution):
             part.engine.check(part.model)
 
 

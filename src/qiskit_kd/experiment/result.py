@@ -188,9 +188,10 @@ class StudyResult:
 
     @cached_property
     def verdict(self) -> str:
-        """The first line: the headline gain, its interval and n, and how the placebos did.
+        """The first line: the headline gain, its interval and n, also over every control.
 
-        With axes: at how many points it is confirmed, not confirmed or harmful.
+        Controls are placebos and other trainings without a teacher. With axes: at how many points
+        it is confirmed, not confirmed or harmful.
         """
         if self.headline is None:
             return f"no verdict: no variant of {self.config['headline']} has a teacher"
@@ -209,7 +210,7 @@ class StudyResult:
         else:
             said = [self._counted(name, found) for name, found in versus.items()]
             said[0] = f"{student} {variant} {said[0]}"
-        if not config.controls():
+        if not any(config.variants[name].is_placebo for name in config.controls()):
             said.append("no placebo was run")
         return f"test accuracy, {'; '.join(said)}"
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Protocol
 
 from qiskit_kd.errors import ExecutionError, StorageError
+from qiskit_kd.experiment.places import JOURNAL
 from qiskit_kd.experiment.plan import Task
 from qiskit_kd.experiment.store import Store
 from qiskit_kd.experiment.worker import Outcome, start_worker, warm, work
@@ -230,8 +231,9 @@ class _Job:
         attempt = self.store.start(task.key)
         try:
             future = executor.submit(
-                work, task.key, dict(task.spec), teachers, scratch, task.checkpoint_epochs
-            )
+                work, task.key, dict(task.spec), teachers, scratch, task.checkpoint_epochs,
+                str(self.store.folder / JOURNAL),
+            )  # fmt: skip
         except BrokenExecutor:
             self._ready.appendleft(task)
             raise

@@ -230,6 +230,13 @@ class VariantConfig(Section):
         """Whether its terms read teachers that know something, and no placebo."""
         return bool(self.sources) and all(placebo == "none" for _, placebo in self.sources)
 
+    @property
+    def is_placebo(self) -> bool:
+        """Whether a gain of it comes from no teacher: a term's placebo, or label smoothing."""
+        smoothed = any(term.loss == "label_smoothing" for term in self.terms)
+        knows_nothing = any(placebo != "none" for _, placebo in self.sources)
+        return knows_nothing or (smoothed and not self.is_taught)
+
 
 class AxisConfig(Section):
     """Settings that the whole study is repeated over.

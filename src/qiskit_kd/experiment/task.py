@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -32,19 +32,13 @@ from qiskit_kd.errors import DataError, StorageError
 from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.torch_use import one_thread
 from qiskit_kd.experiment.evaluation import Jury, judged
-from qiskit_kd.experiment.places import open_backend
+from qiskit_kd.experiment.logbook import Logbook
+from qiskit_kd.experiment.places import Opened, open_backend
 from qiskit_kd.experiment.store import canonical
 from qiskit_kd.nn.students import describe, num_parameters, students
 from qiskit_kd.seeding import derive
 
-__all__ = ["Opened", "build_network", "moved", "run_task", "sources", "split_of", "terms"]
-
-
-class Opened(Protocol):
-    """Opens backends; `places.open_backend` is one."""
-
-    def __call__(self, entry: Mapping[str, Any], *, shots: int | None = None) -> Backend:
-        """The backend of an entry, with other shots if they are given."""
+__all__ = ["build_network", "moved", "run_task", "sources", "split_of", "terms"]
 
 
 def run_task(
@@ -53,7 +47,8 @@ def run_task(
     teachers: Mapping[str, str] | None = None,
     scratch: str | None = None,
     checkpoint_epochs: int | None = None,
-    opened: Opened = open_backend,
+    journal: str | None = None,
+    opened: Opened | None = None,
 ) -> tuple[dict[str, Any], bytes | None]:
     """Train one network.
 
@@ -62,7 +57,8 @@ def run_task(
         teachers: Files with the weights of its teachers' networks, by the keys it names.
         scratch: Folder for checkpoints of a long task; removed at the end.
         checkpoint_epochs: Leave a checkpoint there each so many epochs; None never.
-        opened: From the entry of a backend to the backend.
+        journal: The study's journal of jobs on devices; None leaves it to the backends' entries.
+        opened: From the entry of a backend to the backend; None for a `Logbook`.
 
     Returns:
         The row without its key, and the weights as safetensors if the task is a teacher's.
@@ -70,6 +66,8 @@ def run_task(
     Raises:
         QiskitKDError: As the parts that the spec names.
     """
+    logbook = Logbook(journal)
+    opened = opened or logbook
     with one_thread():
         split = split_of(spec)
         network = _network(spec, split, opened)
@@ -81,8 +79,13 @@ def run_task(
         stages: dict[str, Any] = {"curves": _curves(history)}
         if spec.get("fine_tune"):
             stage = spec["fine_tune"]
-            network = moved(spec, network, split, stage["backend"], opened=opened)
-            tuned = _train(spec, network, split, taught, stage["training"], name="fine tuning")
+            network = moved(
+                spec, network, split, stage["backend"], opened=opened, name="fine tuning"
+            )
+            tuned = _train(
+                spec, network, split, taught, stage["training"], name="fine tuning",
+                keep_start=True,
+            )  # fmt: skip
             stages["fine_tuning"] = {"curves": _curves(tuned)}
         row = {
             "experiment": spec["experiment"], "student": spec["student"],
@@ -94,6 +97,9 @@ def run_task(
             ),
             **stages,
         }  # fmt: skip
+        devices = logbook.devices()
+        if devices:
+            row["devices"] = devices
         weights = None
         if spec["role"] == "teacher":
             weights = save_weights(
@@ -108,7 +114,7 @@ def run_task(
 def _train(
     spec: Mapping[str, Any], network: nn.Module, split: Split, taught: Mapping[str, Teacher],
     training: Mapping[str, Any], *, name: str = "training", scratch: str | None = None,
-    checkpoint_epochs: int | None = None,
+    checkpoint_epochs: int | None = None, keep_start: bool = False,
 ) -> History:  # fmt: skip
     """Train a network as a spec says; `name` is that of the random stream."""
     train = split.pool if spec.get("sees") == "all" else split.train
@@ -121,6 +127,7 @@ def _train(
         metric=spec["metric"],
         checkpoint_dir=scratch if checkpoint_epochs else None,
         checkpoint_epochs=checkpoint_epochs or 1,
+        keep_start=keep_start,
         **_settings(training, len(train) + (0 if transfer is None else len(transfer))),
     )
     return distiller.fit(train, split.validation, transfer=transfer)
@@ -128,7 +135,7 @@ def _train(
 
 def moved(
     spec: Mapping[str, Any], network: nn.Module, split: Split, entry: Mapping[str, Any],
-    shots: int | None = None, opened: Opened = open_backend,
+    shots: int | None = None, opened: Opened = open_backend, name: str = "elsewhere",
 ) -> nn.Module:  # fmt: skip
     """The same network with the same weights, its circuits on another backend.
 
@@ -137,11 +144,14 @@ def moved(
         network: The network.
         split: Its data.
         entry: The backend, as `places.backend_entry` describes it.
-        shots: Instead of the backend's own.
+        shots: Instead of the backend's own and of the network's.
         opened: From the entry of a backend to the backend.
+        name: Of the random stream its shots are drawn from.
     """
+    own = ("shots",) if shots is not None else ()  # a student's own would win over the backend's
+    options = {key: value for key, value in spec["options"].items() if key not in own}
     other = build_network(
-        spec["kind"], spec["options"], split, seed=derive(spec["seed"], "elsewhere"),
+        spec["kind"], options, split, seed=derive(spec["seed"], name),
         backend=opened(entry, shots=shots), dtype=spec["training"]["dtype"],
     )  # fmt: skip
     other.load_state_dict(network.state_dict())

@@ -55,7 +55,7 @@ def warm() -> None:
 
 def work(
     key: str, spec: Mapping[str, Any], teachers: Mapping[str, str], scratch: str | None,
-    checkpoint_epochs: int | None,
+    checkpoint_epochs: int | None, journal: str | None = None,
 ) -> Outcome:  # fmt: skip
     """Run one task and never raise: a failed task comes back as one.
 
@@ -65,6 +65,7 @@ def work(
         teachers: Files with the weights of its teachers, by their keys.
         scratch: Folder for checkpoints of a long task.
         checkpoint_epochs: How often it leaves one; None never.
+        journal: The study's journal of jobs on devices.
     """
     begun = time.perf_counter()
     row, weights, error, trace = None, None, "", ""
@@ -72,8 +73,9 @@ def work(
         from qiskit_kd.experiment.task import run_task
 
         row, weights = run_task(
-            spec, teachers=teachers, scratch=scratch, checkpoint_epochs=checkpoint_epochs
-        )
+            spec, teachers=teachers, scratch=scratch, checkpoint_epochs=checkpoint_epochs,
+            journal=journal,
+        )  # fmt: skip
         row = {"key": key, **row}
     except Exception as problem:
         error = f"{type(problem).__name__}: {problem}"

@@ -16,17 +16,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from qiskit_kd.report.canvas import METRICS, SMALL, at_least, focused
+from qiskit_kd.report.canvas import METRICS, SMALL, focused
 from qiskit_kd.report.grid import Grid, at
 from qiskit_kd.report.palette import BASELINE, INK, PAPER
 from qiskit_kd.report.panels import (
     AxesLike,
     Strokes,
+    beside,
     close,
+    limits,
+    line,
     needed,
     panels,
     positions_of,
-    reach,
     ticks,
 )
 from qiskit_kd.report.strokes import Stroke, strokes
@@ -34,7 +36,6 @@ from qiskit_kd.report.summary import (
     Gain,
     Row,
     gains,
-    interval,
     is_teacher,
     points,
     values,
@@ -51,6 +52,8 @@ def plot_accuracy_over(
 ) -> Figure:  # fmt: skip
     """A test metric against the axis of numbers, a line and 95 % band per student and variant.
 
+    Rows without the metric are left out: not every network has a divergence from a teacher.
+
     Args:
         data: Rows with a `point`. Teachers are dashed, thin and without a band.
         grid: Panels and values; from the rows by default.
@@ -65,26 +68,13 @@ def plot_accuracy_over(
         DataError: If no row has a point, or the number of axes is not that of the panels.
     """
     grid, looks = needed(data, grid), looks or strokes(data)
-    figure, axes = panels(grid, ax, figsize, title)
+    figure, axes = panels([grid.say(panel) for panel in grid.panels], ax, figsize, title)
     for panel, one in zip(grid.panels, axes, strict=True):
         for (student, variant), style in looks.items():
-            places, middle, low, high = _line(data, grid, panel, student, variant, metric)
-            if not len(places):
-                continue
-            teacher = is_teacher(student)
-            one.plot(
-                places, middle, color=style.color, linestyle=style.dash, linewidth=style.width,
-                alpha=style.alpha, marker=style.marker, markersize=0 if teacher else 4.2,
-                markeredgewidth=0, label=style.label, zorder=2 if teacher else 3,
-            )  # fmt: skip
-            if not teacher:
-                one.fill_between(
-                    places, low, high, color=style.color, alpha=0.13 * style.alpha, linewidth=0
-                )
+            places, numbers = _numbers(data, grid, panel, student, variant, metric)
+            line(one, places, numbers, style, metric=metric, band=not is_teacher(student))
         ticks(one, grid)
-    bottom, top = at_least(*reach(axes), 10.0)
-    axes[0].set_ylim(max(bottom, 0.0), min(top, 100.0))
-    axes[0].set_ylabel(f"test {METRICS.get(metric, metric)}, %")
+    limits(axes, metric)
     return close(figure, axes, own=ax is None, filename=filename)
 
 
@@ -115,7 +105,7 @@ def plot_gains_over(
         DataError: If no row has a point, or the number of axes is not that of the panels.
     """
     grid, looks = needed(data, grid), looks or strokes(data, baseline=baseline)
-    figure, axes = panels(grid, ax, figsize, title)
+    figure, axes = panels([grid.say(panel) for panel in grid.panels], ax, figsize, title)
     mine = [item for item in comparisons if item["baseline"] == baseline]
     drawn = [key for key in looks if any((c["student"], c["variant"]) == key for c in mine)]
     positions = positions_of(grid)
@@ -144,7 +134,7 @@ def plot_gains_over(
             )  # fmt: skip
         ticks(one, grid)
     _frame(axes[0], marks)
-    axes[0].set_ylabel(f"points of test {METRICS.get(metric, metric)} gained")
+    beside(axes, f"points of test {METRICS.get(metric, metric)} gained")
     return close(figure, axes, own=ax is None, filename=filename)
 
 
@@ -156,19 +146,18 @@ def _beside(grid: Grid, positions: NDArray[np.float64], slot: int, count: int) -
     return positions + step * max(float(np.ptp(positions)), 1.0)
 
 
-def _line(
+def _numbers(
     data: Sequence[Row], grid: Grid, panel: Mapping[str, Any], student: str, variant: str,
     metric: str,
-) -> tuple[NDArray[np.float64], ...]:  # fmt: skip
-    """Places, means and both ends of the intervals in per cent, where there are rows."""
-    found = []
+) -> tuple[list[float], list[list[float]]]:  # fmt: skip
+    """Places where there are rows, and the metric of every seed there."""
+    places, found = [], []
     for value, place in zip(grid.values, positions_of(grid), strict=True):
         numbers = values(at(data, grid.point(panel, value)), student, variant, metric)
         if numbers:
-            mean, half = interval(list(numbers.values()))
-            found.append((place, mean, mean - (half or 0.0), mean + (half or 0.0)))
-    table = np.asarray(found, dtype=float).reshape(-1, 4).T
-    return table[0], 100 * table[1], 100 * np.maximum(table[2], 0), 100 * np.minimum(table[3], 1)
+            places.append(float(place))
+            found.append([*numbers.values()])
+    return places, found
 
 
 def _mark(ax: Axes, place: float, gain: Gain, style: Stroke) -> None:

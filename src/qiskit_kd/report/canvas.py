@@ -12,12 +12,17 @@ from matplotlib.figure import Figure
 
 from qiskit_kd.report.palette import GRID, INK, MUTED, PAPER
 
-__all__ = ["LEGEND", "METRICS", "SIZE", "SMALL", "at_least", "canvas", "finish", "focused"]
-__all__ += ["legend"]
+__all__ = ["LEGEND", "METRICS", "SHARES", "SIZE", "SMALL", "at_least", "axis_label", "canvas"]
+__all__ += ["finish", "focused", "legend"]
 
 SIZE = 10.5
 SMALL = 9.0
-METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "nll": "negative log-likelihood"}
+METRICS = {
+    "accuracy": "accuracy", "macro_f1": "macro-F1", "nll": "negative log-likelihood",
+    "kl": "KL(teacher ‖ student)",
+}  # fmt: skip
+SHARES = {"accuracy", "macro_f1", "ece"}
+"""Metrics between 0 and 1, drawn in per cent; the others are in nats."""
 LEGEND: dict[str, Any] = {
     "frameon": False, "fontsize": SMALL, "labelcolor": INK, "borderaxespad": 0.2, "borderpad": 0,
     "handlelength": 1.3, "handletextpad": 0.5, "columnspacing": 1.4,
@@ -97,6 +102,11 @@ def focused(main: Sequence[float], others: Sequence[float], *, least: float) -> 
     low -= (0.15 if min(every) < low else 0.05) * span
     high += (0.15 if max(every) > high else 0.05) * span
     return low, high
+
+
+def axis_label(metric: str) -> str:
+    """What stands beside an axis of a test metric."""
+    return f"test {METRICS.get(metric, metric)}, {'%' if metric in SHARES else 'nats'}"
 
 
 def at_least(low: float, high: float, span: float) -> tuple[float, float]:

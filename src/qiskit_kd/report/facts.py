@@ -6,11 +6,11 @@ from __future__ import annotations
 import copy
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qiskit_kd.report.grid import grid_of, labels_of, shown, varied
-from qiskit_kd.report.palette import TEACHER, look, readable
+from qiskit_kd.report.palette import TEACHER, listed, look, readable
 from qiskit_kd.report.summary import (
     Result,
     cells,
@@ -230,6 +230,8 @@ def _lesson(variant: Mapping[str, Any]) -> str:
         text += f"; teacher: {variant['teacher']}"
     if variant.get("placebo") not in (None, "none"):
         text += f"; placebo: {variant['placebo']}"
+    if variant.get("backend"):
+        text += f"; trained on: {variant['backend']}"
     if variant.get("temperature"):
         text += f"; temperature from {plain(variant['temperature'])}"
     return text
@@ -309,6 +311,7 @@ def runs(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "variant": "" if is_teacher(row["student"]) else look(row["variant"]).label,
             "accuracy": cell(row, "accuracy", 100, 1), "macro_f1": cell(row, "macro_f1", 100, 1),
             "nll": cell(row, "nll", 1, 3), "ece": cell(row, "ece", 100, 1),
+            "kl": cell(row, "kl", 1, 3),
         }
         for row in rows
     ]  # fmt: skip
@@ -334,9 +337,3 @@ def color(variant: str) -> str:
 
 def _half(half: float | None) -> str:
     return "" if half is None else f"{100 * half:.1f}"
-
-
-def listed(names: Iterable[str]) -> str:
-    """`a, b and c`."""
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last

@@ -151,7 +151,7 @@ def plot_parameters(
 
 def plot_gains(
     data: Sequence[Row], comparisons: Sequence[Mapping[str, Any]], *, metric: str = "accuracy",
-    baseline: str | None = None, ax: Axes | None = None,
+    baseline: str | None = None, over: str = "the student alone", ax: Axes | None = None,
     figsize: tuple[float, float] | None = None, title: str | None = None,
     filename: str | Path | None = None,
 ) -> Figure:  # fmt: skip
@@ -162,6 +162,7 @@ def plot_gains(
         comparisons: The study's comparisons; those against the baseline variant are drawn.
         metric: Which metric.
         baseline: The variant that is the student alone; by default the one of that name.
+        over: What the axis calls it.
         ax: Axes to draw in.
         figsize: Inches.
         title: Title of the axes.
@@ -203,7 +204,7 @@ def plot_gains(
     ax.set_yticks([])
     ax.set_ylim(max(position - 1.5, -0.5), -1.5)
     ax.set_xlim(*at_least(*ax.get_xlim(), 6.0))
-    ax.set_xlabel(f"points of test {METRICS.get(metric, metric)} gained over the student alone")
+    ax.set_xlabel(f"points of test {METRICS.get(metric, metric)} gained over {over}")
     legend(figure, ax)
     return finish(figure, ax, title=title, filename=filename)
 

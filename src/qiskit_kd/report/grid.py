@@ -7,15 +7,18 @@ most values becomes the horizontal one; every combination of the other axes' val
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from numbers import Real
 from typing import Any
 
+from qiskit_kd.experiment.grafting import graft
 from qiskit_kd.report.summary import Result, Row
 
-__all__ = ["Grid", "Point", "at", "grid_of", "labels_of", "rows_grid", "shown", "varied"]
+__all__ = ["Grid", "Point", "at", "changes_at", "grid_of", "labels_of", "rows_grid", "settled"]
+__all__ += ["shown", "varied"]
 
 Point = Mapping[str, Any]
 
@@ -97,19 +100,44 @@ def varied(config: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The settings that the axes of a resolved configuration change: dotted key to values."""
     found: dict[str, list[Any]] = {}
     for axis in config.get("axes", {}).values():
-        values = axis["values"]
         for value in labels_of(axis):
-            changes = values[value] if isinstance(values, Mapping) else {axis["key"]: value}
-            for key, setting in _leaves(changes):
+            for key, setting in _leaves(changes_at(axis, value)):
                 known = found.setdefault(key, [])
                 known += [] if setting in known else [setting]
+    return found
+
+
+def settled(config: Mapping[str, Any], point: Point | None = None) -> dict[str, Any]:
+    """A copy of a resolved configuration with the settings of one point, not validated.
+
+    Args:
+        config: A resolved configuration.
+        point: Values of axes; an axis that it does not name has its last value.
+    """
+    found = copy.deepcopy(dict(config))
+    for name, axis in config.get("axes", {}).items():
+        label = (point or {}).get(name, labels_of(axis)[-1])
+        for key, value in changes_at(axis, label).items():
+            path = key.split(".")
+            # The short form of a single teacher is resolved in a resolved configuration.
+            path = ["teachers", *path] if path[0] == "teacher" else path
+            graft(found, path, copy.deepcopy(value), what=f"axis {name}")
+    return found
+
+
+def changes_at(axis: Mapping[str, Any], label: Any) -> Mapping[str, Any]:
+    """The settings that a value of an axis stands for: dotted keys and values."""
+    values = axis["values"]
+    if not isinstance(values, Mapping):
+        return {axis["key"]: label}
+    # A configuration that has been through JSON has words for keys, numbers or not.
+    found: Mapping[str, Any] = next(v for key, v in values.items() if str(key) == str(label))
     return found
 
 
 def labels_of(axis: Mapping[str, Any]) -> list[Any]:
     """The values of an axis of a resolved configuration, without those that `only` leaves out."""
     only = axis.get("only")
-    # A configuration that has been through JSON has words for keys, numbers or not.
     return [v for v in axis["values"] if only is None or str(v) in map(str, only)]
 
 

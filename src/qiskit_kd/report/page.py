@@ -15,9 +15,8 @@ from typing import Any
 
 from qiskit_kd.errors import DataError, StorageError
 from qiskit_kd.files import write_atomically
-from qiskit_kd.report import extras, facts, sections, survey, survey_page
+from qiskit_kd.report import extras, facts, noise_page, sections, survey, survey_page
 from qiskit_kd.report.grid import Grid, grid_of, shown
-from qiskit_kd.report.palette import readable
 from qiskit_kd.report.portraits import portraits, split_of
 from qiskit_kd.report.sentences import (
     chance_sentence,
@@ -25,15 +24,17 @@ from qiskit_kd.report.sentences import (
     setup_sentence,
     verdict_sentence,
 )
-from qiskit_kd.report.summary import Result, headline
+from qiskit_kd.report.summary import Result, Row, alone, headline
 from qiskit_kd.report.svg import color_variables
 from qiskit_kd.report.tally import blocks, looks_of
 
-__all__ = ["render", "rows_csv", "write"]
+__all__ = ["parts_csv", "render", "rows_csv", "write"]
 
 
 def write(result: Result | str | Path, out: str | Path | None = None) -> Path:
     """Write `report.html`, `rows.csv` and `figures/*.svg` into the folder `out`.
+
+    Where rows have them, also `shots.csv`, `backends.csv` and `circuits.csv`.
 
     Args:
         result: A study, finished or not, or the folder of one.
@@ -54,7 +55,7 @@ def write(result: Result | str | Path, out: str | Path | None = None) -> Path:
     folder = Path("." if out is None else out)
     page, drawings = render(result)
     files = {f"figures/{name}.svg": document for name, document in drawings.items()}
-    files |= {"rows.csv": rows_csv(result), "report.html": page}
+    files |= {"rows.csv": rows_csv(result), **parts_csv(result), "report.html": page}
     try:
         for name, text in files.items():
             write_atomically(folder / name, text.encode())
@@ -103,16 +104,19 @@ def render(result: Result) -> tuple[str, dict[str, str]]:
         setup=setup_sentence(result, split),
         many=len({row["seed"] for row in result.rows}) > 1,
         **(_plain(result, album) if grid is None else _survey(result, grid, album)),
+        machines=noise_page.machines(result, grid),
         circuits=sections.circuits(sitters, album),
         costs=[s for s in sitters if s.cost],
         cost_keys=list(dict.fromkeys(key for s in sitters for key in s.cost)),
         settings=list(settings.items()),
-        sitters=[(readable(s.student), facts.traits(s.facts)) for s in sitters],
+        sitters=sections.sitters(sitters),
         choices=choices,
         choice_keys=list(dict.fromkeys(k for item in choices for k in item["picked"])),
         command=result.command,
         provenance=facts.provenance(result, split),
         runs=facts.runs(result.rows),
+        kl=any("kl" in row["test"] for row in result.rows),
+        files=list(parts_csv(result)),
         config=json.dumps(result.config, indent=2, default=str, ensure_ascii=False),
     )
     return page, album.documents
@@ -125,24 +129,30 @@ def _plain(result: Result, album: sections.Album) -> dict[str, Any]:
     tag = "" if lead is None else lead.verdict
     groups = sections.groups(result, album)
     looks = looks_of(result)
-    more = [extras.feature_maps(result, album), extras.robustness(result, looks, album)]
+    more = [
+        extras.feature_maps(result, album), extras.robustness(result, looks, album),
+        noise_page.shots(result, None, album),
+    ]  # fmt: skip
     return {
         "tag": tag, "mood": tag.replace(" ", "-"), "verdict": verdict_sentence(result),
         "placebo": placebo_sentence(result), "others": facts.others(result), "findings": [],
         "chance": chance_sentence(shown), "table": table, "blocks": [], "columns": [],
         "main": sections.main(result, album), "axis": "", "axes": [],
+        "answer": "", "holds": None, "beyond": False, "over": alone(result),
         "groups": groups + [group for group in more if group and group["figures"]],
     }  # fmt: skip
 
 
 def _survey(result: Result, grid: Grid, album: sections.Album) -> dict[str, Any]:
     """What the page says and draws of a study with axes."""
-    looks = looks_of(result)
+    looks, found = looks_of(result), survey.findings(result, grid)
     tag, mood = survey.mood(result, grid)
     return {
         "tag": tag, "mood": mood, "verdict": survey.first_line(result, grid),
         "placebo": survey.caution(result, grid), "others": "",
-        "findings": survey.findings(result, grid),
+        "findings": found, "beyond": any(item.beyond for item in found),
+        "answer": noise_page.answer(result, grid), "holds": noise_page.holds(result, grid),
+        "over": alone(result),
         "chance": survey.chance(result, grid), "table": [],
         "blocks": blocks(result, grid, looks), "columns": [shown(v) for v in grid.values],
         "main": survey_page.main(result, grid, looks, album), "axis": grid.titles[grid.x],
@@ -153,18 +163,42 @@ def _survey(result: Result, grid: Grid, album: sections.Album) -> dict[str, Any]
 
 def rows_csv(result: Result) -> str:
     """All rows as CSV: one line per run, with the test and validation metrics."""
+    lines: list[list[Any]] = []
+    axes = list(result.rows[0].get("point", {}))
+    # Not every network has every metric: a teacher has no divergence from itself.
+    metrics = [
+        (part, key)
+        for part in ("test", "validation")
+        for key in dict.fromkeys(key for row in result.rows for key in row[part])
+    ]
+    names = [f"{part}_{key}" for part, key in metrics]
+    for row in result.rows:
+        numbers = [row[part].get(key) for part, key in metrics]
+        lines.append([*_labels(row), row["parameters"], *numbers])
+    return _csv([*axes, "student", "variant", "seed", "parameters", *names], lines)
+
+
+def parts_csv(result: Result) -> dict[str, str]:
+    """What rows hold lists of, as CSV by file name: one line per entry of one run."""
+    axes = list(result.rows[0].get("point", {}))
+    found = {}
+    for part in ("shots", "backends", "circuits"):
+        entries = [(row, entry) for row in result.rows for entry in row.get(part) or ()]
+        if entries:
+            keys = list(dict.fromkeys(key for _, entry in entries for key in entry))
+            lines = [[*_labels(row), *(entry.get(key) for key in keys)] for row, entry in entries]
+            found[f"{part}.csv"] = _csv([*axes, "student", "variant", "seed", *keys], lines)
+    return found
+
+
+def _labels(row: Row) -> list[Any]:
+    return [*row.get("point", {}).values(), row["student"], row["variant"], row["seed"]]
+
+
+def _csv(heads: list[str], lines: list[list[Any]]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    axes = list(result.rows[0].get("point", {}))
-    names = [f"{part}_{key}" for part in ("test", "validation") for key in result.rows[0][part]]
-    writer.writerow([*axes, "student", "variant", "seed", "parameters", *names])
-    for row in result.rows:
-        numbers = [row[part].get(key) for part in ("test", "validation") for key in
-                   result.rows[0][part]]  # fmt: skip
-        point = [row["point"][name] for name in axes]
-        writer.writerow(
-            [*point, row["student"], row["variant"], row["seed"], row["parameters"], *numbers]
-        )
+    writer.writerows([heads, *lines])
     return buffer.getvalue()
 
 

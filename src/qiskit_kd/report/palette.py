@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 __all__ = ["BASELINE", "GRID", "INK", "MUTED", "PAPER", "TEACHER", "Look", "dark_twins", "look"]
-__all__ += ["SERIES", "order_variants", "readable"]
+__all__ += ["SERIES", "listed", "order_variants", "readable"]
 
 INK = "#1b1f24"
 MUTED = "#5b6471"
@@ -75,6 +75,12 @@ _MARKERS = "vPX<>h"
 def readable(name: str) -> str:
     """`name` as people write it: no underscores, hyphens or colons."""
     return name.translate(str.maketrans("_-:", "   "))
+
+
+def listed(names: Iterable[str]) -> str:
+    """`a, b and c`."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def look(variant: str) -> Look:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from qiskit import QuantumCircuit
@@ -17,7 +18,7 @@ from qiskit import QuantumCircuit
 from qiskit_kd.circuits import dead_weights
 from qiskit_kd.errors import QiskitKDError, ResourceError
 from qiskit_kd.experiment.config import teacher_row
-from qiskit_kd.report.grid import varied
+from qiskit_kd.report.grid import labels_of, settled, shown, varied
 
 if TYPE_CHECKING:
     from qiskit_kd.circuits import CircuitModel
@@ -37,6 +38,8 @@ class Portrait:
     """Qubits, weights, depth and two-qubit gates; empty for a classical student."""
     drawing: QuantumCircuit | None = None
     """The circuit with its encoding as one box."""
+    where: str = ""
+    """The values of axes at which it is so; empty where it is the same at all."""
 
 
 def split_of(config: Mapping[str, Any]) -> Split | None:
@@ -49,10 +52,7 @@ def split_of(config: Mapping[str, Any]) -> Split | None:
     data = config.get("data", {})
     if "kind" not in data:
         return None
-    options = dict(data.get("options", {}))
-    for key, settings in varied(config).items():
-        if key.startswith("data.options."):
-            options[key.removeprefix("data.options.")] = settings[-1]
+    options = settled(config)["data"].get("options", {})
     try:
         split: Split = datasets[data["kind"]](seed=config["seeds"][0], **options)
     except QiskitKDError:
@@ -68,17 +68,59 @@ def portraits(config: Mapping[str, Any], split: Split | None) -> list[Portrait]:
     """
     if split is None:
         return []
-    found = []
-    teachers = {teacher_row(name): item for name, item in config.get("teachers", {}).items()}
+    found: dict[str, list[Portrait]] = {}
     try:
-        for name, item in {**config["students"], **teachers}.items():
-            sitter = _portrait(name, item, config, split)
-            # A classical teacher is no part of the drawings; what it saw is said elsewhere.
-            if name not in teachers or sitter.drawing is not None:
-                found.append(sitter)
+        for point, where in _sittings(config):
+            here = settled(config, point)
+            own = (
+                split if here["data"] == settled(config)["data"] else split_of({**here, "axes": {}})
+            )
+            if own is None:
+                return []
+            for sitter in _sitters(here, own, where):
+                found.setdefault(sitter.student, []).append(sitter)
     except QiskitKDError:
         return []
+    return [sitter for group in found.values() for sitter in _distinct(group)]
+
+
+def _sittings(config: Mapping[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """Values of the axes that change networks, and what they are called; other axes stay last."""
+    axes = {
+        name: axis
+        for name, axis in config.get("axes", {}).items()
+        if any(key.partition(".")[0] == "students" for key in varied({"axes": {name: axis}}))
+    }
+    return [
+        (
+            dict(zip(axes, labels, strict=True)),
+            ", ".join(
+                f"{axes[name].get('title') or name}: {shown(label)}"
+                for name, label in zip(axes, labels, strict=True)
+            ),
+        )
+        for labels in product(*map(labels_of, axes.values()))
+    ]
+
+
+def _sitters(config: Mapping[str, Any], split: Split, where: str) -> list[Portrait]:
+    """Students and quantum teachers of the configuration of one point."""
+    teachers = {teacher_row(name): item for name, item in config.get("teachers", {}).items()}
+    found = []
+    for name, item in {**config["students"], **teachers}.items():
+        sitter = replace(_portrait(name, item, config, split), where=where)
+        # A classical teacher is no part of the drawings; what it saw is said elsewhere.
+        if name not in teachers or sitter.drawing is not None:
+            found.append(sitter)
     return found
+
+
+def _distinct(sitters: list[Portrait]) -> list[Portrait]:
+    """Portraits of one student; a single one, without a place, where all are alike."""
+    first, *rest = sitters
+    if all((other.facts, other.cost) == (first.facts, first.cost) for other in rest):
+        return [replace(first, where="")]
+    return sitters
 
 
 def _portrait(

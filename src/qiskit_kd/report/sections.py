@@ -17,6 +17,7 @@ from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.portraits import Portrait
 from qiskit_kd.report.summary import (
     Result,
+    alone,
     cells,
     gains,
     is_teacher,
@@ -28,7 +29,7 @@ from qiskit_kd.report.summary import (
 )
 from qiskit_kd.report.svg import inline, to_svg
 
-__all__ = ["Album", "circuits", "groups", "main"]
+__all__ = ["Album", "circuits", "groups", "main", "sitters"]
 
 READABLE = 860  # pixels, as in the page's style sheet
 
@@ -52,7 +53,7 @@ class Album:
 
 def main(result: Result, album: Album) -> list[dict[str, str]]:
     """Gains, accuracies, and accuracies against parameters."""
-    baseline, _ = roles(result)
+    (baseline, _), over = roles(result), alone(result)
     rows = result.rows
     found = gains(rows, result.comparisons, baseline=baseline)
     many = len({row["seed"] for row in rows}) > 1
@@ -69,9 +70,9 @@ def main(result: Result, album: Album) -> list[dict[str, str]]:
         figures.append(
             album.add(
                 "gains",
-                plot_gains(rows, result.comparisons, baseline=baseline),
-                f"Paired gains in test accuracy over the student alone, in points: {said}.",
-                title="Gain over the student alone, placebos beside it",
+                plot_gains(rows, result.comparisons, baseline=baseline, over=over),
+                f"Paired gains in test accuracy over {over}, in points: {said}.",
+                title=f"Gain over {over}, placebos beside it",
                 caption=(
                     "Mean paired difference, its 95 % interval and, pale, every seed. "
                     if many
@@ -181,18 +182,22 @@ def groups(result: Result, album: Album) -> list[dict[str, Any]]:
 
 def circuits(sitters: Sequence[Portrait], album: Album) -> list[dict[str, str]]:
     """One drawing per distinct circuit, with the names of all students that have it."""
-    shared: dict[str, list[Portrait]] = {}
+    shared: dict[object, list[Portrait]] = {}
     for sitter in sitters:
         if sitter.drawing is not None:
-            shared.setdefault(str(sitter.drawing.draw("text", fold=-1)), []).append(sitter)
-    out = []
+            shared.setdefault(_alike(sitter), []).append(sitter)
+    out: list[dict[str, str]] = []
     for group in shared.values():
+        rank = sum(group[0].student == other[0].student for other in [*shared.values()][: len(out)])
         drawing = group[0].drawing
         assert drawing is not None
-        names = facts.listed(readable(sitter.student) for sitter in group)
+        names = facts.listed(dict.fromkeys(readable(sitter.student) for sitter in group))
         about = f"{names}: {drawing.num_qubits} qubits, {drawing.num_parameters} weights"
+        boxes = dict.fromkeys(readable(str(s.facts.get("encoding", ""))) for s in group if s.where)
+        if len(boxes) > 1:
+            about += f"; the encoding is {', '.join([*boxes][:-1])} or {[*boxes][-1]}"
         figure = album.add(
-            f"circuit-{group[0].student}",
+            f"circuit-{group[0].student}" + f"-{rank}" * bool(rank),
             plot_circuit(drawing),
             f"Circuit of {about}.",
             caption=f"{about}.",
@@ -203,3 +208,30 @@ def circuits(sitters: Sequence[Portrait], album: Album) -> list[dict[str, str]]:
         figure["size"] = "small" if width and int(width[1]) < READABLE else ""
         out.append(figure)
     return out
+
+
+def _alike(sitter: Portrait) -> object:
+    """Equal for circuits that are drawn once: between settings the encoding's box may differ."""
+    drawing = sitter.drawing
+    assert drawing is not None
+    if not sitter.where:
+        return str(drawing.draw("text", fold=-1))
+    steps = []
+    for item in drawing.data:
+        box = item.operation.name.endswith("\nencoding")
+        qubits = tuple(drawing.find_bit(qubit).index for qubit in item.qubits)
+        steps.append(("" if box else item.operation.name, qubits, str(item.operation.params)))
+    return drawing.num_qubits, tuple(steps)
+
+
+def sitters(found: Sequence[Portrait]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Every student with its traits; what differs between settings stands with all its values."""
+    out: dict[str, dict[str, dict[str, None]]] = {}
+    for sitter in found:
+        mine = out.setdefault(readable(sitter.student), {})
+        for label, text in facts.traits(sitter.facts):
+            mine.setdefault(label, {})[text] = None
+    return [
+        (name, [(label, " or ".join(texts)) for label, texts in mine.items()])
+        for name, mine in out.items()
+    ]

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qiskit_kd.report.grid import varied
+from qiskit_kd.report.grid import settled, varied
 from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.summary import (
     Gain,
     Result,
     gains,
     headline,
-    is_taught,
+    is_placebo,
     is_teacher,
     paired,
     points,
@@ -25,6 +25,7 @@ from qiskit_kd.report.summary import (
     values,
     variants_of,
 )
+from qiskit_kd.report.whereabouts import is_exact, places_sentence
 
 if TYPE_CHECKING:
     from qiskit_kd.data import Split
@@ -67,7 +68,7 @@ def placebo_sentence(result: Result) -> str:
     against = _against(result, lead.student, [(lead.variant, name) for name in names])
     if not against:
         planned = any(
-            not is_taught(item) and name != lead.baseline
+            is_placebo(item) and name != lead.baseline
             for name, item in result.config.get("variants", {}).items()
         )
         return (
@@ -116,12 +117,15 @@ def setup_sentence(result: Result, split: Split | None) -> str:
     return " ".join(part for part in said if part)
 
 
-def chance_sentence(count: int, *, excluding: int | None = None) -> str:
+def chance_sentence(
+    count: int, *, excluding: int | None = None, over: str = "the student alone"
+) -> str:
     """What to expect of `count` intervals where nothing is true.
 
     Args:
         count: How many intervals are shown.
         excluding: How many of them exclude zero; said beside what chance would give.
+        over: What the gains are over.
     """
     if count < 2:
         return ""
@@ -132,7 +136,7 @@ def chance_sentence(count: int, *, excluding: int | None = None) -> str:
         )
     expected = f"about {0.05 * count:.0f}" if count >= 30 else f"{0.05 * count:.1f} on average"
     return (
-        f"{count} intervals of gains over the student alone are shown and {excluding} of them "
+        f"{count} intervals of gains over {over} are shown and {excluding} of them "
         f"exclude zero; if no variant changed anything, {expected} would (one in twenty), and not "
         "singly, for settings share seeds and samples."
     )
@@ -221,8 +225,15 @@ def _run_of(result: Result) -> str:
         return ""
     backend, gradient = str(options["backend"]), str(options.get("gradient", "auto"))
     # The engines' own rule for "auto": exact where the state is at hand, else SPSA.
-    default = "exact gradients" if backend == "exact" else _GRADIENTS["spsa"]
-    text = f"Backend {readable(backend)}, {_GRADIENTS.get(gradient, default)}"
+    exact = backend == "exact" or is_exact(settled(result.config), backend)
+    said = _GRADIENTS.get(gradient, "exact gradients" if exact else _GRADIENTS["spsa"])
+    places = places_sentence(result)
+    # Where variants are trained in different places, no single backend has run the student.
+    text = (
+        f"{places} {said[0].upper()}{said[1:]}"
+        if places
+        else f"Backend {readable(backend)}, {said}"
+    )
     if options.get("shots"):
         text += f", {options['shots']:,} shots"
     mode = options.get("sharpness_mode")

@@ -44,7 +44,7 @@ def placebos_of(rows: Sequence[Row]) -> set[str]:
 
 def strokes(
     rows: Sequence[Row], *, headline: str | None = None, placebos: Collection[str] | None = None,
-    baseline: str = BASELINE,
+    baseline: str = BASELINE, alone: str = "alone",
 ) -> dict[tuple[str, str], Stroke]:  # fmt: skip
     """One stroke per student and variant, teachers last.
 
@@ -53,6 +53,7 @@ def strokes(
         headline: The student drawn with full lines; the first one by default.
         placebos: Names of the placebos; by default those whose name says so.
         baseline: Name of the student alone.
+        alone: What the baseline is called, where it is not the only training without a teacher.
     """
     pale = placebos_of(rows) if placebos is None else placebos
     students = [name for name in students_of(rows) if not is_teacher(name)]
@@ -63,12 +64,14 @@ def strokes(
     found: dict[tuple[str, str], Stroke] = {}
     for rank, student in enumerate(students):
         for variant in variants_of(rows, student=student):
-            label = "alone" if variant == baseline else look(variant).label
+            label = alone if variant == baseline else look(variant).label
             color = colors[variant]
             if rank and variant == baseline:
                 color = _free(_OTHERS, taken, rank)
                 taken.add(color)
-            if len(students) > 1 and variant == baseline:
+            if len(students) > 1 and alone != "alone":
+                label = f"{readable(student)}, {label}"
+            elif len(students) > 1 and variant == baseline:
                 label = f"{readable(student)} alone"
             elif rank:
                 label = f"{readable(student)}, {label}"

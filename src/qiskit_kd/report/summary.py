@@ -19,8 +19,17 @@ from qiskit_kd.experiment.statistics import half_width, paired_gain, verdict
 from qiskit_kd.report.palette import BASELINE, look, order_variants
 
 __all__ = ["Cell", "Gain", "Result", "Row", "cells", "gains", "headline", "interval", "values"]
-__all__ += ["is_taught", "is_teacher", "paired", "points", "roles", "students_of", "treatment"]
-__all__ += ["variants_of"]
+__all__ += [
+    "alone",
+    "bounds",
+    "is_placebo",
+    "is_taught",
+    "is_teacher",
+    "others_of",
+    "paired",
+    "points",
+]
+__all__ += ["roles", "students_of", "treatment", "variants_of"]
 
 Row = Mapping[str, Any]
 
@@ -105,6 +114,11 @@ def is_taught(variant: Mapping[str, Any]) -> bool:
     return VariantConfig.model_validate(variant).is_taught
 
 
+def is_placebo(variant: Mapping[str, Any]) -> bool:
+    """Whether a variant of a resolved configuration is there to be beaten by a real teacher."""
+    return VariantConfig.model_validate(variant).is_placebo
+
+
 def interval(numbers: Sequence[float]) -> tuple[float, float | None]:
     """Mean and half width of its 95 % interval (Student's t); None for fewer than two numbers."""
     data = np.asarray(numbers, dtype=float)
@@ -129,11 +143,11 @@ def variants_of(rows: Iterable[Row], *, student: str | None = None) -> list[str]
 
 
 def values(rows: Iterable[Row], student: str, variant: str, metric: str) -> dict[int, float]:
-    """Test metric per seed of one student under one variant."""
+    """Test metric per seed of one student under one variant, where rows have it."""
     found = {
         int(row["seed"]): float(row["test"][metric])
         for row in rows
-        if row["student"] == student and row["variant"] == variant
+        if row["student"] == student and row["variant"] == variant and metric in row["test"]
     }
     return dict(sorted(found.items()))
 
@@ -181,7 +195,7 @@ def gains(
                 variant,
                 against,
                 float(item["gain"]),
-                *_bounds(item["ci95"]),
+                *bounds(item["ci95"]),
                 int(item["n"]),
                 str(item["verdict"]),
                 tuple(treated[s] - control[s] for s in treated if s in control),
@@ -199,12 +213,12 @@ def paired(
     seeds = [seed for seed in treated if seed in control]
     found = paired_gain([treated[k] for k in seeds], [control[k] for k in seeds])
     return Gain(
-        student, variant, baseline, found.mean, *_bounds((found.low, found.high)), found.n,
+        student, variant, baseline, found.mean, *bounds((found.low, found.high)), found.n,
         verdict(found), tuple(treated[k] - control[k] for k in seeds),
     )  # fmt: skip
 
 
-def _bounds(pair: Sequence[float | None] | None) -> tuple[float | None, float | None]:
+def bounds(pair: Sequence[float | None] | None) -> tuple[float | None, float | None]:
     """Both ends of an interval, or None twice where a single seed gives none."""
     if not pair or any(end is None or not math.isfinite(end) for end in pair):
         return None, None
@@ -214,8 +228,8 @@ def _bounds(pair: Sequence[float | None] | None) -> tuple[float | None, float | 
 def roles(result: Result) -> tuple[str, set[str]]:
     """The baseline's name and the names of the placebos.
 
-    A placebo is a variant whose terms see no real teacher; where the configuration does not say,
-    the name decides.
+    A placebo is a variant with a teacher that knows nothing, or with label smoothing; where the
+    configuration does not say, the name decides.
     """
     variants = result.config.get("variants", {})
     baseline = str(result.config.get("baseline", BASELINE))
@@ -224,8 +238,27 @@ def roles(result: Result) -> tuple[str, set[str]]:
         name
         for name in names
         if name != baseline
-        and (not is_taught(variants[name]) if name in variants else look(name).is_placebo)
+        and (is_placebo(variants[name]) if name in variants else look(name).is_placebo)
     }
+
+
+def others_of(result: Result) -> list[str]:
+    """Other trainings than the baseline that have no teacher and are no placebo.
+
+    They differ from the baseline in something else, such as the backend they are trained on.
+    """
+    variants = result.config.get("variants", {})
+    baseline, placebos = roles(result)
+    return [
+        name
+        for name in variants_of(result.rows)
+        if name in variants and name not in (baseline, *placebos) and not is_taught(variants[name])
+    ]
+
+
+def alone(result: Result) -> str:
+    """What gains are over: the student alone or, among other trainings, the baseline by name."""
+    return f"“{look(roles(result)[0]).label}”" if others_of(result) else "the student alone"
 
 
 def treatment(result: Result) -> str | None:

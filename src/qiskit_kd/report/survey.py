@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from qiskit_kd.report.grid import Grid, Point, at
 from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.sentences import chance_sentence
-from qiskit_kd.report.summary import Gain, Result, gains, points, roles, variants_of
+from qiskit_kd.report.summary import (
+    Gain,
+    Result,
+    alone,
+    gains,
+    others_of,
+    points,
+    roles,
+    variants_of,
+)
 from qiskit_kd.report.tally import Tally, ends_of, runs_of, subject, tallies, taught
 
 __all__ = ["Finding", "caution", "chance", "findings", "first_line", "mood"]
@@ -85,6 +94,8 @@ class Finding:
     beside_worst: str
     against: str
     """At how many settings it beats each placebo; empty without placebos."""
+    beyond: str = ""
+    """At how many it beats each of the other trainings without a teacher; empty without these."""
 
     def __str__(self) -> str:
         beside = (self.beside_best, self.beside_worst)
@@ -92,7 +103,8 @@ class Finding:
         said = f"“{self.name}”: {self.best}{best}."
         if self.worst:
             said = f"“{self.name}”: at best {self.best}{best}; at worst {self.worst}{worst}."
-        return f"{said} It is {self.against}." if self.against else said
+        contests = "; ".join(text for text in (self.against, self.beyond) if text)
+        return f"{said} It is {contests}." if contests else said
 
 
 def findings(result: Result, grid: Grid) -> list[Finding]:
@@ -105,13 +117,16 @@ def findings(result: Result, grid: Grid) -> list[Finding]:
         beside = [_beside(result, point, controls) for point, _ in ends]
         if len(tally.found) == 1:
             said[1] = beside[1] = ""
-        against = "; ".join(
-            _contest(control, duels[0])
-            for control in controls
-            if (duels := tallies(result, grid, [tally.variant], against=control))
+        against, beyond = (
+            "; ".join(
+                _contest(control, duels[0])
+                for control in names
+                if (duels := tallies(result, grid, [tally.variant], against=control))
+            )
+            for names in (controls, others_of(result))
         )
         name = look(tally.variant).label
-        out.append(Finding(name, said[0], beside[0], said[1], beside[1], against))
+        out.append(Finding(name, said[0], beside[0], said[1], beside[1], against, beyond))
     return out
 
 
@@ -119,6 +134,8 @@ def caution(result: Result, grid: Grid) -> str:
     """What keeps the findings from being one; empty for nothing."""
     found = tallies(result, grid, taught(result))
     said = []
+    if found and others_of(result):
+        said.append(f"Gains are over {alone(result)}, which has no teacher.")
     if found and not _controls(result):
         said.append("No placebo was run, so a gain may have nothing to do with a teacher.")
     if found and all(gain.n < FEWEST for tally in found for _, gain in tally.found):
@@ -137,7 +154,7 @@ def chance(result: Result, grid: Grid) -> str:
                 runs = runs_of(here, gain) or str(point)
                 seen.setdefault((gain.student, gain.variant, runs), gain)
     excluding = sum((g.low or 0.0) > 0 or (g.high or 0.0) < 0 for g in seen.values())
-    return chance_sentence(len(seen), excluding=excluding)
+    return chance_sentence(len(seen), excluding=excluding, over=alone(result))
 
 
 def _controls(result: Result) -> list[str]:

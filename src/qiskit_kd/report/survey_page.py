@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from qiskit_kd.report import noise_page
 from qiskit_kd.report.axes import plot_accuracy_over, plot_gains_over
 from qiskit_kd.report.diagnostics import plot_curves, plot_distributions, plot_gradients
 from qiskit_kd.report.extras import feature_maps, robustness
@@ -13,9 +14,17 @@ from qiskit_kd.report.grid import Grid, Point, at
 from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.sections import Album
 from qiskit_kd.report.strokes import Stroke
-from qiskit_kd.report.summary import Result, roles, variants_of
+from qiskit_kd.report.summary import (
+    Result,
+    alone,
+    is_teacher,
+    roles,
+    students_of,
+    variants_of,
+)
 from qiskit_kd.report.survey import first_line
-from qiskit_kd.report.tally import subject, taught
+from qiskit_kd.report.tally import looks_of, subject, taught
+from qiskit_kd.report.trainings import compared
 
 __all__ = ["groups", "main"]
 
@@ -25,21 +34,38 @@ MANY = 6
 
 
 def main(result: Result, grid: Grid, looks: Looks, album: Album) -> list[dict[str, str]]:
-    """Gains and accuracies against the axis of numbers."""
-    baseline, _ = roles(result)
+    """Gains, accuracies and divergences against the axis of numbers.
+
+    Where several students are trained in several ways, each has figures of its own.
+    """
+    if len(compared(result)) < 2:
+        return _lines(result, grid, looks, album)
+    return [
+        figure
+        for student in (name for name in students_of(result.rows) if not is_teacher(name))
+        for figure in _lines(result, grid, looks_of(result, student=student), album, student)
+    ]
+
+
+def _lines(
+    result: Result, grid: Grid, looks: Looks, album: Album, student: str | None = None
+) -> list[dict[str, str]]:
+    baseline, placebos = roles(result)
     many = len({row["seed"] for row in result.rows}) > 1
-    axis = grid.titles[grid.x]
+    axis, over = grid.titles[grid.x], alone(result)
+    own = "" if student is None else f"-{student}"
+    of = "" if student is None else f" of the {readable(student)} student"
     found = []
-    if any(item["baseline"] == baseline for item in result.comparisons):
+    mine = [item for item in result.comparisons if student in (None, item["student"])]
+    drawn = any(item["variant"] in placebos for item in mine)
+    if any(item["baseline"] == baseline for item in mine):
         found.append(
             album.add(
-                "gains",
-                plot_gains_over(
-                    result.rows, result.comparisons, grid=grid, looks=looks, baseline=baseline
-                ),
-                f"Paired gains in test accuracy over the student alone, against {axis}. "
+                f"gains{own}",
+                plot_gains_over(result.rows, mine, grid=grid, looks=looks, baseline=baseline),
+                f"Paired gains in test accuracy{of} over {over}, against {axis}. "
                 f"{first_line(result, grid)}",
-                title="Gain over the student alone, placebos beside it",
+                title=f"Gain{of} over {over}" + ", placebos beside it" * drawn,
                 caption=(
                     "Mean paired difference with its 95 % interval, variants set side by side. "
                     "Filled mark: the whole interval lies above zero; crossed: below; hollow: "
@@ -47,20 +73,45 @@ def main(result: Result, grid: Grid, looks: Looks, album: Album) -> list[dict[st
                     if many
                     else "Difference of a single seed, which has no interval and settles nothing. "
                 )
-                + "Pale and dashed: placebos, as an arrow with its number where one lies "
-                "outside; a gain that they reach too does not come from a teacher.",
+                + (
+                    "Pale and dashed: placebos, as an arrow with its number where one lies "
+                    "outside; a gain that they reach too does not come from a teacher."
+                    if drawn
+                    else ""
+                ),
             )
         )
     found.append(
         album.add(
-            "accuracy",
+            f"accuracy{own}",
             plot_accuracy_over(result.rows, grid=grid, looks=looks),
-            f"Test accuracy against {axis}, a line per student and variant.",
-            title="Accuracy",
+            f"Test accuracy{of} against {axis}, a line per student and variant.",
+            title=f"Accuracy{of}",
             caption=("Mean over seeds with a 95 % band" if many else "A single seed, without band")
             + "; thin, dashed and dark: the teachers themselves.",
         )
     )
+    shown = [row for row in result.rows if (row["student"], row["variant"]) in looks]
+    if any("kl" in row["test"] for row in shown):
+        teacher = (result.config.get("evaluation") or {}).get("teacher")
+        called = f"the teacher “{readable(str(teacher))}”" if teacher else "the teacher"
+        found.append(
+            album.add(
+                f"kl{own}",
+                plot_accuracy_over(result.rows, grid=grid, looks=looks, metric="kl"),
+                f"KL(teacher ‖ student){of} on the test data against {axis}, a line per variant.",
+                title=f"Divergence{of} from {called}",
+                caption="Mean KL(teacher ‖ student) of the test samples' class probabilities at "
+                "temperature 1: how far the student is from saying what that teacher says. "
+                + (
+                    "Bands are as above; they hold what differs from seed to seed, which paired "
+                    "gains do not, so that bands may overlap where a gain is confirmed. "
+                    if many
+                    else ""
+                )
+                + "Less is closer.",
+            )
+        )
     return found
 
 
@@ -74,6 +125,7 @@ def groups(result: Result, grid: Grid, looks: Looks, album: Album) -> list[dict[
         _curves(result, grid, looks, album),
         feature_maps(result, album, points=[(point, grid.say(point)) for point in order]),
         robustness(result, looks, album, points=[(point, grid.say(point)) for point in chosen]),
+        noise_page.shots(result, grid, album),
         _answers(result, grid, chosen, looks, album),
         _pulls(result, grid, last, album),
     ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qiskit_kd.report.grid import Grid, Point, at
+from qiskit_kd.report.palette import look
 from qiskit_kd.report.strokes import Stroke, strokes
 from qiskit_kd.report.summary import (
     Gain,
@@ -20,6 +21,8 @@ from qiskit_kd.report.summary import (
     cells,
     gains,
     is_taught,
+    is_teacher,
+    others_of,
     points,
     roles,
     variants_of,
@@ -56,10 +59,23 @@ def subject(result: Result) -> str | None:
     return wanted or next((str(c["student"]) for c in result.comparisons), None)
 
 
-def looks_of(result: Result) -> dict[tuple[str, str], Stroke]:
-    """How every student and variant of a study is drawn, the same in all its figures."""
+def looks_of(result: Result, *, student: str | None = None) -> dict[tuple[str, str], Stroke]:
+    """How every student and variant of a study is drawn, the same in all its figures.
+
+    Args:
+        result: A study.
+        student: Only this student and the teachers, for figures that show no other.
+    """
     baseline, placebos = roles(result)
-    return strokes(result.rows, headline=subject(result), placebos=placebos, baseline=baseline)
+    rows = [
+        row
+        for row in result.rows
+        if student in (None, row["student"]) or is_teacher(str(row["student"]))
+    ]
+    return strokes(
+        rows, headline=student or subject(result), placebos=placebos, baseline=baseline,
+        alone=look(baseline).label if others_of(result) else "alone",
+    )  # fmt: skip
 
 
 def taught(result: Result) -> list[str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from qiskit_kd.report.grid import Grid, grid_of, shown
+from qiskit_kd.report.noise_words import answers
 from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.portraits import split_of
 from qiskit_kd.report.sentences import (
@@ -15,9 +16,11 @@ from qiskit_kd.report.sentences import (
 from qiskit_kd.report.summary import (
     Cell,
     Result,
+    alone,
     cells,
     gains,
     is_teacher,
+    others_of,
     points,
     roles,
     students_of,
@@ -26,8 +29,9 @@ from qiskit_kd.report.summary import (
 )
 from qiskit_kd.report.survey import caution, chance, findings, first_line
 from qiskit_kd.report.tally import blocks, looks_of
+from qiskit_kd.report.trainings import compared
 
-__all__ = ["WIDTH", "terminal_table"]
+__all__ = ["WIDTH", "aligned", "terminal_table", "wrapped"]
 
 WIDTH = 100
 MARKS = "* confirmed, ! harmful, unmarked: neither"
@@ -82,7 +86,7 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
         else:
             middle = [_number(table.get((student, v))) for v in variants]
         lines.append([readable(student), size, *middle, change(student, treated)])
-    text = _aligned(heads, lines)
+    text = aligned(heads, lines)
     if max(len(line) for line in text) > WIDTH:
         heads = ["student", "params", "variant", metric, "gain"]
         lines = [
@@ -93,18 +97,18 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
             ]
             for c in table.values()
         ]  # fmt: skip
-        text = _aligned(heads, lines)
+        text = aligned(heads, lines)
     title = _title(result, metric)
     return "\n".join(
         [
-            *_wrapped(verdict_sentence(result)),
-            *_wrapped(placebo_sentence(result)),
-            *_wrapped(setup_sentence(result, split_of(result.config))),
+            *wrapped(verdict_sentence(result)),
+            *wrapped(placebo_sentence(result)),
+            *wrapped(setup_sentence(result, split_of(result.config))),
             "",
             title,
             *(line.rstrip() for line in text),
             *["* the 95 % interval of the paired gain excludes zero"] * any("*" in t for t in text),
-            *_wrapped(chance_sentence(sum("[" in t for t in text))),
+            *wrapped(chance_sentence(sum("[" in t for t in text))),
         ]
     )
 
@@ -112,8 +116,9 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
 def _survey(result: Result, grid: Grid, metric: str) -> str:
     """Verdict; per panel a line per student and variant, a column per value; then the findings."""
     looks = looks_of(result)
-    text = [*_wrapped(first_line(result, grid)), *_wrapped(caution(result, grid)),
-            *_wrapped(setup_sentence(result, split_of(result.config))), "",
+    over = alone(result) if others_of(result) else "alone"
+    text = [*wrapped(first_line(result, grid)), *wrapped(caution(result, grid)),
+            *wrapped(setup_sentence(result, split_of(result.config))), "",
             _title(result, metric)]  # fmt: skip
     tables = blocks(result, grid, looks, metric=metric)
     for block in tables:
@@ -126,7 +131,7 @@ def _survey(result: Result, grid: Grid, metric: str) -> str:
         (block["name"], [line for line in block["lines"] if line["gains"]]) for block in tables
     ]
     if any(lines for _, lines in gained):
-        text += ["", f"gain over alone in points; {MARKS}"]
+        text += ["", f"gain over {over} in points; {MARKS}"]
     for name, found in gained:
         lines = [
             [line["label"], *(f"{c['gain']}{_MARK.get(c['verdict'], ' ')}" for c in line["cells"])]
@@ -135,9 +140,14 @@ def _survey(result: Result, grid: Grid, metric: str) -> str:
         if lines:
             text += ["", *([name] if name else []), *_columns(grid, lines)]
     for finding in findings(result, grid):
-        text += ["", *_wrapped(str(finding))]
+        text += ["", *wrapped(str(finding))]
     said = chance(result, grid)
-    return "\n".join([*text, *([""] if said else []), *_wrapped(said)])
+    text += [*([""] if said else []), *wrapped(said)]
+    for student in compared(result):
+        held = answers(result, grid, student)
+        text += ["", f"which training holds, {readable(student)}:"] if held else []
+        text += [line for sentence in held for line in wrapped(sentence)]
+    return "\n".join(text)
 
 
 def _columns(grid: Grid, lines: list[list[str]]) -> list[str]:
@@ -181,7 +191,7 @@ def _number(cell: Cell | None) -> str:
     return f"{100 * cell.mean:.1f}{half}"
 
 
-def _aligned(heads: list[str], lines: list[list[str]]) -> list[str]:
+def aligned(heads: list[str], lines: list[list[str]]) -> list[str]:
     """Columns two blanks apart; the first and last to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
     last = len(heads) - 1
@@ -196,7 +206,8 @@ def _aligned(heads: list[str], lines: list[list[str]]) -> list[str]:
     return [line(heads), rule, *(line(parts) for parts in lines)]
 
 
-def _wrapped(sentence: str) -> list[str]:
+def wrapped(sentence: str) -> list[str]:
+    """Lines of at most `WIDTH` columns."""
     import textwrap
 
     return textwrap.wrap(sentence, WIDTH)

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Circuits made fit for a device, once ever: in this process, and in all that share a journal.
+
+What a transpiler makes of a circuit depends on the calibration of the day. A run that goes on
+tomorrow must ask for the very circuits of today, or it would not find its jobs again; so they are
+pinned in the journal, with the readout errors of the day.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit, generate_preset_pass_manager, qpy
+from qiskit.transpiler import PassManager, Target
+
+from qiskit_kd.errors import ConfigError
+from qiskit_kd.execution.noise_sources import readout_rates
+from qiskit_kd.execution.runtime.cost import circuit_duration
+from qiskit_kd.execution.runtime.device import Device
+from qiskit_kd.execution.runtime.failures import service_errors
+from qiskit_kd.execution.runtime.journal import Journal
+from qiskit_kd.execution.runtime.payload import circuit_digest, read_circuit
+from qiskit_kd.execution.runtime.tiling import Tiling, tile_circuit
+
+if TYPE_CHECKING:
+    from qiskit_kd.execution.runtime.options import RuntimeOptions
+
+__all__ = ["Compiled", "Compiler", "device_pass_manager"]
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A circuit of the device.
+
+    Args:
+        circuit: One copy of the circuit; one that measures nothing has its layout.
+        tiling: Copies of it side by side; None where it runs alone.
+        qubits: Physical qubit of each measured bit of each copy, lowest bit first.
+        readout: `(copies, bits, 2)` P(read 1 | state 0) and P(read 0 | state 1) of each, that day.
+        calibrated: ISO date of the calibration, or None if unknown.
+        duration: Seconds of one run.
+    """
+
+    circuit: QuantumCircuit
+    tiling: Tiling | None
+    qubits: tuple[tuple[int, ...], ...]
+    readout: NDArray[np.float64]
+    calibrated: str | None
+    duration: float
+
+    def assignments(self, tile: int = 0) -> list[NDArray[np.float64]]:
+        """`(2, 2)` probabilities `[read, state]` of each measured bit of a copy."""
+        return [np.array([[1 - a, b], [a, 1 - b]]) for a, b in self.readout[tile]]
+
+    def describe(self) -> dict[str, Any]:
+        """For reports: one copy, and where all of them are."""
+        pairs = [i for i in self.circuit.data if len(i.qubits) == 2 and i.name != "barrier"]
+        return {
+            "layout": [list(copy) for copy in self.qubits],
+            "readout": self.readout.tolist(),
+            "calibrated": self.calibrated,
+            "duration": self.duration,
+            "depth": self.circuit.depth(),
+            "two_qubit_gates": len(pairs),
+            "tiles": [] if self.tiling is None else self.tiling.describe(),
+        }
+
+
+def device_pass_manager(device: Device, options: RuntimeOptions) -> PassManager:
+    """A pass manager to circuits of a device."""
+    return generate_preset_pass_manager(
+        optimization_level=options.optimization_level, target=device.target,
+        seed_transpiler=options.seed_transpiler,
+    )  # fmt: skip
+
+
+class Compiler:
+    """Makes circuits of a device, and remembers them by content.
+
+    Args:
+        device: The device.
+        options: An entry of kind `runtime`.
+        journal: Where circuits are pinned.
+    """
+
+    def __init__(self, device: Device, options: RuntimeOptions, journal: Journal) -> None:
+        self.device, self.journal = device, journal
+        self._options = options
+        self._guard = threading.RLock()
+        self._known: dict[str, Compiled] = {}
+        self._place = _fingerprint(device.target, (
+            device.name, options.optimization_level, options.seed_transpiler,
+            options.fractional_gates, options.tiles,
+        ))  # fmt: skip
+        self.transpilations = 0
+        """Circuits that this process has transpiled."""
+
+    def compiled(self, circuit: QuantumCircuit) -> Compiled:
+        """The circuit of the device behind a circuit.
+
+        Raises:
+            DeviceError: If it is wider than the device.
+            StorageError: If the journal holds a damaged circuit.
+        """
+        name = hashlib.sha256((self._place + circuit_digest(circuit)).encode()).hexdigest()
+        with self._guard:
+            if name not in self._known:
+                self._known[name] = self._pinned(f"circuit:{name}", circuit)
+            return self._known[name]
+
+    def all(self) -> list[Compiled]:
+        """Every circuit that was asked for so far."""
+        return list(self._known.values())
+
+    def _pinned(self, name: str, circuit: QuantumCircuit) -> Compiled:
+        body = self.journal.pinned(name)
+        if body is None:
+            with self.journal.alone_with(name.replace(":", "-")):
+                body = self.journal.pinned(name)
+                if body is None:
+                    body = self.journal.pin(name, self._transpiled(circuit))
+        head, _, content = body.partition(b"\n")
+        facts = json.loads(head)
+        # The circuit that was written, not the one in memory: tomorrow's run has no other.
+        found = read_circuit(content)
+        tiling = Tiling.from_dict(found, facts["tiling"]) if facts["tiling"] else None
+        qubits = tuple(map(tuple, facts["qubits"]))
+        return Compiled(
+            found if tiling is None else tiling.single, tiling, qubits,
+            np.array(facts["readout"], float).reshape(len(qubits), -1, 2), facts["calibrated"],
+            circuit_duration(found, self.device.target),
+        )  # fmt: skip
+
+    def _transpiled(self, circuit: QuantumCircuit) -> bytes:
+        self.device.check_width(circuit.num_qubits)
+        tiling = None
+        if self._options.tiles == 1 or not circuit.clbits:
+            found = device_pass_manager(self.device, self._options).run(circuit)
+            qubits = [_measured(found)]
+        else:
+            tiling = tile_circuit(
+                circuit, self.device.target, tiles=self._options.tiles,
+                optimization_level=self._options.optimization_level,
+                seed=self._options.seed_transpiler,
+            )  # fmt: skip
+            found = tiling.circuit
+            qubits = [tiling.measured(tile) for tile in range(len(tiling.tiles))]
+        self.transpilations += 1
+        rates = self._rates()
+        facts = {
+            "qubits": qubits,
+            "readout": [rates[list(copy)].tolist() for copy in qubits],
+            "calibrated": self.device.calibrated,
+            "tiling": None if tiling is None else tiling.as_dict(),
+        }
+        with io.BytesIO() as stream:
+            qpy.dump(found, stream)
+            return json.dumps(facts).encode() + b"\n" + stream.getvalue()
+
+    def _rates(self) -> NDArray[np.float64]:
+        if self.device.name == "aer":
+            return np.zeros((self.device.num_qubits, 2))
+        with service_errors():
+            return readout_rates(self.device.backend)
+
+    def check_mitigation(self, compiled: Compiled) -> None:
+        """Refuse to undo readout errors where there are none.
+
+        Raises:
+            ConfigError: If nothing is known of any measured qubit's.
+        """
+        if not compiled.readout.any():
+            raise ConfigError(
+                "readout mitigation undoes readout errors",
+                got=f"{self.device.name!r}, whose calibration has none",
+                expected="a device with readout errors", remedy="Use mitigation: none.",
+            )  # fmt: skip
+
+
+def _measured(circuit: QuantumCircuit) -> tuple[int, ...]:
+    """The physical qubit of each classical bit, lowest first."""
+    places = {
+        circuit.find_bit(item.clbits[0]).index: circuit.find_bit(item.qubits[0]).index
+        for item in circuit.data
+        if item.name == "measure"
+    }
+    return tuple(places[bit] for bit in sorted(places))
+
+
+def _fingerprint(target: Target, settings: tuple[Any, ...]) -> str:
+    """Of what a device can do, whatever its errors of the day."""
+    gates = {
+        name: sorted(map(list, target[name])) if target[name] and None not in target[name] else None
+        for name in sorted(target.operation_names)
+    }
+    return json.dumps([settings, target.num_qubits, gates])

@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What circuits cost on a quantum processor: executions, jobs, seconds, price.
+
+IBM's documented estimate: a job takes two seconds, and each execution of a circuit its own length
+and the delay in front of it. Plain numbers in and out, so that the same formula prices a job before
+it is sent, an experiment before it is started, and a job that a simulator ran instead of a device.
+
+References: IBM Quantum documentation, "Estimate job run time" and "Job limits".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qiskit.exceptions import QiskitError
+from qiskit.quantum_info import SparsePauliOp
+
+from qiskit_kd.circuits.readouts import Observables
+from qiskit_kd.errors import ConfigError
+from qiskit_kd.execution.measurement import bases
+from qiskit_kd.execution.runtime.device import DEFAULT_REP_DELAY
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+    from qiskit.transpiler import Target
+
+    from qiskit_kd.execution.expansion import Expansion
+
+__all__ = [
+    "FREE_SECONDS",
+    "JOB_SECONDS",
+    "MAX_EXECUTIONS",
+    "STOCK_SHOTS",
+    "Call",
+    "Cost",
+    "Tariff",
+    "circuit_duration",
+    "circuits_of",
+    "cost_of_call",
+    "cost_of_pubs",
+    "gradient_points",
+    "rows_per_job",
+    "split_rows",
+    "stock_cost",
+    "total",
+]
+
+JOB_SECONDS = 2.0
+"""Seconds a job takes besides its executions."""
+MAX_EXECUTIONS = 10_000_000
+"""Executions (circuits times shots) of a job at most."""
+FREE_SECONDS = 600.0
+"""Seconds of IBM's free plan, in any 28 days."""
+STOCK_SHOTS = 4096
+"""Shots of IBM's sampler where nobody names a number."""
+
+_NOMINAL_DURATION = 5e-6  # six qubits, sixty weights on a device with CZ gates: 4 to 5.4 us
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What some jobs cost; costs add up.
+
+    Args:
+        executions: Executions of circuits: bound circuits times shots.
+        jobs: Jobs.
+        pubs: Primitive unified blocs.
+        seconds: Seconds of quantum processor time.
+        usd: Price; None where no price per second is known.
+    """
+
+    executions: int = 0
+    jobs: int = 0
+    pubs: int = 0
+    seconds: float = 0.0
+    usd: float | None = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        usd = None if self.usd is None or other.usd is None else self.usd + other.usd
+        return Cost(
+            self.executions + other.executions, self.jobs + other.jobs, self.pubs + other.pubs,
+            self.seconds + other.seconds, usd,
+        )  # fmt: skip
+
+    def __mul__(self, times: int) -> Cost:
+        return Cost(
+            self.executions * times, self.jobs * times, self.pubs * times, self.seconds * times,
+            None if self.usd is None else self.usd * times,
+        )  # fmt: skip
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dictionary, for tables and records."""
+        return {
+            "executions": self.executions, "jobs": self.jobs, "pubs": self.pubs,
+            "seconds": self.seconds, "usd": self.usd,
+        }  # fmt: skip
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """The sum; nothing at all costs nothing."""
+    return sum(costs, Cost())
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """What one execution of a circuit costs on a device.
+
+    Args:
+        duration: Length of the circuit in seconds.
+        rep_delay: Delay before each execution in seconds.
+        usd_per_second: Price of a second; None where it is unknown.
+    """
+
+    duration: float
+    rep_delay: float = DEFAULT_REP_DELAY
+    usd_per_second: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.duration < 0 or self.rep_delay < 0:
+            raise ConfigError(
+                "an execution takes no negative time",
+                got=f"a circuit of {self.duration} s, a delay of {self.rep_delay} s",
+                expected="seconds from 0 on",
+            )  # fmt: skip
+
+    def cost(self, rows: int, shots: int, *, pubs: int = 1) -> Cost:
+        """What it costs to run PUBs of equal size, in as few jobs as the limits allow.
+
+        Args:
+            rows: Bound circuits of each PUB; none cost nothing.
+            shots: Shots of each.
+            pubs: Number of PUBs. One that is cut by a limit counts once for each job.
+        """
+        if rows == 0:
+            return Cost()
+        jobs, sent = -(-rows * pubs // rows_per_job(shots)), pubs
+        if jobs > 1:
+            sent = sum(map(len, split_rows([rows] * pubs, shots)))
+        executions = rows * pubs * shots
+        seconds = jobs * JOB_SECONDS + executions * (self.rep_delay + self.duration)
+        usd = None if self.usd_per_second is None else seconds * self.usd_per_second
+        return Cost(executions, jobs, sent, seconds, usd)
+
+
+def rows_per_job(shots: int) -> int:
+    """Bound circuits that one job may hold.
+
+    Raises:
+        ConfigError: If a single circuit with so many shots is too much for a job.
+    """
+    if not 1 <= shots <= MAX_EXECUTIONS:
+        raise ConfigError(
+            "the shots of a circuit fit into one job", got=f"{shots:,}",
+            expected=f"1 to {MAX_EXECUTIONS:,}", remedy="Use fewer shots.",
+        )  # fmt: skip
+    return MAX_EXECUTIONS // shots
+
+
+def split_rows(sizes: Sequence[int], shots: int) -> list[list[tuple[int, slice]]]:
+    """Jobs that hold PUBs of these sizes, each as full as the limit of a job allows.
+
+    Args:
+        sizes: Bound circuits of each PUB.
+        shots: Shots of each circuit.
+
+    Returns:
+        For each job the places of its PUBs and the rows of them, in order.
+
+    Raises:
+        ConfigError: If a single circuit with so many shots is too much for a job.
+    """
+    room = most = rows_per_job(shots)
+    jobs: list[list[tuple[int, slice]]] = [[]]
+    for place, size in enumerate(sizes):
+        start = 0
+        while start < size:
+            if room == 0:
+                jobs.append([])
+                room = most
+            stop = min(size, start + room)
+            jobs[-1].append((place, slice(start, stop)))
+            room -= stop - start
+            start = stop
+    return [job for job in jobs if job]
+
+
+def circuit_duration(isa: QuantumCircuit, target: Target | None) -> float:
+    """Length of a transpiled circuit in seconds, from the device's own gate times.
+
+    Five microseconds, as of a student of six qubits, where the target states no times: a simulator
+    that stands in for a device.
+
+    Args:
+        isa: Circuit of the target's own gates; it may have free parameters.
+        target: The device's target, or None.
+    """
+    if target is None:
+        return _NOMINAL_DURATION
+    try:
+        return float(isa.estimate_duration(target))
+    except QiskitError:
+        return _NOMINAL_DURATION
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of an engine: what was asked for, not yet how it is answered.
+
+    Args:
+        rows: Samples.
+        settings: Sets of weights evaluated side by side.
+        weights: Whether the gradient of the weights is wanted.
+        features: Whether that of the samples is.
+    """
+
+    rows: int
+    settings: int = 1
+    weights: bool = False
+    features: bool = False
+
+
+def gradient_points(expansion: Expansion, gradient: str, *, perturbations: int = 4) -> int:
+    """Evaluations per sample that a rule needs for the gradient of the weights.
+
+    Args:
+        expansion: The expanded model: a shift rule counts the frequencies of its gates.
+        gradient: `"shift"`, or `"spsa"`, which is also what `"auto"` means where values are
+            sampled.
+        perturbations: Directions of SPSA.
+    """
+    if gradient == "shift":
+        return 2 * expansion.layers * sum(map(len, expansion.ansatz.frequencies))
+    return 2 * perturbations
+
+
+def circuits_of(
+    call: Call, expansion: Expansion, gradient: str, *, perturbations: int = 4
+) -> int:  # fmt: skip
+    """Bound circuits of a call, in each basis of the readout.
+
+    Args:
+        call: What is asked for.
+        expansion: The expanded model.
+        gradient: `"shift"`, `"spsa"` or `"auto"`.
+        perturbations: Directions of SPSA.
+    """
+    points = 1
+    if call.weights:
+        points += gradient_points(expansion, gradient, perturbations=perturbations)
+    if call.features:  # always by parameter shift: samples do not share their inputs
+        points += 2 * expansion.layers * sum(map(len, expansion.encoding.frequencies))
+    return call.settings * call.rows * points
+
+
+def cost_of_call(
+    call: Call, expansion: Expansion, tariff: Tariff, *, shots: int, gradient: str = "auto",
+    perturbations: int = 4, tiles: int = 1,
+) -> Cost:  # fmt: skip
+    """What one call of an engine costs.
+
+    Args:
+        call: What is asked for.
+        expansion: The expanded model.
+        tariff: Of its transpiled circuit.
+        shots: Shots per circuit.
+        gradient: `"shift"`, `"spsa"` or `"auto"`.
+        perturbations: Directions of SPSA.
+        tiles: Copies of the circuit that run side by side on the device.
+    """
+    circuits = circuits_of(call, expansion, gradient, perturbations=perturbations)
+    measures = len(bases(expansion.model.readout))
+    return tariff.cost(-(-circuits // tiles), shots, pubs=measures)
+
+
+def stock_cost(
+    call: Call, expansion: Expansion, tariff: Tariff, *, shots: int = STOCK_SHOTS
+) -> Cost:  # fmt: skip
+    """What stock networks of qiskit-machine-learning cost for the same call.
+
+    `SamplerQNN` with parameter shift runs two circuits per weight and sample (more where a weight
+    enters several rotations), each a PUB of its own, in a job apart from the forward one.
+    `EstimatorQNN` does so for every observable.
+
+    Args:
+        call: What is asked for; gradients of samples are not counted.
+        expansion: The expanded model.
+        tariff: Of its transpiled circuit.
+        shots: Shots per circuit.
+    """
+    model = expansion.model
+    outputs = model.num_outputs if isinstance(model.readout, Observables) else 1
+    circuits = call.settings * call.rows
+    forward = tariff.cost(circuits, shots, pubs=outputs)
+    if not call.weights:
+        return forward
+    shifted = circuits * outputs * gradient_points(expansion, "shift")
+    return forward + tariff.cost(min(shifted, 1), shots, pubs=shifted)
+
+
+def cost_of_pubs(
+    pubs: Sequence[Any], *, target: Target | None, rep_delay: float | None = None,
+    shots: int | None = None, usd_per_second: float | None = None,
+) -> Cost:  # fmt: skip
+    """What PUBs that are ready to be sent cost.
+
+    Args:
+        pubs: Coerced sampler or estimator PUBs over transpiled circuits. An estimator measures each
+            group of observables that commute qubit by qubit on its own.
+        target: The device's target.
+        rep_delay: Delay before each execution in seconds; None for the default of devices.
+        shots: Shots where a PUB names none.
+        usd_per_second: Price of a second.
+
+    Raises:
+        ConfigError: If a PUB names no shots and there are no others.
+    """
+    found: list[tuple[int, int, float]] = []
+    for pub in pubs:
+        count = getattr(pub, "shots", None) or _shots_of(getattr(pub, "precision", None)) or shots
+        if count is None:
+            raise ConfigError(
+                "a price needs the number of shots", got="a PUB without shots",
+                remedy="Name the shots of the PUB or of the job.",
+            )  # fmt: skip
+        circuits = pub.parameter_values.size if hasattr(pub, "observables") else pub.size
+        circuits *= _groups(pub)
+        found.append((circuits, count, circuit_duration(pub.circuit, target)))
+    if not any(circuits for circuits, _, _ in found):
+        return Cost()
+    delay = DEFAULT_REP_DELAY if rep_delay is None else rep_delay
+    executions = sum(circuits * count for circuits, count, _ in found)
+    jobs = -(-sum(c for c, _, _ in found) // rows_per_job(max(count for _, count, _ in found)))
+    seconds = jobs * JOB_SECONDS + sum(c * n * (delay + length) for c, n, length in found)
+    usd = None if usd_per_second is None else seconds * usd_per_second
+    return Cost(executions, jobs, len(found), seconds, usd)
+
+
+def _shots_of(precision: float | None) -> int | None:
+    """Shots of an estimator that is asked for a precision."""
+    return None if not precision else max(1, round(precision**-2))
+
+
+def _groups(pub: Any) -> int:
+    """Measurement settings of an estimator's PUB; one for a sampler's."""
+    if not hasattr(pub, "observables"):
+        return 1
+    terms = {term for entry in pub.observables.ravel().tolist() for term in entry}
+    if any(set(term) - set("IXYZ") for term in terms):  # projectors: each one a setting at most
+        return len(terms)
+    return len(SparsePauliOp(sorted(terms)).group_commuting(qubit_wise=True))

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The device behind a runtime entry of `backends.yaml`: opened once, asked often."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from qiskit.providers import BackendV2
+from qiskit.transpiler import Target
+
+from qiskit_kd.errors import DeviceError, UnknownNameError
+from qiskit_kd.execution.runtime.failures import service_errors
+
+if TYPE_CHECKING:
+    from qiskit_kd.execution.runtime.options import RuntimeOptions
+
+__all__ = ["DEFAULT_REP_DELAY", "LEAST_BUSY", "Device", "open_device", "secrets_of"]
+
+DEFAULT_REP_DELAY = 250e-6
+"""Seconds that most of IBM's devices wait between executions."""
+LEAST_BUSY = "least_busy"
+"""Instead of a name: the device with the shortest queue."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that runs circuits.
+
+    Args:
+        name: Its name at the service, or `fake_torino`, `aer`.
+        backend: Its backend, with target.
+        service: The account it was opened with; None where jobs run in this process.
+        local: Whether jobs run in this process.
+    """
+
+    name: str
+    backend: BackendV2 = field(repr=False)
+    service: Any = field(repr=False)
+    local: bool
+
+    @property
+    def target(self) -> Target:
+        """Gates, couplings, errors and durations."""
+        return self.backend.target
+
+    @property
+    def num_qubits(self) -> int:
+        """Qubits of the device."""
+        return int(self.backend.num_qubits)
+
+    @property
+    def rep_delay(self) -> float:
+        """Seconds between executions where a job does not say otherwise."""
+        found = getattr(self._configuration(), "default_rep_delay", None)
+        return DEFAULT_REP_DELAY if found is None else float(found)
+
+    @property
+    def rep_delay_range(self) -> tuple[float, float] | None:
+        """Seconds between executions that a job may ask for; None if unknown."""
+        found = getattr(self._configuration(), "rep_delay_range", None)
+        return None if not found else (float(found[0]), float(found[-1]))
+
+    @property
+    def calibrated(self) -> str | None:
+        """ISO date of its calibration, or None if unknown."""
+        properties = getattr(self.backend, "properties", None)
+        if not callable(properties):
+            return None
+        with service_errors():
+            date = getattr(properties(), "last_update_date", None)
+        return None if date is None else str(date.isoformat())
+
+    def check_width(self, num_qubits: int) -> None:
+        """Refuse a circuit of more qubits than the device has.
+
+        Raises:
+            DeviceError: If it does not fit.
+        """
+        if num_qubits > self.num_qubits:
+            raise DeviceError(
+                "a circuit is no wider than the device", got=f"{num_qubits} qubits",
+                expected=f"at most the {self.num_qubits} of {self.name!r}",
+                remedy="Use fewer qubits or a larger device.",
+            )  # fmt: skip
+
+    def _configuration(self) -> Any:
+        found = getattr(self.backend, "configuration", None)
+        return found() if callable(found) else found
+
+
+def open_device(options: RuntimeOptions) -> Device:
+    """The device that `options` name; the same object for the same question in one process.
+
+    Args:
+        options: An entry of kind `runtime`.
+
+    Raises:
+        AccountError: If there is no account, or the service does not accept it.
+        DeviceError: If there is no such device; near names are listed.
+        TransientError: If the service cannot be reached.
+    """
+    # The environment may name another account by the next call; a digest keeps its token out of
+    # the cache.
+    variables = sorted((k, v) for k, v in os.environ.items() if k.startswith("QISKIT_IBM_"))
+    return _open(_Key(options), hashlib.sha256(repr(variables).encode()).hexdigest())
+
+
+class _Key:
+    """What a device depends on: entries that differ in other settings share one."""
+
+    _FIELDS = ("device", "account", "instance", "channel", "url", "proxies", "fractional_gates")
+
+    def __init__(self, options: RuntimeOptions) -> None:
+        self.options = options
+        self._text = options.model_dump_json(include=set(self._FIELDS))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+@lru_cache(maxsize=16)
+def _open(key: _Key, environment: str) -> Device:
+    del environment  # a part of the question
+    options = key.options
+    return _local(options) if options.local else _remote(options)
+
+
+def _local(options: RuntimeOptions) -> Device:
+    if options.device == "aer":
+        from qiskit_aer import AerSimulator
+
+        return Device("aer", AerSimulator(method="automatic"), None, True)
+    from qiskit_kd.execution.noise_sources import fake_device
+
+    try:
+        return Device(options.device, fake_device(options.device), None, True)
+    except UnknownNameError as error:
+        raise DeviceError(str(error)) from None
+
+
+def _remote(options: RuntimeOptions) -> Device:
+    from qiskit.providers.exceptions import QiskitBackendNotFoundError
+
+    service = _service(options)
+    gates = {"use_fractional_gates": options.fractional_gates}
+    with service_errors(secrets=secrets_of(service)):
+        try:
+            if options.device == LEAST_BUSY:
+                backend = service.least_busy(**gates)
+            else:
+                backend = service.backend(options.device, **gates)
+        except QiskitBackendNotFoundError:
+            service.usage()  # says so if it is the service that is not there
+            raise _unknown_device(options.device, service) from None
+    return Device(str(backend.name), backend, service, False)
+
+
+def _unknown_device(name: str, service: Any) -> DeviceError:
+    known = sorted(str(backend.name) for backend in service.backends())
+    if name == LEAST_BUSY:
+        return DeviceError(
+            "least_busy chooses among the account's devices that are online",
+            got=f"none online of: {', '.join(known) or 'no device at all'}",
+            remedy="Try later, or name another instance.",
+        )  # fmt: skip
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return DeviceError(
+        "a device is one of the account's", got=repr(name),
+        remedy=f"{hint}known: {', '.join(known) or 'none'}",
+    )  # fmt: skip
+
+
+def secrets_of(service: Any) -> tuple[str, ...]:
+    """What must not show in messages about this account."""
+    account = service.active_account() or {}
+    return tuple(str(account[key]) for key in ("token",) if account.get(key))
+
+
+def _service(options: RuntimeOptions) -> Any:
+    """The account, tied to one instance: the one that is asked and charged from here on."""
+    from qiskit_ibm_runtime import QiskitRuntimeService
+
+    settings = _credentials(options)
+    hidden = (str(settings.get("token", "")),)
+    with service_errors(secrets=hidden):
+        # "auto" is what the library does without an instance, but for its warnings.
+        settings["instance"] = settings["instance"] or "auto"
+        service = QiskitRuntimeService(**settings)
+        if settings["instance"] == "auto" and len(service.instances()) > 1:
+            _choose(service, options)
+            settings["instance"] = service.active_instance()
+            service = QiskitRuntimeService(**settings)
+    return service
+
+
+def _choose(service: Any, options: RuntimeOptions) -> None:
+    """Make the instance that has the device the active one."""
+    from qiskit.providers.exceptions import QiskitBackendNotFoundError
+
+    try:
+        if options.device == LEAST_BUSY:
+            service.least_busy()
+        else:
+            service.backend(options.device)
+    except QiskitBackendNotFoundError:
+        return  # said where the device is opened
+
+
+def _credentials(options: RuntimeOptions) -> dict[str, Any]:
+    """Arguments of the service."""
+    proxies = None if options.proxies is None else options.proxies.model_dump()
+    settings = {"instance": options.instance, "proxies": proxies}
+    if options.url is None:
+        # The library takes a name, or looks for an account, not both.
+        which = "channel" if options.account is None else "name"
+        return {**settings, which: options.account or options.channel}
+    # It takes an address only together with a token: look for the account as it would itself.
+    from qiskit_ibm_runtime.accounts import AccountManager
+
+    with service_errors():
+        account = AccountManager.get(name=options.account, channel=options.channel)
+    return {
+        "url": options.url, "token": account.token, "channel": account.channel,
+        "verify": account.verify, "instance": options.instance or account.instance,
+        "proxies": proxies or (account.proxies and account.proxies.to_dict()),
+    }  # fmt: skip

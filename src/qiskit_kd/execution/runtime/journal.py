@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Journal`: every job written down before it is sent, and until its result is on the disk.
+
+One SQLite file that several processes may share. A job is known by the hash of its content; it is
+intended (written down, perhaps sent), sent (its id is known), done (its result is here) or failed
+(whatever was sent has ended without a result). Money is counted from the same rows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from qiskit_kd.errors import BudgetError, ConfigError
+from qiskit_kd.execution.runtime.database import Database
+from qiskit_kd.execution.runtime.locks import held
+from qiskit_kd.execution.runtime.options import TAG_PREFIX
+from qiskit_kd.execution.runtime.records import Attempt, Intent, Record
+
+__all__ = ["Journal"]
+
+_RECORD = ("key, tag, state, backend, device, kind, circuits, shots, executions, pubs, estimate, "
+           "known, job_id, alone, created, sent, finished, seconds, usd, error")  # fmt: skip
+
+
+class Journal:
+    """The jobs of a study.
+
+    Args:
+        path: The file; made if missing. None keeps what must be counted in memory, and no results:
+            for jobs that cost nothing to repeat.
+        clock: Seconds since 1970.
+
+    Raises:
+        StorageError: If the file is damaged, of another kind or version, or cannot be written.
+    """
+
+    def __init__(
+        self, path: str | Path | None, *, clock: Callable[[], float] = time.time
+    ) -> None:  # fmt: skip
+        self.path = None if path is None else Path(path)
+        self._clock = clock
+        self._file = Database(self.path)
+        self._db = self._file.db
+        self._transaction, self._read = self._file.transaction, self._file.read
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.path,))
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it outlives the process, and keeps results."""
+        return self.path is not None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    # Jobs
+
+    def alone_with(self, key: str) -> AbstractContextManager[None]:
+        """Be the only one, of all processes and threads, that works at a job."""
+        if self.path is None:
+            return nullcontext()
+        return held(self.path.with_name(f"{self.path.name}-locks"), key)
+
+    def get(self, key: str) -> Record | None:
+        """What is known of a job."""
+        found = self.jobs("key = ?", key)
+        return found[0] if found else None
+
+    def jobs(self, where: str = "1", *values: Any) -> list[Record]:
+        """Jobs in the order in which they were first intended.
+
+        Args:
+            where: A condition in SQL over the fields of `Record`.
+            *values: Values for its question marks.
+        """
+        rows = self._read(f"SELECT {_RECORD} FROM jobs WHERE {where} ORDER BY rowid", values)
+        names = _RECORD.replace(",", "").split()
+        return [
+            Record(**{
+                **dict(zip(names, row, strict=True)),
+                "known": tuple(json.loads(row[names.index("known")])),
+                "alone": bool(row[names.index("alone")]),
+            })
+            for row in rows
+        ]  # fmt: skip
+
+    def attempts(self, key: str | None = None) -> list[Attempt]:
+        """Jobs at the service, of one job or of all, in the order in which their ids were known."""
+        rows = self._read(
+            "SELECT job_id, key, status, reason, seconds, sent, finished FROM attempts "
+            "WHERE ?1 IS NULL OR key = ?1 ORDER BY rowid", (key,),
+        )  # fmt: skip
+        return [Attempt(*row) for row in rows]
+
+    def inputs(self, key: str) -> tuple[bytes, bytes]:
+        """Parameter values and context of a job, as its intent had them."""
+        row = self._read("SELECT inputs, context FROM jobs WHERE key = ?", (key,))[0]
+        return bytes(row[0]), bytes(row[1])
+
+    def result(self, key: str) -> bytes | None:
+        """The result of a job; None where there is none, or none was kept."""
+        rows = self._read("SELECT result FROM jobs WHERE key = ?", (key,))
+        return bytes(rows[0][0]) if rows and rows[0][0] is not None else None
+
+    def intend(self, intent: Intent, *, budget: float | None) -> None:
+        """Write down that a job is about to be sent.
+
+        A job that has failed before keeps what it has cost.
+
+        Args:
+            intent: The job.
+            budget: Seconds that all jobs of its backend may cost together; None for any number.
+
+        Raises:
+            BudgetError: If the job would cross the budget; nothing is written.
+            StorageError: If it cannot be written; nothing may be sent then.
+        """
+        cost = intent.cost
+        with self._transaction():
+            if budget is not None:
+                self._afford(intent, budget)
+            # A result that was not kept: its job is run anew, perhaps under the same id.
+            self._db.execute("DELETE FROM attempts WHERE key = (SELECT key FROM jobs "
+                             "WHERE key = ? AND state = 'done')", (intent.key,))  # fmt: skip
+            self._db.execute(
+                "INSERT INTO jobs (key, tag, state, backend, device, kind, circuits, shots, "
+                "precision, executions, pubs, estimate, known, created, usd, inputs, context) "
+                "VALUES (?, ?, 'intent', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (key) DO UPDATE SET state = 'intent', backend = excluded.backend, "
+                "estimate = excluded.estimate, known = excluded.known, job_id = NULL, alone = 0, "
+                "sent = NULL, context = excluded.context, error = '', result = NULL",
+                (intent.key, intent.tag, intent.backend, intent.device, intent.kind,
+                 intent.circuits, intent.shots, intent.precision, cost.executions, cost.pubs,
+                 cost.seconds, json.dumps(intent.known), self._clock(), None,
+                 intent.values, intent.context),
+            )  # fmt: skip
+
+    def _afford(self, intent: Intent, budget: float) -> None:
+        spent, seconds = self._spent(intent.backend, intent.key), intent.cost.seconds
+        if spent + seconds > budget:
+            raise BudgetError(
+                f"the jobs of {intent.backend!r} stay within their budget",
+                got=f"{spent:.1f} s used or under way, and a job of {seconds:.1f} s",
+                expected=f"at most {budget:g} s of the device",
+                remedy=f"Set budget_seconds to {math.ceil(spent + seconds)} or more and run again: "
+                "what is done is kept. Fewer shots, samples or steps, or tiles, cost less.",
+            )  # fmt: skip
+
+    def spent(self, backend: str) -> float:
+        """Seconds of the device that a backend's jobs have cost, or will once they are done."""
+        with self._file.translated():
+            return self._spent(backend)
+
+    def _spent(self, backend: str, but: str = "") -> float:
+        """All seconds used, and those expected of jobs under way, one of which may be left out."""
+        row = self._db.execute(
+            "SELECT TOTAL(seconds), TOTAL(CASE WHEN state IN ('intent', 'sent') AND key != ? "
+            "THEN estimate END) FROM jobs WHERE backend = ?", (but, backend),
+        ).fetchone()  # fmt: skip
+        return float(row[0] + row[1])
+
+    def sent(self, key: str, job_id: str) -> None:
+        """Write down the id of a job, as soon as it is known."""
+        now = self._clock()
+        with self._transaction():
+            self._db.execute("UPDATE jobs SET state = 'sent', job_id = ?, alone = 0, sent = ? "
+                             "WHERE key = ?", (job_id, now, key))  # fmt: skip
+            self._db.execute("INSERT OR IGNORE INTO attempts VALUES (?, ?, 'sent', '', 0, ?, NULL)",
+                             (job_id, key, now))  # fmt: skip
+
+    def alone(self, key: str) -> None:
+        """Write down that no twin of a job is left to run."""
+        with self._transaction():
+            self._db.execute("UPDATE jobs SET alone = 1 WHERE key = ?", (key,))
+
+    def ended(
+        self, key: str, job_id: str, *, status: str, reason: str = "", seconds: float = 0.0
+    ) -> None:
+        """Write down how a job at the service ended without a result, and what it has cost.
+
+        Args:
+            key: The job it was sent for.
+            job_id: Its id; one that is not known yet is added (a twin).
+            status: `"failed"` or `"cancelled"`.
+            reason: Why.
+            seconds: Seconds of the device.
+        """
+        now = self._clock()
+        with self._transaction():
+            self._db.execute("INSERT OR IGNORE INTO attempts VALUES (?, ?, 'sent', '', 0, ?, NULL)",
+                             (job_id, key, now))  # fmt: skip
+            self._settle(key, job_id, status, reason, seconds, now)
+            self._db.execute(
+                "UPDATE jobs SET state = 'failed', error = ?, finished = ? "
+                "WHERE key = ? AND job_id = ?", (reason, now, key, job_id),
+            )  # fmt: skip
+
+    def refused(self, key: str, error: str) -> None:
+        """Strike out a job that was certainly not accepted.
+
+        Args:
+            key: The job.
+            error: Why; kept where earlier attempts at the job have cost something.
+        """
+        with self._transaction():
+            self._db.execute(
+                "DELETE FROM jobs WHERE key = ?1 AND state = 'intent' "
+                "AND NOT EXISTS (SELECT 1 FROM attempts WHERE key = ?1)", (key,),
+            )  # fmt: skip
+            self._db.execute(
+                "UPDATE jobs SET state = 'failed', error = ? WHERE key = ? AND state = 'intent'",
+                (error, key),
+            )
+
+    def done(
+        self, key: str, job_id: str, result: bytes, *, seconds: float,
+        usd_per_second: float | None = None,
+    ) -> None:  # fmt: skip
+        """Keep the result of a job and what it has cost.
+
+        Args:
+            key: The job.
+            job_id: Its id at the service.
+            result: As `pack_results` writes it.
+            seconds: Seconds of the device.
+            usd_per_second: Price of a second, for the price of all attempts at the job.
+        """
+        now = self._clock()
+        with self._transaction():
+            self._settle(key, job_id, "done", "", seconds, now)
+            self._db.execute(
+                "UPDATE jobs SET state = 'done', result = ?, usd = seconds * ?, finished = ? "
+                "WHERE key = ?", (result if self.lasting else None, usd_per_second, now, key),
+            )  # fmt: skip
+
+    def _settle(
+        self, key: str, job_id: str, status: str, reason: str, seconds: float, now: float
+    ) -> None:
+        """An attempt's end; its seconds are added to those of its job, once."""
+        self._db.execute(
+            "UPDATE jobs SET seconds = seconds + ?1 - (SELECT seconds FROM attempts "
+            "WHERE key = ?2 AND job_id = ?3) WHERE key = ?2", (seconds, key, job_id),
+        )  # fmt: skip
+        self._db.execute(
+            "UPDATE attempts SET status = ?, reason = ?, seconds = ?, finished = ? "
+            "WHERE key = ? AND job_id = ?", (status, reason, seconds, now, key, job_id),
+        )  # fmt: skip
+
+    # What to do when nobody can say whether a job was sent
+
+    def adopt(self, tag: str, job_id: str) -> None:
+        """Take a job of the service as the one that was intended under a tag.
+
+        Raises:
+            ConfigError: If no job without an id has this tag.
+        """
+        self.sent(self._open_intent(tag), job_id)
+
+    def resend(self, tag: str) -> None:
+        """Take a job that was intended under a tag as never sent: the next run sends it.
+
+        Raises:
+            ConfigError: If no job without an id has this tag.
+        """
+        self.refused(self._open_intent(tag), "taken as never sent")
+
+    def _open_intent(self, tag: str) -> str:
+        found = self.jobs("tag = ? AND state = 'intent'", tag.removeprefix(TAG_PREFIX))
+        if not found:
+            waiting = [TAG_PREFIX + job.tag for job in self.jobs("state = 'intent'")]
+            raise ConfigError(
+                "a job whose id is unknown is named by its tag", got=repr(tag),
+                expected=", ".join(waiting) or "none: there is no such job",
+            )  # fmt: skip
+        return found[0].key
+
+    # Pace and pins
+
+    def admit(self, device: str, *, most: int, window: float = 60.0) -> float:
+        """Ask to send one more job to a device.
+
+        Args:
+            device: Its name.
+            most: Jobs that all processes together may send in a window.
+            window: Its length in seconds.
+
+        Returns:
+            0 if it may be sent now, which is then counted; else seconds to wait before asking
+            again.
+        """
+        now = self._clock()
+        with self._transaction():
+            # Times in the future are those of a clock that was set back since.
+            self._db.execute("DELETE FROM submissions WHERE device = ? AND (time <= ? OR time > ?)",
+                             (device, now - window, now))  # fmt: skip
+            latest = self._db.execute(
+                "SELECT time FROM submissions WHERE device = ? ORDER BY time DESC LIMIT ?",
+                (device, most),
+            ).fetchall()  # fmt: skip
+            if len(latest) >= most:
+                return float(latest[-1][0] + window - now)
+            self._db.execute("INSERT INTO submissions VALUES (?, ?)", (device, now))
+            return 0.0
+
+    def pinned(self, name: str) -> bytes | None:
+        """What was pinned under a name."""
+        rows = self._read("SELECT body FROM pins WHERE name = ?", (name,))
+        return bytes(rows[0][0]) if rows else None
+
+    def pin(self, name: str, body: bytes) -> bytes:
+        """Settle something for all later runs; the first who does so decides.
+
+        A transpiled circuit depends on the calibration of the day. A run that goes on the day after
+        must ask for the same circuit, or it would not find its jobs again.
+
+        Returns:
+            What is settled now.
+        """
+        with self._transaction():
+            self._db.execute("INSERT OR IGNORE INTO pins VALUES (?, ?, ?)",
+                             (name, body, self._clock()))  # fmt: skip
+        found = self.pinned(name)
+        assert found is not None
+        return found

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples and expectation values of a large noisy device, as fast as its small parts.
+
+Shots are drawn from the exact noisy probabilities of a circuit's independent parts. The noise is
+the device's own: gate errors, relaxation while waiting, readout errors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit
+from qiskit.primitives import (
+    BaseEstimatorV2,
+    BaseSamplerV2,
+    BitArray,
+    DataBin,
+    PrimitiveJob,
+    PrimitiveResult,
+    PubResult,
+    SamplerPubResult,
+)
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+
+from qiskit_kd.errors import CircuitError
+from qiskit_kd.execution.memory import require_memory
+from qiskit_kd.execution.noise_sources import DeviceNoise
+from qiskit_kd.execution.runtime.payload import circuit_digest
+from qiskit_kd.execution.runtime.simulator import LocalSimulator
+from qiskit_kd.seeding import stream
+
+__all__ = ["LocalEstimator", "LocalSampler", "LocalSimulator"]
+
+Floats = NDArray[np.float64]
+_DEFAULT_PRECISION = 1 / 64  # as IBM's own estimator
+
+
+class LocalSampler(BaseSamplerV2):  # type: ignore[misc]
+    """A V2 sampler that simulates a device, however wide, by its independent parts.
+
+    Shots are a function of the seed, the circuit's content, its values and its place in the job.
+
+    Args:
+        device: Gates and noise; None for perfect gates; a `LocalSimulator` to share its circuits.
+        seed: Seed of the shots.
+        default_shots: Shots where a PUB or `run` names none.
+    """
+
+    def __init__(
+        self, device: DeviceNoise | LocalSimulator | None, seed: int = 0, *,
+        default_shots: int = 1024,
+    ) -> None:  # fmt: skip
+        self.simulator = device if isinstance(device, LocalSimulator) else LocalSimulator(device)
+        self.seed, self.default_shots = seed, default_shots
+
+    def run(self, pubs: Iterable[Any], *, shots: int | None = None) -> Any:
+        """See `BaseSamplerV2.run`.
+
+        Raises:
+            CircuitError: If a circuit measures nothing, is wider than the device, has a gate that
+                the device lacks, or goes on after a measurement.
+            ResourceError: If it does not fit into memory.
+        """
+        coerced = [SamplerPub.coerce(pub, shots or self.default_shots) for pub in pubs]
+        results = [self._sample(pub, number) for number, pub in enumerate(coerced)]
+        return _job(results)
+
+    def _sample(self, pub: SamplerPub, number: int) -> SamplerPubResult:
+        circuit = pub.circuit
+        if not circuit.cregs:
+            raise CircuitError(
+                "a sampler runs circuits with measurements", got="no classical register",
+                remedy="Measure before transpiling.",
+            )  # fmt: skip
+        parts = self.simulator.parts(circuit)
+        values = _rows(pub)
+        size = len(values) * pub.shots
+        require_memory(
+            size * (16 + sum(_bytes(r.size) for r in circuit.cregs)),
+            f"{len(values):,} circuits with {pub.shots:,} shots each",
+            "Use a smaller batch or fewer shots.",
+        )
+        arrays = {r.name: np.zeros((size, _bytes(r.size)), np.uint8) for r in circuit.cregs}
+        generator = _stream(self.seed, circuit, values, pub.shots, number)
+        for part in parts:
+            outcomes = _draw(part.probabilities(values), pub.shots, generator).ravel()
+            for register in circuit.cregs:
+                places = {circuit.find_bit(bit).index: k for k, bit in enumerate(register)}
+                if not places.keys().isdisjoint(part.bits):
+                    arrays[register.name] |= _table(part.bits, places, register.size)[outcomes]
+        data = {
+            r.name: BitArray(arrays[r.name].reshape(*pub.shape, pub.shots, _bytes(r.size)), r.size)
+            for r in circuit.cregs
+        }
+        return SamplerPubResult(DataBin(**data, shape=pub.shape), {"shots": pub.shots})
+
+
+class LocalEstimator(BaseEstimatorV2):  # type: ignore[misc]
+    """A V2 estimator that simulates a device, however wide, by its independent parts.
+
+    Gates err; readout errors count as mitigated, as IBM's estimator does by default. Every Pauli
+    string is measured by itself, in `1 / precision**2` shots.
+
+    Args:
+        device: As for `LocalSampler`.
+        seed: Seed of the shots.
+        default_precision: Standard error where a PUB or `run` names none; 0 for exact values.
+    """
+
+    def __init__(
+        self, device: DeviceNoise | LocalSimulator | None, seed: int = 0, *,
+        default_precision: float = _DEFAULT_PRECISION,
+    ) -> None:  # fmt: skip
+        self.simulator = device if isinstance(device, LocalSimulator) else LocalSimulator(device)
+        self.seed, self.default_precision = seed, default_precision
+
+    def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
+        """See `BaseEstimatorV2.run`.
+
+        Raises:
+            CircuitError: If a circuit is wider than the device, has a gate that the device lacks,
+                or goes on after a measurement.
+        """
+        precision = self.default_precision if precision is None else precision
+        coerced = [EstimatorPub.coerce(pub, precision) for pub in pubs]
+        return _job([self._estimate(pub, number) for number, pub in enumerate(coerced)])
+
+    def _estimate(self, pub: EstimatorPub, number: int) -> PubResult:
+        shots = math.ceil(pub.precision**-2) if pub.precision else 0
+        circuit, values = pub.circuit, _rows(pub)
+        at = np.broadcast_to(np.arange(len(values)).reshape(pub.parameter_values.shape), pub.shape)
+        generator = _stream(self.seed, circuit, values, shots, number)
+        means, variances = np.zeros(pub.shape), np.zeros(pub.shape)
+        labels = sorted({label for each in pub.observables.ravel() for label in each})
+        exact = {label: self._exact(circuit, label, values) for label in labels}
+        wide: Any = np.broadcast_to(np.asarray(pub.observables), pub.shape)
+        for index in np.ndindex(pub.shape):
+            for label, coefficient in wide[index].items():
+                mean = float(exact[label][at[index]])
+                if shots:
+                    ones = generator.binomial(shots, min(1.0, max(0.0, (1 + mean) / 2)))
+                    mean = 2 * ones / shots - 1
+                    variances[index] += coefficient**2 * (1 - mean**2) / shots
+                means[index] += coefficient * mean
+        data = DataBin(evs=means, stds=np.sqrt(variances), shape=pub.shape)
+        return PubResult(data, {"target_precision": pub.precision})
+
+    def _exact(self, circuit: QuantumCircuit, label: str, values: Floats) -> Floats:
+        letters = {q: letter for q, letter in enumerate(reversed(label)) if letter != "I"}
+        if not letters.keys().isdisjoint(_measured(circuit)):
+            circuit = circuit.remove_final_measurements(inplace=False)
+        product = np.ones(len(values))
+        for part in self.simulator.parts(circuit, keep=letters):
+            own = "".join(letters.get(q, "I") for q in reversed(part.component.qubits))
+            if set(own) != {"I"}:
+                product *= part.expectation(own, values)
+        return product
+
+
+def _measured(circuit: QuantumCircuit) -> set[int]:
+    return {
+        circuit.find_bit(item.qubits[0]).index
+        for item in circuit.data
+        if item.operation.name == "measure"
+    }
+
+
+def _rows(pub: SamplerPub | EstimatorPub) -> Floats:
+    """`(rows, parameters)`, in the order of `circuit.parameters`."""
+    values = pub.parameter_values
+    count = math.prod(values.shape)
+    width = pub.circuit.num_parameters
+    if not width:
+        return np.zeros((count, 0))
+    return np.asarray(values.as_array(pub.circuit.parameters), float).reshape(count, width)
+
+
+def _stream(
+    seed: int, circuit: QuantumCircuit, values: Floats, shots: int, number: int
+) -> np.random.Generator:
+    content = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+    return stream(seed, "local shots", circuit_digest(circuit), content, shots, number)
+
+
+def _draw(probabilities: Floats, shots: int, generator: np.random.Generator) -> NDArray[np.intp]:
+    """`(rows, outcomes)` to `(rows, shots)` outcomes."""
+    edges = np.cumsum(probabilities, axis=-1)[:, :-1]
+    drawn = generator.random((len(probabilities), shots))
+    found = [np.searchsorted(e, u, side="right") for e, u in zip(edges, drawn, strict=True)]
+    return np.stack(found) if found else np.zeros((0, shots), np.intp)
+
+
+def _table(bits: tuple[int, ...], places: dict[int, int], size: int) -> NDArray[np.uint8]:
+    """`(2**bits, bytes)` what each outcome of a part writes into a register, big-endian."""
+    outcomes = np.arange(2 ** len(bits))
+    table = np.zeros((len(outcomes), _bytes(size)), np.uint8)
+    for k, bit in enumerate(bits):
+        if bit in places:
+            byte, shift = divmod(places[bit], 8)
+            table[:, -1 - byte] |= (((outcomes >> k) & 1) << shift).astype(np.uint8)
+    return table
+
+
+def _bytes(bits: int) -> int:
+    return -(-bits // 8)
+
+
+def _job(results: list[Any]) -> PrimitiveJob[Any]:
+    job: PrimitiveJob[Any] = PrimitiveJob(lambda: PrimitiveResult(results))
+    job._submit()  # noqa: SLF001 - as Qiskit's own primitives do
+    return job

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs as bytes: what makes two jobs equal, and what is kept of their values and results.
+
+Two jobs are equal if they would measure the same: same circuits, values, shots, device, options and
+occasion. Names that Python makes up (of circuits, of parameters' identities) are no part of it, as
+they differ from process to process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import uuid
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit, QuantumRegister, qpy
+from qiskit.circuit import Parameter, ParameterExpression
+from qiskit.primitives import BitArray, DataBin, PubResult
+
+from qiskit_kd.errors import StorageError
+
+__all__ = [
+    "circuit_bytes",
+    "circuit_digest",
+    "content_key",
+    "pack_results",
+    "pack_values",
+    "read_circuit",
+    "unpack_results",
+    "unpack_values",
+]
+
+_VERSION = slice(7, 10)  # of Qiskit, in the head of a QPY file
+
+
+def circuit_bytes(circuit: QuantumCircuit) -> bytes:
+    """A circuit as QPY, the same in every process that builds it the same way.
+
+    Parameters keep their names and get an identity that follows from it; the names of the circuit
+    and of its qubits are left out, and so is the layout.
+    """
+    plain = QuantumCircuit(QuantumRegister(circuit.num_qubits, "q"), name="circuit")
+    plain.add_bits(circuit.clbits)
+    for register in circuit.cregs:
+        plain.add_register(register)
+    plain.compose(circuit, range(circuit.num_qubits), plain.clbits, inplace=True)
+    same = {p: Parameter(p.name, uuid=uuid.uuid5(uuid.NAMESPACE_OID, p.name))
+            for p in plain.parameters}  # fmt: skip
+    plain.assign_parameters(same, inplace=True)
+    with io.BytesIO() as stream:
+        qpy.dump(plain, stream)
+        return stream.getvalue()
+
+
+def circuit_digest(circuit: QuantumCircuit) -> str:
+    """SHA-256 of `circuit_bytes`, whatever release of Qiskit wrote them."""
+    content = bytearray(circuit_bytes(_with_named_angles(circuit)))
+    content[_VERSION] = bytes(3)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _with_named_angles(circuit: QuantumCircuit) -> QuantumCircuit:
+    """Angles such as `a + 0.3 * b` as parameters of that name.
+
+    QPY writes the terms of a sum in an order that changes from one call to the next.
+    """
+    named: dict[str, Parameter] = {}
+
+    def name_of(value: Any) -> Any:
+        if not isinstance(value, ParameterExpression) or isinstance(value, Parameter):
+            return value
+        return named.setdefault(str(value), Parameter(f"= {value}"))
+
+    plain = circuit.copy_empty_like()
+    plain.global_phase = name_of(circuit.global_phase)
+    for item in circuit.data:
+        values = list(item.params)
+        angles = [name_of(value) for value in values]
+        if any(new is not old for new, old in zip(angles, values, strict=True)):
+            operation = item.operation.to_mutable()
+            operation.params = angles
+            item = item.replace(operation=operation)
+        plain.append(item)
+    return plain
+
+
+def read_circuit(content: bytes) -> QuantumCircuit:
+    """The circuit behind `circuit_bytes`.
+
+    Raises:
+        StorageError: If the bytes are none.
+    """
+    try:
+        with io.BytesIO(content) as stream:
+            found: QuantumCircuit = qpy.load(stream)[0]
+    except Exception as error:  # whatever QPY stumbles over
+        raise StorageError(
+            "a circuit of the journal is damaged", got=f"{type(error).__name__}: {error}",
+            remedy="Restore the journal from a copy, or start another one.",
+        ) from None  # fmt: skip
+    return found
+
+
+def content_key(
+    kind: str, pubs: Sequence[Any], digests: Sequence[str], *, shots: int | None,
+    precision: float | None, device: str, options: Mapping[str, Any], occasion: int,
+) -> str:  # fmt: skip
+    """What a job is known by: equal for jobs that would measure the same.
+
+    Args:
+        kind: `"sampler"` or `"estimator"`.
+        pubs: Coerced PUBs.
+        digests: `circuit_digest` of each PUB's circuit.
+        shots: Shots of every PUB.
+        precision: Standard deviation asked for.
+        device: Name of the device.
+        options: Settings of the primitive that change results, as plain data.
+        occasion: Which of several measurements of the same content this is.
+    """
+    content = {
+        "kind": kind,
+        "pubs": [
+            {
+                "circuit": digest,
+                "shape": list(_values(pub).shape),
+                "values": hashlib.sha256(_values(pub).tobytes()).hexdigest(),
+                "observables": _observables(pub),
+            }
+            for pub, digest in zip(pubs, digests, strict=True)
+        ],
+        "shots": shots,
+        "precision": precision,
+        "device": device,
+        "options": dict(options),
+        "occasion": occasion,
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _values(pub: Any) -> NDArray[np.float64]:
+    """`(..., parameters)` in the order of the circuit's parameters, little-endian doubles."""
+    names = [p.name for p in pub.circuit.parameters]
+    return np.ascontiguousarray(pub.parameter_values.as_array(names), "<f8")
+
+
+def _observables(pub: Any) -> Any:
+    return pub.observables.tolist() if hasattr(pub, "observables") else None
+
+
+def pack_values(pubs: Sequence[Any]) -> bytes:
+    """The parameter values of PUBs, `(..., parameters)` each."""
+    return _npz({str(place): _values(pub) for place, pub in enumerate(pubs)})
+
+
+def unpack_values(content: bytes) -> list[NDArray[np.float64]]:
+    """What `pack_values` was given.
+
+    Raises:
+        StorageError: If the bytes are damaged.
+    """
+    arrays = _arrays(content)
+    return [arrays[str(place)] for place in range(len(arrays))]
+
+
+def pack_results(results: Sequence[Any]) -> bytes:
+    """Bits and expectation values of a job."""
+    arrays: dict[str, NDArray[Any]] = {}
+    layout = []
+    for place, result in enumerate(results):
+        fields = {}
+        for name, value in result.data.items():
+            bits = value.num_bits if isinstance(value, BitArray) else None
+            arrays[f"{place}.{name}"] = value.array if bits is not None else np.asarray(value)
+            fields[name] = bits
+        layout.append({"shape": list(result.data.shape), "fields": fields})
+    text = json.dumps(layout).encode()
+    return _npz({"layout": np.frombuffer(text, np.uint8), **arrays})
+
+
+def unpack_results(content: bytes, metadata: Mapping[str, Any]) -> list[PubResult]:
+    """What `pack_results` was given.
+
+    Args:
+        content: The bytes.
+        metadata: What every result says about itself.
+
+    Raises:
+        StorageError: If the bytes are damaged.
+    """
+    arrays = _arrays(content)
+    try:
+        layout = json.loads(arrays["layout"].tobytes())
+        return [
+            PubResult(
+                DataBin(
+                    shape=tuple(one["shape"]),
+                    **{
+                        name: arrays[f"{place}.{name}"] if bits is None
+                        else BitArray(arrays[f"{place}.{name}"], bits)
+                        for name, bits in one["fields"].items()
+                    },
+                ),
+                dict(metadata),
+            )
+            for place, one in enumerate(layout)
+        ]  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(error) from None
+
+
+def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    with io.BytesIO() as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+        return stream.getvalue()
+
+
+def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _damaged(error) from None
+
+
+def _damaged(error: Exception) -> StorageError:
+    return StorageError(
+        "a result of the journal is damaged", got=f"{type(error).__name__}: {error}",
+        remedy="Restore the journal from a copy: the job is paid for and will not be sent again.",
+    )  # fmt: skip

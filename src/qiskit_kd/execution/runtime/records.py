@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the journal is told of a job, and what it tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qiskit_kd.execution.runtime.cost import Cost
+
+__all__ = ["Attempt", "Intent", "Record", "State"]
+
+State = Literal["intent", "sent", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A job that is about to be sent.
+
+    Args:
+        key: Hash of its content.
+        tag: Its name at the service, which puts `TAG_PREFIX` in front.
+        backend: Entry of `backends.yaml` it belongs to; budgets are kept per entry.
+        device: Name of the device.
+        kind: `"sampler"` or `"estimator"`.
+        circuits: Hash of its circuits.
+        shots: Shots of every row.
+        precision: Standard deviation asked for.
+        cost: What it is expected to cost.
+        known: Ids of jobs with the same tag that were there before.
+        values: Parameter values, as `pack_values` writes them.
+        context: State of the work that asks for it.
+    """
+
+    key: str
+    tag: str
+    backend: str
+    device: str
+    kind: str
+    circuits: str
+    shots: int | None
+    precision: float | None
+    cost: Cost
+    known: tuple[str, ...] = ()
+    values: bytes = b""
+    context: bytes = b""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the journal knows of a job; times in seconds since 1970, `seconds` of the device."""
+
+    key: str
+    tag: str
+    state: State
+    backend: str
+    device: str
+    kind: str
+    circuits: str
+    shots: int | None
+    executions: int
+    pubs: int
+    estimate: float
+    known: tuple[str, ...]
+    job_id: str | None
+    alone: bool
+    created: float
+    sent: float | None
+    finished: float | None
+    seconds: float
+    usd: float | None
+    error: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One job at the service: several where the first failed or had twins."""
+
+    job_id: str
+    key: str
+    status: str
+    reason: str
+    seconds: float
+    sent: float
+    finished: float | None

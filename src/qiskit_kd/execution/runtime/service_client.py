@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs of IBM's service, through whichever primitives the installed client has."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from contextlib import suppress
+from typing import Any
+
+from qiskit.primitives import PubResult
+
+from qiskit_kd.errors import ExecutionError, TransientError
+from qiskit_kd.execution.runtime.client import JobState, Request, Status, check_request
+from qiskit_kd.execution.runtime.device import Device, secrets_of
+from qiskit_kd.execution.runtime.failures import quota_used_up, redacted, service_errors
+from qiskit_kd.execution.runtime.options import TAG_PREFIX, RuntimeOptions
+
+__all__ = ["RuntimeClient", "configure", "make_primitive"]
+
+_STATUS: dict[str, Status] = {
+    "INITIALIZING": "queued", "QUEUED": "queued", "RUNNING": "running", "DONE": "done",
+    "ERROR": "failed", "CANCELLED": "cancelled",
+}  # fmt: skip
+_CLOSED = re.compile(r"(?i)(session|batch).*(clos|expired|not found|not accept)")
+
+
+class RuntimeClient:
+    """The service, through whichever primitives the installed client has.
+
+    Args:
+        device: A device of the service.
+        options: How its jobs are run.
+    """
+
+    local = False
+
+    def __init__(self, device: Device, options: RuntimeOptions) -> None:
+        self.device = device
+        self._options = options
+        self._service = device.service
+        self._secrets = secrets_of(device.service)
+        self._jobs: dict[str, Any] = {}  # those asked for: to look one up costs a request
+        self._mode: Any = None
+        self._closing: weakref.finalize[[Any], RuntimeClient] | None = None
+
+    def __repr__(self) -> str:
+        return f"RuntimeClient({self.device.name!r}, mode={self._options.mode!r})"
+
+    def submit(self, request: Request) -> str:
+        """See `Client.submit`."""
+        check_request(request, self.device)
+        with self._errors():
+            # The library itself only warns, and sends the job to wait for better days.
+            if self._service.usage().get("usage_limit_reached"):
+                raise quota_used_up(f"none left for {self.device.name!r}")
+            return self._send(request)
+
+    def _send(self, request: Request) -> str:
+        from qiskit.providers.exceptions import QiskitBackendNotFoundError
+
+        limit = {"shots": request.shots} if request.kind == "sampler" else {
+            "precision": request.precision}  # fmt: skip
+        try:
+            primitive = make_primitive(request.kind, self._opened())
+            configure(primitive.options, self._options, request)
+            job = primitive.run(list(request.pubs), **limit)
+        except QiskitBackendNotFoundError:
+            # The library says so, too, if it is the service that is not there: ask it.
+            self._service.usage()
+            raise
+        except Exception as error:
+            if self._mode is not None and _CLOSED.search(str(error)):
+                self.close()
+                raise TransientError(
+                    f"the {self._options.mode} is open for as long as jobs are sent",
+                    got=redacted(str(error), self._secrets),
+                    remedy="Run the same command again: the next job opens another one.",
+                ) from None
+            raise
+        self._jobs[str(job.job_id())] = job
+        return str(job.job_id())
+
+    def find(self, tag: str) -> list[JobState]:
+        """See `Client.find`."""
+        with self._errors():
+            # None pages through all of them; twins are few, and none may be overlooked.
+            return [self._state(job) for job in self._service.jobs(
+                limit=None, job_tags=[TAG_PREFIX + tag])]  # fmt: skip
+
+    def state(self, job_id: str) -> JobState:
+        """See `Client.state`."""
+        with self._errors(job_id):
+            return self._state(self._job(job_id))
+
+    def pubs_of(self, job_id: str) -> str | None:
+        """See `Client.pubs_of`."""
+        with self._errors(job_id):
+            return _own_tag(self._job(job_id).tags or [])
+
+    def result(self, job_id: str, *, timeout: float | None = None) -> list[PubResult]:
+        """See `Client.result`."""
+        with self._errors(job_id):
+            found = self._job(job_id).result(timeout=timeout)
+        self._jobs.pop(job_id, None)
+        if found is None:
+            raise TransientError(
+                f"the job {job_id} has ended, and its result is there", got="no result yet",
+                remedy="Run the same command later: what was sent is found again, not sent twice.",
+            )  # fmt: skip
+        return list(found)
+
+    def cancel(self, job_id: str) -> None:
+        """See `Client.cancel`."""
+        from qiskit_ibm_runtime.exceptions import RuntimeInvalidStateError
+
+        with self._errors(job_id), suppress(RuntimeInvalidStateError):
+            self._job(job_id).cancel()
+        self._jobs.pop(job_id, None)  # it takes itself for cancelled now, whatever became of it
+
+    def remaining_seconds(self) -> float | None:
+        """See `Client.remaining_seconds`."""
+        with self._errors():
+            left = self._service.usage().get("usage_remaining_seconds")
+        return None if left is None else float(left)
+
+    def close(self) -> None:
+        """See `Client.close`."""
+        self._mode = None
+        if self._closing is not None:
+            self._closing()
+
+    def _errors(self, job_id: str | None = None) -> Any:
+        return service_errors(job_id=job_id, secrets=self._secrets)
+
+    def _job(self, job_id: str) -> Any:
+        if job_id not in self._jobs:
+            self._jobs[job_id] = self._service.job(job_id)
+        return self._jobs[job_id]
+
+    def _opened(self) -> Any:
+        """What primitives call their mode: the device, or a batch or session opened on it."""
+        if self._options.mode == "job":
+            return self.device.backend
+        if self._mode is None:
+            from qiskit_ibm_runtime import Batch, Session
+
+            kind = Batch if self._options.mode == "batch" else Session
+            self._mode = kind(backend=self.device.backend)
+            # A session that nobody closes is charged until the service gives up on it.
+            self._closing = weakref.finalize(self, _close, self._mode)
+        return self._mode
+
+    def _state(self, job: Any) -> JobState:
+        status = _STATUS.get(str(job.status()), "running")
+        reason = job.error_message() or "" if status == "failed" else ""
+        seconds = None
+        if status not in ("queued", "running"):
+            usage = job.metrics().get("usage", {})
+            if usage.get("status", "pending") != "pending":
+                seconds = usage.get("qpu_charge_time_seconds", usage.get("quantum_seconds"))
+        return JobState(
+            str(job.job_id()), status, redacted(reason, self._secrets),
+            None if seconds is None else float(seconds),
+        )  # fmt: skip
+
+
+def make_primitive(kind: str, mode: Any) -> Any:
+    """A sampler or estimator of the client: the newer ones, where it has them.
+
+    Args:
+        kind: `"sampler"` or `"estimator"`.
+        mode: A backend, batch or session.
+    """
+    import qiskit_ibm_runtime
+
+    try:
+        from qiskit_ibm_runtime.executor_estimator import Estimator
+        from qiskit_ibm_runtime.executor_sampler import Sampler
+    except ImportError:
+        Sampler, Estimator = qiskit_ibm_runtime.SamplerV2, qiskit_ibm_runtime.EstimatorV2
+    return Sampler(mode=mode) if kind == "sampler" else Estimator(mode=mode)
+
+
+def configure(target: Any, options: RuntimeOptions, request: Request) -> None:
+    """Write the entry's settings into a primitive's options, which both generations spell alike.
+
+    Args:
+        target: Options of a primitive.
+        options: The entry of the backend file.
+        request: What is sent.
+    """
+    target.environment.job_tags = [TAG_PREFIX + request.tag, *options.tags, *request.tags]
+    if options.max_execution_time is not None:
+        target.max_execution_time = options.max_execution_time
+    if options.rep_delay is not None:
+        target.execution.rep_delay = options.rep_delay
+    if options.dynamical_decoupling is not None:
+        target.dynamical_decoupling.enable = True
+        target.dynamical_decoupling.sequence_type = options.dynamical_decoupling
+    if options.twirling is not None:
+        target.twirling.enable_gates = options.twirling.gates
+        target.twirling.enable_measure = options.twirling.measure
+        target.twirling.num_randomizations = options.twirling.num_randomizations
+    if request.kind == "estimator" and options.resilience_level is not None:
+        target.resilience_level = options.resilience_level
+
+
+def _own_tag(tags: list[str]) -> str | None:
+    own = [tag for tag in tags if tag.startswith(TAG_PREFIX)]
+    return own[0].removeprefix(TAG_PREFIX) if own else None
+
+
+def _close(mode: Any) -> None:
+    # At the end of the process, or where the service has closed it before: nobody is left to tell.
+    with suppress(ExecutionError), service_errors():
+        mode.close()

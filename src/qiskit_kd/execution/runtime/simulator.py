@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exact probabilities of circuits on a large device, part by part.
+
+Each circuit falls into parts that no gate ties together, and each part is run on its own qubits: a
+few of them by the blocks of the noisy engine, for all rows at once, more of them by Aer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit
+from qiskit.circuit import Delay
+from qiskit.quantum_info import Pauli
+from qiskit_aer import AerSimulator
+
+from qiskit_kd.errors import ExecutionError
+from qiskit_kd.execution.aer_primitives import bindable
+from qiskit_kd.execution.expansion import Expanded, expand
+from qiskit_kd.execution.measurement import Basis
+from qiskit_kd.execution.memory import require_memory
+from qiskit_kd.execution.mitigation import tensored
+from qiskit_kd.execution.noise_sources import DeviceNoise
+from qiskit_kd.execution.noisy.blocks import fuse, steps
+from qiskit_kd.execution.noisy.native import Gate, Part, delay_seconds
+from qiskit_kd.execution.noisy.observables import observable_rows, zero_state
+from qiskit_kd.execution.noisy.section import Section
+from qiskit_kd.execution.runtime.components import Component, components
+from qiskit_kd.execution.runtime.payload import circuit_digest
+from qiskit_kd.execution.torch_use import one_thread
+
+__all__ = ["LocalSimulator", "SimulatedPart"]
+
+Floats = NDArray[np.float64]
+_KEPT = 32  # circuits
+_BLOCK_QUBITS = 7  # above, the table of outcomes takes more than the state
+_CUTOFF = 1e-10  # terms of errors that Aer leaves out
+_ROWS = 32  # carried at once, so that their matrices stay in the processor's cache
+
+
+class LocalSimulator:
+    """Exact probabilities of circuits on a device; circuits and noise models are kept by content.
+
+    Args:
+        noise: The device; None for perfect gates and no limits on them.
+    """
+
+    def __init__(self, noise: DeviceNoise | None) -> None:
+        self.noise = noise
+        self._parts: dict[tuple[str, frozenset[int]], list[SimulatedPart]] = {}
+
+    def parts(self, circuit: QuantumCircuit, *, keep: Iterable[int] = ()) -> list[SimulatedPart]:
+        """The parts of a circuit on which something is measured or kept, ready to run.
+
+        Args:
+            circuit: The circuit, in the device's own gates.
+            keep: Qubits of interest beside the measured ones.
+
+        Raises:
+            CircuitError: If it has other gates, is wider than the device, or goes on after a
+                measurement.
+            ResourceError: If a part is too large for this machine.
+        """
+        if self.noise is not None:
+            self.noise.check_width(circuit.num_qubits)
+        wanted = frozenset(keep)
+        key = (circuit_digest(circuit), wanted)
+        if key not in self._parts:
+            if len(self._parts) >= _KEPT:
+                del self._parts[next(iter(self._parts))]
+            order = {p: k for k, p in enumerate(circuit.parameters)}
+            self._parts[key] = [
+                SimulatedPart(part, self.noise, order) for part in components(circuit, keep=wanted)
+            ]
+        return self._parts[key]
+
+
+class SimulatedPart:
+    """One component with its noise.
+
+    Args:
+        component: Gates, places and measurements.
+        noise: The device.
+        order: Place of each parameter of the whole circuit.
+    """
+
+    def __init__(
+        self, component: Component, noise: DeviceNoise | None, order: Mapping[Any, int]
+    ) -> None:
+        self.component = component
+        self.bits = tuple(bit for _, bit in component.measured)
+        self._wires = [wire for wire, _ in component.measured]
+        qubits = component.qubits
+        noisy = noise is not None and noise.scale > 0
+        require_memory(
+            16 * 4 ** len(qubits) if noisy else 16 * 2 ** len(qubits),
+            f"the {'noisy ' if noisy else ''}state of {len(qubits)} qubits that gates tie together",
+            "Use fewer qubits.",
+        )
+        expanded = expand(component.circuit if noise else bindable(component.circuit))
+        few = len(qubits) <= _BLOCK_QUBITS
+        self._blocks = _Blocks(component, expanded, noise) if noise and noisy and few else None
+        self._angles = expanded.angles
+        self._columns = [order[p] for p in expanded.angles.parameters]
+        self._readout = [
+            np.eye(2) if noise is None else noise.assignment(qubits[w]) for w in self._wires
+        ]
+        self._expanded, self._noise, self._noisy = expanded, noise, noisy
+
+    @cached_property
+    def _aer(self) -> tuple[QuantumCircuit, AerSimulator]:
+        """The circuit with relaxation while waiting, and a simulator with all other errors."""
+        qubits, noise = self.component.qubits, self._noise
+        gates, whole = QuantumCircuit(len(qubits)), QuantumCircuit(len(qubits))
+        for item in self._expanded.circuit.data:
+            wires = [self._expanded.circuit.find_bit(q).index for q in item.qubits]
+            if not isinstance(item.operation, Delay):
+                whole.append(item.operation, wires)
+                gates.append(item.operation, wires)
+            elif noise is not None:
+                seconds = delay_seconds(item.operation, noise)
+                error = noise.idle_error(qubits[wires[0]], seconds)
+                if error is not None:
+                    whole.append(error.to_instruction(), wires)
+        if noise is None or not self._noisy:
+            return whole, AerSimulator(method="statevector")
+        model = noise.noise_model(gates, qubits)
+        return whole, AerSimulator(method="density_matrix", noise_model=model)
+
+    def probabilities(self, values: Floats) -> Floats:
+        """Of the outcomes of the measured bits, the first bit being the lowest, as they are read.
+
+        Args:
+            values: `(rows, parameters of the whole circuit)`.
+
+        Returns:
+            `(rows, 2**bits)`.
+        """
+        require_memory(
+            24 * len(values) * 2 ** len(self._wires),
+            f"the probabilities of {len(values):,} circuits and {len(self._wires)} qubits",
+            "Use a smaller batch, or read fewer qubits.",
+        )
+        if self._blocks is not None:
+            p = self._blocks.probabilities(self._angles(values[:, self._columns]))
+        else:
+            p = self.reference_probabilities(values)
+        # Error terms below 1e-10 are left out.
+        p = np.clip(p, 0.0, None)
+        return np.asarray(p / p.sum(-1, keepdims=True), float)
+
+    def reference_probabilities(self, values: Floats) -> Floats:
+        """The same by Aer, not normalised."""
+        circuit = self._aer[0].copy()
+        circuit.save_probabilities(self._wires)
+        return tensored(self._readout, self._run(circuit, values, "probabilities"))
+
+    def expectation(self, label: str, values: Floats) -> Floats:
+        """`(rows,)` mean of the Pauli string `label` on the component's wires."""
+        circuit = self._aer[0].copy()
+        circuit.save_expectation_value(Pauli(label), circuit.qubits)
+        return self._run(circuit, values, "expectation_value")
+
+    def _run(self, circuit: QuantumCircuit, values: Floats, kind: str) -> Floats:
+        slots = self._angles(values[:, self._columns])
+        count = len(slots) if slots.shape[1] else min(1, len(slots))
+        if not count:
+            return np.zeros((0, 2 ** len(self._wires)) if kind == "probabilities" else 0)
+        binds = {p: slots[:, k].tolist() for k, p in enumerate(self._expanded.circuit.parameters)}
+        result = self._aer[1].run(
+            [circuit], parameter_binds=[binds] if binds else None, shots=1,
+            runtime_parameter_bind_enable=True,
+        ).result()  # fmt: skip
+        if not result.success:
+            raise ExecutionError("Aer failed", got=str(result.status))
+        found = np.stack([np.asarray(result.data(k)[kind], float) for k in range(count)])
+        return np.broadcast_to(found, (len(slots), *found.shape[1:]))
+
+
+class _Blocks:
+    """A part as the noisy engine's fused blocks: all rows at once.
+
+    Args:
+        component: Places and measurements.
+        expanded: Its gates, with one parameter per angle.
+        noise: The device.
+    """
+
+    def __init__(self, component: Component, expanded: Expanded, noise: DeviceNoise) -> None:
+        qubits = component.qubits
+        slot = {p: k for k, p in enumerate(expanded.circuit.parameters)}
+        gates = []
+        for item in expanded.circuit.data:
+            operation = item.operation
+            where = tuple(qubits[expanded.circuit.find_bit(q).index] for q in item.qubits)
+            slots = tuple(slot[p] for p in operation.params if p in slot)
+            seconds = delay_seconds(operation, noise) if isinstance(operation, Delay) else None
+            gates.append(Gate(operation, where, () if seconds is not None else slots, seconds))
+        # Blocks act on pairs; a single qubit gets one that nothing happens to.
+        wires = {q: k for k, q in enumerate(qubits if len(qubits) > 1 else (*qubits, -1))}
+        part = Part("basis", tuple(gates), expanded.angles, ())
+        blocks = fuse(steps(part, noise, wires, cutoff=_CUTOFF), len(wires))
+        self._section = Section(blocks, expanded.num_slots, torch.float64, "cpu")
+        measured = tuple(qubits[wire] for wire, _ in component.measured)
+        basis = Basis(None, tuple(range(len(measured))), np.eye(2 ** len(measured)))
+        self._outcomes = torch.from_numpy(observable_rows(basis, noise, measured, wires))
+        self._zero = torch.from_numpy(zero_state(len(wires)))
+
+    def probabilities(self, slots: Floats) -> Floats:
+        """`(rows, slots)` to `(rows, outcomes)`, with readout errors."""
+        found = np.empty((len(slots), len(self._outcomes)))
+        with one_thread(), torch.no_grad():
+            for first in range(0, len(slots), _ROWS):
+                some = torch.from_numpy(np.ascontiguousarray(slots[first : first + _ROWS]))
+                matrices = self._section.matrices(some)
+                states = self._zero.expand(len(some), -1)
+                states = self._section.sweep(states, matrices, adjoint=False)
+                found[first : first + _ROWS] = (states @ self._outcomes.T).numpy()
+        return found

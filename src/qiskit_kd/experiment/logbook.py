@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Logbook`: what a task does on devices: into the study's journal, and summed up in its row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qiskit_kd.execution.backends import Backend
+from qiskit_kd.execution.engine import Engine, Usage
+from qiskit_kd.experiment.places import open_backend
+
+__all__ = ["Logbook"]
+
+KIND = "runtime"
+
+
+class Logbook:
+    """Opens the backends of a task and keeps count of what was asked of devices.
+
+    Args:
+        journal: The study's journal; None leaves it to the backend's entry.
+    """
+
+    def __init__(self, journal: str | Path | None = None) -> None:
+        self._journal = None if journal is None else str(journal)
+        self._engines: list[tuple[Backend, Engine]] = []
+
+    def __call__(self, entry: Mapping[str, Any], *, shots: int | None = None) -> Backend:
+        """See `places.open_backend`."""
+        backend = open_backend(entry, shots=shots)
+        if backend.kind != KIND:
+            return backend
+        if self._journal is not None:
+            backend = backend.changed(backend.name, {"journal": self._journal})
+        return _Logged(backend, self._engines)
+
+    def devices(self) -> list[dict[str, Any]]:
+        """Every device that was used: what it is, how circuits lie on it, and what it was asked.
+
+        Costs are those of the jobs, whether they ran now or in an earlier run that was cut off.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for backend, engine in self._engines:
+            if not engine.usage.jobs:
+                continue
+            facts = engine.describe()
+            entry = found.setdefault(
+                backend.name,
+                {
+                    "backend": backend.name,
+                    **{name: facts[name] for name in ("device", "calibrated", "circuits")},
+                    "usage": Usage().as_dict(),
+                },
+            )
+            for name, value in engine.usage.as_dict().items():
+                entry["usage"][name] += value
+        return list(found.values())
+
+
+class _Logged(Backend):
+    """A backend whose engines are remembered."""
+
+    def __init__(self, backend: Backend, engines: list[tuple[Backend, Engine]]) -> None:
+        super().__init__(backend.name, backend.options, backend.source)
+        self._engines = engines
+
+    def engine(
+        self, *, gradient: str = "auto", shots: int | None = None, seed: int | None = None
+    ) -> Engine:
+        """See `Backend.engine`."""
+        engine = super().engine(gradient=gradient, shots=shots, seed=seed)
+        self._engines.append((self, engine))
+        return engine

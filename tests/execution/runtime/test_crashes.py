@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training run on a device, killed by SIGKILL again and again, beside a service that goes on.
+
+The service has a process of its own, and so has the training; what is killed closes no files, ends
+no transactions and says no goodbye.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qiskit_kd.circuits.ansatze import hardware_efficient
+from qiskit_kd.circuits.encodings import angle
+from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.readouts import ClassGroups
+from qiskit_kd.execution.backends import Backend
+from qiskit_kd.execution.engine import Needs
+from qiskit_kd.execution.runtime import device as device_module
+from qiskit_kd.execution.runtime import engine as engine_module
+from qiskit_kd.execution.runtime.dispatch import Dispatcher
+from qiskit_kd.execution.runtime.journal import Journal
+from qiskit_kd.execution.runtime.options import RuntimeOptions
+from qiskit_kd.execution.runtime.service_client import RuntimeClient
+
+STEPS = 3
+
+
+class Remote:
+    """The service in a process of its own."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.loopback", *arguments], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        hello = self._line()
+        self.backend: dict[str, Any] = hello["backend"]
+        self.environment: dict[str, str] = hello["environment"]
+
+    def ask(self, command: str) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        return self._line()
+
+    def ran(self) -> Counter[str]:
+        """How often each job has run, once the queue is empty."""
+        time.sleep(2 * QUEUE)
+        return Counter({tag: n for tags, _, n in self.ask("counters")["ran"] for tag in tags})
+
+    def _line(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        found: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return found
+
+    def close(self) -> None:
+        self.process.communicate(timeout=30)
+
+
+QUEUE = 0.2  # seconds
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Remote]:
+    remote = Remote("--quota", "100000", "--queue-seconds", str(QUEUE))
+    yield remote
+    remote.close()
+
+
+def train(backend: dict[str, Any], journal: Path) -> list[np.ndarray]:
+    """A few steps of SPSA: what a step sends depends on the results of all steps before."""
+    for cache in (engine_module._station, engine_module._compiler, device_module._open):
+        cache.cache_clear()
+    settings = {"kind": "runtime", "budget_seconds": 90_000.0, "shots": 50, **backend}
+    options = RuntimeOptions.model_validate({**settings, "journal": journal})
+    engine = Backend("device", options, "a file").engine(seed=4)
+    model = CircuitModel(angle(2), hardware_efficient(2, 1), ClassGroups(2, 2))
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(size=(3, 2)), rng.normal(size=model.num_weights)
+    rows = []
+    for _ in range(STEPS):
+        values, pullback = engine.vjp(model, x, weights, Needs(features=False, weights=True))
+        gradient = pullback(np.tile([1.0, -1.0], (3, 1)))[1]
+        assert gradient is not None
+        weights = weights - 0.1 * gradient
+        rows += [values, weights]
+    assert engine.usage.jobs == STEPS
+    return rows
+
+
+def without_pace() -> None:
+    # What is killed between permission and submission has used the permission up.
+    defaults = Dispatcher.__init__.__kwdefaults__
+    assert defaults is not None
+    defaults["per_minute"] = None
+
+
+def victim(
+    backend: dict[str, Any], journal: Path, environment: dict[str, str], deadly: Any
+) -> None:  # fmt: skip
+    os.environ.update(environment)
+    without_pace()
+    if deadly is not None:
+        die_at(*deadly)
+    train(backend, journal)
+
+
+def die_at(
+    owner: type, name: str, number: int, late: bool, how: int = signal.SIGKILL
+) -> None:  # fmt: skip
+    """Have the process killed, or stopped, at a call of a method, before or after its effect."""
+    original, calls = getattr(owner, name), [0]
+
+    def method(*args: Any, **kwargs: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == number and not late:
+            os.kill(os.getpid(), how)
+        found = original(*args, **kwargs)
+        if calls[0] == number:
+            os.kill(os.getpid(), how)
+        return found
+
+    setattr(owner, name, method)
+
+
+def start(remote: Remote, journal: Path, deadly: Any = None) -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "qiskit_ibm_runtime.executor_sampler"])
+    process = context.Process(
+        target=victim, args=(remote.backend, journal, remote.environment, deadly)
+    )
+    process.start()
+    return process
+
+
+@pytest.fixture(scope="module")
+def undisturbed(service: Remote, tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in service.environment.items():
+            patch.setenv(name, value)
+        return train(service.backend, tmp_path_factory.mktemp("undisturbed") / "jobs.db")
+
+
+@pytest.fixture
+def finish(
+    service: Remote, monkeypatch: pytest.MonkeyPatch, undisturbed: list[np.ndarray], tmp_path: Path
+) -> Callable[[], None]:
+    """Run the same training here, and compare: the same rows, and every job run exactly once."""
+    before = service.ran()
+    assert len(before) == STEPS
+
+    def run() -> None:
+        for name, value in service.environment.items():
+            monkeypatch.setenv(name, value)
+        rows = train(service.backend, tmp_path / "jobs.db")
+        for one, other in zip(rows, undisturbed, strict=True):
+            np.testing.assert_array_equal(one, other)
+        # Other journals have sent the same jobs before: those are neither adopted nor cancelled.
+        assert service.ran() - before == dict.fromkeys(before, 1)
+        assert {job.state for job in Journal(tmp_path / "jobs.db").jobs()} == {"done"}
+
+    return run
+
+
+PLACES = {
+    "between intent and submit": (Journal, "intend", 2, True),
+    "between submit and id": (RuntimeClient, "submit", 2, True),
+    "between id and the search for twins": (Journal, "sent", 2, True),
+    "while waiting": (RuntimeClient, "state", 4, False),
+    "before writing the result": (Journal, "done", 2, False),
+    "while writing the result": (Journal, "_settle", 2, True),
+    "after writing the result": (Journal, "done", 2, True),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_killed(service: Remote, finish: Callable[[], None], tmp_path: Path, place: str) -> None:
+    process = start(service, tmp_path / "jobs.db", PLACES[place])
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    finish()
+
+
+def test_killed_at_any_time(service: Remote, finish: Callable[[], None], tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(6):
+        process = start(service, tmp_path / "jobs.db")
+        time.sleep(float(rng.uniform(0.05, 1.2)))
+        process.kill()
+        process.join(60)
+    finish()
+
+
+def test_one_of_two_is_killed(service: Remote, finish: Callable[[], None], tmp_path: Path) -> None:
+    """Two processes at the same training; one dies at its work, and the other takes over."""
+    sent = service.ask("counters")["submitted"]
+    how = (RuntimeClient, "submit", 1, True, signal.SIGSTOP)
+    dying = start(service, tmp_path / "jobs.db", how)
+    while service.ask("counters")["submitted"] == sent:
+        assert dying.is_alive()
+        time.sleep(0.05)
+    living = start(service, tmp_path / "jobs.db")
+    living.join(2.0)
+    assert living.is_alive()  # it waits for the job of the other, and sends none
+    assert service.ask("counters")["submitted"] == sent + 1
+    dying.kill()
+    dying.join(60)
+    living.join(60)
+    assert (dying.exitcode, living.exitcode) == (-signal.SIGKILL, 0)
+    finish()
