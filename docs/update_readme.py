@@ -2,7 +2,8 @@
 """Put the figure and the printed table of a finished study into README.md.
 
     make readme                             after `make demo`
-    make readme OUT=runs/q2c-fashion        after `qkd run q2c-fashion`
+    make readme OUT=runs/q2c-fashion        after `qkd run q2c-fashion --out runs/q2c-fashion`
+    make readme OUT=runs/c2q-noise          after `qkd run c2q-noise --out runs/c2q-noise`
 
 Nothing in those parts of README is written by hand, so they are what a run printed or they are not
 there. The comment before each holds the hash of the run's configuration: a test compares it with
@@ -18,18 +19,34 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from qiskit_kd.experiment import Study, StudyResult
-from qiskit_kd.report import plot_gains, plot_gains_over, plot_parameters, terminal_table
+from qiskit_kd.experiment.config import is_teacher
+from qiskit_kd.report import (
+    plot_accuracy_over,
+    plot_gains,
+    plot_gains_over,
+    plot_parameters,
+    terminal_table,
+)
 from qiskit_kd.report.grid import grid_of
 from qiskit_kd.report.palette import PAPER
 from qiskit_kd.report.svg import to_svg
 from qiskit_kd.report.tally import looks_of
 
 ROOT = Path(__file__).parents[1]
-PICTURES = {"c2q-digits": "first-light", "q2c-fashion": "fashion"}
+PICTURES = {"c2q-digits": "first-light", "q2c-fashion": "fashion", "c2q-noise": "noise"}
 
 
 def picture(result: StudyResult) -> Figure:
-    """Gains over the axis of numbers, or students beside their gains where there is no axis."""
+    """Gains over the axis of numbers, or students beside their gains where there is no axis.
+
+    Of a study of noise, accuracy of the headline student over the noise's scale.
+    """
+    if result.name == "c2q-noise":
+        lead = str(result.config["headline"])
+        rows = [row for row in result.rows if row["student"] == lead or is_teacher(row["student"])]
+        return plot_accuracy_over(
+            rows, grid=grid_of(result), looks=looks_of(result), figsize=(10.4, 6.2)
+        )
     baseline = result.config["baseline"]
     if (grid := grid_of(result)) is not None:
         return plot_gains_over(
@@ -49,6 +66,10 @@ def table(result: StudyResult) -> str:
     if not result.axes:
         return printed
     first, *blocks = printed.split("\n\n")
+    if result.name == "c2q-noise":  # thirty panels of numbers are for the page
+        lead = str(result.config["headline"]).replace("_", " ")
+        holds = next(b for b in blocks if b.startswith(f"which training holds, {lead}"))
+        return f"{first}\n\n{holds}"
     start = next(k for k, block in enumerate(blocks) if block.startswith("gain over"))
     panels = [b for b in blocks[start + 1 :] if "\n─" in b]
     return "\n\n".join([first, blocks[start], *panels])

@@ -4,11 +4,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+import warnings
 from collections import Counter
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -91,7 +93,8 @@ def test_json_is_the_last_thing_on_stdout(tiny: Path) -> None:
     done = call("run", tiny, "--preset", "quick", "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout.splitlines()[-1])
-    assert list(found) == ["experiment", "rows", "report", "table", "comparisons"]
+    assert list(found) == ["experiment", "rows", "report", "table", "comparisons", "usage"]
+    assert found["usage"] == {}
     assert found["experiment"] == "tiny"
     assert found["rows"] == 1 + 2 * 3
     assert found["report"] == "runs/tiny/report.html"
@@ -210,7 +213,7 @@ def test_losses_and_samples_are_tried_beforehand(tiny: Path) -> None:
 def test_help_says_the_defaults() -> None:
     text = " ".join(call("run", "--help").stdout.replace("│", " ").split())
     assert "runs/NAME if left out" in text
-    assert "one per core if left out" in text
+    assert "one per core if left out, one for a remote device" in text
     assert "[KEY=VALUE]..." in text
 
 
@@ -424,3 +427,194 @@ def test_ctrl_c_of_the_program(tiny: Path, how: signal.Signals) -> None:
     assert "Traceback" not in errors
     assert "leaked" not in errors
     assert _committed(tiny.parent / "here" / "study.db") >= 2
+
+
+# Devices.
+
+
+PAID = """\
+schema: 1
+backends:
+  exact: {kind: exact}
+  aer: {kind: runtime, device: aer, shots: 16, seed: 0}
+  ibm: {kind: runtime, device: ibm_fez}
+"""
+ON_DEVICE = """\
+name: paid
+data: {kind: digits, options: {classes: [3, 5, 8], train: 9, validation: 9, test: 9, components: 2}}
+students: {quantum: {kind: fully_quantum, options: {encoding: angle, num_qubits: 2, layers: 1}}}
+backends: {device: {base: aer, budget_seconds: 100, usd_per_second: 2}}
+variants:
+  plain: {terms: [{loss: ce}]}
+  tuned:
+    terms: [{loss: ce}]
+    fine_tune: {backend: device, training: {epochs: 1, learning_rate: 0.1}}
+seeds: 2
+training: {epochs: 1, gradient_every: 0}
+evaluation: {backend: device}
+"""
+
+
+@pytest.fixture
+def paid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "backends.yaml").write_text(PAID)
+    monkeypatch.setenv("QISKIT_KD_BACKENDS", str(tmp_path / "backends.yaml"))
+    path = tmp_path / "paid.yaml"
+    path.write_text(ON_DEVICE)
+    return path
+
+
+def forgotten() -> None:
+    """What a process that starts anew would not know."""
+    from qiskit_kd.execution.runtime import engine
+
+    for cache in (engine._station, engine._compiler):
+        cache.cache_clear()
+
+
+@pytest.mark.usefixtures("inline")
+def test_a_run_on_a_device_says_the_price_first(paid: Path) -> None:
+    forgotten()
+    done = call("run", paid, "--out", "here", "--json")
+    assert done.exit_code == 0, done.output
+    first = " ".join(done.stderr[: done.stderr.index("tasks done")].split())
+    for text in ("paid: ", "s of quantum processor time", "on device (aer", "is within its budget of"
+                 " 100 s", "together", "qkd: this machine plays the device: nothing is charged"):
+        assert text in first
+    assert "qkd: warning" not in done.stderr
+    assert "stock" not in first
+    usage = json.loads(done.stdout.splitlines()[-1])["usage"]
+    assert set(usage) == {"device"}
+    assert usage["device"]["usd"] == pytest.approx(2 * usage["device"]["seconds"])
+    assert usage["device"]["budget_seconds"] == 100
+    again = call("run", paid, "--out", "here")
+    assert (again.exit_code, again.stderr) == (0, "")
+
+    listed = call("jobs", "here")
+    assert listed.exit_code == 0, listed.output
+    assert listed.stdout.count("done") == usage["device"]["jobs"]
+    assert f"{usage['device']['seconds']:.1f} s of a budget of 100 s" in listed.stdout
+    found = json.loads(call("jobs", "here", "--json").stdout)
+    assert found["usage"] == usage
+    assert len(found["jobs"]) == usage["device"]["jobs"]
+    assert sum(job["seconds"] for job in found["jobs"]) == pytest.approx(usage["device"]["seconds"])
+
+
+@pytest.mark.usefixtures("inline")
+def test_a_budget_that_ends_is_status_3_and_a_larger_one_goes_on(paid: Path) -> None:
+    forgotten()
+    done = call("run", paid, "--out", "here", "backends.device.budget_seconds=12")
+    assert done.exit_code == 3
+    assert re.search(r"qkd: warning: \d+ s on 'device' are expected, more than its budget of 12 s: "
+                     "the run stops before crossing it", done.stderr)  # fmt: skip
+    assert "qkd: error: the jobs of 'device' stay within their budget; got " in done.stderr
+    assert "of 4 tasks have no row yet; the others are in here." in done.stderr
+    assert "s of its budget of 12 s spent in 5 jobs." in done.stderr
+    assert "Run the same command again with a larger budget_seconds: it goes on" in done.stderr
+    ids = {job["job_id"] for job in json.loads(call("jobs", "here", "--json").stdout)["jobs"]}
+    forgotten()
+    more = call("run", paid, "--out", "here")
+    assert more.exit_code == 0, more.output
+    assert re.search(r"qkd: device: 1\d\.\d s of that are spent already", more.stderr)
+    forgotten()
+    assert call("run", paid, "--out", "calm").exit_code == 0
+    with Store("here") as one, Store("calm") as other:
+        assert one.texts() == other.texts()
+    wild, calm = (json.loads(call("jobs", f, "--json").stdout)["jobs"] for f in ("here", "calm"))
+    assert ids < {job["job_id"] for job in wild} == {job["job_id"] for job in calm}
+    assert len(wild) == len(calm)  # nothing was paid for twice
+
+
+def test_a_device_without_a_budget_is_status_3(paid: Path) -> None:
+    done = call("run", paid, "backends.device={base: ibm, budget_seconds: null}")
+    assert done.exit_code == 3
+    assert done.stderr.startswith(
+        "qkd: error: a device is used within a budget, and 'device' has none; got no budget_seconds"
+    )
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [("AccountError", 1), ("QuotaError", 1), ("UncertainJobError", 1), ("TransientError", 1),
+     ("BudgetError", 3)],
+)  # fmt: skip
+@pytest.mark.usefixtures("inline")
+def test_the_status_of_what_ends_a_study(
+    paid: Path, monkeypatch: pytest.MonkeyPatch, kind: str, status: int
+) -> None:
+    from qiskit_kd import errors
+    from qiskit_kd.experiment import task
+
+    def fail(*_: object, **__: object) -> None:
+        raise getattr(errors, kind)("that is that", remedy="Ask somebody.")
+
+    monkeypatch.setattr(task, "run_task", fail)
+    done = call("run", paid, "--out", "here", "variants.tuned.fine_tune.backend=exact",
+                "evaluation.backend=exact")  # fmt: skip
+    assert done.exit_code == status
+    assert "qkd: error: that is that. Ask somebody.\n  4 of 4 tasks have no row yet" in done.stderr
+    assert "no job is paid for twice" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("inline")
+def test_a_warning_is_a_line_for_people(paid: Path) -> None:
+    paid.write_text(ON_DEVICE.replace("base: aer", "base: aer, mitigation: tensored"))
+    Path("backends.yaml").write_text(PAID.replace("device: aer", "device: fake_lagos"))
+    forgotten()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        done = call("run", paid, "--seeds", 1, "--out", "here")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("readout mitigation amplifies") == 1
+    assert "\nqkd: warning: readout mitigation amplifies" in f"\n{done.stderr}"
+    assert "UserWarning" not in done.stderr
+
+
+def test_one_worker_for_a_remote_device_is_said(
+    paid: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dataclasses import replace
+
+    from qiskit_kd.experiment import spending
+    from qiskit_kd.experiment.estimate import estimate
+    from qiskit_kd.experiment.loading import load
+
+    config = load(str(paid), ())
+    outlook = spending.Outlook.of(estimate(config, compared=False), [], {}, 1)
+    cli._announce(outlook)
+    assert "nothing is charged" in capsys.readouterr().err
+    for workers, said in ((1, 1), (2, 0)):
+        cli._announce(replace(outlook, local=False, workers=workers, warnings=("mind this",)))
+        err = capsys.readouterr().err
+        assert err.count("one worker: IBM's free plan takes three pending jobs") == said
+        assert "qkd: warning: mind this\n" in err
+        assert "nothing is charged" not in err
+
+
+def test_snapshot(paid: Path) -> None:
+    done = call("snapshot", "fake_lima")
+    assert done.exit_code == 0, done.output
+    assert re.fullmatch(r"wrote fake_lima\.json: fake_lima, 5 qubits, calibrated 20\S+\n",
+                        done.stdout)  # fmt: skip
+    again = call("snapshot", "fake_lima")
+    assert again.exit_code == 2
+    assert "the file exists already; got fake_lima.json" in again.stderr
+    found = json.loads(call("snapshot", "fake_lima", "mine.json", "--json").stdout)
+    assert (found["file"], found["device"], found["qubits"]) == ("mine.json", "fake_lima", 5)
+    assert call("snapshot", "fake_lima", "mine.json", "--force", "--backend", "aer").exit_code == 0
+    wrong = call("snapshot", "fake_lime")
+    assert (wrong.exit_code, "unknown fake device" in wrong.stderr) == (1, True)
+    both = call("snapshot", "ibm_fez", "--backend", "ibm", "--account", "mine")
+    assert both.exit_code == 2
+    assert "an entry of the backend file names its own account" in both.stderr
+    Path("file").touch()
+    assert call("snapshot", "fake_lima", "file/x.json").exit_code == 1
+    assert not Path("ibm_fez.json").exists()
+
+
+def test_jobs_of_no_study(paid: Path) -> None:
+    done = call("jobs", "nowhere")
+    assert (done.exit_code, "nowhere holds no study" in done.stderr) == (1, True)

@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import typer.main
 from qiskit.circuit import QuantumCircuit
 
@@ -165,22 +167,34 @@ def guide(language: str) -> list[str]:
 
 
 def test_python_of_the_guide_runs() -> None:
-    layer, circuit = guide("python")
+    layer, circuit, places = guide("python")
     scope: dict[str, Any] = {}
     exec(compile(layer, "guide.md", "exec"), scope)
     assert scope["maps"].shape == (8, 3, 14, 14)
     assert scope["layer"].weight.numel() == 33
     exec(compile(circuit, "guide.md", "exec"), scope)
     assert scope["student"].circuit.model.num_weights == 30
+    exec(compile(places, "guide.md", "exec"), scope)
+    x = torch.tensor([[0.1, 0.2, 0.3, 0.4]], dtype=torch.float64)
+    exact, noisy, aer = (layer(x).detach().numpy() for layer in scope["layers"])
+    np.testing.assert_allclose(aer, exact, atol=1e-12)
+    assert 1e-3 < np.abs(noisy - exact).max() < 0.2
 
 
 def test_yaml_of_the_guide_makes_an_experiment() -> None:
     """All of it in one file, but for the data of one's own."""
-    blocks = [block for block in guide("yaml") if "npz" not in block]
+    *blocks, places = [block for block in guide("yaml") if "npz" not in block]
     assert len(blocks) == 4
     config = parse("\n".join([*blocks, "name: guide", "students: {small: {kind: convolution}}"]))
     assert config.taught() == ["both"]
     assert len(config.points()) == 6
+    config = parse(
+        places + "name: guide\ndata: {kind: digits}\nteacher: {kind: mlp}\nbaseline: noisy\n"
+        "students: {s: {kind: fully_quantum}}\n",
+        ["evaluation.teacher=teacher"],
+    )
+    assert [here.backends["device"].settings["scale"] for here in map(config.at, config.points())] \
+        == [0.0, 0.5, 1.0, 2.0]  # fmt: skip
 
 
 def test_contributing_is_short_and_starts_with_commands() -> None:

@@ -15,6 +15,7 @@ import logging
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ from qiskit_kd.errors import (
 if TYPE_CHECKING:
     from qiskit_kd.experiment.result import StudyResult
     from qiskit_kd.experiment.runner import Watcher
+    from qiskit_kd.experiment.spending import Outlook
 
 __all__ = ["app", "main"]
 
@@ -115,11 +117,17 @@ def run(
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of paired seeds.")] = None,
     preset: Annotated[str | None, typer.Option(help="One of the file's presets.")] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes; one per core if left out.")
+        int | None,
+        typer.Option(
+            min=1, help="Worker processes; one per core if left out, one for a remote device."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run an experiment: does what is missing, so running again resumes."""
+    """Run an experiment: does what is missing, so running again resumes.
+
+    On a device it says first what that will cost; without a budget nothing is sent.
+    """
     from qiskit_kd.experiment.loading import find_experiment
     from qiskit_kd.experiment.study import Study
 
@@ -127,8 +135,8 @@ def run(
     study = Study.load(experiment, overrides or (), preset=preset, seeds=seeds)
     folder = Path("runs") / study.config.name if out is None else out
     try:
-        with _progress() as watch:
-            result = study.run(folder, workers=workers, watch=watch)
+        with _progress() as watch, _plain_warnings():
+            result = study.run(folder, workers=workers, watch=watch, announce=_announce)
     except KeyboardInterrupt:
         typer.echo(
             f"qkd: interrupted; finished rows are kept in {folder}. Run the same command again "
@@ -186,6 +194,63 @@ def estimate(
     from qiskit_kd.report.price import price_text
 
     typer.echo(price_text(found))
+
+
+@app.command()
+@_guarded
+def snapshot(
+    device: Annotated[str, typer.Argument(help="A device of your account, or fake_torino.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="The file to write; DEVICE.json if left out.")
+    ] = None,
+    *,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="An entry of `backends.yaml` that says which account to use."),
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option(help="Name of a saved account; the default one if left out.")
+    ] = None,
+    instance: Annotated[str | None, typer.Option(help="Name or CRN of an instance.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the gates and the calibration of a device to a file; runs nothing, costs nothing.
+
+    Noise can then be that of the device, on any machine: `noise: {device: DEVICE}`.
+    """
+    from qiskit_kd.execution.runtime.calibration import account_of, take_snapshot
+
+    options = account_of(device, backend=backend, account=account, instance=instance)
+    taken = take_snapshot(options, file, force=force)
+    if as_json:
+        facts = {"device": taken.device, "qubits": taken.num_qubits, "calibrated": taken.calibrated}
+        typer.echo(json.dumps({"file": str(taken.file), **facts}))
+        return
+    date = "calibration unknown" if taken.calibrated is None else f"calibrated {taken.calibrated}"
+    typer.echo(f"wrote {taken.file}: {taken.device}, {taken.num_qubits} qubits, {date}")
+
+
+@app.command()
+@_guarded
+def jobs(
+    folder: Annotated[Path, typer.Argument(help="Folder that `qkd run` wrote.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List the jobs of a study on devices: ids, what became of them, what they cost."""
+    from qiskit_kd.experiment.store import Store
+    from qiskit_kd.experiment.study import Study
+
+    if not folder.is_dir():
+        Store(folder)  # says what is wrong
+    result = Study.load(folder).result()
+    if as_json:
+        typer.echo(json.dumps({"jobs": list(result.jobs), "usage": result.spent}))
+        return
+    from qiskit_kd.report.jobs import jobs_text
+
+    typer.echo(jobs_text(result.jobs, result.spent))
 
 
 @app.command()
@@ -293,7 +358,42 @@ def _summary(result: StudyResult, page: Path | None) -> Mapping[str, Any]:
         "report": None if page is None else str(page),
         "table": result.table,
         "comparisons": result.comparisons,
+        "usage": result.spent,
     }
+
+
+def _announce(outlook: Outlook) -> None:
+    """What a study is about to cost, on stderr, before anything is sent."""
+    from qiskit_kd.report.price import price_text
+
+    typer.echo(price_text(outlook.estimate, brief=True), err=True)
+    said = [
+        f"{name}: {seconds:.1f} s of that are spent already"
+        for name, seconds in outlook.spent.items()
+    ]
+    if outlook.local:
+        said.append("this machine plays the device: nothing is charged")
+    elif outlook.workers == 1:
+        said.append("one worker: IBM's free plan takes three pending jobs (--workers for more)")
+    for text in said:
+        typer.echo(f"qkd: {text}", err=True)
+    for text in outlook.warnings:
+        typer.echo(f"qkd: warning: {text}", err=True)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings as one line for people, without the place in the code; the same one once."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: object) -> None:
+        if str(message) not in shown:
+            shown.add(str(message))
+            typer.echo(f"qkd: warning: {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import importlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,18 +100,15 @@ def test_components_are_no_images_and_have_deviation_one_among_what_a_learner_se
 
 
 def test_components_are_fitted_without_validation_and_test(monkeypatch) -> None:
-    from qiskit_kd.data import digits as module
-
+    module = importlib.import_module("qiskit_kd.data.digits")  # the function has its name
     whole = digits(components=4, **SOME)
     cut = module.stratified_split
 
     def spoilt(*arguments: Any, **options: Any) -> Split:
         split = cut(*arguments, **options)
-        for part in (split.validation, split.test):
-            features = part.features
-            features.flags.writeable = True
-            features *= 1000
-        return split
+        held_out = (split.validation, split.test)
+        large = [replace(part, features=1000 * part.features) for part in held_out]
+        return Split(split.train, *large, split.transfer, split.pool)
 
     monkeypatch.setattr(module, "stratified_split", spoilt)
     other = digits(components=4, **SOME)

@@ -107,6 +107,22 @@ def test_patience_ends_a_run():
     assert history.num_epochs == history.best_epoch + 4
 
 
+def test_a_start_that_is_never_beaten_is_kept_as_epoch_0():
+    student = linear()
+    Distiller(student, [Term("ce")], epochs=30, learning_rate=0.05).fit(TRAIN, VALIDATION)
+    before = weights(student)
+    options = {"epochs": 2, "learning_rate": 5.0}
+    history = Distiller(student, [Term("ce")], **options, keep_start=True).fit(TRAIN, VALIDATION)
+    assert history.best_epoch == 0
+    assert same(weights(student), before)
+    loss = nll(logits(student, VALIDATION.features), VALIDATION.labels)
+    assert history.start["validation/loss"] == pytest.approx(loss)
+    assert loss < min(history["validation/loss"])
+    assert history.start["validation/accuracy"] > 0.7
+    other = Distiller(student, [Term("ce")], **options).fit(TRAIN, VALIDATION)
+    assert (other.start, other.best_epoch > 0) == ({}, True)
+
+
 # ---------------------------------------------------------------- wiring
 
 

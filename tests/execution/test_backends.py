@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit_machine_learning.neural_networks import SamplerQNN
 
+from qiskit_kd import QuantumLayer
 from qiskit_kd.circuits.ansatze import hardware_efficient
 from qiskit_kd.circuits.encodings import angle
 from qiskit_kd.circuits.model import CircuitModel, Encoding
@@ -379,7 +381,9 @@ def test_an_unknown_device_is_answered_with_the_nearest(tmp_path) -> None:
     backend = load_backend("a", path)
     for make in (backend.engine, backend.sampler, backend.estimator, backend.pass_manager):
         with pytest.raises(
-            UnknownNameError, match=r"unknown fake device; got 'fake_torin'\. did you mean 'fake_to"
+            UnknownNameError,
+            match=r"got 'fake_torin', and no fake_torin\.json beside .*; expected"
+            r" a fake device such as fake_torino, fake_toronto",
         ):
             make()
 
@@ -441,6 +445,143 @@ def test_a_device_of_rates_is_as_wide_as_it_has_to_be(tmp_path) -> None:
     x, w = np.zeros((1, 3)), np.zeros(model().num_weights)
     with pytest.raises(CircuitError, match=r"got 3 qubits; expected at most the 2 of 'rates'"):
         load_backend("two", path).engine().outputs(model(), x, w)
+
+
+# With some settings changed.
+
+
+def test_changed_settings(tmp_path) -> None:
+    path = write(
+        tmp_path / "b.yaml",
+        f"  rates: {{kind: noisy, noise: {{rates: {RATES}}}, scale: 0.5, seed: 3}}\n"
+        "  exact: {kind: exact, shots: 70}\n",
+    )
+    rates, exact = load_backend("rates", path), load_backend("exact", path)
+    before = rates.describe()
+    other = rates.changed("worse", {"scale": 2.0, "shots": 90})
+    assert other.describe() == {**before, "name": "worse", "scale": 2.0, "shots": 90}
+    assert rates.describe() == before
+    assert (other.name, other.kind, other.shots, other.source) == ("worse", "noisy", 90, str(path))
+    engine = other.engine()
+    assert (engine.name, engine.shots, engine.seed) == ("worse", 90, 3)
+    assert engine.source.engine.workshop.device(2).scale == 2.0
+    assert exact.changed("whole", {"shots": None}).engine().shots is None
+    assert rates.changed("same", {}).options == rates.options
+    # A mapping is replaced whole: the rates it does not name are those of any device.
+    quiet = rates.changed("quiet", {"noise": {"rates": {"two_qubit": 0.02}}}).options.noise.rates
+    assert (quiet.two_qubit, quiet.one_qubit, quiet.readout) == (0.02, 0.0, (0.0, 0.0))
+    # Of another kind no option is left but those that are given.
+    aer = rates.changed("aer", {"kind": "aer", "shots": 5})
+    assert (aer.kind, aer.shots, aer.options.seed) == ("aer", 5, None)
+    noisy = exact.changed("noisy", {"kind": "noisy", "noise": {"device": "fake_lima"}})
+    assert noisy.engine().workshop.device(1).name == "fake_lima"
+    assert exact.changed("exact", {"kind": "exact", "seed": 1}).shots == 70
+
+
+def test_a_changed_snapshot_lies_beside_the_backend_file(tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("fake_lima", "fake_quito"):
+        save_snapshot(fake_device(name), folder / f"{name}.json")
+    write(folder / "b.yaml", "  saved: {kind: noisy, noise: {snapshot: fake_lima.json}}\n"
+                             "  rates: {kind: noisy, noise: {rates: {}}}\n")  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for path in ("folder/b.yaml", folder / "b.yaml"):  # however the file is named
+        saved = load_backend("saved", path)
+        for backend, name in (
+            (saved.changed("a", {"scale": 2.0}), "fake_lima"),
+            (saved.changed("b", {"noise": {"snapshot": "fake_quito.json"}}), "fake_quito"),
+            (saved.changed("b", {"noise": {"snapshot": "fake_quito.json"}}).changed(
+                "c", {"scale": 0.5}), "fake_quito"),
+            (load_backend("rates", path).changed(
+                "d", {"noise": {"snapshot": str(folder / "fake_quito.json")}}), "fake_quito"),
+        ):  # fmt: skip
+            assert backend.engine().workshop.device(1).name == name
+            assert backend.describe()["noise"]["snapshot"] == f"{name}.json"
+            assert len(backend.describe()["noise"]["sha256"]) == 64
+
+
+def test_a_changed_journal_lies_beside_the_backend_file(tmp_path) -> None:
+    path = write(tmp_path / "b.yaml", "  fake: {kind: runtime, device: fake_lima}\n")
+    backend = load_backend("fake", path).changed("mine", {"journal": "jobs.db"})
+    assert backend.options.journal == tmp_path / "jobs.db"
+    assert backend.changed("again", {"shots": 3}).options.journal == tmp_path / "jobs.db"
+
+
+@pytest.mark.parametrize(
+    ("settings", "place", "message"),
+    [
+        ({"scale": -1}, ("scale",), "wrong value; got -1 (int); expected greater than or equal to "
+         "0"),
+        ({"shotz": 3}, ("shotz",), "unknown key; got 'shotz'. did you mean 'shots'? known: cache"),
+        ({"kind": "exact", "scale": 1}, ("scale",), "unknown key; got 'scale'. known: description,"
+         " epsilon, gradient, kind, perturbations, seed, shots"),
+        ({"kind": "exakt"}, ("kind",), "unknown value; got 'exakt'. did you mean 'exact'? known: "
+         "aer, exact, noisy, runtime"),
+        ({"kind": "runtime"}, ("device",), "the key is missing. Add it."),
+        ({"shots": "3"}, ("shots",), "wrong type; got '3' (str); expected a valid integer. Remove "
+         "the quotes."),
+        ({"noise": 3}, ("noise",), "wrong type; got 3 (int); expected a mapping"),
+        ({"noise": {}}, ("noise",), "noise comes from one source; got none; expected one of"),
+        ({"noise": {"rates": {"t1_us": 1, "t2_us": 3}}}, ("noise", "rates"),
+         "T2 is at most 2 T1: a qubit that relaxes loses its phase; got t2_us: 3 beside t1_us: 1; "
+         "expected t2_us up to 2"),
+        ({"noise": {"rates": {"two_qubit": 1.2}}}, ("noise", "rates", "two_qubit"),
+         "wrong value; got 1.2 (float); expected less than or equal to 1"),
+        ({"noise": {"rates": {"readout": [0.1, -0.2]}}}, ("noise", "rates", "readout", "1"),
+         "wrong value; got -0.2 (float); expected greater than or equal to 0"),
+    ],
+)  # fmt: skip
+def test_faults_of_changed_settings(tmp_path, settings, place, message) -> None:
+    path = write(tmp_path / "b.yaml", f"  a: {{kind: noisy, noise: {{rates: {RATES}}}}}\n")
+    backend = load_backend("a", path)
+    ((where, what),) = backend.faults(settings)
+    assert where == place
+    assert what.startswith(message)
+    text = f"settings of the backend 'my.own': {'.'.join(place)}: {message}"
+    with pytest.raises(ConfigError, match="^" + re.escape(text)):
+        backend.changed("my.own", settings)
+
+
+def test_all_faults_of_changed_settings(tmp_path) -> None:
+    path = write(tmp_path / "b.yaml", "  a: {kind: exact}\n")
+    backend = load_backend("a", path)
+    assert backend.faults({"shots": 3}) == []
+    assert [where for where, _ in backend.faults({"shots": 0, "sed": 1})] == [("shots",), ("sed",)]
+
+
+# One word.
+
+
+def test_one_model_object_moves_between_backends_by_a_word(tmp_path, monkeypatch) -> None:
+    path = write(
+        tmp_path / "backends.yaml",
+        "  exact: {kind: exact}\n  aer: {kind: aer}\n"
+        f"  noisy: {{kind: noisy, noise: {{rates: {RATES}}}}}\n"
+        f"  perfect: {{kind: noisy, noise: {{rates: {RATES}}}, scale: 0}}\n",
+    )
+    monkeypatch.setenv("QISKIT_KD_BACKENDS", str(path))
+    one = model()
+    rng = np.random.default_rng(0)
+    x = torch.tensor(rng.normal(size=(3, 3)), requires_grad=True)
+    state = QuantumLayer(one, seed=2, dtype=torch.float64).state_dict()
+
+    def values(word: str) -> list[np.ndarray]:
+        layer = QuantumLayer(one, backend=word, seed=9, dtype=torch.float64)
+        layer.load_state_dict(state)
+        assert layer.model is one
+        p = layer(x)
+        return [p.detach().numpy(), *(
+            gradient.numpy() for gradient in torch.autograd.grad(p.square().sum(),
+                                                                 [x, layer.weight])
+        )]  # fmt: skip
+
+    exact, noisy = values("exact"), values("noisy")
+    for word in ("perfect", "aer", "exact", "noisy", "perfect", "exact"):
+        expected = noisy if word == "noisy" else exact
+        for found, wanted in zip(values(word), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-9)
+    assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(exact, noisy, strict=True))
 
 
 def test_a_file_without_backends_is_refused(tmp_path) -> None:

@@ -9,6 +9,7 @@ from qiskit.circuit import Gate
 from qiskit.transpiler import Target
 
 from qiskit_kd.execution.circuit_facts import CircuitFacts, circuit_facts
+from qiskit_kd.execution.expansion import inlined
 from qiskit_kd.execution.noise_sources import fake_device, rate_device
 from tests.execution.exact.strategies import random_circuit
 
@@ -25,7 +26,11 @@ def is_double(item) -> bool:
 @given(num_qubits=st.integers(1, 4), gates=st.integers(0, 14), seed=st.integers(0, 2**32 - 1))
 def test_as_qiskit_counts(target: Target, name: str, num_qubits: int, gates: int, seed: int):
     manager = generate_preset_pass_manager(1, target=target, seed_transpiler=seed)
-    circuit = manager.run(random_circuit(num_qubits, gates, seed))
+    circuit = inlined(random_circuit(num_qubits, gates, seed))
+    circuit.data = [
+        item for item in circuit.data if item.operation.name not in ("barrier", "delay")
+    ]
+    circuit = manager.run(circuit)
     facts = circuit_facts(circuit, target, device=name)
     assert facts.device == name
     assert facts.gates == circuit.size()

@@ -14,6 +14,7 @@ from qiskit_kd.errors import ConfigError, DataError, UnknownNameError
 from qiskit_kd.execution.mitigation import (
     MITIGATIONS,
     check_mitigation,
+    few_shots_known,
     invert,
     mitigate,
     project_simplex,
@@ -188,3 +189,12 @@ def test_few_shots_are_warned_of() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_few_shots(1000)
+
+
+def test_few_shots_are_not_warned_of_where_they_are_known() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with few_shots_known(), few_shots_known():
+            warn_of_few_shots(1)
+        with pytest.raises(UserWarning, match="1 shots are few"):
+            warn_of_few_shots(1)

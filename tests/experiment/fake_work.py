@@ -12,13 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from qiskit_kd.errors import BudgetError, QiskitKDError
 from qiskit_kd.experiment.worker import Outcome
 
 
 def work(
-    key: str, spec: dict[str, Any], teachers: dict[str, str], scratch: str | None, _: int | None
-) -> Outcome:
-    """`spec["do"]`: `row`, `fail`, `die`, `die once`; `spec["log"]`: a folder to log starts in."""
+    key: str, spec: dict[str, Any], teachers: dict[str, str], scratch: str | None,
+    checkpoint_epochs: int | None, journal: str | None,
+) -> Outcome:  # fmt: skip
+    """`spec["do"]`: `row`, `fail`, `stop`, `die`, `die once`; `spec["log"]`: where to log starts."""
     begun = time.perf_counter()
     if "log" in spec:
         with (Path(spec["log"]) / "starts").open("a") as file:
@@ -30,16 +32,24 @@ def work(
         flag.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     row, weights, error = None, None, ""
+    stop: QiskitKDError | None = None
     if what == "fail":
         error = "ValueError: on purpose"
+    elif what == "stop":
+        stop = BudgetError("the money is gone", got="nothing left")
+        error = f"BudgetError: {stop}"
     else:
         taught = [Path(file).read_text() for file in teachers.values()]
         row = {"key": key, "value": spec["seed"] / 7, "taught": taught,
                "options": {"temperature": None}, "extra": {}}  # fmt: skip
+        if "asks" in spec:
+            row |= {"checkpoint_epochs": checkpoint_epochs, "journal": journal}
         if spec["role"] == "teacher":
             import hashlib
 
             weights = f"weights {key}".encode()
             row["extra"]["weights_sha256"] = hashlib.sha256(weights).hexdigest()
     seconds = time.perf_counter() - begun
-    return Outcome(key, row, weights, seconds, "fake", os.getpid(), error, f"trace of {error}")
+    return Outcome(
+        key, row, weights, seconds, "fake", os.getpid(), error, f"trace of {error}", stop
+    )  # fmt: skip

@@ -6,7 +6,6 @@ Two qubits and a device of rates: a step takes milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,9 @@ backends:
 
 STUDY = """\
 name: noisy
-data: {kind: digits, options: {classes: [3, 5, 8], train: 12, validation: 15, test: 21, components: 2}}
+data:
+  kind: digits
+  options: {classes: [3, 5, 8], train: 12, validation: 15, test: 21, components: 2}
 teachers:
   soft: {kind: mlp}
   other: {kind: linear}
@@ -58,12 +59,12 @@ evaluation:
 
 
 @pytest.fixture
-def backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The backend file in force for one test."""
     path = tmp_path / "backends.yaml"
     path.write_text(BACKENDS)
     monkeypatch.setenv("QISKIT_KD_BACKENDS", str(path))
-    yield path
+    return path
 
 
 def study(*overrides: str) -> list[Task]:

@@ -247,9 +247,10 @@ def test_shots_are_taken_where_it_was_judged(rows: Split, home: str) -> None:
 def test_side_by_side(rows: Split) -> None:
     moves = Moves()
     names = ["exact", "aer", "noisy", "lagos"]
-    asked = {"backend": ENTRIES["noisy"],
-             "side_by_side": {"backends": [ENTRIES[name] for name in names], "samples": 5}}  # fmt: skip
+    beside = {"backends": [ENTRIES[name] for name in names], "samples": 5}
+    asked = {"backend": ENTRIES["noisy"], "side_by_side": beside}
     found = judged(circuit(), rows, asked, moves.jury())["backends"]
+    assert moves.asked == [(name, None) for name in ("noisy", "exact", "aer", "lagos")]
     assert [(entry["backend"], entry["kind"], entry["samples"]) for entry in found] == [
         (name, name[:5], 5) for name in names
     ]
@@ -269,8 +270,8 @@ def test_side_by_side(rows: Split) -> None:
     assert noisy == 0
     assert exact == pytest.approx(aer, abs=1e-9)
     assert min(exact, lagos) > 1e-3
-    every = judged(circuit(), rows, {"side_by_side": {"backends": [ENTRIES["exact"]]}},
-                   moves.jury("exact"))["backends"]  # fmt: skip
+    every = judged(circuit("noisy"), rows, {"side_by_side": {"backends": [ENTRIES["exact"]]}},
+                   moves.jury("noisy"))["backends"]  # fmt: skip
     assert every[0]["samples"] == len(rows.test)
     assert every[0]["nll"] == pytest.approx(merits(circuit(), rows)["nll"], abs=1e-12)
 
@@ -296,8 +297,25 @@ def test_shots_of_an_entry_are_those_of_the_circuits(rows: Split) -> None:
         return circuit(entry["name"], shots=17)
 
     asked = {"side_by_side": {"backends": [ENTRIES["exact"]]}}
-    found = judged(circuit(), rows, asked, Jury(ENTRIES["exact"], own))["backends"]
+    found = judged(circuit(), rows, asked, Jury(ENTRIES["noisy"], own))["backends"]
     assert found[0]["shots"] == 17
+
+
+@pytest.mark.usefixtures("backends")
+def test_where_it_was_judged_nothing_is_run_again(rows: Split) -> None:
+    """On a device it would cost as much once more, and give other shots."""
+    moves = Moves()
+    home = {"name": "exact", "kind": "exact", "base": "exact", "settings": {"shots": 20}}
+    asked = {"side_by_side": {"backends": [home, ENTRIES["noisy"]], "samples": 6}}
+    jury = Jury(home, moves)
+    row = judged(circuit(shots=20), rows, asked, jury)
+    assert moves.asked == [("noisy", None)]
+    here, there = row["backends"]
+    assert (here["distance"], here["shots"]) == (0, 20)
+    assert there["distance"] > 0
+    every = judged(circuit(shots=20), rows, {"side_by_side": {"backends": [home]}}, jury)
+    merits = {name: every["test"][name] for name in ("accuracy", "macro_f1", "nll")}
+    assert {name: every["backends"][0][name] for name in merits} == merits
 
 
 @pytest.mark.parametrize(

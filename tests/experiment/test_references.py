@@ -333,7 +333,9 @@ def test_every_fault_of_an_entry_is_named() -> None:
     assert str(caught.value).startswith(
         "2 faults in exp.yaml:\n  exp.yaml:6:32: backends.device.scale: wrong value; got -1 (int);"
     )
-    assert "\n  exp.yaml:6:43: backends.device.shotz: unknown key; got 'shotz'." in str(caught.value)
+    assert "\n  exp.yaml:6:43: backends.device.shotz: unknown key; got 'shotz'." in str(
+        caught.value
+    )
 
 
 @pytest.mark.usefixtures("backends")

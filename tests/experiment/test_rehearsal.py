@@ -137,8 +137,8 @@ NARROW = "backends.narrow={base: noisy, noise: {rates: {num_qubits: 1}}}"
 )  # fmt: skip
 def test_a_circuit_wider_than_a_device_that_is_named_anywhere(where: str) -> None:
     assert noisy_refusal(NARROW, where) == (
-        "networks that cannot be built:\n  students.quantum: a circuit is no wider than the device; "
-        "got 2 qubits; expected at most the 1 of 'rates'. Use fewer qubits or a larger device."
+        "networks that cannot be built:\n  students.quantum: a circuit is no wider than the device"
+        "; got 2 qubits; expected at most the 1 of 'rates'. Use fewer qubits or a larger device."
     )
 
 

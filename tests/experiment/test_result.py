@@ -248,3 +248,15 @@ def test_a_shared_teacher_has_one_row_at_each_point() -> None:
     found = StudyResult("x", config.resolved(), tuple(rows), {}, 0, "", {})
     assert [entry["point"] for entry in found.table] == POINTS
     assert {(entry["student"], entry["n"]) for entry in found.table} == {("teacher", 1)}
+
+
+def test_another_training_is_no_placebo() -> None:
+    """Neither label smoothing nor a teacher's placebo: a control that only differs otherwise."""
+    made = result(
+        candidates(), "variants.smoothed.terms=[{loss: ce}]",
+        "variants.shuffled.terms=[{loss: ce}]", "variants.shuffled.placebo=none",
+        "variants.shuffled.teacher=none", "variants.shuffled.temperature=null",
+    )  # fmt: skip
+    assert made.verdict.endswith("; no placebo was run")
+    assert "; beats smoothed +0.100" in made.verdict
+    assert "no placebo was run" not in result(candidates()).verdict

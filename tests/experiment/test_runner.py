@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import drive
 import fake_work
 import pytest
 
-from qiskit_kd.errors import ExecutionError, StorageError
+from qiskit_kd.errors import BudgetError, ExecutionError, StorageError
 from qiskit_kd.experiment import runner
 from qiskit_kd.experiment.plan import Task
 from qiskit_kd.experiment.store import Store
@@ -162,6 +163,66 @@ def test_any_executor(tmp_path: Path) -> None:
     with Store(tmp_path, write=True) as store, ThreadPoolExecutor(3) as pool:
         summary = runner.run([task(f"s{k}", seed=k) for k in range(20)], store, executor=pool)
         assert summary.done == 20
+
+
+DEVICE = {"backend": {"kind": "runtime"}}
+
+
+@pytest.mark.parametrize("spec", [{}, DEVICE])
+def test_nobody_starts_where_no_other_can_do_better(tmp_path: Path, spec: dict[str, Any]) -> None:
+    tasks = [
+        task(f"s{k}", seed=k, log=str(tmp_path), do="stop" if k == 1 else "row", **spec)
+        for k in range(6)
+    ]
+    with Store(tmp_path, write=True) as store:
+        summary = runner.run(tasks, store, executor=Inline(), workers=2)
+        assert isinstance(summary.stopped, BudgetError)
+        assert str(summary.stopped) == "the money is gone; got nothing left"
+        if spec:  # what uses a device is handed out one by one
+            assert (summary.done, summary.failed) == (1, ["net, plain, seed 1"])
+            assert (tmp_path / "starts").read_text().split() == ["s0", "s1"]
+            assert store.keys() == {"s0"}
+        else:  # what had come back is kept
+            assert store.keys() == {"s0", "s2", "s3"}
+        assert store.failures()["s1"]["error"] == "BudgetError: the money is gone; got nothing left"
+        again = [task(f"s{k}", seed=k) for k in range(6)]
+        assert runner.run(again, store, executor=Inline()).stopped is None
+        assert store.failures() == {}
+
+
+def test_a_pool_is_ended_where_no_other_can_do_better(tmp_path: Path) -> None:
+    before = set(multiprocessing.active_children())
+    tasks = [
+        task(f"s{k}", seed=k, log=str(tmp_path), do="stop" if k == 2 else "row",
+             sleep=30.0 if k == 3 else 0.0, **DEVICE)
+        for k in range(6)
+    ]  # fmt: skip
+    with Store(tmp_path / "study", write=True) as store:
+        begun = time.monotonic()
+        summary = runner.run(tasks, store, workers=1)
+        assert time.monotonic() - begun < 25
+        assert isinstance(summary.stopped, BudgetError)
+        assert store.keys() == {"s0", "s1"}
+    assert (tmp_path / "starts").read_text().split() == ["s0", "s1", "s2"]
+    deadline = time.monotonic() + 10
+    while set(multiprocessing.active_children()) - before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert set(multiprocessing.active_children()) <= before
+
+
+def test_what_is_trained_on_a_device_replays_its_jobs_and_leaves_no_checkpoints(
+    tmp_path: Path,
+) -> None:
+    here = {"backend": {"kind": "exact"}, "fine_tune": DEVICE}
+    tasks = [
+        replace(task(key, asks=True, **spec), checkpoint_epochs=5)
+        for key, spec in (("device", DEVICE), ("here", here))
+    ]
+    with Store(tmp_path, write=True) as store:
+        runner.run(tasks, store, executor=Inline())
+        rows = store.rows()
+    assert (rows["device"]["checkpoint_epochs"], rows["here"]["checkpoint_epochs"]) == (None, 5)
+    assert rows["device"]["journal"] == rows["here"]["journal"] == str(tmp_path / "jobs.db")
 
 
 def test_finished_futures_are_dropped(tmp_path: Path) -> None:

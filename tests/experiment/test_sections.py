@@ -96,3 +96,14 @@ def test_an_axis_that_makes_no_sense(axis: dict, message: str) -> None:
 def test_shared_is_true_or_false() -> None:
     with pytest.raises(ValidationError, match="shared"):
         TeacherConfig.model_validate({"kind": "mlp", "shared": "yes"})
+
+
+def test_placebos_are_placebos_of_terms_and_label_smoothing() -> None:
+    smooth = {"loss": "label_smoothing"}
+    assert variant(KL, teacher="soft", placebo="shuffled").is_placebo
+    assert variant(KL, {"loss": "jsd", "placebo": "uniform"}, teacher="soft").is_placebo
+    assert variant(smooth).is_placebo
+    assert not variant({"loss": "ce"}).is_placebo
+    assert not variant({"loss": "ce"}, backend="device").is_placebo
+    assert not variant(KL, teacher="soft").is_placebo
+    assert not variant(smooth, KL, teacher="soft").is_placebo  # taught, with smoothed labels

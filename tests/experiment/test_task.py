@@ -16,9 +16,9 @@ from qiskit_kd.errors import DataError, StorageError
 from qiskit_kd.execution.backends import load_backend
 from qiskit_kd.execution.noisy.reference import reference_noisy_outputs
 from qiskit_kd.experiment.loading import parse
+from qiskit_kd.experiment.places import open_backend
 from qiskit_kd.experiment.plan import Task, plan
 from qiskit_kd.experiment.store import canonical
-from qiskit_kd.experiment.places import open_backend
 from qiskit_kd.experiment.task import build_network, moved, run_task, sources, split_of, terms
 from qiskit_kd.seeding import derive
 
@@ -493,7 +493,9 @@ def test_the_second_stage_goes_on_from_the_first(stages: list[Stage]) -> None:
     # With a rate of 0.001, Adam moves no weight by more than that in each of the two steps.
     assert np.abs(np.subtract(second.end, second.start)).max() < 0.0021
     assert len(row["curves"]["train/ce"]) == 2
-    assert list(row["fine_tuning"]) == ["curves"]
+    assert list(row["fine_tuning"]) == ["curves", "start", "best_epoch"]
+    assert row["fine_tuning"]["best_epoch"] in (0, 1)
+    assert row["fine_tuning"]["start"].keys() == {"validation/loss", "validation/accuracy"}
     assert len(row["fine_tuning"]["curves"]["train/ce"]) == 1
     assert row["options"]["backend"] == "device"
     split = split_of(spec)

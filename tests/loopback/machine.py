@@ -18,6 +18,10 @@ RAN_TOO_LONG = 1305
 """Code of the service for a job that ran longer than it was allowed to."""
 
 
+LONGEST = 30.0
+"""Seconds for which the answer to a submission waits for the job's end."""
+
+
 class Machine:
     """Runs jobs in the order in which they were accepted, one at a time.
 
@@ -150,8 +154,10 @@ class Machine:
             self._change.notify_all()
         if self.queue_seconds or self.run_seconds:
             return
-        while self._free() and not self._stopping.is_set() and not job.done.wait(0.02):
-            pass
+        end = time.monotonic() + LONGEST
+        while self._free() and not self._stopping.is_set() and time.monotonic() < end:
+            if job.done.wait(0.02):
+                return
 
     def cancel(self, job: Job) -> bool:
         """Cancel a job; False where it had come to its end before."""
@@ -193,12 +199,15 @@ class Machine:
                     self._charge(job, 1.0)
                     job.end(outcome.status, outcome.reason, outcome.code)
                     continue
-                stopped = self._change.wait_for(
-                    lambda job=job: self._stopping.is_set() or job.status in FINAL, self.run_seconds
-                )
-                if stopped and job.status in FINAL:
+                self._wait_running(job)
+                if job.status in FINAL:
                     continue
             self._finish(job)
+
+    def _wait_running(self, job: Job) -> None:
+        self._change.wait_for(
+            lambda: self._stopping.is_set() or job.status in FINAL, self.run_seconds
+        )
 
     def _outcome(self) -> Outcome | None:
         if not self.outcomes:

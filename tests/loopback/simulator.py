@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
+from qiskit.circuit import Operation
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_aer import AerSimulator
 
@@ -43,7 +44,9 @@ def _parts(circuit: QuantumCircuit) -> list[_Part]:
             q = parent[q]
         return q
 
-    gates, reads, done = [], [], set()
+    gates: list[tuple[Operation, list[int]]] = []
+    reads: list[tuple[int, int]] = []
+    done: set[int] = set()
     for item in circuit.data:
         operation, wires = item.operation, [circuit.find_bit(q).index for q in item.qubits]
         if operation.name in ("barrier", "delay"):

@@ -36,6 +36,9 @@ class FakeResult:
     config: dict[str, Any] = field(default_factory=dict)
     table: list[dict[str, Any]] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    spent: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    estimate: dict[str, Any] | None = None
 
 
 def make(

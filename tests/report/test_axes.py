@@ -20,7 +20,9 @@ from qiskit_kd.report.canvas import focused
 from qiskit_kd.report.grid import at, grid_of
 from qiskit_kd.report.strokes import strokes
 from qiskit_kd.report.summary import gains, points, values
+from qiskit_kd.report.tally import looks_of
 
+from . import fake_noise as noise
 from .fake_axes import FakeStudy, kept, make
 from .fake_result import make as plain
 
@@ -192,3 +194,31 @@ def test_limits_hold_the_treatments_and_no_outlier_dwarfs_them(
     assert low < min(main) <= max(main) < high
     span = max(max(main) - min(main), 4.0)
     assert 4.0 <= high - low <= 2.81 * span
+
+
+def test_a_divergence_is_drawn_in_nats_and_not_cut_at_one() -> None:
+    result = noise.make(devices=("torino",), encodings=("angle",))
+    rows = [{**r, "test": {**r["test"], "kl": 2.0 + r["seed"]}} if "kl" in r["test"] else r
+            for r in result.rows]  # fmt: skip
+    figure = plot_accuracy_over(rows, metric="kl", looks=looks_of(result, student="sharp"))
+    (panel,) = figure.axes
+    assert panel.get_ylabel() == "test KL(teacher ‖ student), nats"
+    line = next(one for one in panel.lines if one.get_label() == "noisy")
+    assert line.get_ydata() == pytest.approx([4.0] * 3)
+    assert max(panel.get_ylim()) > 4.0 + 1.9  # the band's end
+    # Teachers have no divergence from themselves.
+    assert not any("teacher " in str(one.get_label()) for one in panel.lines)
+
+
+def test_three_panels_or_six_stand_in_rows_of_three() -> None:
+    result = noise.make(seeds=2, encodings=("amplitude", "amplitude_mps", "angle"))
+    figure = plot_accuracy_over(
+        result.rows, grid=noise.grid(result), looks=looks_of(result, student="hybrid")
+    )
+    tops = [round(one.get_position().y1, 2) for one in figure.axes]
+    assert len(set(tops[:3])) == len(set(tops[3:])) == 1
+    assert tops[0] > tops[3]
+    assert figure.axes[1].get_title(loc="left") == "device: torino\nencoding: amplitude mps"
+    assert [bool(one.get_ylabel()) for one in figure.axes] == [True, False, False] * 2
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["0", "1", "2"]
+    assert figure.axes[0].get_xscale() == "linear"

@@ -14,6 +14,7 @@ from qiskit_kd.circuits import (
     hardware_efficient,
     reuploading,
 )
+from qiskit_kd.report import sections
 from qiskit_kd.report.portraits import drawable, portraits, split_of
 
 CONFIG: dict[str, Any] = {
@@ -95,3 +96,54 @@ def test_data_that_axes_change_is_that_of_their_last_values() -> None:
     split = split_of({"data": data, "axes": axes, "seeds": [0]})
     assert split is not None
     assert len(split.train.labels) == 60
+
+
+def test_students_that_an_axis_changes_sit_once_per_value() -> None:
+    axes = {
+        "encoding": {
+            "title": "encoding",
+            "values": {
+                "amplitude": {"students.sharp.options.encoding": "amplitude"},
+                "angle": {
+                    "students.sharp.options": {"encoding": "angle", "num_qubits": 6},
+                    "data.options.components": 6,
+                },
+            },
+        },
+        "scale": {"key": "backends.device.scale", "values": [0, 1]},
+    }
+    students = {"sharp": CONFIG["students"]["sharp"]}
+    config = {**CONFIG, "students": students, "axes": axes}
+    split = split_of(config)
+    assert split is not None
+    assert split.num_features == 6
+    first, second = portraits(config, split)
+    assert (first.where, second.where) == ("encoding: amplitude", "encoding: angle")
+    assert (first.facts["encoding"], second.facts["encoding"]) == ("amplitude", "angle")
+    assert first.cost["encoding: two-qubit gates"] > second.cost["encoding: two-qubit gates"] == 0
+    assert first.cost["weights"] == second.cost["weights"] == 74
+    # One drawing and one list of traits for both: only the encoding differs.
+    album = sections.Album()
+    (drawing,) = sections.circuits([first, second], album)
+    assert drawing["caption"] == "sharp: 6 qubits, 74 weights; the encoding is amplitude or angle."
+    ((name, traits),) = sections.sitters([first, second])
+    assert name == "sharp"
+    assert dict(traits)["encoding"] == "amplitude or angle"
+
+
+def test_students_that_no_axis_changes_sit_once() -> None:
+    axes = {"linear": {"key": "students.linear.options", "values": [{}, {}]}}
+    config = {**CONFIG, "students": {"linear": {"kind": "linear"}}, "axes": axes}
+    (portrait,) = portraits(config, split_of({**config, "axes": {}}))
+    assert portrait.where == ""
+
+
+def test_other_circuits_keep_drawings_of_their_own() -> None:
+    axes = {"layers": {"key": "students.sharp.options.layers", "values": [1, 2]}}
+    config = {**CONFIG, "students": {"sharp": CONFIG["students"]["sharp"]}, "axes": axes}
+    album = sections.Album()
+    drawn = sections.circuits(portraits(config, split_of(config)), album)
+    assert [item["caption"] for item in drawn] == [
+        "sharp: 6 qubits, 23 weights.", "sharp: 6 qubits, 40 weights.",
+    ]  # fmt: skip
+    assert set(album.documents) == {"circuit-sharp", "circuit-sharp-1"}

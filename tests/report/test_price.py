@@ -95,3 +95,13 @@ def test_parameter_shift_and_points_of_axes() -> None:
     assert "noise 0.5" in text
     assert "110 s there is within its budget of 111 s." in " ".join(text.split())
     assert all(len(line) <= WIDTH for line in text.splitlines())
+
+
+def test_a_brief_price() -> None:
+    whole, brief = price_text(FOUND), price_text(FOUND, brief=True)
+    assert whole.startswith(f"{brief}\n\nthis experiment with")
+    many = replace(FOUND, kinds=FOUND.kinds * 7)
+    text = price_text(many, brief=True)
+    assert "quantum  " not in text
+    assert "on device (ibm_example" in text
+    assert price_text(many).count("\nquantum") == 7

@@ -71,3 +71,12 @@ def test_any_names_get_colours_that_have_a_dark_twin(names: list[str]) -> None:
     assert {s.color for s in found.values()} <= set(dark_twins())
     marks = [s.marker for (student, _), s in found.items() if student == "one"]
     assert len(set(marks)) >= min(len(marks), 9)
+
+
+def test_a_baseline_among_other_trainings_goes_by_its_name() -> None:
+    found = strokes(
+        rows(a=["soft", "hard"], b=["soft", "hard"]), baseline="hard", alone="hard"
+    )  # fmt: skip
+    assert [s.label for s in found.values()] == ["a, soft", "a, hard", "b, soft", "b, hard"]
+    single = strokes(rows(a=["soft", "hard"]), baseline="hard", alone="hard")
+    assert [s.label for s in single.values()] == ["soft", "hard"]

@@ -38,6 +38,8 @@ class State:
     """The best epoch, from 1; 0 before the first."""
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     """State dict of the best epoch."""
+    start: dict[str, float] = field(default_factory=dict)
+    """Validation loss and accuracy of the weights it starts with, where these may be the best."""
     stopped: str | None = None
     """Reason to stop; a callback may set it, which takes effect at the end of the epoch."""
 

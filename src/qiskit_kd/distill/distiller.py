@@ -197,7 +197,9 @@ class Distiller:
             # Jobs on a device are journalled with what the training could go on from.
             stack.enter_context(with_job_context(lambda: keeper.packed(state)))
             if self.keep_start and not state.best:
-                self._rank(state, *self._merit(state, held_out))
+                loss, accuracy = self._merit(state, held_out)
+                state.start = {"validation/loss": loss, "validation/accuracy": accuracy}
+                self._rank(state, loss, accuracy)
             for callback in self._callbacks:
                 stack.callback(callback.on_fit_end, state)
                 callback.on_fit_start(state)
@@ -210,7 +212,7 @@ class Distiller:
                     keeper.save(state)
         self.student.load_state_dict(state.best_weights)
         self.student.eval()
-        return History(state.curves, state.best_epoch, state.stopped)
+        return History(state.curves, state.best_epoch, state.stopped, state.start)
 
     def _epoch(
         self, state: State, objective: Objective, data: Labelled, optimizer: Optimizer,

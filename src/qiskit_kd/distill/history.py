@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 __all__ = ["History"]
 
@@ -20,9 +20,11 @@ class History:
 
     curves: dict[str, list[float]]
     best_epoch: int
-    """The epoch whose weights the student carries, from 1."""
+    """The epoch whose weights the student carries, from 1; 0 where it kept those of the start."""
     stopped: str
     """Why it ended: `"epochs"`, `"patience"`, or what a callback gave as reason."""
+    start: dict[str, float] = field(default_factory=dict)
+    """`validation/loss` and `validation/accuracy` of the start, where its weights may be kept."""
 
     def __getitem__(self, key: str) -> list[float]:
         return self.curves[key]

@@ -12,6 +12,7 @@ import importlib.resources
 import json
 import os
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -249,16 +250,28 @@ def list_backends(path: str | Path | None = None) -> dict[str, Backend]:
     Raises:
         ConfigError: If the file is missing or wrong; every fault is listed with its line.
     """
-    data, locate = load_yaml(backends_path(path))
+    file = backends_path(path)
     try:
-        parsed = BackendFile.model_validate(data)
-    except ValidationError as error:
-        raise validation_error(error, locate, BackendFile) from None
-    folder = Path(locate.name).parent
+        facts = file.stat()
+        state = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
+    except OSError:
+        state = (0, 0, 0)  # said by whoever reads it
+    parsed = _parsed(str(file), state)
     return {
-        name: Backend(name, options.beside(folder), locate.name)
+        name: Backend(name, options.beside(file.parent), str(file))
         for name, options in parsed.backends.items()
     }
+
+
+@lru_cache(maxsize=8)
+def _parsed(file: str, state: tuple[int, int, int]) -> BackendFile:
+    """The entries of a file as it is now: every network of a study asks for them."""
+    del state
+    data, locate = load_yaml(file)
+    try:
+        return BackendFile.model_validate(data)
+    except ValidationError as error:
+        raise validation_error(error, locate, BackendFile) from None
 
 
 def load_backend(name: str, path: str | Path | None = None) -> Backend:

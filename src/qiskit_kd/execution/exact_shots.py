@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,10 +47,6 @@ class ExactSource(Source):
         self.engine = engine
         self.shots = shots
         self.seed = seed
-        self._proxies: dict[Expansion, list[_Proxy]] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_proxies": {}}
 
     def check(self, model: CircuitModel) -> None:
         """See `Engine.check`."""
@@ -69,11 +65,7 @@ class ExactSource(Source):
         )  # fmt: skip
         generator = stream(self.seed, "shots", self.drawn)
         self.drawn += 1
-        if expansion not in self._proxies:
-            self._proxies[expansion] = [
-                _Proxy(expansion, basis) for basis in bases(expansion.model.readout)
-            ]
-        proxies = self._proxies[expansion]
+        proxies = _proxies_of(expansion)
         values = [
             np.sum([self._values(proxy, block, generator) for proxy in proxies], axis=0)
             for block in blocks
@@ -150,13 +142,15 @@ class _Proxy:
             self._models[natural] = (
                 self._with_own_encoding(last) if natural else self._all_encoding(last)
             )
-            if not natural or self.rotation is not None:  # else it is the very same circuit
-                engine.place(self._models[natural], like=self.expansion.model)
+        if not natural or self.rotation is not None:  # else it is the very same circuit
+            engine.place(self._models[natural], like=self.expansion.model)
         return self._models[natural]
 
     def _with_own_encoding(self, last: QuantumCircuit) -> CircuitModel:
-        ansatz = self.expansion.ansatz.circuit.compose(last)
-        return CircuitModel(self.expansion.model.encoding, ansatz, self.readout)
+        ansatz = self.expansion.ansatz.circuit.copy()
+        if last.data:
+            ansatz.barrier()  # as the noisy engine rotates: behind the ansatz, merged with no gate
+        return CircuitModel(self.expansion.model.encoding, ansatz.compose(last), self.readout)
 
     def _all_encoding(self, last: QuantumCircuit) -> CircuitModel:
         # As the noisy engine transpiles the model itself: part by part.
@@ -167,6 +161,12 @@ class _Proxy:
         ansatz = QuantumCircuit(circuit.num_qubits)
         ansatz.rz(Parameter("nothing"), 0)
         return CircuitModel(encoding, ansatz.compose(last), self.readout)
+
+
+@lru_cache(maxsize=64)
+def _proxies_of(expansion: Expansion) -> tuple[_Proxy, ...]:
+    """One proxy per basis, the same for all engines of this process."""
+    return tuple(_Proxy(expansion, basis) for basis in bases(expansion.model.readout))
 
 
 class ExactShotsEngine(RowEngine):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ from qiskit_kd.circuits.parameters import input_parameters, rename, weight_param
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.execution.angles import AngleMap
 
-__all__ = ["FREQUENCIES", "Expanded", "Expansion", "expand", "inlined"]
+__all__ = ["FREQUENCIES", "Expanded", "Expansion", "expand", "expansion_of", "inlined"]
 
 Floats = NDArray[np.floating]
 Frequencies = tuple[float, ...]
@@ -328,3 +328,9 @@ class Expansion:
     def _split(self, weights: Floats) -> NDArray[np.float64]:
         each = int(self.model.ansatz.num_parameters)
         return np.asarray(weights, float).reshape(*np.shape(weights)[:-1], self.layers, each)
+
+
+@lru_cache(maxsize=64)
+def expansion_of(model: CircuitModel) -> Expansion:
+    """The expansion of a model, the same for all engines of this process."""
+    return Expansion(model)

@@ -9,7 +9,9 @@ finite number of shots may be negative, and the nearest distribution is taken in
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from qiskit_kd.errors import ConfigError, DataError, UnknownNameError
 __all__ = [
     "MITIGATIONS",
     "check_mitigation",
+    "few_shots_known",
     "invert",
     "mitigate",
     "project_simplex",
@@ -34,6 +37,8 @@ MITIGATIONS = ("none", "tensored")
 _ENOUGH_SHOTS = 1000
 _SINGULAR = 1e-9  # a smaller determinant leaves nothing of a state but rounding errors
 
+_known: ContextVar[bool] = ContextVar("few_shots_known", default=False)
+
 
 def check_mitigation(name: str) -> str:
     """`name`, if it is one of `MITIGATIONS`.
@@ -48,7 +53,7 @@ def check_mitigation(name: str) -> str:
 
 def warn_of_few_shots(shots: int) -> None:
     """Warn where mitigation is likely to cost more than it gives."""
-    if shots < _ENOUGH_SHOTS:
+    if shots < _ENOUGH_SHOTS and not _known.get():
         warnings.warn(
             f"readout mitigation amplifies shot noise, and {shots:,} shots are few: the noise it "
             f"adds is likely to exceed the bias it removes below about {_ENOUGH_SHOTS:,} shots; "
@@ -56,6 +61,16 @@ def warn_of_few_shots(shots: int) -> None:
             UserWarning,
             stacklevel=3,
         )
+
+
+@contextmanager
+def few_shots_known() -> Iterator[None]:
+    """Do not warn of few shots inside: somebody who makes many networks has said it once."""
+    token = _known.set(True)
+    try:
+        yield
+    finally:
+        _known.reset(token)
 
 
 def invert(assignments: Sequence[Float]) -> list[Float]:

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where noise comes from, as `backends.yaml` says it: a fake device, a snapshot, or rates."""
+"""Where noise comes from, as `backends.yaml` says it: a device, a snapshot of one, or rates."""
 
 from __future__ import annotations
 
 import hashlib
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from qiskit_kd.errors import ConfigError
+from qiskit_kd.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.noise_sources import DeviceNoise
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Noise", "Rates", "open_device"]
 
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+_FAKE = "fake_"
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -73,7 +76,11 @@ class Rates(BaseModel):
 
 
 class Noise(BaseModel):
-    """One of a fake device's name, the path of a snapshot, and rates."""
+    """One of a device's name, the path of a snapshot, and rates.
+
+    A device is a fake one, whose name begins with `fake_`, or one whose snapshot `NAME.json` lies
+    beside the backend file or in the working directory: `beside` finds it.
+    """
 
     model_config = _STRICT
 
@@ -92,10 +99,13 @@ class Noise(BaseModel):
         return self
 
     def beside(self, folder: Path) -> Noise:
-        """The same with the snapshot's path taken from `folder`."""
-        if self.snapshot is None:
+        """The same with the path of its snapshot taken from `folder`."""
+        if self.snapshot is not None:
+            return self.model_copy(update={"snapshot": str(folder / self.snapshot)})
+        found = None if self.device is None else _snapshot_of(self.device, folder)
+        if found is None:
             return self
-        return self.model_copy(update={"snapshot": str(folder / self.snapshot)})
+        return self.model_copy(update={"device": None, "snapshot": str(found)})
 
     def describe(self) -> dict[str, Any]:
         """Plain data that changes where the noise does: a snapshot counts by its content."""
@@ -115,6 +125,14 @@ class Noise(BaseModel):
             return None
 
 
+def _snapshot_of(device: str, folder: Path) -> Path | None:
+    """The snapshot of a device that is no fake one; None where there is none (yet)."""
+    if device.startswith(_FAKE) or Path(device).name != device:
+        return None
+    places = (folder.absolute(), Path.cwd())
+    return next((file for p in places if (file := p / f"{device}.json").is_file()), None)
+
+
 def open_device(noise: Noise, *, scale: float, readout: bool, num_qubits: int) -> DeviceNoise:
     """The device that `noise` names; the same object for the same question.
 
@@ -125,7 +143,7 @@ def open_device(noise: Noise, *, scale: float, readout: bool, num_qubits: int) -
         num_qubits: Qubits a device of rates needs, where the rates do not say how many it has.
 
     Raises:
-        UnknownNameError: If there is no such fake device.
+        UnknownNameError: If there is neither a fake device nor a snapshot of that name.
         StorageError: If the snapshot is missing or damaged.
         ConfigError: If a number makes no sense.
     """
@@ -147,5 +165,24 @@ def _open(
         return noise.rates.device(num_qubits, **options)
     if noise.snapshot is not None:
         return DeviceNoise(*load_snapshot(noise.snapshot), **options)
-    device = fake_device(str(noise.device))
-    return DeviceNoise(str(noise.device), device.target, readout_rates(device), **options)
+    name = str(noise.device)
+    try:
+        device = fake_device(name)
+    except UnknownNameError:
+        raise _unknown(name) from None
+    return DeviceNoise(name, device.target, readout_rates(device), **options)
+
+
+def _unknown(name: str) -> UnknownNameError:
+    from qiskit_kd.execution.noise_sources import fake_device_names
+
+    # `torino` is near to `fake_torino`, and so is `ibm_torino`.
+    near = [n for guess in (name, f"{_FAKE}{name.removeprefix('ibm_')}")
+            for n in get_close_matches(guess, fake_device_names(), n=2, cutoff=0.6)]  # fmt: skip
+    fakes = ", ".join(dict.fromkeys(near)) or ", ".join(fake_device_names()[:3]) + ", ..."
+    return UnknownNameError(
+        "noise comes from a fake device, or from a snapshot of a device",
+        got=f"{name!r}, and no {name}.json beside the backend file or in the working directory",
+        expected=f"a fake device such as {fakes}, or a snapshot",
+        remedy=f"Take one of a device of your account: qkd snapshot {name}",
+    )

@@ -21,7 +21,7 @@ from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.execution.circuit_facts import CircuitFacts
 from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage, check_weights
-from qiskit_kd.execution.expansion import Expansion
+from qiskit_kd.execution.expansion import Expansion, expansion_of
 from qiskit_kd.execution.gradients import (
     Points,
     check_gradient,
@@ -33,8 +33,6 @@ from qiskit_kd.execution.gradients import (
 from qiskit_kd.seeding import stream
 
 __all__ = ["Block", "RawEngine", "RowEngine", "Source", "fresh_seed", "pack", "unpack"]
-
-_KEPT_MODELS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +161,6 @@ class RowEngine(Engine):
         self.epsilon = epsilon
         self.seed = fresh_seed() if seed is None else seed
         self._steps = 0
-        self._expansions: dict[CircuitModel, Expansion] = {}
 
     def position(self) -> dict[str, int]:
         """See `Engine.position`."""
@@ -172,9 +169,6 @@ class RowEngine(Engine):
     def seek(self, position: Mapping[str, int]) -> None:
         """See `Engine.seek`."""
         self._steps, self.source.drawn = position["steps"], position["drawn"]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_expansions": {}}
 
     def check(self, model: CircuitModel) -> None:
         """See `Engine.check`."""
@@ -227,7 +221,7 @@ class RowEngine(Engine):
         """Everything a step needs, `w: (settings, num_weights)`, from one job."""
         if needs.features and model.encoding.angle_pullback is None:
             raise model.encoding.no_derivative()
-        expansion = self._expansion(model)
+        expansion = expansion_of(model)
         angles = np.asarray(model.encoding.angles(x), float)
         settings = expansion.weight_slots(w)
         of_weights = self._weight_points(expansion, w) if needs.weights else None
@@ -271,13 +265,6 @@ class RowEngine(Engine):
             outputs = expansion.model.num_outputs
             return [np.zeros((len(b.weights), len(b.inputs), outputs)) for b in blocks]
         return self.source.evaluate(expansion, blocks)
-
-    def _expansion(self, model: CircuitModel) -> Expansion:
-        if model not in self._expansions:
-            while len(self._expansions) >= _KEPT_MODELS:
-                self._expansions.pop(next(iter(self._expansions)))
-            self._expansions[model] = Expansion(model)
-        return self._expansions[model]
 
 
 class RawEngine(RowEngine):

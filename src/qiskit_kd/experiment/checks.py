@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from qiskit_kd.errors import QiskitKDError, UnknownNameError
+from qiskit_kd.errors import UnknownNameError
 from qiskit_kd.experiment.parts import complaint, option_names, registry
 from qiskit_kd.experiment.references import Fault, Path, faults_of_references, items, teachers_of
 from qiskit_kd.experiment.store import canonical
@@ -87,12 +87,15 @@ def _names_of_backends(tree: Mapping[str, Any]) -> Iterator[tuple[Path, object]]
 
 
 def _opened(name: str) -> tuple[Backend | None, str]:
-    """The backend of that name, or None and why not."""
+    """The backend of that name, or None and why there is none.
+
+    A fault of the backend file is not one of the experiment, and said by itself.
+    """
     from qiskit_kd.execution.backends import load_backend
 
     try:
         return load_backend(name), ""
-    except QiskitKDError as error:
+    except UnknownNameError as error:
         return None, str(error)
 
 

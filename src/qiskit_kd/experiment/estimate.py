@@ -9,7 +9,7 @@ it, and with other gradient rules, with and without tiling, and as stock network
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -161,13 +161,18 @@ class Estimate:
         }  # fmt: skip
 
 
-def estimate(config: ExperimentConfig, backend: str | None = None) -> Estimate:
+def estimate(
+    config: ExperimentConfig, backend: str | None = None, *,
+    tasks: Sequence[Task] | None = None, compared: bool = True,
+) -> Estimate:  # fmt: skip
     """Price an experiment; nothing is sent.
 
     Args:
         config: The experiment.
         backend: Name of a backend of kind `runtime` that takes the place of those the experiment
             uses; where it uses none, of the backend that its students are trained on.
+        tasks: Its plan, where there is one already.
+        compared: Whether to price other gradient rules, tilings and stock networks as well.
 
     Raises:
         ConfigError: If no device is used, `backend` is none, or no circuit runs there.
@@ -176,7 +181,7 @@ def estimate(config: ExperimentConfig, backend: str | None = None) -> Estimate:
         AccountError: If the device cannot be opened.
     """
     other = None if backend is None else _device_backend(backend)
-    tasks = plan(config, opened=opened_dry)
+    tasks = plan(config, opened=opened_dry) if tasks is None else tasks
     students = [task for task in tasks if task.role == "student"]
     homes = {task.spec["backend"]["name"] for task in students}
     uses = any(_uses_device(task.spec) for task in students)
@@ -191,7 +196,7 @@ def estimate(config: ExperimentConfig, backend: str | None = None) -> Estimate:
             got=f"an experiment on {', '.join(map(repr, sorted(homes)))}",
             expected=_known_devices(), remedy="Name one with --backend NAME.",
         )  # fmt: skip
-    return _Pricing(config, tasks, chosen).estimate()
+    return _Pricing(config, tasks, chosen).estimate(compared=compared)
 
 
 def _device_backend(name: str) -> Backend:
@@ -221,14 +226,14 @@ class _Pricing:
     """Prices the tasks of one experiment."""
 
     def __init__(
-        self, config: ExperimentConfig, tasks: list[Task], chosen: Callable[[Backend], Backend]
+        self, config: ExperimentConfig, tasks: Sequence[Task], chosen: Callable[[Backend], Backend]
     ) -> None:
         self._config = config
         self._students = [task for task in tasks if task.role == "student"]
         self._runs = DryRuns(tasks, chosen)
         self._places: dict[tuple[Backend, CircuitModel], Place] = {}
 
-    def estimate(self) -> Estimate:
+    def estimate(self, *, compared: bool) -> Estimate:
         """See `estimate`."""
         everything: Counter[Asked] = Counter()
         groups: dict[tuple[str, str, str, str], list[Task]] = {}
@@ -260,13 +265,13 @@ class _Pricing:
         }
         choices = tuple(
             Choice(rule, tiled, self._sum(everything, gradient=rule, tiled=tiled))
-            for rule in ("spsa", "shift")
+            for rule in ("spsa", "shift") * compared
             for tiled in (False, True)
         )
+        stock = everything if compared else {}
         return Estimate(
             self._config.name, tuple(_site(place, spent[name]) for name, place in sites.items()),
-            tuple(kinds), choices, self._stock(everything, None),
-            self._stock(everything, STOCK_SHOTS),
+            tuple(kinds), choices, self._stock(stock, None), self._stock(stock, STOCK_SHOTS),
             any(_may_end_early(task.spec) for task in self._students),
         )  # fmt: skip
 
@@ -291,7 +296,7 @@ class _Pricing:
             perturbations=asked.backend.options.perturbations, tiles=fit.tiles,
         )  # fmt: skip
 
-    def _stock(self, asked: Counter[Asked], shots: int | None) -> Cost:
+    def _stock(self, asked: Mapping[Asked, int], shots: int | None) -> Cost:
         found = []
         for it, times in asked.items():
             place = self._place(it)

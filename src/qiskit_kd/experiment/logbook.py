@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from qiskit_kd.execution.backends import Backend
-from qiskit_kd.execution.engine import Engine, Usage
-from qiskit_kd.experiment.places import open_backend
+from qiskit_kd.execution.engine import Engine
+from qiskit_kd.experiment.places import DEVICE, open_backend
 
 __all__ = ["Logbook"]
 
-KIND = "runtime"
+_USED = ("executions", "pubs", "jobs", "backward", "qpu_seconds")
+"""Of `Usage`, what is the same whether a task ran at one go or was cut off and replayed."""
 
 
 class Logbook:
@@ -30,7 +31,7 @@ class Logbook:
     def __call__(self, entry: Mapping[str, Any], *, shots: int | None = None) -> Backend:
         """See `places.open_backend`."""
         backend = open_backend(entry, shots=shots)
-        if backend.kind != KIND:
+        if backend.kind != DEVICE:
             return backend
         if self._journal is not None:
             backend = backend.changed(backend.name, {"journal": self._journal})
@@ -45,17 +46,21 @@ class Logbook:
         for backend, engine in self._engines:
             if not engine.usage.jobs:
                 continue
-            facts = engine.describe()
+            facts, used = engine.describe(), engine.usage.as_dict()
             entry = found.setdefault(
                 backend.name,
                 {
-                    "backend": backend.name,
-                    **{name: facts[name] for name in ("device", "calibrated", "circuits")},
-                    "usage": Usage().as_dict(),
+                    "backend": backend.name, "device": facts["device"], "calibrated": None,
+                    "circuits": [], "usage": dict.fromkeys(_USED, 0),
                 },
-            )
-            for name, value in engine.usage.as_dict().items():
-                entry["usage"][name] += value
+            )  # fmt: skip
+            entry["circuits"] += [one for one in facts["circuits"] if one not in entry["circuits"]]
+            for name in _USED:
+                entry["usage"][name] += used[name]
+        for entry in found.values():
+            # Of the day the circuits were made, which a run that goes on tomorrow still uses.
+            dates = [one["calibrated"] for one in entry["circuits"] if one["calibrated"]]
+            entry["calibrated"] = min(dates, default=None)
         return list(found.values())
 
 

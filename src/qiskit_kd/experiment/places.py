@@ -7,15 +7,17 @@ a worker needs to open it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.backends import Backend
     from qiskit_kd.experiment.config import ExperimentConfig
 
-__all__ = ["JOURNAL", "Opened", "backend_entry", "open_backend", "place_of"]
+__all__ = ["DEVICE", "JOURNAL", "Opened", "backend_entry", "entries_of", "open_backend", "place_of"]
 
+DEVICE = "runtime"
+"""Kind of the backends that are devices."""
 JOURNAL = "jobs.db"
 """The journal of a study's jobs on devices, in its folder."""
 
@@ -42,6 +44,15 @@ def place_of(config: ExperimentConfig, name: str) -> dict[str, Any]:
     """What `open_backend` needs: `name`; for one of the study's own also `base` and `settings`."""
     own = config.backends.get(name)
     return {"name": name, **({} if own is None else {"base": own.base, "settings": own.settings})}
+
+
+def entries_of(spec: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The entries of all backends that a task's circuits run on."""
+    stage, asked = spec.get("fine_tune") or {}, spec.get("evaluation") or {}
+    beside = (asked.get("side_by_side") or {}).get("backends", ())
+    for entry in (spec.get("backend"), stage.get("backend"), asked.get("backend"), *beside):
+        if entry:
+            yield entry
 
 
 def _described(backend: Backend) -> dict[str, Any]:

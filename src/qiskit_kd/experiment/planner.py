@@ -22,7 +22,7 @@ from qiskit_kd.experiment.config import (
     teacher_row,
 )
 from qiskit_kd.experiment.parts import has_temperature, registry
-from qiskit_kd.experiment.places import backend_entry
+from qiskit_kd.experiment.places import DEVICE, backend_entry
 from qiskit_kd.experiment.store import SCHEMA, canonical
 
 if TYPE_CHECKING:
@@ -298,4 +298,18 @@ def _key(spec: Mapping[str, Any]) -> str:
     data = dict(spec["data"])
     if "options" in data:
         data["options"] = {k: v for k, v in data["options"].items() if k not in _WHEREABOUTS}
-    return hashlib.sha256(canonical({**spec, "data": data}).encode()).hexdigest()
+    return hashlib.sha256(canonical(_lasting({**spec, "data": data})).encode()).hexdigest()
+
+
+def _lasting(part: object) -> object:
+    """Without those settings of devices that do not change results, such as budgets.
+
+    The entry of a backend describes what results depend on; its `settings` say that again, and more
+    where the backend is the study's own.
+    """
+    if isinstance(part, Mapping):
+        settings = part.get("settings")
+        if part.get("kind") == DEVICE and isinstance(settings, Mapping):
+            part = {**part, "settings": {k: v for k, v in settings.items() if k in part}}
+        return {name: _lasting(inner) for name, inner in part.items()}
+    return [_lasting(inner) for inner in part] if isinstance(part, list | tuple) else part

@@ -31,14 +31,14 @@ def both_readings(network: nn.Module, run: Callable[[], Any]) -> tuple[Any, Any]
     Returns:
         Mitigated and raw; the second is None if no layer's engine undoes readout errors.
     """
-    layers = [
-        part
+    found = {
+        part: _Recorder(part.engine)
         for part in network.modules()
         if isinstance(part, QuantumLayer) and isinstance(part.engine, RawEngine)
-    ]
-    if not layers:
+    }
+    if not found:
         return run(), None
-    recorders = [_Recorder(layer.engine) for layer in layers]
+    layers, recorders = [*found], [*found.values()]
     with _engines(layers, recorders):
         mitigated = run()
     with _engines(layers, [_Player(recorder) for recorder in recorders]):

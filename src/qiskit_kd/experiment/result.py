@@ -12,7 +12,7 @@ import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -62,6 +62,12 @@ class StudyResult:
     """Versions and machine that the first rows come from."""
     environments: Sequence[Mapping[str, str]] = ()
     """All that rows come from, the first one first."""
+    jobs: Sequence[Mapping[str, Any]] = ()
+    """Its jobs on devices in the order in which they were intended, see `spending.jobs_of`."""
+    spent: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    """What they have cost, by backend: `jobs`, `executions`, `seconds`, `usd`, `budget_seconds`."""
+    estimate: Mapping[str, Any] | None = None
+    """What was expected of them before the study was run, see `Estimate.as_dict`."""
 
     @cached_property
     def _config(self) -> ExperimentConfig:

@@ -27,8 +27,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Protocol
 
-from qiskit_kd.errors import ExecutionError, StorageError
-from qiskit_kd.experiment.places import JOURNAL
+from qiskit_kd.errors import ExecutionError, QiskitKDError, StorageError
+from qiskit_kd.experiment.places import DEVICE, JOURNAL, entries_of
 from qiskit_kd.experiment.plan import Task
 from qiskit_kd.experiment.store import Store
 from qiskit_kd.experiment.worker import Outcome, start_worker, warm, work
@@ -59,6 +59,16 @@ class Summary:
     done: int = 0
     failed: list[str] = field(default_factory=list)
     """Labels of tasks that failed."""
+    stopped: QiskitKDError | None = None
+    """Why it ended before every task was tried: no account, no budget, no service."""
+
+
+class _Stopped(Exception):
+    """Ends a run in which no other task could do better."""
+
+    def __init__(self, error: QiskitKDError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def process_pool(workers: int) -> ProcessPoolExecutor:
@@ -100,6 +110,9 @@ def run(
 ) -> Summary:
     """Run the tasks that have no row yet.
 
+    Where a task finds that no other can do better (no budget, account or service), no other is
+    started, and the summary says so.
+
     Args:
         tasks: The plan, teachers before their students.
         store: Opened for writing.
@@ -117,21 +130,28 @@ def run(
     done = store.keys()
     job = _Job(store, size, watch, Summary(len(tasks), sum(t.key in done for t in tasks)))
     job.queue(tasks, done)
-    if executor is not None:
-        job.drain(executor, rebuild=None)
-        return job.summary
     before = set(multiprocessing.active_children())
-    if job.empty:
+    if job.empty and executor is None:
         return job.summary
     try:
+        if executor is not None:
+            job.drain(executor, rebuild=None)
+            return job.summary
         first = pool or process_pool(min(size, job.waiting))
         job.drain(first, rebuild=lambda: process_pool(min(size, max(1, job.waiting))))
-    except BaseException:
-        # Do not wait for tasks that nobody will collect.
-        for child in set(multiprocessing.active_children()) - before:
-            child.terminate()
-        raise
+    except BaseException as error:
+        if executor is None:  # do not wait for tasks that nobody will collect
+            for child in set(multiprocessing.active_children()) - before:
+                child.terminate()
+        if not isinstance(error, _Stopped):
+            raise
+        job.summary.stopped = error.error
     return job.summary
+
+
+def _pays(task: Task) -> bool:
+    """Whether a task runs circuits on a device."""
+    return any(entry["kind"] == DEVICE for entry in entries_of(task.spec))
 
 
 class _Job:
@@ -146,6 +166,7 @@ class _Job:
         self._flying: dict[Future[Outcome], tuple[Task, int]] = {}
         self._strikes: Counter[str] = Counter()
         self._breaks = 0
+        self._ahead = 2  # tasks handed out for each worker, so that none waits for the driver
 
     @property
     def waiting(self) -> int:
@@ -161,6 +182,8 @@ class _Job:
     def queue(self, tasks: Iterable[Task], done: set[str]) -> None:
         """Sort what is missing into ready tasks and tasks that wait for teachers."""
         listed = list(tasks)
+        if any(map(_pays, listed)):
+            self._ahead = 1  # what is handed out cannot be taken back where the budget ends
         missing = {task.key: task for task in listed if task.key not in done}
         digests = {
             row["key"]: row["extra"]["weights_sha256"]
@@ -202,7 +225,7 @@ class _Job:
                     assert rebuild is not None
                     executor.shutdown(wait=False, cancel_futures=True)
                     executor = rebuild()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, _Stopped):
             self._harvest()
             raise
         except BaseException:
@@ -219,29 +242,36 @@ class _Job:
             return
         if self._suspects or (self._flying and self._alone()):
             return
-        while self._ready and len(self._flying) < 2 * self.workers:
-            self._submit(executor, self._ready.popleft())
+        while self._ready and len(self._flying) < self._ahead * self.workers:
+            future = self._submit(executor, self._ready.popleft())
+            if self._ahead == 1 and future.done():
+                return  # perhaps there is nothing to be handed out any more
 
     def _alone(self) -> bool:
         return any(self._strikes[task.key] for task, _ in self._flying.values())
 
-    def _submit(self, executor: Executor, task: Task) -> None:
+    def _submit(self, executor: Executor, task: Task) -> Future[Outcome]:
         teachers = {key: str(teacher_file(self.store.folder, key)) for key in task.needs}
         scratch = str(self.store.folder / "scratch" / task.key)
         attempt = self.store.start(task.key)
+        # Trained on a device, a task that is begun again replays its jobs from the journal. A
+        # checkpoint would hide those before it from what the row says of the device.
+        replays = dict(task.spec.get("backend") or {}).get("kind") == DEVICE
         try:
             future = executor.submit(
-                work, task.key, dict(task.spec), teachers, scratch, task.checkpoint_epochs,
-                str(self.store.folder / JOURNAL),
+                work, task.key, dict(task.spec), teachers, scratch,
+                None if replays else task.checkpoint_epochs, str(self.store.folder / JOURNAL),
             )  # fmt: skip
         except BrokenExecutor:
             self._ready.appendleft(task)
             raise
         self._flying[future] = (task, attempt)
+        return future
 
     def _collect(self) -> None:
         finished, _ = wait(self._flying, return_when=FIRST_COMPLETED)
         broken: BrokenExecutor | None = None
+        stop: QiskitKDError | None = None
         for future in finished:
             task, attempt = self._flying[future]
             try:
@@ -251,6 +281,9 @@ class _Job:
                 continue
             del self._flying[future]
             self._settle(task, attempt, outcome)
+            stop = stop or outcome.stop
+        if stop is not None:
+            raise _Stopped(stop)
         if broken is not None:
             raise broken
 

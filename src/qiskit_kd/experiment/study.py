@@ -10,15 +10,32 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qiskit_kd.errors import ConfigError, StorageError
+from qiskit_kd.errors import ConfigError, QiskitKDError, StorageError
 from qiskit_kd.experiment.config import ExperimentConfig
 from qiskit_kd.experiment.loading import backend_setting, find_experiment, load, shipped
+from qiskit_kd.experiment.places import JOURNAL
 from qiskit_kd.experiment.plan import Task, plan
 from qiskit_kd.experiment.result import StudyResult, environment
 from qiskit_kd.experiment.runner import Summary, Watcher, discard, run, warm_pool
+from qiskit_kd.experiment.spending import (
+    Announce,
+    Outlook,
+    check_budgets,
+    devices_of,
+    few_shots_of,
+    is_local,
+    jobs_of,
+    limits_of,
+    opened_at_home,
+    spent_of,
+    stopped,
+)
 from qiskit_kd.experiment.store import FILE, Store
+
+if TYPE_CHECKING:
+    from qiskit_kd.execution.backends import Backend
 
 __all__ = ["Study"]
 
@@ -88,7 +105,10 @@ class Study:
     def tasks(self) -> list[Task]:
         """The plan: teachers first, then every student, variant, point, seed and temperature."""
         if self._tasks is None:
-            self._tasks = plan(self.config)
+            from qiskit_kd.execution.mitigation import few_shots_known
+
+            with few_shots_known():  # `run` says so, once
+                self._tasks = plan(self.config, opened=opened_at_home)
         return self._tasks
 
     def run(
@@ -98,30 +118,83 @@ class Study:
         workers: int | None = None,
         executor: Executor | None = None,
         watch: Watcher | None = None,
+        announce: Announce | None = None,
     ) -> StudyResult:
         """Do what is missing in `out`; safe to call again, after an interruption too.
 
         Args:
             out: The study's folder.
-            workers: Worker processes, by default one per core.
+            workers: Worker processes, by default one per core; one where circuits run on a device
+                that is elsewhere, whose free plan takes three pending jobs.
             executor: Any other `concurrent.futures.Executor`.
             watch: Called as `watch(done, failed, total, label)` after every task.
+            announce: Told what the study will cost on devices, before anything is sent; without it
+                nobody computes that.
+
+        Raises:
+            BudgetError: If a device has no budget, before it is contacted, or the budget was used
+                up; finished rows are kept.
+            AccountError: If the service does not accept the account.
+            QuotaError: If the account has no time left.
+            TransientError: If the service does not answer.
+            UncertainJobError: If nobody can say whether a job was sent.
         """
         folder = Path(out)
+        devices = devices_of(self.config)
+        check_budgets(devices)
+        if workers is None:
+            workers = (os.cpu_count() or 1) if all(map(is_local, devices)) else 1
+        idle = self._seems_done(folder)
+        expected: dict[str, Any] | None = None
         with ExitStack() as stack:
             pool = None
-            if executor is None and not self._seems_done(folder):
+            if executor is None and not idle:
                 before = set(multiprocessing.active_children())
-                pool = warm_pool(workers or os.cpu_count() or 1)
+                pool = warm_pool(workers)
                 stack.callback(discard, pool, before)
             tasks = self.tasks()
+            if not idle:
+                _warn(tasks)
+                if announce is not None and devices:
+                    expected = self._announce(announce, devices, folder, workers)
             store = stack.enter_context(Store(folder, write=True))
             self._remember(store, tasks, folder)
+            if not idle:
+                store.describe(estimate=expected)  # for reports, beside what is then counted
             self.folder = folder
             self.summary = run(
                 tasks, store, executor=executor, workers=workers, pool=pool, watch=watch
             )
+        if self.summary is not None and self.summary.stopped is not None:
+            error = self.summary.stopped
+            raise self._told(error, devices) from error
         return self.result()
+
+    def _announce(
+        self, announce: Announce, devices: list[Backend], folder: Path, workers: int
+    ) -> dict[str, Any] | None:
+        """Have it said what the study will cost; nothing where no circuit runs on a device.
+
+        Returns:
+            The estimate as plain data.
+        """
+        from qiskit_kd.experiment.estimate import estimate
+
+        try:
+            found = estimate(self.config, tasks=self.tasks(), compared=False)
+        except ConfigError:  # students without circuits: the plan has found everything else
+            return None
+        spent = {name: sums["seconds"] or 0.0 for name, sums in spent_of(jobs_of(folder)).items()}
+        announce(Outlook.of(found, devices, spent, workers))
+        return found.as_dict()
+
+    def _told(self, error: QiskitKDError, devices: list[Backend]) -> QiskitKDError:
+        result = self.result()
+        assert self.folder is not None
+        return stopped(
+            error, folder=self.folder, missing=result.missing, total=len(self.tasks()),
+            spent=spent_of(result.jobs, limits_of(devices, "budget_seconds")),
+        )  # fmt: skip
 
     def _remember(self, store: Store, tasks: list[Task], folder: Path) -> None:
         """Keep what is run, how, and where; environments of earlier rows stay."""
@@ -165,6 +238,8 @@ class Study:
         keys = [item["key"] for item in facts["plan"]]
         points = ExperimentConfig.model_validate(facts["config"]).points()
         environments = facts.get("environments") or [facts.get("environment", {})]
+        devices = self._devices() if (self.folder / JOURNAL).is_file() else []
+        jobs = jobs_of(self.folder, limits_of(devices, "usd_per_second"))
         return StudyResult(
             name=self.config.name,
             config=facts["config"],
@@ -179,7 +254,17 @@ class Study:
             command=facts.get("command", ""),
             environment=environments[0],
             environments=tuple(environments),
+            jobs=tuple(jobs),
+            spent=spent_of(jobs, limits_of(devices, "budget_seconds")),
+            estimate=facts.get("estimate"),
         )
+
+    def _devices(self) -> list[Backend]:
+        """Its devices, as far as the backend file of today knows them."""
+        try:
+            return devices_of(self.config)
+        except QiskitKDError:
+            return []
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per point, student, variant and seed, at the chosen temperature."""
@@ -192,3 +277,12 @@ class Study:
     def comparisons(self) -> list[dict[str, Any]]:
         """Paired gains with intervals and verdicts."""
         return self.result().comparisons
+
+
+def _warn(tasks: list[Task]) -> None:
+    """Say what holds for many networks of a study, once."""
+    shots = few_shots_of(tasks)
+    if shots is not None:
+        from qiskit_kd.execution.mitigation import warn_of_few_shots
+
+        warn_of_few_shots(shots)

@@ -86,7 +86,9 @@ def run_task(
                 spec, network, split, taught, stage["training"], name="fine tuning",
                 keep_start=True,
             )  # fmt: skip
-            stages["fine_tuning"] = {"curves": _curves(tuned)}
+            stages["fine_tuning"] = {
+                "curves": _curves(tuned), "start": tuned.start, "best_epoch": tuned.best_epoch,
+            }  # fmt: skip
         row = {
             "experiment": spec["experiment"], "student": spec["student"],
             "variant": spec["variant"], "seed": spec["seed"],

@@ -14,7 +14,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from qiskit_kd.errors import (
+    AccountError,
+    BudgetError,
+    QiskitKDError,
+    QuotaError,
+    TransientError,
+    UncertainJobError,
+)
+
 __all__ = ["Outcome", "start_worker", "warm", "work"]
+
+_FOR_ALL = (AccountError, BudgetError, QuotaError, TransientError, UncertainJobError)
+"""Errors that every other task on the device would meet as well."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,8 @@ class Outcome:
     pid: int
     error: str = ""
     traceback: str = ""
+    stop: QiskitKDError | None = None
+    """Why no other task is to be started either."""
 
 
 def start_worker() -> None:
@@ -68,17 +82,22 @@ def work(
         journal: The study's journal of jobs on devices.
     """
     begun = time.perf_counter()
-    row, weights, error, trace = None, None, "", ""
+    row, weights, error, trace, stop = None, None, "", "", None
     try:
+        from qiskit_kd.execution.mitigation import few_shots_known
         from qiskit_kd.experiment.task import run_task
 
-        row, weights = run_task(
-            spec, teachers=teachers, scratch=scratch, checkpoint_epochs=checkpoint_epochs,
-            journal=journal,
-        )  # fmt: skip
+        with few_shots_known():  # the driver has said so, once
+            row, weights = run_task(
+                spec, teachers=teachers, scratch=scratch, checkpoint_epochs=checkpoint_epochs,
+                journal=journal,
+            )  # fmt: skip
         row = {"key": key, **row}
     except Exception as problem:
         error = f"{type(problem).__name__}: {problem}"
         trace = traceback.format_exc()
+        stop = problem if isinstance(problem, _FOR_ALL) else None
     seconds = time.perf_counter() - begun
-    return Outcome(key, row, weights, seconds, socket.gethostname(), os.getpid(), error, trace)
+    return Outcome(
+        key, row, weights, seconds, socket.gethostname(), os.getpid(), error, trace, stop
+    )  # fmt: skip

@@ -22,6 +22,7 @@ from qiskit_kd.circuits import (
     ClassGroups,
     Encoding,
     Observables,
+    Readout,
     ansatze,
     dead_weights,
     encodings,
@@ -34,6 +35,7 @@ __all__ = [
     "ansatz_facts",
     "build_ansatz",
     "build_encoding",
+    "build_model",
     "check_activation",
     "check_sizes",
     "dead_facts",
@@ -46,6 +48,7 @@ __all__ = [
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
+_KEPT = 64
 _LOOK_FOR_DEAD_WEIGHTS = 2**18
 """Amplitudes, one state per weight: about ten qubits and half a second, once per structure."""
 
@@ -53,7 +56,17 @@ _LOOK_FOR_DEAD_WEIGHTS = 2**18
 def build_encoding(
     name: str, num_features: int, num_qubits: int | None, options: Mapping[str, Any] | None
 ) -> Encoding:
-    """The named encoding for rows of `num_features`, on as few qubits as hold them."""
+    """The named encoding for rows of `num_features`, on as few qubits as hold them.
+
+    Equal questions have the same object for an answer.
+    """
+    key = (encodings[name], name, num_features, num_qubits, _hashable(options))
+    return _encoding(*key) if _can_hash(key) else _new_encoding(*key[1:4], options)
+
+
+def _new_encoding(
+    name: str, num_features: int, num_qubits: int | None, options: Mapping[str, Any] | None
+) -> Encoding:
     build = encodings[name]
     options = _checked(f"encoding {name!r}", build, options, given=1)
     if "num_features" in inspect.signature(build).parameters:  # it pads narrower rows with zeros
@@ -72,6 +85,66 @@ def build_encoding(
             remedy="Change num_qubits, the encoding or the number of features.",
         )  # fmt: skip
     return code
+
+
+@lru_cache(maxsize=_KEPT)
+def _encoding(
+    build: object, name: str, num_features: int, num_qubits: int | None, options: Any
+) -> Encoding:
+    del build  # a part of the question: a name may come to stand for something else
+    return _new_encoding(name, num_features, num_qubits, None if options is None else dict(options))
+
+
+def build_model(
+    code: Encoding, ansatz: str | QuantumCircuit, layers: int, options: Mapping[str, Any] | None,
+    readout: Readout,
+) -> CircuitModel:  # fmt: skip
+    """Encoding, ansatz and readout as one model.
+
+    Equal questions have the same object for an answer: hundreds of students of one structure share
+    what engines work out for it.
+    """
+    key = (code, ansatz, layers, _hashable(options), _Alike(readout))
+    if isinstance(ansatz, str) and _can_hash(key):
+        return _model(ansatze[ansatz], *key)
+    return CircuitModel(code, build_ansatz(ansatz, code.num_qubits, layers, options), readout)
+
+
+@lru_cache(maxsize=_KEPT)
+def _model(
+    build: object, code: Encoding, ansatz: str, layers: int, options: Any, readout: _Alike
+) -> CircuitModel:
+    del build
+    given = None if options is None else dict(options)
+    return CircuitModel(code, build_ansatz(ansatz, code.num_qubits, layers, given), readout.readout)
+
+
+class _Alike:
+    """A readout that equals every other one that reads the same; operators have no hash."""
+
+    def __init__(self, readout: Readout) -> None:
+        self.readout = readout
+        self._key: object = readout
+        if isinstance(readout, Observables):
+            self._key = tuple(str(op.to_list()) for op in readout.operators)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Alike) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+def _hashable(options: Mapping[str, Any] | None) -> Any:
+    return tuple(sorted(options.items())) if isinstance(options, Mapping) else options
+
+
+def _can_hash(key: tuple[Any, ...]) -> bool:
+    try:
+        hash(key)
+    except TypeError:  # an option of another's part may be a list
+        return False
+    return True
 
 
 def build_ansatz(
@@ -136,16 +209,12 @@ def find_dead_weights(
     if (model.num_weights + 1) * 2**model.num_qubits > _LOOK_FOR_DEAD_WEIGHTS:
         return None
     if isinstance(ansatz, str):
-        options = [tuple(sorted((o or {}).items())) for o in (encoding_options, ansatz_options)]
+        options = [_hashable(o or {}) for o in (encoding_options, ansatz_options)]
         key = (
             encoding, model.num_features, model.num_qubits, options[0],
             ansatz, layers, options[1], readout,
         )  # fmt: skip
-        try:
-            hash(key)
-        except TypeError:  # an option of another's part may be a list
-            pass
-        else:
+        if _can_hash(key):
             return _known_dead_weights(*key)
     return tuple(dead_weights(model))
 

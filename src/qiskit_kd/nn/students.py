@@ -22,7 +22,6 @@ from qiskit import QuantumCircuit
 from torch import nn
 
 from qiskit_kd.circuits import (
-    CircuitModel,
     ClassGroups,
     hardware_efficient,
     warn_dead_weights,
@@ -41,8 +40,8 @@ from qiskit_kd.nn.modules import (
 from qiskit_kd.nn.parts import (
     ACTIVATIONS,
     ansatz_facts,
-    build_ansatz,
     build_encoding,
+    build_model,
     check_activation,
     check_sizes,
     dead_facts,
@@ -208,7 +207,7 @@ def hybrid(
     code = build_encoding(encoding, num_features, num_qubits, encoding_options)
     n = code.num_qubits
     read = measured_qubits(measured, n)
-    model = CircuitModel(code, build_ansatz(ansatz, n, layers, ansatz_options), z_on(read, n))
+    model = build_model(code, ansatz, layers, ansatz_options, z_on(read, n))
     dead = find_dead_weights(
         model, encoding, encoding_options, ansatz, layers, ansatz_options, tuple(read)
     )
@@ -356,7 +355,7 @@ def _class_groups(
     if scheme is None:
         scheme = "modulo" if num_classes & (num_classes - 1) else "contiguous"
     readout = ClassGroups(num_classes, n, scheme)
-    model = CircuitModel(code, build_ansatz(ansatz, n, layers, ansatz_options), readout)
+    model = build_model(code, ansatz, layers, ansatz_options, readout)
     dead = find_dead_weights(
         model, encoding, encoding_options, ansatz, layers, ansatz_options, readout
     )

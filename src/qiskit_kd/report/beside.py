@@ -82,7 +82,8 @@ def _small(number: float) -> str:
 
 def _what(entry: Mapping[str, Any]) -> str:
     shots = entry.get("shots")
-    return f"{readable(str(entry['kind']))}, " + (
+    kind = "device" if entry["kind"] == "runtime" else readable(str(entry["kind"]))
+    return f"{kind}, " + (
         f"{int(shots):,} shots" if shots else "probabilities"
     )
 

@@ -232,6 +232,8 @@ def _lesson(variant: Mapping[str, Any]) -> str:
         text += f"; placebo: {variant['placebo']}"
     if variant.get("backend"):
         text += f"; trained on: {variant['backend']}"
+    if stage := variant.get("fine_tune"):
+        text += f"; then on {stage['backend']}: {plain(stage.get('training'))}"
     if variant.get("temperature"):
         text += f"; temperature from {plain(variant['temperature'])}"
     return text

@@ -15,7 +15,7 @@ from typing import Any
 
 from qiskit_kd.errors import DataError, StorageError
 from qiskit_kd.files import write_atomically
-from qiskit_kd.report import extras, facts, noise_page, sections, survey, survey_page
+from qiskit_kd.report import extras, facts, hardware_page, noise_page, sections, survey, survey_page
 from qiskit_kd.report.grid import Grid, grid_of, shown
 from qiskit_kd.report.portraits import portraits, split_of
 from qiskit_kd.report.sentences import (
@@ -104,7 +104,9 @@ def render(result: Result) -> tuple[str, dict[str, str]]:
         setup=setup_sentence(result, split),
         many=len({row["seed"] for row in result.rows}) > 1,
         **(_plain(result, album) if grid is None else _survey(result, grid, album)),
+        hardware=hardware_page.hardware(result, grid, album),
         machines=noise_page.machines(result, grid),
+        devices=hardware_page.used_devices(result),
         circuits=sections.circuits(sitters, album),
         costs=[s for s in sitters if s.cost],
         cost_keys=list(dict.fromkeys(key for s in sitters for key in s.cost)),
@@ -140,6 +142,7 @@ def _plain(result: Result, album: sections.Album) -> dict[str, Any]:
         "main": sections.main(result, album), "axis": "", "axes": [],
         "answer": "", "holds": None, "beyond": False, "over": alone(result),
         "groups": groups + [group for group in more if group and group["figures"]],
+        **hardware_page.first_words(result),
     }  # fmt: skip
 
 
@@ -187,8 +190,10 @@ def parts_csv(result: Result) -> dict[str, str]:
         if entries:
             keys = list(dict.fromkeys(key for _, entry in entries for key in entry))
             lines = [[*_labels(row), *(entry.get(key) for key in keys)] for row, entry in entries]
-            found[f"{part}.csv"] = _csv([*axes, "student", "variant", "seed", *keys], lines)
-    return found
+            # An axis may be called like what an entry says of itself: both have a `device`.
+            names = [f"{part}_{key}" if key in axes else key for key in keys]
+            found[f"{part}.csv"] = _csv([*axes, "student", "variant", "seed", *names], lines)
+    return found | hardware_page.jobs_csv(result)
 
 
 def _labels(row: Row) -> list[Any]:

@@ -45,6 +45,9 @@ _LOOKS = {
     "distilled": Look("distilled", "#0072b2", "#56b4e9", "D"),
     "shuffled": Look("shuffled teacher", "#c65102", "#f39a4d", "^", is_placebo=True),
     "label_smoothing": Look("label smoothing", "#a8508a", "#dd94c1", "s", is_placebo=True),
+    # A study on a device compares these two, so they must not look alike.
+    "fine_tuned": Look("fine-tuned", "#0072b2", "#56b4e9", "p"),
+    "noise_aware": Look("noise-aware", "#5a43a8", "#a794f2", "d"),
     TEACHER: Look("teacher", INK, "#e8eaed", "*"),
 }
 _ALIASES = {

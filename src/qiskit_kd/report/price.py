@@ -11,19 +11,24 @@ from qiskit_kd.report.terminal import aligned, wrapped
 
 __all__ = ["price_text"]
 
+_FEW_KINDS = 12
 _RULES = {"spsa": "SPSA", "shift": "parameter shift"}
 
 
-def price_text(found: Estimate) -> str:
+def price_text(found: Estimate, *, brief: bool = False) -> str:
     """The price, where it comes from task by task, and what other ways would cost.
 
     Args:
         found: What `experiment.estimate.estimate` has found.
+        brief: Leave out other ways, and the tasks where they are many kinds.
     """
     lines = wrapped(_headline(found))
     for site in found.sites:
         lines += ["", *wrapped(_site(site))]
-    lines += ["", *_kinds(found), "", *_choices(found)]
+    if not brief or len(found.kinds) <= _FEW_KINDS:
+        lines += ["", *_kinds(found)]
+    if not brief:
+        lines += ["", *_choices(found)]
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -16,6 +16,7 @@ from qiskit_kd.report.figures import plot_accuracy, plot_gains, plot_parameters
 from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.portraits import Portrait
 from qiskit_kd.report.summary import (
+    ALONE,
     Result,
     alone,
     cells,
@@ -93,6 +94,8 @@ def main(result: Result, album: Album) -> list[dict[str, str]]:
             else "A single seed: no interval.",
         )
     )
+    if len([name for name in students_of(rows) if not is_teacher(name)]) < 2:
+        return figures  # one size: nothing to compare
     said = "; ".join(
         f"{readable(c.student)} ({c.parameters}) {100 * c.mean:.1f} %"
         for c in cells(rows)
@@ -165,19 +168,31 @@ def groups(result: Result, album: Album) -> list[dict[str, Any]]:
         },
         {
             "title": "What the students answer", "legend": [], "figures": shares,
-            "note": "Mean predicted distribution of the test samples of each true class, student "
-            "alone and distilled. For a fully quantum student these are the class-grouped "
+            "note": "Mean predicted distribution of the test samples of each true class, "
+            f"{_pair(result)}. For a fully quantum student these are the class-grouped "
             "probabilities of basis states as the circuit gives them, before its sharpness; for "
             "the others, the softmax of the logits.",
         },
         {
             "title": "Pull of each loss term", "legend": [], "figures": norms,
-            "note": "Norm of each term's gradient while the distilled student learns, on "
+            "note": f"Norm of each term's gradient while the {_taught(result)} student learns, on "
             "a logarithmic axis; measured every few epochs and held in between. A term whose line "
             "is missing or flat at zero teaches nothing.",
         },
     ]  # fmt: skip
     return [group for group in found if group["figures"]]
+
+
+def _pair(result: Result) -> str:
+    if alone(result) == ALONE:
+        return "student alone and distilled"
+    names = dict.fromkeys((roles(result)[0], treatment(result) or roles(result)[0]))
+    return " and ".join(f"“{look(name).label}”" for name in names)
+
+
+def _taught(result: Result) -> str:
+    name = treatment(result)
+    return "distilled" if name is None or alone(result) == ALONE else look(name).label
 
 
 def circuits(sitters: Sequence[Portrait], album: Album) -> list[dict[str, str]]:

@@ -228,6 +228,8 @@ def _run_of(result: Result) -> str:
     exact = backend == "exact" or is_exact(settled(result.config), backend)
     said = _GRADIENTS.get(gradient, "exact gradients" if exact else _GRADIENTS["spsa"])
     places = places_sentence(result)
+    later = _later(result.config) if gradient == "auto" else None
+    said += "" if later is None or later == said else f", {later} while fine-tuning"
     # Where variants are trained in different places, no single backend has run the student.
     text = (
         f"{places} {said[0].upper()}{said[1:]}"
@@ -238,6 +240,15 @@ def _run_of(result: Result) -> str:
         text += f", {options['shots']:,} shots"
     mode = options.get("sharpness_mode")
     return f"{text}; sharpness {mode}." if mode else f"{text}."
+
+
+def _later(config: Mapping[str, Any]) -> str | None:
+    """The gradients of a second stage of training, as the engines' rule has them; None without."""
+    stages = [item.get("fine_tune") for item in config.get("variants", {}).values()]
+    places = [str(stage["backend"]) for stage in stages if stage]
+    if not places:
+        return None
+    return "exact gradients" if is_exact(settled(config), places[0]) else _GRADIENTS["spsa"]
 
 
 def _against(result: Result, student: str, pairs: Sequence[tuple[str, str]]) -> list[Gain]:

@@ -20,6 +20,7 @@ from qiskit_kd.report.palette import BASELINE, look, order_variants
 
 __all__ = ["Cell", "Gain", "Result", "Row", "cells", "gains", "headline", "interval", "values"]
 __all__ += [
+    "ALONE",
     "alone",
     "bounds",
     "is_placebo",
@@ -32,6 +33,7 @@ __all__ += [
 __all__ += ["roles", "students_of", "treatment", "variants_of"]
 
 Row = Mapping[str, Any]
+ALONE = "the student alone"
 
 
 class Result(Protocol):
@@ -70,6 +72,21 @@ class Result(Protocol):
     @property
     def fingerprint(self) -> str:
         """Hash of its resolved configuration."""
+        ...
+
+    @property
+    def jobs(self) -> Sequence[Mapping[str, Any]]:
+        """Its jobs on devices."""
+        ...
+
+    @property
+    def spent(self) -> Mapping[str, Mapping[str, float | None]]:
+        """What they have cost, by backend."""
+        ...
+
+    @property
+    def estimate(self) -> Mapping[str, Any] | None:
+        """What was expected of them."""
         ...
 
 
@@ -243,10 +260,7 @@ def roles(result: Result) -> tuple[str, set[str]]:
 
 
 def others_of(result: Result) -> list[str]:
-    """Other trainings than the baseline that have no teacher and are no placebo.
-
-    They differ from the baseline in something else, such as the backend they are trained on.
-    """
+    """Other trainings than the baseline without teacher or placebo, such as on another backend."""
     variants = result.config.get("variants", {})
     baseline, placebos = roles(result)
     return [
@@ -258,7 +272,9 @@ def others_of(result: Result) -> list[str]:
 
 def alone(result: Result) -> str:
     """What gains are over: the student alone or, among other trainings, the baseline by name."""
-    return f"“{look(roles(result)[0]).label}”" if others_of(result) else "the student alone"
+    baseline, variants = roles(result)[0], result.config.get("variants", {})
+    taught = baseline in variants and is_taught(variants[baseline])
+    return f"“{look(baseline).label}”" if taught or others_of(result) else ALONE
 
 
 def treatment(result: Result) -> str | None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from qiskit_kd.report.grid import Grid, grid_of, shown
+from qiskit_kd.report.hardware_words import in_brief, lead, teaching, test_sentence
 from qiskit_kd.report.noise_words import answers
 from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.portraits import split_of
@@ -101,14 +102,17 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
     title = _title(result, metric)
     return "\n".join(
         [
-            *wrapped(verdict_sentence(result)),
-            *wrapped(placebo_sentence(result)),
+            *wrapped(lead(result) or verdict_sentence(result)),
+            *wrapped(
+                f"{test_sentence(result)} {teaching(result)}".strip() or placebo_sentence(result)
+            ),
             *wrapped(setup_sentence(result, split_of(result.config))),
             "",
             title,
             *(line.rstrip() for line in text),
             *["* the 95 % interval of the paired gain excludes zero"] * any("*" in t for t in text),
             *wrapped(chance_sentence(sum("[" in t for t in text))),
+            *(line for said in in_brief(result) for line in wrapped(said)),
         ]
     )
 
@@ -147,6 +151,8 @@ def _survey(result: Result, grid: Grid, metric: str) -> str:
         held = answers(result, grid, student)
         text += ["", f"which training holds, {readable(student)}:"] if held else []
         text += [line for sentence in held for line in wrapped(sentence)]
+    device = in_brief(result)
+    text += [*[""] * bool(device), *(line for said in device for line in wrapped(said))]
     return "\n".join(text)
 
 

@@ -93,7 +93,7 @@ def _merit(rows: Sequence[Row], *, by_loss: bool) -> tuple[float, ...]:
 
 def _mean(found: Sequence[Mapping[str, Any]], metric: str) -> float:
     """Mean of a validation metric; infinite where a run has none, for it has diverged."""
-    return float(np.mean([np.inf if f[metric] is None else f[metric] for f in found]))
+    return float(np.mean([np.inf if f.get(metric) is None else f[metric] for f in found]))
 
 
 def contest(

@@ -57,19 +57,29 @@ def _entry(name: str) -> Mapping[str, Any]:
 def places_sentence(result: Result) -> str:
     """Where each variant is trained and where all are judged; empty where that is one place."""
     config = result.config
-    groups: dict[str, list[str]] = {}
+    groups: dict[tuple[str, ...], list[str]] = {}
     for variant in variants_of(result.rows):
-        groups.setdefault(trained_on(config, variant), []).append(look(variant).label)
+        groups.setdefault(_stages(config, variant), []).append(look(variant).label)
     judged = judged_on(config)
-    if len(groups) < 2 and judged in (None, *groups):
+    if len(groups) < 2 and (judged is None or (judged,) in groups):
         return ""
     last = settled(config)
-    said = [f"{listed(names)} on {_called(last, place)}" for place, names in groups.items()]
+    said = [
+        f"{listed(names)} on {', then on '.join(_called(last, place) for place in places)}"
+        for places, names in groups.items()
+    ]
     text = f"Trained: {'; '.join(said)}."
     if judged:
         text += f" Judged, wherever they were trained: on {_called(last, judged)}"
         text += ", with exact probabilities." if is_exact(last, judged) else "."
     return text
+
+
+def _stages(config: Mapping[str, Any], variant: str) -> tuple[str, ...]:
+    """The backends a variant is trained on, in order; one of two equal stages stands for both."""
+    own = config.get("variants", {}).get(variant, {})
+    first = str(own.get("backend") or config.get("backend", "exact"))
+    return tuple(dict.fromkeys((first, trained_on(config, variant))))
 
 
 def _called(config: Mapping[str, Any], backend: str) -> str:

@@ -179,29 +179,38 @@ def test_accepted_and_answered_with_503(
     assert 7.0 not in lab.clock.slept
 
 
-def test_a_twin_that_has_begun_is_the_one_that_is_kept(
-    lab: Lab, undisturbed: list[np.ndarray]
+@pytest.mark.parametrize(
+    ("begun", "kept"),
+    [((), 0), ((0,), 0), ((1,), 1), ((2,), 2), ((0, 2), 0), ((1, 2), 1), ((0, 1, 2), 0)],
+)
+@pytest.mark.parametrize("ended", [False, True])
+def test_of_twins_one_is_kept(
+    lab: Lab, undisturbed: list[np.ndarray], begun: tuple[int, ...], kept: int, ended: bool
 ) -> None:
+    """One that has begun before one that has not, then the oldest; all others are cancelled."""
     dispatcher = lab.process()
-    lab.client.lost = [(2, True)]
-
-    def first_begins() -> None:
-        lab.service.jobs["job-0"].begins = lab.clock()
-
-    lab.client.faults["find"] = [lambda: None, first_begins, lab.service.tick]
+    lab.client.lost = [(3, True)]
     original = lab.client.find
 
     def find(tag: str) -> Any:
-        if "job-0" in lab.service.jobs and lab.service.jobs["job-0"].state == "queued":
-            first_begins()
+        if len(lab.service.jobs) == 3 and lab.service.jobs["job-2"].state == "queued":
+            for k in begun:
+                lab.service.jobs[f"job-{k}"].begins = lab.clock()
             lab.service.tick()
+            if ended and begun:
+                lab.clock.sleep(1.0)
         return original(tag)
 
     lab.client.find = find
-    assert_once(lab, run(dispatcher), undisturbed)
-    assert lab.service.jobs["job-1"].state == "cancelled"
-    assert dispatcher.journal.attempts()[0].reason == "twin"
-    assert dispatcher.journal.jobs()[0].job_id == "job-0"
+    np.testing.assert_array_equal(run(dispatcher), undisturbed)
+    record = dispatcher.journal.jobs()[0]
+    assert record.job_id == f"job-{kept}"
+    assert record.alone
+    lab.clock.sleep(100)
+    lab.service.tick()
+    alive = {k: lab.service.jobs[f"job-{k}"].state for k in range(3)}
+    done = {*begun} if ended else {kept}  # too late for those that had ended
+    assert alive == {k: "done" if k in done | {kept} else "cancelled" for k in range(3)}
 
 
 def test_killed_before_twins_were_looked_for(lab: Lab, undisturbed: list[np.ndarray]) -> None:
@@ -507,6 +516,59 @@ def test_refused_after_a_try_that_may_have_arrived(lab: Lab) -> None:
     ).job_ids == ("job-0",)  # fmt: skip
 
 
+def test_refused_after_a_try_that_the_search_does_not_show_yet(lab: Lab) -> None:
+    dispatcher = lab.process()
+    lab.client.lost = [(1, False)]
+    lab.client.faults["submit"] = [lambda: None, AccountError("wrong token")]
+    original, lab.client.find = lab.client.find, lambda _: []
+    with pytest.raises(AccountError, match="wrong token"):
+        run(dispatcher, (1,))
+    (record,) = dispatcher.journal.jobs()
+    assert record.state == "intent"
+    lab.client.find = original
+    assert len(run(lab.process(client=lab.client), (1,))) == 1
+    assert list(lab.service.jobs) == ["job-0"]
+
+
+def test_a_job_that_failed_before_its_id_was_known_is_paid_for(
+    lab: Lab, undisturbed: list[np.ndarray]
+) -> None:
+    lab.service.ends = [("failed", "a glitch")]
+    with pytest.raises(Killed):
+        run(lab.process(steps=Steps(3, late=True)))  # submit
+    lab.clock.sleep(100)
+    again = lab.process()
+    assert_once(lab, run(again), undisturbed)
+    first = again.journal.attempts()[0]
+    assert (first.job_id, first.status, first.seconds) == ("job-0", "failed", 0.5)
+    assert again.spent() == 6.5
+
+
+@pytest.mark.parametrize("asked", ["find", "remaining_seconds", "submit", "state", "result"])
+def test_the_service_says_how_long_to_wait(
+    lab: Lab, undisturbed: list[np.ndarray], asked: str
+) -> None:
+    dispatcher = lab.process()
+    lab.client.faults[asked] = [TransientError("fewer requests", retry_after=33.0)]
+    assert_once(lab, run(dispatcher), undisturbed)
+    assert lab.clock.slept.count(33.0) == 1
+
+
+@pytest.mark.parametrize("step", range(1, 7))
+def test_jobs_of_this_process_end_with_it(
+    lab: Lab, undisturbed: list[np.ndarray], step: int
+) -> None:
+    """Whatever the journal says of them: nobody is asked for a job of a process that is gone."""
+    lab.service.queue = 0.0
+    with pytest.raises(Killed):
+        run(lab.process(steps=Steps(step), local=True))
+    lab.service.jobs.clear()
+    again = lab.process(local=True)
+    np.testing.assert_array_equal(run(again), undisturbed)
+    assert again.counts["sent"] == 2
+    assert {job.state for job in again.journal.jobs()} == {"done"}
+
+
 def test_all_pubs_of_a_job_have_the_same_shots(lab: Lab) -> None:
     with pytest.raises(
         ConfigError,
@@ -624,19 +686,29 @@ def test_the_state_of_the_work_is_kept_with_the_intent(lab: Lab) -> None:
 
 
 def test_two_threads_with_the_same_job_send_it_once(lab: Lab) -> None:
-    dispatchers = [lab.process() for _ in range(2)]
+    both = [lab.process() for _ in range(2)]
+    entered, second = threading.Event(), threading.Event()
     found: list[Any] = [None, None]
 
+    def linger() -> None:
+        entered.set()
+        second.wait(0.5)  # long enough for the other to come as far as this
+
+    both[0].client.faults["submit"] = [linger]
+    both[1].client.faults["submit"] = [second.set]
+
     def work(k: int) -> None:
-        found[k] = run(dispatchers[k], (1,))
+        found[k] = run(both[k], (1,))
 
     threads = [threading.Thread(target=work, args=(k,)) for k in range(2)]
-    for thread in threads:
-        thread.start()
+    threads[0].start()
+    assert entered.wait(30)
+    threads[1].start()
     for thread in threads:
         thread.join(30)
     np.testing.assert_array_equal(found[0], found[1])
     assert len(lab.service.jobs) == 1
+    assert both[1].counts["reused"] == 1
 
 
 def test_results_that_are_not_kept_are_run_anew(lab: Lab) -> None:

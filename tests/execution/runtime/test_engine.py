@@ -381,3 +381,12 @@ def test_through_the_real_client(loopback: Any, tmp_path: Path, tiles: int) -> N
     assert usage.executions == 2 * rows * 200
     exact = ExactEngine().outputs(MODEL, X, W)
     np.testing.assert_allclose(values[0][0], exact, atol=0.3)
+
+
+def test_a_long_run_keeps_no_results_in_memory() -> None:
+    found = engine(shots=8)
+    for step in range(40):
+        found.outputs(MODEL, X, W + step)
+    station = found.source.station
+    assert station.dispatcher.journal.result(station.dispatcher.journal.jobs()[-1].key) is None
+    assert len(station.dispatcher.client._jobs) <= 16

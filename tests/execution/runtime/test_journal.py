@@ -270,6 +270,28 @@ def test_several_threads_write_at_once(journal: Journal) -> None:
     assert len(journal.jobs("state = 'sent'")) == 40
 
 
+def test_a_budget_is_shared_without_loss_or_overdraft(journal: Journal) -> None:
+    granted: list[int] = []
+
+    def work(first: int) -> None:
+        own = Journal(journal.path)
+        for k in range(first, first + 10):
+            try:
+                own.intend(another(k, cost=Cost(1, 1, 1, 1.0)), budget=20.0)
+            except BudgetError:
+                continue
+            granted.append(k)
+        own.close()
+
+    threads = [threading.Thread(target=work, args=(10 * k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(granted) == len(journal.jobs()) == 20
+    assert journal.spent("ibm") == 20.0
+
+
 def test_one_owner_at_a_time(tmp_path: Path) -> None:
     inside, most = [0], [0]
 

@@ -62,7 +62,7 @@ def two_islands(*, wait: bool = False) -> QuantumCircuit:
     circuit.rx(a + 0.3 * b, 1)
     circuit.h(6)
     circuit.cx(5, 6)
-    circuit.ry(2 * a, 5)
+    circuit.ry(2 * b, 5)
     circuit.cx(5, 4)
     if wait:
         circuit.delay(40_000, 0, "ns")
@@ -138,6 +138,40 @@ def test_probabilities_are_those_of_the_noisy_engine() -> None:
     expected = engine.outputs(model, x, w)
     expected /= expected.sum(1, keepdims=True)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+@pytest.mark.parametrize("name", ["fake_lagos", "fake_torino"])
+def test_blocks_give_what_aer_gives(name: str, scheduled: bool) -> None:
+    options = {"scheduling_method": "alap"} if scheduled else {}
+    circuit = two_islands(wait=scheduled)
+    circuit.add_register(ClassicalRegister(1, "lonely"))
+    circuit.measure(3, circuit.cregs[-1])
+    isa = transpile(circuit, target=fake_device(name).target, seed_transpiler=2, **options)
+    simulator = LocalSimulator(noise(name))
+    values = np.random.default_rng(0).normal(size=(40, 2))
+    parts = simulator.parts(isa)
+    assert len(parts) == 3
+    for part in parts:
+        reference = part.reference_probabilities(values)
+        reference = reference / reference.sum(1, keepdims=True)
+        np.testing.assert_allclose(part.probabilities(values), reference, rtol=0, atol=1e-9)
+
+
+def test_wide_parts_run_on_aer() -> None:
+    target, readout = rate_device(8, two_qubit=0.02, readout=(0.01, 0.03))
+    circuit = QuantumCircuit(8, 2)
+    circuit.sx(0)
+    for k in range(7):
+        circuit.cz(k, k + 1)
+        circuit.sx(k + 1)
+    circuit.measure([1, 7], [1, 0])
+    (wide,) = LocalSimulator(DeviceNoise("rates", target, readout)).parts(circuit)
+    values = np.zeros((2, 0))
+    reference = wide.reference_probabilities(values)
+    np.testing.assert_allclose(wide.probabilities(values), reference, atol=1e-7)
+    ideal = LocalSimulator(None).parts(circuit)[0].probabilities(values)
+    assert np.abs(ideal - reference).max() > 1e-3
 
 
 def test_without_noise_registers_bits_and_rows_lie_where_they_belong() -> None:

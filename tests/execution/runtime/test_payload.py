@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import qiskit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, generate_preset_pass_manager
@@ -111,6 +112,18 @@ def test_loose_bits_and_expressions_survive() -> None:
         loose.assign_parameters(values).data[0].operation.params, abs=1e-15
     )
     assert circuit_digest(found) == circuit_digest(loose)
+
+
+def test_a_release_of_qiskit_is_no_part_of_a_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qiskit_kd.execution.runtime import payload
+
+    digest = circuit_digest(circuit())
+    content = bytearray(circuit_bytes(circuit()))
+    release = [int(part) for part in qiskit.__version__.split(".")[:3]]
+    assert list(content[7:10]) == release
+    content[9] += 1
+    monkeypatch.setattr(payload, "circuit_bytes", lambda _: bytes(content))
+    assert circuit_digest(circuit()) == digest
 
 
 def test_a_damaged_circuit() -> None:

@@ -14,7 +14,7 @@ from qiskit.transpiler import InstructionProperties, Target
 from qiskit_kd.errors import ConfigError, DeviceError
 from qiskit_kd.execution.aer_primitives import aer_target
 from qiskit_kd.execution.noise_sources import fake_device
-from qiskit_kd.execution.runtime.placement import Tile, Uses, device_costs, paths
+from qiskit_kd.execution.runtime.placement import Tile, Uses, device_costs, left_out, paths
 
 
 def device(
@@ -114,6 +114,8 @@ def test_a_tile_out_of_line_is_left_out() -> None:
     target = line(0.01, 0.5, 0.02, 0.5, 0.04)
     assert [tile.qubits for tile in paths(target, 2)] == [(0, 1), (2, 3)]
     assert [tile.qubits for tile in paths(target, 2, worst=5)] == [(0, 1), (2, 3), (4, 5)]
+    assert left_out(target, 2, paths(target, 2)) == paths(target, 2, worst=5)[2:]
+    assert left_out(target, 2, paths(target, 2, worst=5)) == []
     with pytest.raises(DeviceError) as caught:
         paths(target, 2, tiles=3)
     assert str(caught.value) == (

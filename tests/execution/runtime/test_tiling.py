@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit import ClassicalRegister, QuantumCircuit, qpy
-from qiskit.circuit import Gate, Parameter
+from qiskit.circuit import Gate, Parameter, ParameterVector
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import Statevector
 from qiskit.transpiler import InstructionProperties, Target
@@ -108,8 +108,9 @@ def switches(names: tuple[str, ...]) -> QuantumCircuit:
     """Bits that follow from the angles: every one of them in another way, in two registers."""
     circuit = QuantumCircuit(3)
     circuit.add_register(ClassicalRegister(2, "meas"), ClassicalRegister(1, "rest"))
+    own = {p.name: p for p in VECTOR}
     for k, name in enumerate(names):
-        circuit.rx(Parameter(name), k % 3)
+        circuit.rx(own[name] if name in own else Parameter(name), k % 3)
     circuit.cx(0, 1)
     circuit.cx(1, 2)
     circuit.x(0)
@@ -118,9 +119,13 @@ def switches(names: tuple[str, ...]) -> QuantumCircuit:
     return circuit
 
 
+def ordered(names: tuple[str, ...]) -> tuple[str, ...]:
+    return names if names == TRICKY["vector"] else tuple(sorted(names))
+
+
 def switched(names: tuple[str, ...], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What `switches` reads in each register; rows of 0 and 1 in the order of sorted names."""
-    on = dict(zip(sorted(names), rows.T, strict=True))
+    """What `switches` reads in each register; rows of 0 and 1, a column per sorted name."""
+    on = dict(zip(ordered(names), rows.T, strict=True))
     bits = [np.zeros(len(rows), int) for _ in range(3)]
     for k, name in enumerate(names):
         bits[k % 3] ^= on[name]
@@ -129,7 +134,9 @@ def switched(names: tuple[str, ...], rows: np.ndarray) -> tuple[np.ndarray, np.n
     return bits[1] | ((1 - bits[0]) << 1), bits[2]
 
 
+VECTOR = ParameterVector("w", 12)  # sorted by number, where names would put 10 before 2
 TRICKY = {
+    "vector": tuple(p.name for p in VECTOR),
     "plain": ("weight_000", "input_00", "input_01", "weight_001"),
     "alike": ("tile_00_x", "x", "tile_01_x", "00_x", "tile_00_tile_00_x"),
     "few": ("b",),
@@ -141,6 +148,10 @@ def tiled_switches(names: str, tiles: int) -> Tiling:
     return tile_circuit(switches(TRICKY[names]), target(), tiles=tiles, optimization_level=1)
 
 
+def of_single(tiled: Tiling) -> list[int]:
+    return [tiled.parameters.index(p.name) for p in tiled.single.parameters]
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_every_bit_of_every_sample_comes_back_where_it_belongs(data) -> None:
@@ -149,7 +160,7 @@ def test_every_bit_of_every_sample_comes_back_where_it_belongs(data) -> None:
     samples, shots = data.draw(st.integers(0, 26)), data.draw(st.integers(1, 3))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     on = rng.integers(0, 2, (samples, len(TRICKY[names])))
-    assert tiled.parameters == tuple(sorted(TRICKY[names]))
+    assert tiled.parameters == ordered(TRICKY[names])
     batch = tiled.tiled(on * np.pi, shots)
     result = LocalSampler(SIMULATOR).run([batch.pub]).result()[0].data
     assert len(result) == 2 * len(tiled.tiles)
@@ -160,6 +171,9 @@ def test_every_bit_of_every_sample_comes_back_where_it_belongs(data) -> None:
         np.testing.assert_array_equal(
             outcomes(bits), np.broadcast_to(expected[:, None], (samples, shots))
         )
+    alone = LocalSampler(SIMULATOR).run([(tiled.single, on[:, of_single(tiled)] * np.pi, 1)])
+    np.testing.assert_array_equal(outcomes(alone.result()[0].data.meas)[:, 0], meas)
+    np.testing.assert_array_equal(outcomes(alone.result()[0].data.rest)[:, 0], rest)
     assert batch.pub.shots == shots
     assert batch.pub.shape == (-(-samples // len(tiled.tiles)),)
 
@@ -202,6 +216,12 @@ def test_auto_fills_the_device(device: str, at_least: int) -> None:
     assert len(tiled.tiles) >= at_least
     quality = tiled.describe()
     assert max(each["ratio"] for each in quality) <= 3
+    # What was left out would have fitted beside them, and is out of line.
+    worse = [each["error"] for each in tiled.describe_left_out()]
+    assert worse == sorted(worse)
+    assert all(error > tiled.tiles[-1].error for error in worse)
+    taken = [q for tile in (*tiled.tiles, *tiled.left_out) for q in tile.qubits]
+    assert len(taken) == len(set(taken)) == 6 * (len(tiled.tiles) + len(tiled.left_out))
     assert [each["ratio"] for each in quality] == sorted(each["ratio"] for each in quality)
     used = {tiled.circuit.find_bit(q).index for i in tiled.circuit.data for q in i.qubits}
     assert used == {q for tile in tiled.tiles for q in tile.qubits}
@@ -248,9 +268,8 @@ def test_a_copy_does_what_it_would_do_alone() -> None:
     parts = {part.component.qubits: part for part in noisy.parts(tiled.circuit)}
     best = parts[tuple(sorted(tiled.tiles[0].qubits))]
     (alone,) = noisy.parts(tiled.single)
-    ordered = [tiled.parameters.index(p.name) for p in tiled.single.parameters]
     np.testing.assert_allclose(
-        best.probabilities(rows), alone.probabilities(values[[0]][:, ordered]), atol=1e-12
+        best.probabilities(rows), alone.probabilities(values[[0]][:, of_single(tiled)]), atol=1e-12
     )
     assert [tuple(sorted(t.qubits)) for t in tiled.tiles] != sorted(parts)  # best, not first
     assert tiled.single.cregs[0].name == "meas"
@@ -298,6 +317,7 @@ def test_a_tiling_can_be_stored() -> None:
         (circuit,) = qpy.load(stream)
     again = Tiling.from_dict(circuit, json.loads(json.dumps(tiled.as_dict())))
     assert again.tiles == tiled.tiles
+    assert again.left_out == tiled.left_out == ()  # three were asked for, no matter what else fits
     assert isinstance(again.tiles[0], Tile)
     assert again.parameters == tiled.parameters
     assert again.single == tiled.single or again.single.data[0].operation.name == "rz"

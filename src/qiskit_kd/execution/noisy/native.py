@@ -156,9 +156,16 @@ def to_native(
             if whole.data:
                 whole.append(Barrier(model.num_qubits, label=_SEAM), whole.qubits)
             whole.compose(inlined(piece), inplace=True)
-    manager = device_pass_manager(
-        device, optimization_level=optimization_level, seed=seed, idle=idle, qubits=qubits
-    )
+    # What follows, a rotation into another basis or nothing, must not change the gates before it.
+    whole.barrier()
+    options: dict[str, Any] = {"optimization_level": optimization_level, "seed": seed}
+    if qubits is None:
+        # Twice, since with its places given a circuit becomes other gates than it became when they
+        # were sought, and a stand-in (see `Workshop.place`) has to become those of the original.
+        seeking = device_pass_manager(device, idle=False, **options)
+        found = _transpiled(seeking, whole, device).layout
+        qubits = found.initial_index_layout()[: model.num_qubits] if found else None
+    manager = device_pass_manager(device, idle=idle, qubits=qubits, **options)
     circuit = _transpiled(manager, whole, device)
     layout = circuit.layout
     count = model.num_qubits

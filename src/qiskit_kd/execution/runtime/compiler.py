@@ -70,6 +70,7 @@ class Compiled:
             "depth": self.circuit.depth(),
             "two_qubit_gates": len(pairs),
             "tiles": [] if self.tiling is None else self.tiling.describe(),
+            "left_out": [] if self.tiling is None else self.tiling.describe_left_out(),
         }
 
 

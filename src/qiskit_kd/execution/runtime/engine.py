@@ -215,6 +215,11 @@ class RuntimeSource(PrimitiveSource):
         return {**super().__getstate__(), "_made": {}, "_station": None, "_raw": None}
 
     @property
+    def made(self) -> list[Compiled]:
+        """Circuits that were asked for so far."""
+        return list(self._made.values())
+
+    @property
     def station(self) -> Station:
         """The client, the journal and the compiler."""
         if self._station is None:
@@ -318,8 +323,9 @@ class RuntimeEngine(RawEngine):
         _ = self.source.station  # what is wrong with it shows here, not in the first step
 
     def describe(self) -> dict[str, Any]:
-        """See `Station.describe`."""
-        return self.source.station.describe()
+        """See `Station.describe`; only the circuits of this engine."""
+        circuits = [made.describe() for made in self.source.made]
+        return {**self.source.station.describe(), "circuits": circuits}
 
 
 def make_engine(

@@ -16,6 +16,7 @@ from qiskit_kd.seeding import derive
 __all__ = ["LocalClient"]
 
 _PREFIX = "local-"
+_KEPT = 16  # jobs: whoever sends one fetches its results next
 
 
 class LocalClient:
@@ -45,6 +46,8 @@ class LocalClient:
         check_request(request, self.device)
         job_id = _PREFIX + request.tag
         results = self._run(request)
+        while len(self._jobs) >= _KEPT:
+            del self._jobs[next(iter(self._jobs))]
         self._jobs[job_id] = JobState(job_id, "done", seconds=self._seconds(request)), results
         return job_id
 

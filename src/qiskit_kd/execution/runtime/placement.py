@@ -22,7 +22,7 @@ from scipy.sparse import csr_array
 
 from qiskit_kd.errors import ConfigError, DeviceError
 
-__all__ = ["Costs", "Tile", "Uses", "device_costs", "paths"]
+__all__ = ["Costs", "Tile", "Uses", "device_costs", "left_out", "paths"]
 
 _GROWN = 60  # unfinished paths kept per starting qubit; dense couplings have millions
 _OVER_A_QUBIT = 20  # candidates that hold a qubit; more make the programme slow, not better
@@ -145,6 +145,26 @@ def paths(
             remedy="Ask for fewer, or set tiles: auto.",
         )  # fmt: skip
     return sorted(_packed(found, tiles) or chosen[:tiles], key=_rank)
+
+
+def left_out(
+    target: Target, num_qubits: int, chosen: Sequence[Tile], *, uses: Uses | None = None
+) -> list[Tile]:  # fmt: skip
+    """Disjoint paths that would have fitted beside those chosen, the best first.
+
+    Args:
+        target: The device.
+        num_qubits: Qubits of each path.
+        chosen: Tiles that are used.
+        uses: As for `paths`.
+    """
+    costs, uses = device_costs(target), uses or Uses.once(num_qubits)
+    used = {q for tile in chosen for q in tile.qubits}
+    found: list[Tile] = []
+    while more := _candidates(costs, num_qubits, uses, used)[:1]:
+        found += more
+        used.update(more[0].qubits)
+    return found
 
 
 def _rank(tile: Tile) -> tuple[float, tuple[int, ...]]:

@@ -26,7 +26,7 @@ from qiskit.transpiler import Target
 
 from qiskit_kd.circuits.parameters import rename
 from qiskit_kd.errors import CircuitError, DataError, DeviceError
-from qiskit_kd.execution.runtime.placement import Tile, Uses, paths
+from qiskit_kd.execution.runtime.placement import Tile, Uses, left_out, paths
 
 __all__ = ["TiledBatch", "Tiling", "line_target", "tile_circuit"]
 
@@ -43,11 +43,13 @@ class Tiling:
             `_k` behind, its parameters with `tile_k_` in front, k having as many digits as needed.
         tiles: Where the copies are, the best first.
         parameters: Names of the parameters of one copy: the columns of its values.
+        left_out: Where more copies would have fitted, with errors out of line.
     """
 
     circuit: QuantumCircuit
     tiles: tuple[Tile, ...]
     parameters: tuple[str, ...]
+    left_out: tuple[Tile, ...] = ()
 
     @classmethod
     def from_dict(cls, circuit: QuantumCircuit, facts: Mapping[str, Any]) -> Self:
@@ -57,24 +59,31 @@ class Tiling:
             circuit: `circuit` of a tiling.
             facts: What its `as_dict` returned.
         """
-        tiles = tuple(Tile(tuple(one["qubits"]), one["error"]) for one in facts["tiles"])
-        return cls(circuit, tiles, tuple(facts["parameters"]))
+        tiles, left_out = (
+            tuple(Tile(tuple(one["qubits"]), one["error"]) for one in facts.get(name, ()))
+            for name in ("tiles", "left_out")
+        )
+        return cls(circuit, tiles, tuple(facts["parameters"]), left_out)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the circuit, as plain data."""
-        return {"tiles": self.describe(), "parameters": list(self.parameters)}
+        return {
+            "tiles": self.describe(), "parameters": list(self.parameters),
+            "left_out": self.describe_left_out(),
+        }  # fmt: skip
 
     def describe(self) -> list[dict[str, Any]]:
         """For reports: qubits of each copy, faults to expect of it, and the ratio to the best."""
+        return [self._judged(tile) for tile in self.tiles]
+
+    def describe_left_out(self) -> list[dict[str, Any]]:
+        """The same of what was left out."""
+        return [self._judged(tile) for tile in self.left_out]
+
+    def _judged(self, tile: Tile) -> dict[str, Any]:
         best = self.tiles[0].error
-        return [
-            {
-                "qubits": list(tile.qubits),
-                "error": tile.error,
-                "ratio": tile.error / best if best else 1.0,
-            }
-            for tile in self.tiles
-        ]
+        ratio = tile.error / best if best else 1.0
+        return {"qubits": list(tile.qubits), "error": tile.error, "ratio": ratio}
 
     @cached_property
     def single(self) -> QuantumCircuit:
@@ -245,7 +254,8 @@ def tile_circuit(
         if not _runs_on(line, target, tile.qubits):  # gates that have a direction
             copy = _on_line(line, line_target(target, tile.qubits), 1, seed, fixed=True)
         _add(whole, copy, tile.qubits, number, len(chosen))
-    return Tiling(whole, tuple(chosen), tuple(p.name for p in line.parameters))
+    others = left_out(target, size, chosen, uses=_uses(line)) if tiles == "auto" else ()
+    return Tiling(whole, tuple(chosen), tuple(p.name for p in line.parameters), tuple(others))
 
 
 def line_target(target: Target, qubits: Sequence[int]) -> Target:
