@@ -25,7 +25,9 @@ PROGRAM = Path(__file__).with_name("qkd_without_pace.py")
 
 STUDY = """\
 name: small
-data: {kind: digits, options: {classes: [3, 5, 8], train: 12, validation: 9, test: 9, components: 2}}
+data:
+  kind: digits
+  options: {classes: [3, 5, 8], train: 12, validation: 9, test: 9, components: 2}
 teacher: {kind: linear}
 students: {quantum: {kind: fully_quantum, options: {encoding: angle, num_qubits: 2, layers: 1}}}
 variants:
@@ -102,7 +104,7 @@ class Lab:
         return b"".join(p.read_bytes() for p in self.folder.rglob("*") if p.is_file())
 
 
-def disturb(lab: Lab, total: int, times: int = 3) -> int:
+def disturb(lab: Lab, total: int, times: int = 2) -> int:
     """Kill the program at random moments; how often it was still at work."""
     moments = random.Random(os.getpid())
     marks = sorted(moments.sample(range(1, total + 1), times))

@@ -115,7 +115,7 @@ def test_there_is_one_only_while_it_trains() -> None:
 def test_a_failure_takes_it_away() -> None:
     class Broken(Callback):
         def on_epoch_end(self, state: State) -> None:
-            raise RuntimeError("on purpose")
+            raise RuntimeError(f"on purpose, epoch {state.epoch}")
 
     with pytest.raises(RuntimeError, match="on purpose"):
         Distiller(linear(), [Term("ce")], epochs=1, callbacks=[Broken()]).fit(TRAIN, VALIDATION)

@@ -19,7 +19,9 @@ backends:
 
 STUDY = """\
 name: device
-data: {kind: digits, options: {classes: [3, 5, 8], train: 12, validation: 15, test: 21, components: 2}}
+data:
+  kind: digits
+  options: {classes: [3, 5, 8], train: 12, validation: 15, test: 21, components: 2}
 teacher: {kind: linear}
 students:
   quantum: {kind: fully_quantum, options: {encoding: angle, num_qubits: 2, layers: 1}}

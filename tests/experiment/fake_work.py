@@ -20,7 +20,7 @@ def work(
     key: str, spec: dict[str, Any], teachers: dict[str, str], scratch: str | None,
     checkpoint_epochs: int | None, journal: str | None,
 ) -> Outcome:  # fmt: skip
-    """`spec["do"]`: `row`, `fail`, `stop`, `die`, `die once`; `spec["log"]`: where to log starts."""
+    """`spec["do"]`: `row`, `fail`, `stop`, `die`, `die once`; `spec["log"]`: log of starts."""
     begun = time.perf_counter()
     if "log" in spec:
         with (Path(spec["log"]) / "starts").open("a") as file:

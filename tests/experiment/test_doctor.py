@@ -21,3 +21,23 @@ def test_shows_where_image_files_would_be_read_from(
     folder = synthetic.put(files, tmp_path / "data" / "FashionMNIST" / "raw")
     monkeypatch.setenv("QKD_DATA", str(tmp_path / "data"))
     assert examine()["data"]["Fashion-MNIST"] == str(folder)
+
+
+def test_shows_devices_and_their_budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "backends.yaml"
+    monkeypatch.setenv("QISKIT_KD_BACKENDS", str(path))
+    path.write_text(
+        "schema: 1\nbackends:\n  exact: {kind: exact}\n  here: {kind: runtime, device: aer}\n"
+        "  paid: {kind: runtime, device: ibm_fez, budget_seconds: 60}\n"
+        "  ibm: {kind: runtime, device: least_busy}\n"
+    )
+    found = examine()["backends"]
+    assert found == {
+        "file": str(path), "names": "exact, here, paid, ibm",
+        "devices": "here (aer, free), paid (ibm_fez, at most 60 s), "
+        "ibm (least_busy, no budget_seconds: nothing is sent)",
+    }  # fmt: skip
+    path.write_text("schema: 1\nbackends:\n  exact: {kind: exact}\n")
+    assert examine()["backends"]["devices"] == "none"
+    path.write_text("schema: 2")
+    assert set(examine()["backends"]) == {"problem"}

@@ -171,6 +171,7 @@ def test_the_price_is_told_before_anything_is_done(calm: Path) -> None:
     assert (outlook.estimate.choices, len(whole.choices)) == ((), 4)
     assert outlook.estimate.stock.seconds == 0 < whole.stock.seconds
     assert (outlook.spent, outlook.local, outlook.warnings) == ({}, True, ())
+    assert study.result().estimate == json.loads(json.dumps(outlook.estimate.as_dict()))
     counted = study.result().spent["device"]["seconds"]
     # Fine tuning may leave weights alone: what they give was measured already.
     assert counted is not None
@@ -264,7 +265,8 @@ def test_jobs_and_costs_of_a_study(calm: Path) -> None:
     assert len(result.jobs) == len(records) > 10
     for job, record in zip(result.jobs, records, strict=True):
         assert (job["job_id"], job["status"]) == (record.job_id, "done")
-        assert (job["backend"], job["device"], job["shots"], job["pubs"]) == ("device", "aer", 32, 1)
+        assert (job["backend"], job["device"]) == ("device", "aer")
+        assert (job["shots"], job["pubs"]) == (32, 1)
         assert job["usd"] == pytest.approx(1.5 * job["seconds"])
         assert job["created"] <= job["sent"] <= job["finished"]
         assert job["seconds"] == pytest.approx(job["estimate"], rel=1e-6)
@@ -438,7 +440,7 @@ FEW = "readout mitigation amplifies shot noise, and {} shots are few"
 def test_few_shots_are_warned_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
     more = ["seeds=1", "variants.tuned.fine_tune.training.epochs=1",
             "evaluation.side_by_side={backends: [exact, device], samples: 4}"]  # fmt: skip
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match=FEW.format(32)) as caught:
         study = run("out", *MITIGATED, *more)
     said = [str(one.message) for one in caught if "mitigation" in str(one.message)]
     assert len(said) == 1

@@ -144,7 +144,8 @@ def _job(number: int, device: str, usd_per_second: float | None) -> dict[str, An
 def _compare(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     names = {row["variant"] for row in rows if row["student"] == "sharp"}
-    for variant in [name for name in VARIANTS if name in names - {"noise_aware"}]:
+    others = [name for name in VARIANTS if name in names - {"noise_aware"}]
+    for variant in others if "noise_aware" in names else ():
         for metric in ("accuracy", "macro_f1"):
             gain = paired(rows, "sharp", variant, "noise_aware", metric)
             found.append(

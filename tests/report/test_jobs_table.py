@@ -21,13 +21,25 @@ def test_usage_per_variant_and_together() -> None:
     table = usage_table(make())
     assert table is not None
     assert table["heads"] == [
-        "student", "variant", "runs", "jobs", "PUBs", "executions", "QPU seconds"
+        "variant", "runs", "jobs", "PUBs", "executions", "QPU seconds"
     ]  # fmt: skip
-    assert table["lines"][0] == ["sharp", "noise-aware", "5", "10", "10", "1,000", "30.0"]
-    assert table["lines"][1] == ["sharp", "fine-tuned", "5", "20", "20", "2,000", "60.0"]
-    assert table["lines"][-1] == ["together", "", "25", "60", "60", "6,000", "180.0"]
+    assert table["lines"][0] == ["noise-aware", "5", "10", "10", "1,000", "30.0"]
+    assert table["lines"][1] == ["fine-tuned", "5", "20", "20", "2,000", "60.0"]
+    assert table["lines"][-1] == ["together", "25", "60", "60", "6,000", "180.0"]
     assert len(table["lines"]) == 6
     assert usage_table(make_plain(seeds=1)) is None
+
+
+def test_several_students_are_named() -> None:
+    result = make(seeds=1)
+    for row in result.rows:
+        if row["variant"] == "labels":
+            row["student"] = "other_one"
+    table = usage_table(result)
+    assert table is not None
+    assert (table["heads"][:2], table["words"]) == (["student", "variant"], 2)
+    assert ["other one", "labels", "1", "2", "2", "200", "6.0"] in table["lines"]
+    assert table["lines"][-1][:3] == ["", "together", "5"]
 
 
 def test_usage_beside_the_estimate_and_the_price() -> None:
@@ -35,9 +47,9 @@ def test_usage_beside_the_estimate_and_the_price() -> None:
     result.estimate = estimated(result, 1.05)
     table = usage_table(result)
     assert table is not None
-    assert table["heads"][6:] == ["QPU seconds", "expected, s", "USD"]
-    assert table["lines"][1][6:] == ["60.0", "63.0", "120.00"]
-    assert table["lines"][-1][6:] == ["180.0", "189.0", "360.00"]
+    assert table["heads"][5:] == ["QPU seconds", "expected, s", "USD"]
+    assert table["lines"][1][5:] == ["60.0", "63.0", "120.00"]
+    assert table["lines"][-1][5:] == ["180.0", "189.0", "360.00"]
     assert all(len(line) == len(table["heads"]) for line in table["lines"])
 
 
@@ -48,9 +60,20 @@ def test_jobs_of_no_run_have_a_line_of_their_own() -> None:
     table = usage_table(result)
     assert table is not None
     assert table["lines"][-2] == [
-        "jobs of no run above", "", "", "10", "10", "1,000", "30.0", ""
+        "jobs of no run above", "", "10", "10", "1,000", "30.0", ""
     ]  # fmt: skip
-    assert table["lines"][-1][3:] == ["60", "60", "6,000", "180.0", "180.0"]
+    assert table["lines"][-1][2:] == ["60", "60", "6,000", "180.0", "180.0"]
+
+
+def test_jobs_that_runs_share_are_taken_off() -> None:
+    result = make(usd_per_second=2.0)
+    result.jobs = result.jobs[2:]
+    table = usage_table(result)
+    assert table is not None
+    assert table["lines"][-2] == [
+        "jobs that runs share, paid once", "", "−2", "−2", "−200", "−6.0", "−12.00"
+    ]  # fmt: skip
+    assert table["lines"][-1][2:] == ["58", "58", "5,800", "174.0", "348.00"]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +99,7 @@ def test_every_job_with_a_short_id() -> None:
     assert len(table["lines"]) == 60
     assert table["heads"][-1] == "QPU seconds"
     assert table["lines"][1] == [
-        "local-012345…", "fake torino", "done", "2026-11-24 15:26:11", "1", "100", "2.5", "3.00"
+        "local-012345…", "device", "done", "2026-11-24 15:26:11", "1", "100", "2.5", "3.00"
     ]  # fmt: skip
     assert job_table(make_plain(seeds=1)) is None
 

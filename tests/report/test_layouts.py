@@ -15,7 +15,7 @@ def test_device_calibration_and_every_copy_best_first() -> None:
     (device,) = layouts(make())
     assert device["name"] == "fake torino"
     assert dict(device["facts"]) == {
-        "backend": "device",
+        "used as": "device",
         "kind": "simulated in the process, from the device's stored calibration",
         "calibrated": "2025-02-26 15:26 (UTC−05:00)",
         "circuits": "1 distinct",
@@ -62,6 +62,15 @@ def test_another_circuit_and_another_day_are_listed_apart() -> None:
     assert [len(device["circuits"]) for device in found] == [2, 1]
     assert dict(found[0]["facts"])["circuits"] == "2 distinct"
     assert dict(found[1]["facts"])["calibrated"] == "unknown"
+
+
+def test_two_backends_on_one_device_share_a_table() -> None:
+    result = make(seeds=2)
+    rows = [row for row in result.rows if row.get("devices")]
+    rows[0]["devices"].append({**rows[0]["devices"][0], "backend": "tuner"})
+    (device,) = layouts(result)
+    assert dict(device["facts"])["used as"] == "device and tuner"
+    assert len(device["circuits"]) == 1
 
 
 @pytest.mark.parametrize(

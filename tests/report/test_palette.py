@@ -19,6 +19,7 @@ from qiskit_kd.report.palette import (
 )
 
 KNOWN = ["plain", "distilled", "shuffled", "label_smoothing", "teacher"]
+ON_DEVICES = ["noise_aware", "fine_tuned", "simulated", "labels", "shuffled"]
 
 
 def luminance(color: str) -> float:
@@ -37,6 +38,12 @@ def test_variants_differ_in_colour_and_in_marker() -> None:
     for one, other in itertools.combinations(KNOWN, 2):
         assert look(one).color != look(other).color
         assert look(one).marker != look(other).marker
+
+
+def test_variants_of_a_study_on_a_device_differ_too() -> None:
+    looks = [look(name) for name in ON_DEVICES]
+    assert len({one.color for one in looks}) == len({one.marker for one in looks}) == len(looks)
+    assert [one.label for one in looks[:2]] == ["noise-aware", "fine-tuned"]
 
 
 @pytest.mark.parametrize("color", [*(look(v).color for v in KNOWN), *(s[0] for s in SERIES)])

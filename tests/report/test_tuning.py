@@ -31,15 +31,15 @@ def test_changes_are_paired_by_seed_and_less_divergence_is_better() -> None:
         ("test", "accuracy", 5, "confirmed"),
     ]  # fmt: skip
     first, kl, accuracy = item.changes
-    rows = {
-        (row["variant"], row["seed"]): row for row in result.rows if row["student"] == "sharp"
-    }
+    rows = {(row["variant"], row["seed"]): row for row in result.rows if row["student"] == "sharp"}
     differences = [
         rows["fine_tuned", k]["validation"]["kl"] - rows["noise_aware", k]["validation"]["kl"]
         for k in range(5)
     ]
     assert first.mean == pytest.approx(np.mean(differences))
-    assert first.low is not None and first.low < first.mean < first.high < 0  # type: ignore[operator]
+    assert first.low is not None
+    assert first.high is not None
+    assert first.low < first.mean < first.high < 0
     assert first.after - first.before == pytest.approx(first.mean)
     assert kl.mean == pytest.approx(-0.05, abs=0.002)
     assert accuracy.mean == pytest.approx(0.02, abs=0.002)

@@ -14,6 +14,7 @@ from qiskit_kd.report.sentences import setup_sentence
 from qiskit_kd.report.whereabouts import is_exact, judged_on, noise_of, places_sentence, trained_on
 
 from .fake_axes import make as without_noise
+from .fake_device import make as on_a_device
 from .fake_noise import make
 
 RESULT = make()
@@ -54,6 +55,32 @@ def test_where_weights_come_from() -> None:
     assert trained_on(tuned, "a") == "device"
     assert judged_on(CONFIG) == "device"
     assert judged_on({"evaluation": None}) is None
+
+
+def test_a_second_stage_follows_the_first() -> None:
+    text = places_sentence(on_a_device())
+    assert text == (
+        "Trained: noise-aware, labels and shuffled teacher on “model” (noisy); fine-tuned on "
+        "“model” (noisy), then on “device”; simulated on “exact”. Judged, wherever they were "
+        "trained: on “device”."
+    )
+    once = on_a_device(levels={"fine_tuned": (0.4, 0.5, 0.8)}, seeds=1)
+    once.config["variants"]["fine_tuned"]["backend"] = "device"
+    assert places_sentence(once) == ""  # both stages and the judge are one place
+
+
+def test_the_gradients_of_a_second_stage() -> None:
+    found = on_a_device(seeds=1)
+    assert setup_sentence(found, None).endswith(
+        "Exact gradients, SPSA gradients while fine-tuning."
+    )
+    stage = {"backend": "model", "training": {}}
+    variants = found.config["variants"] | {
+        "fine_tuned": found.config["variants"]["fine_tuned"] | {"fine_tune": stage}
+    }
+    assert setup_sentence(
+        replace(found, config=found.config | {"variants": variants}), None
+    ).endswith("Exact gradients.")
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qiskit_kd.errors import QiskitKDError
 from qiskit_kd.experiment.loading import example_folders, shipped
 from qiskit_kd.experiment.result import environment
+
+if TYPE_CHECKING:
+    from qiskit_kd.execution.runtime.options import RuntimeOptions
 
 __all__ = ["examine"]
 
@@ -59,10 +63,24 @@ def _backends() -> dict[str, str]:
     from qiskit_kd.execution import backends
 
     try:
-        names = ", ".join(backends.list_backends())
-        return {"file": str(backends.backends_path()), "names": names}
+        found = backends.list_backends()
+        devices = [
+            f"{name} ({backend.options.device}, {_budget(backend.options)})"
+            for name, backend in found.items()
+            if backend.options.kind == "runtime"
+        ]
+        return {
+            "file": str(backends.backends_path()), "names": ", ".join(found),
+            "devices": ", ".join(devices) or "none",
+        }  # fmt: skip
     except QiskitKDError as error:
         return {"problem": str(error)}
+
+
+def _budget(options: RuntimeOptions) -> str:
+    if options.budget_seconds is not None:
+        return f"at most {options.budget_seconds:g} s"
+    return "free" if options.local else "no budget_seconds: nothing is sent"
 
 
 def _accounts() -> dict[str, str]:

@@ -57,7 +57,7 @@ headline: fully_quantum     # the student of the report's first line
 seeds: 5                    # a number, or a list
 training: {{epochs: 40, batch_size: 32, learning_rate: 0.03}}
 metric: accuracy            # chooses epochs and temperatures, on validation data
-backend: exact              # see `qkd backends`
+backend: exact              # see `qkd backends`; a device needs a budget: `qkd estimate {file}`
 # axes:                     # all of it again with other settings
 #   images: {{title: labelled images, key: data.options.train, values: [30, 60, 120]}}
 

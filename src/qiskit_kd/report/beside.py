@@ -83,9 +83,7 @@ def _small(number: float) -> str:
 def _what(entry: Mapping[str, Any]) -> str:
     shots = entry.get("shots")
     kind = "device" if entry["kind"] == "runtime" else readable(str(entry["kind"]))
-    return f"{kind}, " + (
-        f"{int(shots):,} shots" if shots else "probabilities"
-    )
+    return f"{kind}, " + (f"{int(shots):,} shots" if shots else "probabilities")
 
 
 def agreement(result: Result) -> list[str]:

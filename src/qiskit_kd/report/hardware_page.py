@@ -10,7 +10,6 @@ from typing import Any
 from qiskit_kd.report.fine_tuning import plot_fine_tuning
 from qiskit_kd.report.grid import Grid, at
 from qiskit_kd.report.hardware_words import (
-    UNITS,
     WORDS,
     bill,
     ends,
@@ -33,7 +32,7 @@ from qiskit_kd.report.layouts import layouts
 from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.sections import Album
 from qiskit_kd.report.summary import Result
-from qiskit_kd.report.tuning import FEWEST, Change, Corrected, Tuned, corrected, tuned
+from qiskit_kd.report.tuning import FEWEST, Change, Corrected, Tuned, corrected, kept_epochs, tuned
 
 __all__ = ["first_words", "hardware", "jobs_csv", "used_devices"]
 
@@ -43,11 +42,11 @@ def first_words(result: Result) -> dict[str, str]:
     first = lead(result)
     if not first:
         return {}
-    tag, said = tuning_tag(result), [test_sentence(result), teaching(result)]
-    *before, last = [text for text in said if text]
+    tag, said = tuning_tag(result), teaching(result)
     return {
-        "tag": tag, "mood": tag.replace(" ", "-"), "verdict": first, "answer": " ".join(before),
-        "placebo": last, "others": "",
+        "tag": tag, "mood": tag.replace(" ", "-"), "verdict": first,
+        "answer": test_sentence(result) if said else "",
+        "placebo": said or test_sentence(result), "others": "",
     }  # fmt: skip
 
 
@@ -118,7 +117,7 @@ def _cell(change: Change) -> dict[str, Any]:
     return {
         "before": _level(change, change.before), "after": _level(change, change.after),
         "change": number(change, change.mean), "range": ends(change), "n": change.n,
-        "verdict": change.verdict, "word": WORDS[change.verdict], "unit": UNITS[change.metric],
+        "verdict": change.verdict, "word": WORDS[change.verdict],
     }  # fmt: skip
 
 
@@ -144,8 +143,7 @@ def _curves(result: Result, item: Tuned, grid: Grid | None, album: Album) -> dic
         if (row["student"], row["variant"]) == (item.student, item.variant)
     ]  # fmt: skip
     where, label = _where(item, grid), look(item.variant).label
-    stages = [row["fine_tuning"] for row in rows]
-    kept = [stage["best_epoch"] for stage in stages if stage.get("best_epoch") is not None]
+    kept = kept_epochs(result.rows, item)
     caption = "A line per seed, whose number stands at its end. "
     if kept:
         start = sum(epoch == 0 for epoch in kept)

@@ -18,7 +18,15 @@ from qiskit_kd.report.summary import (
     variants_of,
 )
 from qiskit_kd.report.tally import ends_of, subject
-from qiskit_kd.report.tuning import FEWEST, Change, Corrected, Tuned, corrected, tuned
+from qiskit_kd.report.tuning import (
+    FEWEST,
+    Change,
+    Corrected,
+    Tuned,
+    corrected,
+    kept_epochs,
+    tuned,
+)
 from qiskit_kd.report.usage import devices_of, is_simulated, spendings, total_of
 
 __all__ = ["UNITS", "WORDS", "bill", "ends", "in_brief", "lead", "mitigation", "named", "number"]
@@ -65,7 +73,21 @@ def test_sentence(result: Result) -> str:
     return (
         f"On the test data, which chose nothing: {listed(parts)}. It is compared with "
         f"“{look(found.control).label}”: the same weights, evaluated without a step on the device. "
-        "The validation data also chose which epoch was kept."
+        f"The validation data also chose which epoch was kept{_kept(result, found)}."
+    )
+
+
+def _kept(result: Result, found: Tuned) -> str:
+    """At how many seeds it was the start, where rows tell."""
+    epochs = kept_epochs(result.rows, found)
+    start = sum(epoch == 0 for epoch in epochs)
+    if not epochs:
+        return ""
+    if not start:
+        return ": never the start"
+    return (
+        f": the start at {start} of {len(epochs)} seed{'s' * (len(epochs) > 1)}, where nothing "
+        "changes"
     )
 
 
@@ -183,7 +205,7 @@ def number(change: Change, value: float) -> str:
     """A difference of its metric with a sign: points of accuracy, or nats."""
     if change.metric == "accuracy":
         return points(value)
-    return f"{value:+.3f}".replace("-", "−")
+    return f"{value:+.3f}".replace("-", "−") if value else "0.000"
 
 
 def ends(change: Change) -> str:
@@ -195,12 +217,12 @@ def ends(change: Change) -> str:
 
 def seconds(number: float) -> str:
     """Seconds of a quantum processor: one decimal, none from 1,000 on."""
-    return f"{number:,.1f}" if number < 1000 else f"{number:,.0f}"
+    return (f"{number:,.1f}" if number < 1000 else f"{number:,.0f}").replace("-", "−")
 
 
 def price(usd: float) -> str:
     """Dollars with cents, without from 1,000 on."""
-    return f"{usd:,.2f}" if usd < 1000 else f"{usd:,.0f}"
+    return (f"{usd:,.2f}" if usd < 1000 else f"{usd:,.0f}").replace("-", "−")
 
 
 def _gain(gain: Gain, *, placebo: bool) -> str:

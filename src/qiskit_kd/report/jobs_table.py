@@ -24,7 +24,6 @@ COLUMNS = (
 )  # fmt: skip
 """What `jobs.csv` says of a job."""
 _TIMES = {"created", "sent", "finished"}
-_SECONDS = 6  # column of the seconds
 _LONG = 13  # characters of an id that the page shows whole
 
 
@@ -40,40 +39,54 @@ def usage_table(result: Result) -> dict[str, Any] | None:
         return None
     whole = total_of(result)
     priced, expected = bool(whole.usd), _expected(result)
-    lines = []
-    for item in found:
-        name = [readable(item.student), look(item.variant).label, f"{item.runs:,}"]
-        lines.append([*name, *_numbers(item.cost, priced)])
-        if expected:
-            lines[-1].insert(_SECONDS + 1, seconds(expected.get((item.student, item.variant), 0.0)))
+
+    several = len({item.student for item in found}) > 1
+
+    def line(student: str, name: str, runs: str, cost: Cost, said: float | None) -> list[str]:
+        """Names, numbers and, where there is an estimate, the seconds that it says."""
+        beside = "" if said is None else seconds(said)
+        return [
+            *[student] * several, name, runs, *_numbers(cost), *[beside] * bool(expected),
+            *_usd(cost) * priced,
+        ]  # fmt: skip
+
+    lines = [
+        line(
+            readable(item.student), look(item.variant).label, f"{item.runs:,}", item.cost,
+            expected.get((item.student, item.variant), 0.0),
+        )
+        for item in found
+    ]  # fmt: skip
     rest = _rest(whole, found)
     if rest is not None:
-        lines.append(["jobs of no run above", "", "", *_numbers(rest, priced)])
-        lines[-1][_SECONDS + 1 : _SECONDS + 1] = [""] * bool(expected)
+        label = "jobs of no run above" if rest.jobs > 0 else "jobs that runs share, paid once"
+        lines.append(line("", label, "", rest, None))
     runs = sum(item.runs for item in found)
-    lines.append(["together", "", f"{runs:,}", *_numbers(whole, priced)])
-    if expected:
-        lines[-1].insert(_SECONDS + 1, seconds(sum(expected.values())))
-    heads = ["student", "variant", "runs", "jobs", "PUBs", "executions", "QPU seconds"]
-    heads += ["expected, s"] * bool(expected) + ["USD"] * priced
-    return {"heads": heads, "lines": lines, "words": 2}
+    lines.append(line("", "together", f"{runs:,}", whole, sum(expected.values())))
+    heads = [*["student"] * several, "variant", "runs", "jobs", "PUBs", "executions"]
+    heads += ["QPU seconds", *["expected, s"] * bool(expected), *["USD"] * priced]
+    return {"heads": heads, "lines": lines, "words": 1 + several}
 
 
-def _numbers(cost: Cost, priced: bool) -> list[str]:
-    usd = [] if not priced else ["" if cost.usd is None else price(cost.usd)]
-    return [f"{cost.jobs:,}", f"{cost.pubs:,}", f"{cost.executions:,}", seconds(cost.seconds), *usd]
+def _numbers(cost: Cost) -> list[str]:
+    counts = [f"{n:,}".replace("-", "−") for n in (cost.jobs, cost.pubs, cost.executions)]
+    return [*counts, seconds(cost.seconds)]
+
+
+def _usd(cost: Cost) -> list[str]:
+    return ["" if cost.usd is None else price(cost.usd)]
 
 
 def _rest(whole: Cost, found: Sequence[Spending]) -> Cost | None:
-    """Jobs of the journal that no shown run asked for; None without."""
+    """What the journal has beyond the runs that are shown, less what several of them share.
+
+    A run cut off and done again, or of a temperature that was not chosen, has jobs of its own; two
+    runs that ask for the same have the same job.
+    """
     known = total(item.cost for item in found)
-    if whole.jobs <= known.jobs:
+    if whole.jobs == known.jobs:
         return None
-    usd = None if whole.usd is None or known.usd is None else whole.usd - known.usd
-    return Cost(
-        max(0, whole.executions - known.executions), whole.jobs - known.jobs,
-        max(0, whole.pubs - known.pubs), max(0.0, whole.seconds - known.seconds), usd,
-    )  # fmt: skip
+    return whole + known * -1
 
 
 def _expected(result: Result) -> dict[tuple[str, str], float]:
@@ -105,11 +118,11 @@ def job_table(result: Result) -> dict[str, Any] | None:
     if not jobs:
         return None
     priced = any(job["usd"] for job in jobs)
-    heads = ["job", "device", "status", "sent, UTC", "PUBs", "executions", "estimate, s"]
+    heads = ["job", "backend", "status", "sent, UTC", "PUBs", "executions", "estimate, s"]
     heads += ["QPU seconds"] + ["USD"] * priced
     lines = [
         [
-            _short(str(job["job_id"])), readable(str(job["device"])), str(job["status"]),
+            _short(str(job["job_id"])), readable(str(job["backend"])), str(job["status"]),
             _time(job["sent"]).replace("T", " ").removesuffix("Z"), f"{job['pubs']:,}",
             f"{job['executions']:,}", seconds(job["estimate"]),
             "" if job["seconds"] is None else f"{job['seconds']:.2f}",

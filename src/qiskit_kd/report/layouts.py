@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from qiskit_kd.report.palette import readable
+from qiskit_kd.report.palette import listed, readable
 from qiskit_kd.report.summary import Result
 from qiskit_kd.report.usage import devices_of, is_simulated
 
@@ -18,17 +18,19 @@ __all__ = ["layouts"]
 
 def layouts(result: Result) -> list[dict[str, Any]]:
     """One entry per device and calibration, with its distinct circuits; equal ones once."""
-    found: dict[tuple[str, str, str | None], dict[str, Mapping[str, Any]]] = {}
+    found: dict[tuple[str, str | None], dict[str, Mapping[str, Any]]] = {}
+    backends: dict[tuple[str, str | None], list[str]] = {}
     for entry in devices_of(result):
-        key = str(entry["backend"]), str(entry["device"]), entry["calibrated"]
-        known = found.setdefault(key, {})
+        key = str(entry["device"]), entry["calibrated"]
+        known, name = found.setdefault(key, {}), readable(str(entry["backend"]))
+        backends[key] = [*dict.fromkeys((*backends.get(key, ()), name))]
         for circuit in entry["circuits"]:
             known.setdefault(json.dumps(circuit, sort_keys=True), circuit)
     return [
         {
             "name": readable(device),
             "facts": [
-                ("backend", readable(backend)),
+                ("used as", listed(backends[device, calibrated])),
                 ("kind", "simulated in the process, from the device's stored calibration"
                  if is_simulated(device) else "quantum processor"),
                 ("calibrated", _day(calibrated)),
@@ -36,7 +38,7 @@ def layouts(result: Result) -> list[dict[str, Any]]:
             ],
             "circuits": [_circuit(circuit) for circuit in circuits.values()],
         }
-        for (backend, device, calibrated), circuits in found.items()
+        for (device, calibrated), circuits in found.items()
     ]  # fmt: skip
 
 

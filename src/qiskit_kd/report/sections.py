@@ -94,8 +94,9 @@ def main(result: Result, album: Album) -> list[dict[str, str]]:
             else "A single seed: no interval.",
         )
     )
-    if len([name for name in students_of(rows) if not is_teacher(name)]) < 2:
-        return figures  # one size: nothing to compare
+    sizes = [name for name in students_of(rows) if not is_teacher(name)]
+    if over != ALONE and len(sizes) < 2:
+        return figures  # trainings of one student: its size says nothing of them
     said = "; ".join(
         f"{readable(c.student)} ({c.parameters}) {100 * c.mean:.1f} %"
         for c in cells(rows)

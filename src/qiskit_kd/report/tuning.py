@@ -18,7 +18,7 @@ from qiskit_kd.report.grid import Point, at
 from qiskit_kd.report.summary import Result, Row, bounds, is_teacher, students_of, variants_of
 
 __all__ = ["FEWEST", "Change", "Corrected", "Tuned", "controls", "corrected", "points_of", "tuned"]
-__all__ += ["changed"]
+__all__ += ["changed", "kept_epochs"]
 
 FEWEST = 5
 """Pairs, below which `experiment.statistics.verdict` settles nothing."""
@@ -113,6 +113,16 @@ def corrected(result: Result) -> list[Corrected]:
                 mine = _by_seed(rows, student, variant)
                 found.append(Corrected(student, variant, point, tuple(_changes(_raw(mine), mine))))
     return found
+
+
+def kept_epochs(rows: Sequence[Row], item: Tuned) -> list[int]:
+    """The epoch of fine-tuning that each run kept, 0 for the start; of rows that tell."""
+    stages = [
+        row["fine_tuning"]
+        for row in at(rows, item.point)
+        if (row["student"], row["variant"]) == (item.student, item.variant)
+    ]
+    return [int(stage["best_epoch"]) for stage in stages if stage.get("best_epoch") is not None]
 
 
 def points_of(rows: Sequence[Row]) -> list[Point]:
