@@ -8,9 +8,13 @@ from qiskit import QuantumCircuit, generate_preset_pass_manager
 from qiskit.circuit import Gate
 from qiskit.transpiler import Target
 
+from qiskit_kd.circuits import CircuitModel, ClassGroups, angle, hardware_efficient
+from qiskit_kd.errors import ResourceError
+from qiskit_kd.execution import memory
 from qiskit_kd.execution.circuit_facts import CircuitFacts, circuit_facts
 from qiskit_kd.execution.expansion import inlined
-from qiskit_kd.execution.noise_sources import fake_device, rate_device
+from qiskit_kd.execution.noise_sources import DeviceNoise, fake_device, rate_device, readout_rates
+from qiskit_kd.execution.noisy import NoisyEngine
 from tests.execution.exact.strategies import random_circuit
 
 LAGOS = fake_device("fake_lagos").target
@@ -86,3 +90,21 @@ def test_durations_that_nobody_knows() -> None:
     circuit = QuantumCircuit(2)
     circuit.sx(1)
     assert circuit_facts(circuit, poor, device="poor").seconds is None
+
+
+def test_of_a_circuit_whose_density_matrices_would_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Aer may sample what the engine of density matrices has no memory for."""
+    model = CircuitModel(angle(2), hardware_efficient(2, 1), ClassGroups(2, 2))
+    device = fake_device("fake_lagos")
+    noise = DeviceNoise("lagos", device.target, readout_rates(device))
+    fits = NoisyEngine(noise)
+    assert fits.program(model).native.circuit == fits.workshop.native(model).circuit
+    expected = fits.compiled(model)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(memory, "_NEGLIGIBLE", 0)
+    engine = NoisyEngine(noise)
+    with pytest.raises(ResourceError):
+        engine.program(model)
+    assert engine.compiled(model) == expected

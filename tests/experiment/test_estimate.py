@@ -29,6 +29,7 @@ backends:
   perfect: {kind: runtime, device: aer, shots: 32, seed: 1, usd_per_second: 2, tiles: 1}
   fake: {kind: runtime, device: fake_lagos, shots: 16, perturbations: 2, seed: 1}
   slow: {kind: runtime, device: fake_lagos, shots: 16, rep_delay: 0.0005, budget_seconds: 20}
+  hasty: {kind: runtime, device: fake_lagos, shots: 500, rep_delay: 0.0}
   wide: {kind: runtime, device: fake_torino, shots: 16, gradient: shift}
   tiled: {kind: runtime, device: fake_torino, shots: 64, seed: 1, tiles: auto}
   remote: {kind: runtime, device: ibm_nowhere}
@@ -121,6 +122,7 @@ CASES = {
     "a device with noise": ("", "fake"),
     "parameter shift on a large device": ("", "wide"),
     "tiles": ("", "tiled"),
+    "without a delay": ("", "hasty"),
     "fine-tuning and evaluation": (STAGES, "exact"),
 }
 
@@ -205,7 +207,10 @@ def test_nothing_is_opened_or_sent_without_need(tmp_path: Path) -> None:
     assert estimate(config_of(backend="remote"), "fake").cost.jobs == 8
 
 
-KNOWN = "expected a backend of kind 'runtime': perfect, fake, slow, wide, tiled, remote, tiny, full"
+KNOWN = (
+    "expected a backend of kind 'runtime': perfect, fake, slow, hasty, wide, tiled, remote, tiny, "
+    "full"
+)
 
 
 def test_an_experiment_without_a_device() -> None:

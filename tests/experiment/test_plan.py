@@ -106,6 +106,21 @@ def test_networks_that_cannot_be_built_are_all_named() -> None:
     assert "\n  teachers.teacher: unknown activation; got 'sin'" in text
 
 
+def test_an_axis_that_changes_nothing() -> None:
+    unused = "backends.unused={base: noisy}"
+    idle = "axes.scale={key: backends.unused.scale, values: [0.5, 1.0]}"
+    with pytest.raises(ConfigError) as caught:
+        tasks(unused, idle, "axes.rate={key: training.learning_rate, values: [0.1, 0.2]}")
+    assert str(caught.value) == (
+        "axes.scale: the values of an axis make a difference; got the same tasks at 0.5, 1.0; "
+        "expected a key that a student, a teacher or the evaluation depends on. Correct its key, "
+        "or remove the axis."
+    )
+    assert tasks(unused, idle, "axes.scale.only=[1.0]")
+    used = "students.linear.training.epochs"  # a single student is enough
+    assert tasks(f"axes.epochs={{key: {used}, values: [1, 2]}}")
+
+
 def test_data_that_cannot_be_had() -> None:
     with pytest.raises(ConfigError, match=r"data: the parts .* fit into the data set 'digits-35'"):
         tasks("data.options.train=5000")

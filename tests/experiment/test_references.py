@@ -272,6 +272,10 @@ evaluation:
         ("{base: noisy, scale: 2.0}", "{scale: 2.0}",
          "exp.yaml:6:11: backends.device.base: the key is missing. Add it."),
         ("{base: noisy, scale: 2.0}", "noisy", "exp.yaml:6:11: backends.device: wrong type"),
+        ("  sampled: {base: exact, shots: 50}",
+         "  sampled: {base: exact, shots: 50}\n  exact: {base: noisy}",
+         "exp.yaml:8:10: backends.exact: the backend 'exact' is where teachers run; got an entry "
+         "of the study under that name. Choose another name"),
         # Axes.
         ("key: backends.device.scale", "key: backends.devise.scale",
          "exp.yaml:15:16: axes.scale.key: unknown backend; got 'devise'. did you mean 'device'? "

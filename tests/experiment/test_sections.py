@@ -107,3 +107,13 @@ def test_placebos_are_placebos_of_terms_and_label_smoothing() -> None:
     assert not variant({"loss": "ce"}, backend="device").is_placebo
     assert not variant(KL, teacher="soft").is_placebo
     assert not variant(smooth, KL, teacher="soft").is_placebo  # taught, with smoothed labels
+
+
+@pytest.mark.parametrize("setting", [{"dtype": "float64"}, {"checkpoint_epochs": 2}])
+def test_a_second_stage_refuses_what_it_would_not_follow(setting: dict) -> None:
+    (key,) = setting
+    stage = {"backend": "device", "training": setting}
+    with pytest.raises(ValidationError, match=f"a second stage has no `{key}` of its own; got"):
+        VariantConfig.model_validate({"terms": [CE], "fine_tune": stage})
+    stage["training"] = {"epochs": 2}
+    assert VariantConfig.model_validate({"terms": [CE], "fine_tune": stage}).fine_tune is not None

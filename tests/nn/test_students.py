@@ -457,6 +457,18 @@ class TestQuantum:
                 "hybrid", {"encoding_options": ["axis"]}, ConfigError,
                 r"options of the encoding 'amplitude' are named; got \['axis'\]; expected a mapp",
             ),
+            (
+                "hybrid", {"encoding_options": "axis"}, ConfigError,
+                "options of the encoding 'amplitude' are named; got 'axis'; expected a mapping",
+            ),
+            (
+                "fully_quantum", {"ansatz_options": ("final_ry",)}, ConfigError,
+                r"options of the ansatz 'hardware_efficient' are named; got \('final_ry',\)",
+            ),
+            (
+                "hybrid", {"ansatz_options": {1: 2, "final_ry": True}}, UnknownNameError,
+                "unknown option of the ansatz 'hardware_efficient'; got '1'",
+            ),
             ("fully_quantum", {"scheme": "modula"}, CircuitError, "Did you mean 'modulo'"),
             (
                 "fully_quantum", {"initial_sharpness": "1"}, ConfigError,
@@ -479,6 +491,14 @@ class TestQuantum:
     ) -> None:
         with pytest.raises(error, match=message):
             build(name, **options)
+
+    @pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.DeadWeightsWarning")
+    def test_what_is_kept_answers_for_nothing_else(self) -> None:
+        """True and 2.0 equal 1 and 2, but are no numbers of layers."""
+        for layers, wrong in ((1, True), (2, 2.0)):
+            fully_quantum(4, 2, seed=0, layers=layers)
+            with pytest.raises(CircuitError, match="needs a whole number of layers; got"):
+                fully_quantum(4, 2, seed=0, layers=wrong)
 
     def test_refuses_more_classes_than_basis_states(self) -> None:
         with pytest.raises(CircuitError, match="5 classes for 4 basis states of 2 qubits"):

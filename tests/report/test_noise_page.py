@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import re
@@ -147,6 +148,20 @@ def test_shots_are_shown_at_the_devices_own_noise_or_at_the_last_value() -> None
     own = {"device": {**RESULT.config["backends"]["device"], "shots": 100}}
     sampled = replace(RESULT, config={**RESULT.config, "backends": own})
     group = shots(sampled, GRID, Album())
+    assert group is not None
+    assert group["note"].endswith("as it was judged for all other numbers of this page.")
+
+
+@pytest.mark.parametrize(
+    ("judged", "trained"), [("exact_shots", "exact"), (None, "exact_shots"), ("mine", "exact")]
+)
+def test_shots_of_the_backend_file_are_shots(judged: str | None, trained: str) -> None:
+    config = copy.deepcopy(dict(RESULT.config))
+    config["backends"] |= {"mine": {"base": "exact_shots"}}
+    config["evaluation"] = {"backend": judged}
+    for variant in config["variants"].values():
+        variant["backend"] = trained
+    group = shots(replace(RESULT, config=config), GRID, Album())
     assert group is not None
     assert group["note"].endswith("as it was judged for all other numbers of this page.")
 

@@ -91,6 +91,26 @@ def test_noise_of_a_backend(backend: str, noise: float | None) -> None:
     assert noise_of(CONFIG, backend) == noise
 
 
+def test_settings_that_a_backend_of_the_study_takes_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "backends.yaml"
+    file.write_text(
+        "schema: 1\nbackends: {strong: "
+        "{kind: noisy, noise: {device: fake_lagos}, scale: 3.0, shots: 50}}\n"
+    )
+    monkeypatch.setenv("QISKIT_KD_BACKENDS", str(file))
+    own = {
+        "other": {"base": "strong", "noise": {"device": "fake_perth"}},
+        "fresh": {"base": "strong", "kind": "exact"},
+    }
+    config = {**CONFIG, "backends": own}
+    assert noise_of(config, "other") == 3.0
+    assert not is_exact(config, "other")
+    assert noise_of(config, "fresh") is None
+    assert is_exact(config, "fresh")
+
+
 def test_exact_backends() -> None:
     assert is_exact(CONFIG, "device")
     assert is_exact(CONFIG, "exact")

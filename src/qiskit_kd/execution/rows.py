@@ -237,6 +237,9 @@ class RowEngine(Engine):
             moved = moved.reshape(math.prod(moved.shape[:-1]), moved.shape[-1])
             blocks.append(Block(moved, settings))
         values = self._evaluate(expansion, blocks)
+        # A step that failed takes the same directions when it is asked for again, and so finds a
+        # job of it that goes on.
+        self._steps += of_weights is not None and self.gradient == "spsa"
         self.usage.backward += bool(needs)
         here = values[0].reshape(len(w), rows.shape[1], len(x), model.num_outputs)
         there = None
@@ -249,7 +252,6 @@ class RowEngine(Engine):
         if self.gradient == "shift":
             return shift_points(expansion, weights)
         generator = stream(self.seed, "spsa", self._steps)
-        self._steps += 1
         return spsa_points(
             expansion, weights, generator=generator, perturbations=self.perturbations,
             epsilon=self._step(expansion.model),

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["faults_of_parts"]
 
+_OF_TEACHERS = "exact"
+"""Name of the backend that teachers run on."""
+
 
 def faults_of_parts(tree: Mapping[str, Any], broken: Sequence[Path] = ()) -> list[Fault]:
     """Every fault in the names, options and references of an experiment's tree.
@@ -55,6 +58,11 @@ def _parts(tree: Mapping[str, Any]) -> Iterator[Fault]:
 def _backends(tree: Mapping[str, Any]) -> Iterator[Fault]:
     """Every name of a backend, and the entries that are the study's own."""
     own = dict(items(tree.get("backends")))
+    if _OF_TEACHERS in own:
+        yield Fault(
+            ("backends", _OF_TEACHERS), f"the backend {_OF_TEACHERS!r} is where teachers run; got "
+            "an entry of the study under that name. Choose another name", own[_OF_TEACHERS],
+        )  # fmt: skip
     for name, entry in own.items():
         if not isinstance(entry, Mapping) or not isinstance(entry.get("base"), str):
             continue  # The schema has said so.

@@ -99,8 +99,6 @@ class Place:
         """Of all bases of the readout: their mean length, and the copies that all of them have."""
         target, options = self.device.target, self.options
         lengths = [circuit_duration(circuit, target) for _, circuit in circuits]
-        tariff = Tariff(
-            sum(lengths) / len(lengths), options.rep_delay or self.device.rep_delay,
-            options.usd_per_second,
-        )  # fmt: skip
+        delay = self.device.rep_delay if options.rep_delay is None else options.rep_delay
+        tariff = Tariff(sum(lengths) / len(lengths), delay, options.usd_per_second)
         return Fit(min(tiles for tiles, _ in circuits), tariff)

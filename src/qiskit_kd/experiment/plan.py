@@ -8,7 +8,7 @@ schema. Tasks that are equal at several points of the axes are one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -68,11 +68,40 @@ def plan(config: ExperimentConfig, *, opened: Opened = open_backend) -> list[Tas
                 rehearsal.samples(networks, split, seed)
             for task in tasks:
                 found.setdefault(task.key, (task, {}))[1][place] = None
+    _check_axes(config, points, [places for _, places in found.values()])
     made = [
         replace(task, points=tuple(places), where=_common([points[k] for k in places]))
         for task, places in found.values()
     ]
     return sorted(made, key=lambda task: task.role != "teacher")
+
+
+def _check_axes(
+    config: ExperimentConfig, points: Sequence[Point], tasks: Iterable[Collection[int]]
+) -> None:
+    """Refuse an axis along which nothing changes.
+
+    Args:
+        config: The experiment.
+        points: Its points.
+        tasks: The positions of the points that each task stands for.
+    """
+    tasks = list(tasks)
+    for name, axis in config.axes.items():
+        if len(axis.labels) < 2:
+            continue
+        lines: dict[str, set[int]] = {}
+        for place, point in enumerate(points):
+            rest = {other: label for other, label in point.items() if other != name}
+            lines.setdefault(canonical(rest), set()).add(place)
+        if all(line <= set(places) or line.isdisjoint(places)
+               for line in lines.values() for places in tasks):  # fmt: skip
+            raise ConfigError(
+                f"axes.{name}: the values of an axis make a difference",
+                got=f"the same tasks at {', '.join(map(str, axis.labels))}",
+                expected="a key that a student, a teacher or the evaluation depends on",
+                remedy="Correct its key, or remove the axis.",
+            )
 
 
 @contextmanager

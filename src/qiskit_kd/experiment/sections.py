@@ -171,6 +171,17 @@ class FineTuneConfig(Section):
     training: TrainingOverrides = TrainingOverrides()
     """Settings of this stage; what is left out is as in the first."""
 
+    @field_validator("training")
+    @classmethod
+    def _of_one_stage(cls, value: TrainingOverrides) -> TrainingOverrides:
+        for key in ("dtype", "checkpoint_epochs"):
+            if (own := getattr(value, key)) is not None:
+                raise ValueError(
+                    f"a second stage has no `{key}` of its own; got {own!r}. Set it in the "
+                    "`training` of the study or of the student"
+                )
+        return value
+
 
 class VariantConfig(Section):
     """What a student is trained with: weighted losses and, for some of them, a teacher."""

@@ -87,12 +87,12 @@ def _new_encoding(
     return code
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_KEPT, typed=True)
 def _encoding(
     build: object, name: str, num_features: int, num_qubits: int | None, options: Any
 ) -> Encoding:
     del build  # a part of the question: a name may come to stand for something else
-    return _new_encoding(name, num_features, num_qubits, None if options is None else dict(options))
+    return _new_encoding(name, num_features, num_qubits, _named(options))
 
 
 def build_model(
@@ -110,13 +110,13 @@ def build_model(
     return CircuitModel(code, build_ansatz(ansatz, code.num_qubits, layers, options), readout)
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_KEPT, typed=True)
 def _model(
     build: object, code: Encoding, ansatz: str, layers: int, options: Any, readout: _Alike
 ) -> CircuitModel:
     del build
-    given = None if options is None else dict(options)
-    return CircuitModel(code, build_ansatz(ansatz, code.num_qubits, layers, given), readout.readout)
+    circuit = build_ansatz(ansatz, code.num_qubits, layers, _named(options))
+    return CircuitModel(code, circuit, readout.readout)
 
 
 class _Alike:
@@ -136,7 +136,16 @@ class _Alike:
 
 
 def _hashable(options: Mapping[str, Any] | None) -> Any:
-    return tuple(sorted(options.items())) if isinstance(options, Mapping) else options
+    """Options as part of a key, with the types of their values: True is not 1 for a builder."""
+    if options is not None and not isinstance(options, Mapping):
+        return [options]  # no key, so that whoever builds refuses it
+    pairs = sorted((options or {}).items(), key=str)
+    return tuple((name, value, type(value)) for name, value in pairs)
+
+
+def _named(options: tuple[tuple[str, Any, type], ...]) -> dict[str, Any]:
+    """The options that `_hashable` made a key of."""
+    return {name: value for name, value, _ in options}
 
 
 def _can_hash(key: tuple[Any, ...]) -> bool:
@@ -209,7 +218,7 @@ def find_dead_weights(
     if (model.num_weights + 1) * 2**model.num_qubits > _LOOK_FOR_DEAD_WEIGHTS:
         return None
     if isinstance(ansatz, str):
-        options = [_hashable(o or {}) for o in (encoding_options, ansatz_options)]
+        options = [_hashable(each) for each in (encoding_options, ansatz_options)]
         key = (
             encoding, model.num_features, model.num_qubits, options[0],
             ansatz, layers, options[1], readout,
@@ -226,8 +235,8 @@ def _known_dead_weights(
     readout: ClassGroups | tuple[int, ...],
 ) -> tuple[int, ...]:  # fmt: skip
     """Hundreds of students of one structure in a process pay once."""
-    code = build_encoding(encoding, num_features, num_qubits, dict(encoding_options))
-    circuit = build_ansatz(ansatz, num_qubits, layers, dict(ansatz_options))
+    code = build_encoding(encoding, num_features, num_qubits, _named(encoding_options))
+    circuit = build_ansatz(ansatz, num_qubits, layers, _named(ansatz_options))
     if not isinstance(readout, ClassGroups):
         return tuple(dead_weights(CircuitModel(code, circuit, z_on(readout, num_qubits))))
     return tuple(dead_weights(CircuitModel(code, circuit, readout)))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qiskit_kd.report.beside import agreement, beside, compiled, shot_noise
-from qiskit_kd.report.grid import Grid, Point, at, shown
+from qiskit_kd.report.grid import Grid, Point, at, settled, shown
 from qiskit_kd.report.noise_words import answers, lessons
 from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.sections import Album
@@ -24,7 +24,7 @@ from qiskit_kd.report.trainings import (
     scale_at,
     under_noise,
 )
-from qiskit_kd.report.whereabouts import judged_on, places_sentence
+from qiskit_kd.report.whereabouts import judged_on, places_sentence, settings_of, trained_on
 
 __all__ = ["answer", "holds", "machines", "shots"]
 
@@ -147,10 +147,16 @@ def _at_one(result: Result, grid: Grid | None) -> tuple[list[tuple[Point, str]],
 
 
 def _end(result: Result) -> str:
-    """What the end of the axis of shots is: no shots, unless the backend itself has some."""
-    place = judged_on(result.config)
-    own = result.config.get("backends", {}).get(place, {})
-    return "as judged" if own.get("shots") else "∞"
+    """What the end of the axis of shots is: no shots, unless a backend of judging has some."""
+    config = settled(result.config)
+    judged = judged_on(config)
+    places = (
+        [trained_on(config, name) for name in variants_of(result.rows)]
+        if judged is None
+        else [judged]
+    )
+    sampled = any(settings_of(config, place).get("shots") for place in places)
+    return "as judged" if sampled else "∞"
 
 
 def machines(result: Result, grid: Grid | None) -> dict[str, Any] | None:

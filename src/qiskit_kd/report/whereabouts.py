@@ -14,7 +14,7 @@ from qiskit_kd.report.grid import settled
 from qiskit_kd.report.palette import listed, look, readable
 from qiskit_kd.report.summary import Result, variants_of
 
-__all__ = ["is_exact", "judged_on", "noise_of", "places_sentence", "trained_on"]
+__all__ = ["is_exact", "judged_on", "noise_of", "places_sentence", "settings_of", "trained_on"]
 
 
 def trained_on(config: Mapping[str, Any], variant: str) -> str:
@@ -37,11 +37,22 @@ def noise_of(config: Mapping[str, Any], backend: str) -> float | None:
         config: The configuration of one point (see `settled`).
         backend: A backend of the study, or of the backend file.
     """
-    own = config.get("backends", {}).get(backend, {})
-    settings = {key: value for key, value in own.items() if key != "base"}
-    if not settings.get("noise"):
-        settings = {**_entry(str(own.get("base", backend))), **settings}
+    settings = settings_of(config, backend)
     return float(settings.get("scale", 1.0)) if settings.get("noise") else None
+
+
+def settings_of(config: Mapping[str, Any], backend: str) -> dict[str, Any]:
+    """The settings of a backend of a study, or of the backend file as it is today.
+
+    Args:
+        config: The configuration of one point (see `settled`).
+        backend: A backend of the study, or of the backend file.
+    """
+    own = dict(config.get("backends", {}).get(backend, {}))
+    base = _entry(str(own.pop("base", backend)))
+    if own.get("kind", base.get("kind")) != base.get("kind"):
+        return own  # as `Backend.changed`: another kind takes nothing over
+    return {**base, **own}
 
 
 def _entry(name: str) -> Mapping[str, Any]:
@@ -89,6 +100,5 @@ def _called(config: Mapping[str, Any], backend: str) -> str:
 
 def is_exact(config: Mapping[str, Any], backend: str) -> bool:
     """Whether a backend gives probabilities rather than shots, and exact gradients with them."""
-    own = config.get("backends", {}).get(backend, {})
-    entry = {**_entry(str(own.get("base", backend))), **own}
+    entry = settings_of(config, backend)
     return entry.get("kind") in ("exact", "noisy") and not entry.get("shots")

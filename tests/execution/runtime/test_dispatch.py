@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from qiskit_kd.errors import (
     UncertainJobError,
 )
 from qiskit_kd.execution.runtime import pieces
+from qiskit_kd.execution.runtime.client import JobState
 from qiskit_kd.execution.runtime.context import with_job_context
 from qiskit_kd.execution.runtime.cost import cost_of_pubs
 from qiskit_kd.execution.runtime.dispatch import Dispatcher
@@ -223,6 +225,76 @@ def test_killed_before_twins_were_looked_for(lab: Lab, undisturbed: list[np.ndar
         run(dispatcher)
     assert len(lab.service.jobs) == 3
     assert_once(lab, run(lab.process()), undisturbed)
+
+
+@pytest.mark.parametrize("shown", [[0], [1], []])
+def test_twins_beside_a_search_that_lags_behind(
+    lab: Lab, undisturbed: list[np.ndarray], shown: list[int]
+) -> None:
+    """It shows one of two jobs, or none; where it shows the wrong one, the right one is known."""
+    dispatcher = lab.process()
+    lab.client.lost = [(2, True)]
+    original, asked = lab.client.find, []
+
+    def find(tag: str) -> Any:
+        asked.append(tag)
+        found = original(tag)
+        late = len(asked) == 2  # the first search after the job was sent
+        return [f for f in found if not late or f.job_id in {f"job-{k}" for k in shown}]
+
+    lab.client.find = find
+    np.testing.assert_array_equal(run(dispatcher, (1,)), undisturbed[:1])
+    lab.clock.sleep(100)
+    lab.service.tick()
+    # The client was answered with the id of the second; the first is a twin that was posted before.
+    states = [job.state for job in lab.service.jobs.values()]
+    assert states == {0: ["cancelled", "done"], 1: ["done", "done"]}.get(*shown or [1])
+
+
+def test_twins_that_have_begun_are_paid_for(lab: Lab) -> None:
+    """What one has cost counts; what is expected of it, as long as nobody knows."""
+    dispatcher = lab.process()
+    expected = cost_of_pubs(
+        [SamplerPub.coerce((circuit(), VALUES, SHOTS))], target=target(), rep_delay=250e-6
+    ).seconds
+    lab.client.lost = [(3, True)]
+    original = lab.client.find
+
+    def find(tag: str) -> Any:
+        if len(lab.service.jobs) == 3 and not lab.service.ran:
+            jobs = list(lab.service.jobs.values())
+            for job in jobs[:2]:
+                job.begins = lab.clock()
+            lab.service.tick()
+            lab.clock.sleep(1.0)  # these two have ended,
+            jobs[2].begins = lab.clock()  # and the third one runs
+            lab.service.tick()
+        return original(tag)
+
+    lab.client.find = find
+    run(dispatcher, (1,))
+    attempts = {a.job_id: (a.status, a.reason, a.seconds) for a in dispatcher.journal.attempts()}
+    assert attempts == {
+        "job-0": ("done", "", 3.0), "job-1": ("done", "twin", 3.0),
+        "job-2": ("cancelled", "twin", expected),
+    }  # fmt: skip
+    assert dispatcher.spent() == 6.0 + expected
+
+
+def test_a_failed_job_whose_charge_is_not_known_yet_counts_as_expected(lab: Lab) -> None:
+    lab.service.ends = [("failed", "a glitch")]
+    dispatcher = lab.process()
+    original = lab.client.state
+
+    def state(job_id: str) -> JobState:
+        found = original(job_id)
+        return replace(found, seconds=None) if found.status == "failed" else found
+
+    lab.client.state = state
+    run(dispatcher, (1,))
+    first, second = dispatcher.journal.attempts()
+    assert (first.status, second.status, second.seconds) == ("failed", "done", 3.0)
+    assert first.seconds == dispatcher.journal.jobs()[0].estimate > 2.0
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])

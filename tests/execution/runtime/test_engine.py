@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -193,6 +194,25 @@ def test_nothing_to_mitigate() -> None:
 def test_mitigation_warns_of_few_shots() -> None:
     with pytest.warns(UserWarning, match="readout mitigation amplifies shot noise, and 64 shots"):
         engine("fake_lagos", shots=64, mitigation="tensored")
+
+
+def test_a_step_that_was_cut_off_is_the_same_step_when_it_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other directions of SPSA would be another job beside one that goes on."""
+    undisturbed = engine(journal=tmp_path / "one.db").vjp(MODEL, X, W, WEIGHTS)
+    found = engine(journal=tmp_path / "two.db")
+    client = found.source.station.dispatcher.client
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "result", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            found.vjp(MODEL, X, W, WEIGHTS)
+    again = found.vjp(MODEL, X, W, WEIGHTS)
+    assert len(found.source.station.dispatcher.journal.jobs()) == 1
+    np.testing.assert_array_equal(again[0], undisturbed[0])
+    pulled = [pull(np.ones((5, 2)) * [1.0, -1.0])[1] for _, pull in (again, undisturbed)]
+    np.testing.assert_array_equal(*pulled)
+    assert np.any(found.vjp(MODEL, X, W, WEIGHTS)[0] != again[0])  # the next one is another
 
 
 def test_no_rows_no_job() -> None:

@@ -77,6 +77,14 @@ def test_shots_follow_seed_and_tag_and_the_delay_is_charged() -> None:
     assert seconds[0] - seconds[1] == pytest.approx(800 * (250e-6 - 1e-4))
 
 
+def test_no_delay_is_a_delay_too() -> None:
+    sender = client(rep_delay=0.0)
+    job = request(sender)
+    expected = cost_of_pubs(job.pubs, target=sender.device.target, rep_delay=0.0).seconds
+    assert sender.state(sender.submit(job)).seconds == pytest.approx(expected)
+    assert expected < 2.1
+
+
 def test_shots_of_the_entry_count_where_a_job_names_none() -> None:
     sender = client(shots=7)
     assert sender.result(sender.submit(request(sender, shots=None)))[0].data.meas.num_shots == 7

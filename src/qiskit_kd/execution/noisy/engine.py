@@ -72,9 +72,10 @@ class NoisyEngine(Engine):
         self.workshop.native(model)
 
     def compiled(self, model: CircuitModel) -> CircuitFacts:
-        """See `Engine.compiled`."""
+        """See `Engine.compiled`; no memory for density matrices is asked for."""
         device = self.workshop.device(model.num_qubits)
-        return circuit_facts(self.program(model).native.circuit, device.target, device=device.name)
+        circuit = self.workshop.native(model).circuit
+        return circuit_facts(circuit, device.target, device=device.name)
 
     def outputs(self, model: CircuitModel, features: Array, weights: Array) -> Array:
         """See `Engine.outputs`."""

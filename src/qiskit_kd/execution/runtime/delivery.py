@@ -110,7 +110,7 @@ class Courier:
                     state = JobState(job_id, "failed", str(error), state.seconds)
             self.journal.ended(
                 job.key, job_id, status=state.status, reason=state.reason,
-                seconds=state.seconds or 0.0,
+                seconds=_charge(job, state),
             )  # fmt: skip
             if attempt == self.terms.attempts:
                 raise JobError(
@@ -251,6 +251,9 @@ class Courier:
         if self.client.local:
             return job_id
         states = self._ask(lambda: self._with_tag(job, known))
+        if states and all(state.job_id != job_id for state in states):
+            # A search that lags behind shows a twin only.
+            states.append(self._ask(lambda: self.client.state(job_id)))
         self._note_ended(job, [state for state in states if state.job_id != job_id])
         best = _furthest(states)
         if best is None or len(states) == 1:  # a search that lags behind finds nothing
@@ -266,7 +269,7 @@ class Courier:
             if state.status in ("failed", "cancelled"):
                 self.journal.ended(
                     job.key, state.job_id, status=state.status, reason=state.reason,
-                    seconds=state.seconds or 0.0,
+                    seconds=_charge(job, state),
                 )  # fmt: skip
 
     def _with_tag(self, job: Job, known: Sequence[str]) -> list[JobState]:
@@ -274,13 +277,16 @@ class Courier:
 
     def _cancel_all_but(self, best: JobState, states: Sequence[JobState], job: Job) -> None:
         for state in states:
-            if state.job_id != best.job_id and state.status in ("queued", "running"):
+            if state.job_id == best.job_id or state.status in ("failed", "cancelled"):
+                continue
+            status = "done"  # too late for one that has ended, but it is charged
+            if state.status != "done":
                 self.client.cancel(state.job_id)
                 self.counts["twins"] += 1
-                self.journal.ended(
-                    job.key, state.job_id, status="cancelled", reason="twin",
-                    seconds=state.seconds or 0.0,
-                )  # fmt: skip
+                status = "cancelled"
+            self.journal.ended(
+                job.key, state.job_id, status=status, reason="twin", seconds=_charge(job, state)
+            )
         self.journal.alone(job.key)
 
     def _keep_pace(self) -> None:
@@ -309,10 +315,10 @@ class Courier:
 
     def _finish(self, job: Job, job_id: str, state: JobState) -> bytes:
         content = pack_results(self._ask(lambda: self.client.result(job_id)))
-        seconds = job.cost.seconds if state.seconds is None else state.seconds
         self.journal.done(
-            job.key, job_id, content, seconds=seconds, usd_per_second=self.terms.usd_per_second
-        )
+            job.key, job_id, content, seconds=_charge(job, state),
+            usd_per_second=self.terms.usd_per_second,
+        )  # fmt: skip
         return content
 
     def _ask(self, question: Callable[[], T]) -> T:
@@ -331,6 +337,13 @@ class Courier:
 def _waits(times: int) -> Iterator[float]:
     """Seconds between tries: 1, 2, 4, ... 60, 60."""
     return (min(60.0, 2.0**k) for k in range(times))
+
+
+def _charge(job: Job, state: JobState) -> float:
+    """Seconds to count for a job at the service; what is expected of one that began, if unknown."""
+    if state.seconds is not None:
+        return state.seconds
+    return 0.0 if state.status in ("queued", "cancelled") else job.cost.seconds
 
 
 def _furthest(states: Sequence[JobState]) -> JobState | None:

@@ -184,12 +184,12 @@ class Journal:
     def ended(
         self, key: str, job_id: str, *, status: str, reason: str = "", seconds: float = 0.0
     ) -> None:
-        """Write down how a job at the service ended without a result, and what it has cost.
+        """Write down how a job at the service ended without a result of use, and what it has cost.
 
         Args:
             key: The job it was sent for.
             job_id: Its id; one that is not known yet is added (a twin).
-            status: `"failed"` or `"cancelled"`.
+            status: `"failed"` or `"cancelled"`; `"done"` of a twin.
             reason: Why.
             seconds: Seconds of the device.
         """

@@ -109,8 +109,9 @@ class LocalClient:
         """What the job would have been charged on the device."""
         from qiskit_kd.execution.runtime.cost import cost_of_pubs
 
+        asked = self._options.rep_delay
         cost = cost_of_pubs(
             request.pubs, target=self.device.target, shots=request.shots or self._options.shots,
-            rep_delay=self._options.rep_delay or self.device.rep_delay,
+            rep_delay=self.device.rep_delay if asked is None else asked,
         )  # fmt: skip
         return cost.seconds
