@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= runs/demo
-JOBS ?= 2
+JOBS ?= 3
 
 # Two torch threads on two busy cores are slower than one (measured); workers share the cores.
 export OMP_NUM_THREADS ?= 1

@@ -44,9 +44,7 @@ def picture(result: StudyResult) -> Figure:
     if result.name == "c2q-noise":
         lead = str(result.config["headline"])
         rows = [row for row in result.rows if row["student"] == lead or is_teacher(row["student"])]
-        return plot_accuracy_over(
-            rows, grid=grid_of(result), looks=looks_of(result), figsize=(10.4, 6.2)
-        )
+        return plot_accuracy_over(rows, grid=grid_of(result), figsize=(10.4, 6.2))
     baseline = result.config["baseline"]
     if (grid := grid_of(result)) is not None:
         return plot_gains_over(

@@ -110,7 +110,11 @@ def test_linear_does_as_well_as_the_quantum_students_in_the_table_shown() -> Non
 
 @pytest.mark.parametrize(
     ("name", "command"),
-    [("c2q-digits", "make demo readme"), ("q2c-fashion", "make readme OUT=runs/q2c-fashion")],
+    [
+        ("c2q-digits", "make demo readme"),
+        ("q2c-fashion", "make readme OUT=runs/q2c-fashion"),
+        ("c2q-noise", "make readme OUT=runs/c2q-noise"),
+    ],
 )
 def test_shown_output_is_of_the_configuration_that_is_shipped(name: str, command: str) -> None:
     result = StudyResult(

@@ -259,7 +259,7 @@ def backends(*, as_json: AsJson = False) -> None:
     """List the backends that `backends.yaml` names."""
     from qiskit_kd.execution.backends import backends_path, list_backends
 
-    entries = {name: backend.describe() for name, backend in list_backends().items()}
+    entries = {name: backend.shown() for name, backend in list_backends().items()}
     if as_json:
         typer.echo(json.dumps({"file": str(backends_path()), "backends": entries}))
         return

@@ -225,7 +225,8 @@ def test_limits_and_accounts_are_no_part_of_a_key() -> None:
         for name, value in {
             "budget_seconds": "9", "usd_per_second": "3", "account": "mine",
             "url": "http://cloud.ibm.test", "proxies": "{urls: {http: 'http://127.0.0.1:1'}}",
-            "max_execution_time": "60", "journal": "mine.db",
+            "max_execution_time": "60", "journal": "mine.db", "instance": "crn:v1",
+            "channel": "ibm_cloud", "mode": "batch", "tags": "[mine]", "description": "mine",
         }.items():  # fmt: skip
             assert keys(*more, f"backends.device.{name}={value}") == before, name
         assert keys(*more, "backends.device={base: aer}") == before

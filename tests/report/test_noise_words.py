@@ -106,7 +106,7 @@ def test_where_one_teacher_helps_and_the_other_does_not() -> None:
     mixed = {**EFFECTS, "from_quantum": {0: 0.0, 1: 0.0, 2: -0.05}}
     text = said(make(effects=mixed, encodings=("angle",)))[1]
     assert text.startswith("A teacher adds to “noisy”: “from classical” at 4 of 4 (worse at 0")
-    assert "Nothing is confirmed for “from quantum” at none of 4 (worse at 2" in text
+    assert "A gain is confirmed for “from quantum” at none of 4 (worse at 2" in text
 
 
 def test_training_under_noise_may_harm() -> None:

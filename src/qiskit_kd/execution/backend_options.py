@@ -67,6 +67,10 @@ class BackendOptions(BaseModel):
         """All options as plain data; it changes where results may."""
         return self.model_dump()
 
+    def shown(self) -> dict[str, Any]:
+        """What a list of backends says: `describe`, and what results do not depend on."""
+        return self.describe()
+
     def spsa(self) -> dict[str, Any]:
         """Options of SPSA, as engines take them."""
         return {"perturbations": self.perturbations, "epsilon": self.epsilon}

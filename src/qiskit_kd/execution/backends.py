@@ -180,6 +180,10 @@ class Backend:
         """Name, file and all options, for tables and records."""
         return {"name": self.name, "source": self.source, **self.options.describe()}
 
+    def shown(self) -> dict[str, Any]:
+        """`describe`, and what results do not depend on, such as the description."""
+        return {"name": self.name, "source": self.source, **self.options.shown()}
+
 
 def _faults(
     error: ValidationError, options: Mapping[str, Any]

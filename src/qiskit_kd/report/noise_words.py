@@ -102,7 +102,7 @@ def _taught(
     if helped:
         said.append(f"A teacher adds to {_name(base)}: {listed(helped)}.")
     if rest:
-        opening = "Nothing is confirmed for" if helped else "No teacher is confirmed to add to it:"
+        opening = "A gain is confirmed for" if helped else "No teacher is confirmed to add to it:"
         said.append(f"{opening} {listed(rest)}.")
     return " ".join(said)
 

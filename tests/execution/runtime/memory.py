@@ -45,6 +45,7 @@ def options(**changes: Any) -> SimpleNamespace:
     given = {
         "budget_seconds": 600.0, "usd_per_second": None, "tags": (), "rep_delay": None,
         "dynamical_decoupling": None, "twirling": None, "resilience_level": None,
+        "max_execution_time": None,
     }  # fmt: skip
     return SimpleNamespace(**{**given, **changes})
 

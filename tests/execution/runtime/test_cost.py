@@ -27,6 +27,7 @@ from qiskit_kd.execution.runtime.cost import (
     Call,
     Cost,
     Tariff,
+    ceiling,
     circuit_duration,
     circuits_of,
     cost_of_call,
@@ -282,3 +283,11 @@ def test_pubs_of_an_estimator() -> None:
     assert (cost.jobs, cost.pubs) == (1, 1)
     projector = EstimatorPub.coerce((circuit, ["0I", "ZZ"], values[0], 0.1))
     assert cost_of_pubs([projector], target=None).executions == 2 * 100
+
+
+@pytest.mark.parametrize(
+    ("estimate", "limit"), [(0.0, 60), (2.5, 60), (20.0, 60), (20.1, 61), (100.0, 300),
+                            (3_600.0, 10_800), (9_000.0, 10_800)],
+)  # fmt: skip
+def test_a_job_is_cut_off_far_above_what_is_expected_of_it(estimate: float, limit: int) -> None:
+    assert ceiling(estimate) == limit

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,13 +81,13 @@ def service() -> Iterator[Remote]:
     remote.close()
 
 
-def train(backend: dict[str, Any], journal: Path) -> list[np.ndarray]:
+def train(backend: dict[str, Any], journal: Path, seed: int) -> list[np.ndarray]:
     """A few steps of SPSA: what a step sends depends on the results of all steps before."""
     for cache in (engine_module._station, engine_module._compiler, device_module._open):
         cache.cache_clear()
     settings = {"kind": "runtime", "budget_seconds": 90_000.0, "shots": 50, **backend}
     options = RuntimeOptions.model_validate({**settings, "journal": journal})
-    engine = Backend("device", options, "a file").engine(seed=4)
+    engine = Backend("device", options, "a file").engine(seed=seed)
     model = CircuitModel(angle(2), hardware_efficient(2, 1), ClassGroups(2, 2))
     rng = np.random.default_rng(0)
     x, weights = rng.normal(size=(3, 2)), rng.normal(size=model.num_weights)
@@ -109,13 +110,13 @@ def without_pace() -> None:
 
 
 def victim(
-    backend: dict[str, Any], journal: Path, environment: dict[str, str], deadly: Any
+    backend: dict[str, Any], journal: Path, seed: int, environment: dict[str, str], deadly: Any
 ) -> None:  # fmt: skip
     os.environ.update(environment)
     without_pace()
     if deadly is not None:
         die_at(*deadly)
-    train(backend, journal)
+    train(backend, journal, seed)
 
 
 def die_at(
@@ -136,40 +137,49 @@ def die_at(
     setattr(owner, name, method)
 
 
-def start(remote: Remote, journal: Path, deadly: Any = None) -> Any:
+def start(remote: Remote, journal: Path, seed: int, deadly: Any = None) -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "qiskit_ibm_runtime.executor_sampler"])
     process = context.Process(
-        target=victim, args=(remote.backend, journal, remote.environment, deadly)
+        target=victim, args=(remote.backend, journal, seed, remote.environment, deadly)
     )
     process.start()
     return process
 
 
 @pytest.fixture(scope="module")
-def undisturbed(service: Remote, tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in service.environment.items():
-            patch.setenv(name, value)
-        return train(service.backend, tmp_path_factory.mktemp("undisturbed") / "jobs.db")
+def reference() -> Iterator[Remote]:
+    """A service that nothing disturbs; what a job gives depends on its content alone."""
+    remote = Remote("--quota", "100000")
+    yield remote
+    remote.close()
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Of this test alone: a job that another test has sent would be found by its tag."""
+    return zlib.crc32(request.node.name.encode())
 
 
 @pytest.fixture
 def finish(
-    service: Remote, monkeypatch: pytest.MonkeyPatch, undisturbed: list[np.ndarray], tmp_path: Path
+    service: Remote, reference: Remote, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seed: int
 ) -> Callable[[], None]:
     """Run the same training here, and compare: the same rows, and every job run exactly once."""
     before = service.ran()
-    assert len(before) == STEPS
+
+    def there(remote: Remote, name: str) -> list[np.ndarray]:
+        for variable, value in remote.environment.items():
+            monkeypatch.setenv(variable, value)
+        return train(remote.backend, tmp_path / name, seed)
 
     def run() -> None:
-        for name, value in service.environment.items():
-            monkeypatch.setenv(name, value)
-        rows = train(service.backend, tmp_path / "jobs.db")
-        for one, other in zip(rows, undisturbed, strict=True):
+        rows = there(service, "jobs.db")
+        for one, other in zip(rows, there(reference, "undisturbed.db"), strict=True):
             np.testing.assert_array_equal(one, other)
-        # Other journals have sent the same jobs before: those are neither adopted nor cancelled.
-        assert service.ran() - before == dict.fromkeys(before, 1)
+        ran = service.ran() - before
+        assert len(ran) == STEPS
+        assert set(ran.values()) == {1}
         assert {job.state for job in Journal(tmp_path / "jobs.db").jobs()} == {"done"}
 
     return run
@@ -187,32 +197,38 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_killed(service: Remote, finish: Callable[[], None], tmp_path: Path, place: str) -> None:
-    process = start(service, tmp_path / "jobs.db", PLACES[place])
+def test_killed(
+    service: Remote, finish: Callable[[], None], tmp_path: Path, seed: int, place: str
+) -> None:  # fmt: skip
+    process = start(service, tmp_path / "jobs.db", seed, PLACES[place])
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
     finish()
 
 
-def test_killed_at_any_time(service: Remote, finish: Callable[[], None], tmp_path: Path) -> None:
+def test_killed_at_any_time(
+    service: Remote, finish: Callable[[], None], tmp_path: Path, seed: int
+) -> None:  # fmt: skip
     rng = np.random.default_rng(1)
     for _ in range(6):
-        process = start(service, tmp_path / "jobs.db")
+        process = start(service, tmp_path / "jobs.db", seed)
         time.sleep(float(rng.uniform(0.05, 1.2)))
         process.kill()
         process.join(60)
     finish()
 
 
-def test_one_of_two_is_killed(service: Remote, finish: Callable[[], None], tmp_path: Path) -> None:
+def test_one_of_two_is_killed(
+    service: Remote, finish: Callable[[], None], tmp_path: Path, seed: int
+) -> None:  # fmt: skip
     """Two processes at the same training; one dies at its work, and the other takes over."""
     sent = service.ask("counters")["submitted"]
     how = (RuntimeClient, "submit", 1, True, signal.SIGSTOP)
-    dying = start(service, tmp_path / "jobs.db", how)
+    dying = start(service, tmp_path / "jobs.db", seed, how)
     while service.ask("counters")["submitted"] == sent:
         assert dying.is_alive()
         time.sleep(0.05)
-    living = start(service, tmp_path / "jobs.db")
+    living = start(service, tmp_path / "jobs.db", seed)
     living.join(2.0)
     assert living.is_alive()  # it waits for the job of the other, and sends none
     assert service.ask("counters")["submitted"] == sent + 1

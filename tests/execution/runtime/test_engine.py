@@ -286,7 +286,7 @@ def test_budgets_hold_here_too(tmp_path: Path) -> None:
 def test_the_least_busy_device_is_chosen_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    busy = iter(["ibm_a", "ibm_b"])
+    busy = iter(["ibm_a", "ibm_b", "ibm_c"])
     target = fake_device("fake_lagos").target
 
     def open_device(options: Any) -> Any:
@@ -303,8 +303,13 @@ def test_the_least_busy_device_is_chosen_once(
         new_process()
         station = engine_module.open_station(options, "lab")
         assert station.device.name == station.options.device == "ibm_a"
+    # A later stage of the study, with settings and a budget of its own.
+    stage = options.model_copy(update={"budget_seconds": 5.0, "shots": 9, "tiles": "auto"})
+    assert engine_module.open_station(stage, "fine").device.name == "ibm_a"
     elsewhere = options.model_copy(update={"journal": tmp_path / "other.db"})
     assert engine_module.open_station(elsewhere, "lab").device.name == "ibm_b"
+    other = options.model_copy(update={"instance": "crn:v1"})  # another account's devices
+    assert engine_module.open_station(other, "lab").device.name == "ibm_c"
 
 
 def test_a_circuit_that_does_not_fit() -> None:

@@ -92,15 +92,24 @@ def test_description_holds_what_changes_results_and_nothing_private() -> None:
     limits = options(
         account="work", url="https://x.test", journal="j.sqlite", budget_seconds=9.0,
         usd_per_second=1.0, max_execution_time=5, proxies={"urls": {"http": "http://p.test"}},
+        instance="crn:v1:bluemix", channel="ibm_cloud", mode="batch", tags=["mine"],
+        description="A device.",
     )  # fmt: skip
     assert limits.describe() == options().describe()
     json.dumps(limits.describe())
     for key, value in {
         "device": "ibm_torino", "shots": 2, "rep_delay": 1e-4, "dynamical_decoupling": "XX",
         "twirling": {"gates": True}, "mitigation": "tensored", "resilience_level": 0, "tiles": 3,
-        "fractional_gates": True, "optimization_level": 1, "seed": 3, "instance": "open",
+        "fractional_gates": True, "optimization_level": 1, "seed": 3,
     }.items():  # fmt: skip
         assert options(**{key: value}).describe() != options().describe(), key
+
+
+def test_a_list_of_backends_shows_more_than_results_depend_on() -> None:
+    more = {"instance": "crn:v1", "channel": "ibm_cloud", "mode": "batch", "tags": ["mine"],
+            "description": "A device."}  # fmt: skip
+    found = options(**more, account="work", journal="j.sqlite")
+    assert found.shown() == {**found.describe(), **more}
 
 
 def test_an_entry_with_some_settings_changed(tmp_path) -> None:
@@ -112,7 +121,7 @@ def test_an_entry_with_some_settings_changed(tmp_path) -> None:
     before = load_backend("mine", path)
     after = before.changed("other", {"tiles": "auto", "shots": 64})
     assert after.options == before.options.model_copy(update={"tiles": "auto", "shots": 64})
-    with pytest.raises(ConfigError, match="settings of the backend 'bad' are those of an entry"):
+    with pytest.raises(ConfigError, match="settings of the backend 'bad': tiles: wrong value"):
         before.changed("bad", {"tiles": -1})
 
 

@@ -224,9 +224,12 @@ def test_settings_reach_the_service(server) -> None:
         server, rep_delay=1e-4, max_execution_time=77, tags=["mine"],
         twirling={"gates": True, "num_randomizations": 4},
     )  # fmt: skip
-    job_id = sender.submit(request(sender.device, tag="settings"))
+    job_id = sender.submit(request(sender.device, tag="settings", max_seconds=9))
     sent = server.jobs[job_id].request
-    assert sent["cost"] == 77
+    assert sent["cost"] == 77  # the entry's own, whatever the job asks for
+    free = client(server)
+    other = free.submit(request(free.device, tag="limited", max_seconds=61))
+    assert server.jobs[other].request["cost"] == 61
     assert sent["tags"] == ["qkd-settings", "mine"]
     assert sent["params"]["options"]["rep_delay"] == 1e-4
     assert sender.result(job_id)[0].data.meas.num_shots == 200

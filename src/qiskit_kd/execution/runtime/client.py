@@ -33,6 +33,8 @@ class Request:
         precision: Standard error asked for (estimator).
         tag: The job's own name, unique in the account, by which it is found again.
         tags: Further tags, as the user gave them.
+        max_seconds: Seconds of the device after which the service cuts it off; None leaves that to
+            the service.
     """
 
     kind: Literal["sampler", "estimator"]
@@ -41,6 +43,7 @@ class Request:
     precision: float | None
     tag: str
     tags: tuple[str, ...] = ()
+    max_seconds: int | None = None
 
 
 @dataclass(frozen=True)

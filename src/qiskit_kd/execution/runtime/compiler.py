@@ -3,7 +3,7 @@
 
 What a transpiler makes of a circuit depends on the calibration of the day. A run that goes on
 tomorrow must ask for the very circuits of today, or it would not find its jobs again; so they are
-pinned in the journal, with the readout errors of the day.
+pinned in the journal, with the readout errors of the day, for as long as the device can run them.
 """
 
 from __future__ import annotations
@@ -96,15 +96,19 @@ class Compiler:
         self._options = options
         self._guard = threading.RLock()
         self._known: dict[str, Compiled] = {}
-        self._place = _fingerprint(device.target, (
+        self._place = json.dumps([
             device.name, options.optimization_level, options.seed_transpiler,
             options.fractional_gates, options.tiles,
-        ))  # fmt: skip
+        ])  # fmt: skip
         self.transpilations = 0
         """Circuits that this process has transpiled."""
 
     def compiled(self, circuit: QuantumCircuit) -> Compiled:
         """The circuit of the device behind a circuit.
+
+        It is the one that was pinned for these settings, unless a part of the device that it uses
+        is missing or out of order since. Faults elsewhere on the device change nothing: another
+        circuit would be another job, and what a task in hand has paid for would be paid again.
 
         Raises:
             DeviceError: If it is wider than the device.
@@ -121,12 +125,37 @@ class Compiler:
         return list(self._known.values())
 
     def _pinned(self, name: str, circuit: QuantumCircuit) -> Compiled:
-        body = self.journal.pinned(name)
-        if body is None:
+        pins = self._pins(name)
+        found = self._of_use(pins, _FIT)
+        if found is None:
             with self.journal.alone_with(name.replace(":", "-")):
-                body = self.journal.pinned(name)
-                if body is None:
-                    body = self.journal.pin(name, self._transpiled(circuit))
+                pins = self._pins(name)
+                found = self._of_use(pins, _FIT) or self._anew(name, circuit, pins)
+        return found
+
+    def _pins(self, name: str) -> list[bytes]:
+        """What was pinned under a name, oldest first: one more each time the device lost a part."""
+        found: list[bytes] = []
+        while (body := self.journal.pinned(_nth(name, len(found)))) is not None:
+            found.append(body)
+        return found
+
+    def _of_use(self, pins: list[bytes], least: int) -> Compiled | None:
+        """The latest of the pins that the device can run at least so well.
+
+        The latest, even where an older one is fit again: the work in hand goes on with it.
+        """
+        read = map(self._read, reversed(pins))
+        return next((one for one in read if _fitness(one, self.device.target) >= least), None)
+
+    def _anew(self, name: str, circuit: QuantumCircuit, pins: list[bytes]) -> Compiled:
+        body = self._transpiled(circuit)
+        made = self._read(body)
+        # Where today's circuit makes do with the same faults, there is no reason for another one.
+        found = self._of_use(pins, _fitness(made, self.device.target))
+        return found or self._read(self.journal.pin(_nth(name, len(pins)), body))
+
+    def _read(self, body: bytes) -> Compiled:
         head, _, content = body.partition(b"\n")
         facts = json.loads(head)
         # The circuit that was written, not the one in memory: tomorrow's run has no other.
@@ -195,10 +224,27 @@ def _measured(circuit: QuantumCircuit) -> tuple[int, ...]:
     return tuple(places[bit] for bit in sorted(places))
 
 
-def _fingerprint(target: Target, settings: tuple[Any, ...]) -> str:
-    """Of what a device can do, whatever its errors of the day."""
-    gates = {
-        name: sorted(map(list, target[name])) if target[name] and None not in target[name] else None
-        for name in sorted(target.operation_names)
-    }
-    return json.dumps([settings, target.num_qubits, gates])
+_FIT, _POOR, _UNFIT = 2, 1, 0
+
+
+def _fitness(compiled: Compiled, target: Target) -> int:
+    """Whether a device can run a circuit: well, with parts that are out of order, or not at all."""
+    circuit = compiled.circuit if compiled.tiling is None else compiled.tiling.circuit
+    if target.num_qubits is not None and circuit.num_qubits > target.num_qubits:
+        return _UNFIT
+    found = _FIT
+    for item in circuit.data:
+        name = item.operation.name
+        if name == "barrier":
+            continue
+        where = tuple(circuit.find_bit(qubit).index for qubit in item.qubits)
+        if not target.instruction_supported(name, where):
+            return _UNFIT
+        facts = (target[name] or {}).get(where)
+        if facts is not None and facts.error is not None and facts.error >= 1:
+            found = _POOR  # how a service says of a part that it is out of order
+    return found
+
+
+def _nth(name: str, place: int) -> str:
+    return name if place == 0 else f"{name}:{place}"

@@ -10,6 +10,7 @@ References: IBM Quantum documentation, "Estimate job run time" and "Job limits".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FREE_SECONDS",
+    "JOB_LIMIT_SECONDS",
     "JOB_SECONDS",
     "MAX_EXECUTIONS",
     "STOCK_SHOTS",
     "Call",
     "Cost",
     "Tariff",
+    "ceiling",
     "circuit_duration",
     "circuits_of",
     "cost_of_call",
@@ -53,9 +56,12 @@ MAX_EXECUTIONS = 10_000_000
 """Executions (circuits times shots) of a job at most."""
 FREE_SECONDS = 600.0
 """Seconds of IBM's free plan, in any 28 days."""
+JOB_LIMIT_SECONDS = 10_800
+"""Seconds of the device that IBM lets a job take at most."""
 STOCK_SHOTS = 4096
 """Shots of IBM's sampler where nobody names a number."""
 
+_LEAST_CEILING, _MARGIN = 60, 3
 _NOMINAL_DURATION = 5e-6  # six qubits, sixty weights on a device with CZ gates: 4 to 5.4 us
 
 
@@ -142,6 +148,18 @@ class Tariff:
         seconds = jobs * JOB_SECONDS + executions * (self.rep_delay + self.duration)
         usd = None if self.usd_per_second is None else seconds * self.usd_per_second
         return Cost(executions, jobs, sent, seconds, usd)
+
+
+def ceiling(estimate: float) -> int:
+    """Seconds after which a job is cut off where nobody names a limit.
+
+    Far above what is expected of it, so that an estimate that is off cuts off nothing; far below
+    what a service allows, so that one job cannot use up a budget.
+
+    Args:
+        estimate: Seconds that the job is expected to take.
+    """
+    return min(JOB_LIMIT_SECONDS, max(_LEAST_CEILING, math.ceil(_MARGIN * estimate)))
 
 
 def rows_per_job(shots: int) -> int:

@@ -150,22 +150,48 @@ class Courier:
     # Sending
 
     def _begin(self, job: Job) -> str:
+        """Send a job that the journal has not sent, or take the service's own of its tag.
+
+        A tag is a hash of all that a result depends on, the occasion included, so a job under it is
+        this one whoever sent it: this study, whose journal was lost or is an older copy, or another
+        study, from whose journal the result would be taken as well. Whether a journal was deleted
+        on purpose does not matter, as nothing else can have that tag. What the journal knows to
+        have ended without a result of use is not taken again.
+        """
         known: tuple[str, ...] = ()
+        ours: list[JobState] = []
         if not self.client.local:
             # Before anything is written: if the service cannot answer this, nothing is uncertain.
-            known = tuple(s.job_id for s in self._ask(lambda: self.client.find(job.request.tag)))
-            self._check_quota(job)
+            there = self._ask(lambda: self.client.find(job.request.tag))
+            ours = self._of_use(job, there)
+            known = tuple(state.job_id for state in there if state not in ours)
+            if not ours:
+                self._check_quota(job)
         lasting = self.journal.lasting
         self.journal.intend(
             Intent(
                 job.key, job.request.tag, self.terms.backend, self.client.device.name,
                 job.request.kind, job.circuits, job.request.shots, job.request.precision, job.cost,
                 known, pack_values(job.request.pubs) if lasting else b"",
-                context_bytes() if lasting else b"",
+                context_bytes() if lasting else b"", job.request.max_seconds,
             ),
-            budget=self.terms.budget,
+            budget=None if ours else self.terms.budget,  # what was sent is paid for
         )  # fmt: skip
-        return self._deliver(job, known, fresh=True)
+        best = _furthest(ours)
+        if best is None:
+            return self._deliver(job, known, fresh=True)
+        self.counts["adopted"] += 1
+        self.journal.sent(job.key, best.job_id)
+        self._ask(lambda: self._cancel_all_but(best, ours, job))
+        return best.job_id
+
+    def _of_use(self, job: Job, states: Sequence[JobState]) -> list[JobState]:
+        """Those of the jobs under a tag that have a result, or will have one."""
+        if not self.journal.lasting:
+            return []  # it keeps no results: what is asked for again is measured again
+        ended = ("failed", "cancelled")
+        useless = {one.job_id for one in self.journal.attempts(job.key) if one.status in ended}
+        return [s for s in states if s.status not in ended and s.job_id not in useless]
 
     def _check_quota(self, job: Job) -> None:
         left = self._ask(self.client.remaining_seconds)

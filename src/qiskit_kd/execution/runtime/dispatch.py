@@ -15,7 +15,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qiskit_kd.errors import BudgetError, ConfigError
 from qiskit_kd.execution.runtime.client import Client, Request
-from qiskit_kd.execution.runtime.cost import Cost, cost_of_pubs
+from qiskit_kd.execution.runtime.cost import Cost, ceiling, cost_of_pubs
 from qiskit_kd.execution.runtime.delivery import Courier, Job, Terms
 from qiskit_kd.execution.runtime.journal import Journal
 from qiskit_kd.execution.runtime.payload import circuit_digest, content_key, unpack_results
@@ -79,8 +79,8 @@ class Dispatcher:
     Args:
         client: The device and its jobs.
         journal: Where jobs are written down.
-        options: An entry of kind `runtime`; `budget_seconds`, `usd_per_second` and what changes
-            results are read.
+        options: An entry of kind `runtime`; `budget_seconds`, `usd_per_second`,
+            `max_execution_time` and what changes results are read.
         backend: Name of the entry; the budget is for all its jobs in the journal.
         attempts, tries, per_minute, poll, patience: See `Terms`.
         clock: Seconds since some moment.
@@ -183,16 +183,20 @@ class Dispatcher:
             options=_options_of(self._options, kind), occasion=occasion,
         )  # fmt: skip
         rep_delay = self._options.rep_delay
+        cost = cost_of_pubs(
+            pubs, target=device.target,
+            rep_delay=device.rep_delay if rep_delay is None else rep_delay,
+            usd_per_second=self._options.usd_per_second,
+        )  # fmt: skip
+        limit = None
+        if not self.client.local:
+            limit = self._options.max_execution_time or ceiling(cost.seconds)
         return Job(
             key,
-            Request(kind, pubs, shots, precision, key[:_TAG]),
+            Request(kind, pubs, shots, precision, key[:_TAG], max_seconds=limit),
             "+".join(digest[:16] for digest in digests),
-            cost_of_pubs(
-                pubs, target=device.target,
-                rep_delay=device.rep_delay if rep_delay is None else rep_delay,
-                usd_per_second=self._options.usd_per_second,
-            ),
-        )  # fmt: skip
+            cost,
+        )
 
     def _digest(self, circuit: QuantumCircuit) -> str:
         known = self._digests.get(id(circuit))

@@ -7,6 +7,7 @@ circuits that were transpiled for the device.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,6 +116,7 @@ def open_station(options: RuntimeOptions, name: str) -> Station:
     return _station(_Entry(options, name, _identity(options.journal)))
 
 
+_ACCOUNT = {"account", "instance", "channel", "url"}
 _PLACES = {"device", "account", "instance", "channel", "url", "proxies", "fractional_gates"}
 _CIRCUITS = _PLACES | {"optimization_level", "seed_transpiler", "tiles", "journal"}
 _ASKED_EACH_TIME = {"description", "gradient", "perturbations", "epsilon", "shots", "mitigation"}
@@ -169,7 +171,9 @@ def _station(entry: _Entry) -> Station:
     journal = Journal(options.journal)
     if options.device == LEAST_BUSY:
         # Tomorrow another device is the least busy one, and has not run the jobs of today.
-        pin = f"device:{entry.name}"
+        # All entries of an account share it: they are stages of one study.
+        asked = options.model_dump_json(include=_ACCOUNT)
+        pin = f"device:{hashlib.sha256(asked.encode()).hexdigest()}"
         chosen = journal.pinned(pin)
         if chosen is None:
             chosen = journal.pin(pin, open_device(options).name.encode())

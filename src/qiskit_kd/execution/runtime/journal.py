@@ -117,7 +117,8 @@ class Journal:
 
         Args:
             intent: The job.
-            budget: Seconds that all jobs of its backend may cost together; None for any number.
+            budget: Seconds that all jobs of its backend may cost together, by what is expected of
+                this one; None for any number.
 
         Raises:
             BudgetError: If the job would cross the budget; nothing is written.
@@ -145,10 +146,13 @@ class Journal:
 
     def _afford(self, intent: Intent, budget: float) -> None:
         spent, seconds = self._spent(intent.backend, intent.key), intent.cost.seconds
+        # A job that takes longer than expected may cross the budget by as much.
+        limit = intent.max_seconds
+        worst = "" if limit is None else f" ({limit} s at the very most: it is cut off then)"
         if spent + seconds > budget:
             raise BudgetError(
                 f"the jobs of {intent.backend!r} stay within their budget",
-                got=f"{spent:.1f} s used or under way, and a job of {seconds:.1f} s",
+                got=f"{spent:.1f} s used or under way, and a job of {seconds:.1f} s{worst}",
                 expected=f"at most {budget:g} s of the device",
                 remedy=f"Set budget_seconds to {math.ceil(spent + seconds)} or more and run again: "
                 "what is done is kept. Fewer shots, samples or steps, or tiles, cost less.",
@@ -265,7 +269,9 @@ class Journal:
         self.sent(self._open_intent(tag), job_id)
 
     def resend(self, tag: str) -> None:
-        """Take a job that was intended under a tag as never sent: the next run sends it.
+        """Take a job that was intended under a tag as never sent.
+
+        The next run sends it, unless the service has a job of that tag by then.
 
         Raises:
             ConfigError: If no job without an id has this tag.

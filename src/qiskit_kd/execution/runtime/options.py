@@ -20,11 +20,12 @@ __all__ = ["TAG_PREFIX", "Proxies", "RuntimeOptions", "Twirling"]
 TAG_PREFIX = "qkd-"
 """Begins the one tag of a job that this package gives it."""
 
-# Settings that say where, for whom and under which limits a job runs, not what it gives.
-_NO_RESULT = frozenset({
+# Settings that say for whom, how and under which limits a job runs, not what it gives.
+_NOT_SHOWN = frozenset({
     "journal", "budget_seconds", "usd_per_second", "account", "url", "proxies",
     "max_execution_time",
 })  # fmt: skip
+_NO_RESULT = _NOT_SHOWN | {"instance", "channel", "mode", "tags", "description"}
 
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -72,6 +73,10 @@ class RuntimeOptions(BackendOptions):
 
     `device` is a name such as `ibm_fez`, `least_busy`, a fake such as `fake_torino`, or `aer`; the
     last two need no account. Accounts live where Qiskit keeps them, and nowhere else.
+
+    `budget_seconds` is compared with what jobs have cost and what is expected of the next one. A
+    job that takes longer is cut off after `max_execution_time` seconds; without one, after three
+    times what is expected of it and at least 60 s. By so much a budget may be crossed at worst.
     """
 
     kind: Literal["runtime"]
@@ -157,3 +162,7 @@ class RuntimeOptions(BackendOptions):
     def describe(self) -> dict[str, Any]:
         """See `BackendOptions.describe`; without what says for whom and under which limits."""
         return self.model_dump(mode="json", exclude=set(_NO_RESULT))
+
+    def shown(self) -> dict[str, Any]:
+        """See `BackendOptions.shown`."""
+        return self.model_dump(mode="json", exclude=set(_NOT_SHOWN))

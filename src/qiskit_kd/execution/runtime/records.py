@@ -30,6 +30,7 @@ class Intent:
         known: Ids of jobs with the same tag that were there before.
         values: Parameter values, as `pack_values` writes them.
         context: State of the work that asks for it.
+        max_seconds: Seconds after which the service cuts it off; None if it has no such limit.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Intent:
     known: tuple[str, ...] = ()
     values: bytes = b""
     context: bytes = b""
+    max_seconds: int | None = None
 
 
 @dataclass(frozen=True)

@@ -191,8 +191,9 @@ def configure(target: Any, options: RuntimeOptions, request: Request) -> None:
         request: What is sent.
     """
     target.environment.job_tags = [TAG_PREFIX + request.tag, *options.tags, *request.tags]
-    if options.max_execution_time is not None:
-        target.max_execution_time = options.max_execution_time
+    limit = options.max_execution_time or request.max_seconds
+    if limit is not None:
+        target.max_execution_time = limit
     if options.rep_delay is not None:
         target.execution.rep_delay = options.rep_delay
     if options.dynamical_decoupling is not None:
