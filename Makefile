@@ -32,7 +32,7 @@ demo: setup  ## distil a classical teacher into quantum students and write a rep
 	@echo
 	@echo "Report: $(abspath $(OUT))/report.html"
 
-test: setup  ## all tests on two processes; skips and their reasons are listed at the end
+test: setup  ## all tests on three processes; skips and their reasons are listed at the end
 	$(BIN)/python -m pytest -n $(JOBS)
 
 check: setup  ## lint, formatting and types
