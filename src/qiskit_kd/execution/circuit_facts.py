@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from qiskit import QuantumCircuit
 from qiskit.transpiler import Target
 
-__all__ = ["CircuitFacts", "circuit_facts"]
+from qiskit_kd.errors import QiskitKDError
+
+__all__ = ["CircuitFacts", "check_width", "circuit_facts"]
 
 _NO_GATES = ("barrier", "delay", "measure")
 
@@ -62,3 +64,15 @@ def circuit_facts(circuit: QuantumCircuit, target: Target, *, device: str) -> Ci
         device, len(depth), count, double, max(depth.values(), default=0),
         max(pairs.values(), default=0), max(ready.values(), default=0.0) if timed else None,
     )  # fmt: skip
+
+
+def check_width(
+    num_qubits: int, *, most: int, device: str, error: type[QiskitKDError]
+) -> None:  # fmt: skip
+    """Refuse a circuit of more qubits than a device has, with an `error`."""
+    if num_qubits > most:
+        raise error(
+            "a circuit is no wider than the device", got=f"{num_qubits} qubits",
+            expected=f"at most the {most} of {device!r}",
+            remedy="Use fewer qubits or a larger device.",
+        )  # fmt: skip

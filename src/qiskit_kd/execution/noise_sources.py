@@ -33,6 +33,7 @@ from qiskit_aer.noise import (
 from qiskit_aer.noise.device import basic_device_gate_errors
 
 from qiskit_kd.errors import CircuitError, ConfigError, UnknownNameError
+from qiskit_kd.execution.circuit_facts import check_width
 
 __all__ = ["DeviceNoise", "fake_device", "fake_device_names", "rate_device", "readout_rates"]
 
@@ -92,12 +93,7 @@ class DeviceNoise:
         Raises:
             CircuitError: If it does not fit.
         """
-        if num_qubits > self.num_qubits:
-            raise CircuitError(
-                "a circuit is no wider than the device", got=f"{num_qubits} qubits",
-                expected=f"at most the {self.num_qubits} of {self.name!r}",
-                remedy="Use fewer qubits or a larger device.",
-            )  # fmt: skip
+        check_width(num_qubits, most=self.num_qubits, device=self.name, error=CircuitError)
 
     def gate_error(self, name: str, qubits: tuple[int, ...]) -> QuantumError | None:
         """Aer's error behind a gate; None where there is none.

@@ -14,6 +14,7 @@ from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
 from qiskit_kd.errors import DeviceError, UnknownNameError
+from qiskit_kd.execution.circuit_facts import check_width
 from qiskit_kd.execution.runtime.failures import service_errors
 
 if TYPE_CHECKING:
@@ -81,12 +82,7 @@ class Device:
         Raises:
             DeviceError: If it does not fit.
         """
-        if num_qubits > self.num_qubits:
-            raise DeviceError(
-                "a circuit is no wider than the device", got=f"{num_qubits} qubits",
-                expected=f"at most the {self.num_qubits} of {self.name!r}",
-                remedy="Use fewer qubits or a larger device.",
-            )  # fmt: skip
+        check_width(num_qubits, most=self.num_qubits, device=self.name, error=DeviceError)
 
     def _configuration(self) -> Any:
         found = getattr(self.backend, "configuration", None)

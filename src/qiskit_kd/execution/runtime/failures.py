@@ -110,26 +110,25 @@ def _of_job(error: BaseException, text: str, job_id: str | None) -> QiskitKDErro
     where = "a job" if job_id is None else f"the job {job_id}"
     if isinstance(error, ibm.RuntimeJobTimeoutError):
         return TransientError(f"{where} has not ended yet", got=text, remedy=_AGAIN)
-    if isinstance(error, ibm.RuntimeJobNotFound):
-        return JobError(
-            f"{where} is one of the account's jobs", got=text, job_id=job_id,
-            remedy="Check the id, the account and the instance; the service forgets old jobs.",
-        )  # fmt: skip
-    if isinstance(error, ibm.RuntimeJobMaxTimeoutError):
-        return JobError(
-            f"{where} ran longer than it may", got=text, job_id=job_id,
-            remedy="Raise max_execution_time, or send fewer shots or samples.",
-        )  # fmt: skip
-    if isinstance(error, ibm.RuntimeJobFailureError):
-        return JobError(
-            f"{where} failed on the device", got=text, job_id=job_id,
-            remedy="Run the same command again; if it fails again, report the job id to IBM.",
-        )  # fmt: skip
-    if isinstance(error, ibm.RuntimeInvalidStateError):
-        return JobError(
-            f"{where} was cancelled", got=text, job_id=job_id,
-            remedy="Run the same command again to send it anew.",
-        )  # fmt: skip
+    known: dict[type[BaseException], tuple[str, str]] = {
+        ibm.RuntimeJobNotFound: (
+            "is one of the account's jobs",
+            "Check the id, the account and the instance; the service forgets old jobs.",
+        ),
+        ibm.RuntimeJobMaxTimeoutError: (
+            "ran longer than it may", "Raise max_execution_time, or send fewer shots or samples.",
+        ),
+        ibm.RuntimeJobFailureError: (
+            "failed on the device",
+            "Run the same command again; if it fails again, report the job id to IBM.",
+        ),
+        ibm.RuntimeInvalidStateError: (
+            "was cancelled", "Run the same command again to send it anew.",
+        ),
+    }  # fmt: skip
+    for kind, (what, remedy) in known.items():
+        if isinstance(error, kind):
+            return JobError(f"{where} {what}", got=text, job_id=job_id, remedy=remedy)
     return None
 
 
