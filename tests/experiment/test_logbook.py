@@ -73,7 +73,8 @@ def test_jobs_of_devices_go_into_the_journal_of_the_study(devices: Path) -> None
 def test_without_a_journal_the_entry_decides(devices: Path) -> None:  # noqa: F811
     assert Logbook()({"name": "lagos"}).options.journal is None
     entry = {**MINE, "settings": {"journal": "own.db"}}
-    assert Logbook()(entry).options.journal == devices / "own.db"
+    assert Logbook()(entry).options.journal == Path("own.db")
+    assert Logbook("runs/a/jobs.db")(entry).options.journal == devices / "runs/a/jobs.db"
     assert Logbook(devices / "jobs.db")(entry).options.journal == devices / "jobs.db"
 
 

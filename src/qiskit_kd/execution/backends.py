@@ -31,8 +31,6 @@ from qiskit_kd.yamlfile import faults, load_yaml, parse_yaml, validation_error
 __all__ = ["Backend", "BackendFile", "backends_path", "list_backends", "load_backend"]
 
 ENVIRONMENT_VARIABLE = "QISKIT_KD_BACKENDS"
-_HOLD_PATHS = frozenset({"journal", "noise"})  # options with paths beside the backend file
-
 AnyOptions = Annotated[
     ExactOptions | AerOptions | NoisyOptions | RuntimeOptions, Field(discriminator="kind")
 ]
@@ -154,7 +152,7 @@ class Backend:
             where, what = found[0]
             place = f"{'.'.join(where)}: " if where else ""
             raise ConfigError(f"settings of the backend {name!r}: {place}{what}")
-        if not _HOLD_PATHS.isdisjoint(settings):
+        if "noise" in settings:  # whose snapshot lies beside the backend file
             found = found.beside(Path(self.source).parent)
         return Backend(name, found, self.source)
 

@@ -21,11 +21,11 @@ class Logbook:
     """Opens the backends of a task and keeps count of what was asked of devices.
 
     Args:
-        journal: The study's journal; None leaves it to the backend's entry.
+        journal: The study's journal, from the working directory; None leaves it to the entry.
     """
 
     def __init__(self, journal: str | Path | None = None) -> None:
-        self._journal = None if journal is None else str(journal)
+        self._journal = None if journal is None else str(Path(journal).absolute())
         self._engines: list[tuple[Backend, Engine]] = []
 
     def __call__(self, entry: Mapping[str, Any], *, shots: int | None = None) -> Backend:

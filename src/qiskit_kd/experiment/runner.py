@@ -260,7 +260,8 @@ class _Job:
         try:
             future = executor.submit(
                 work, task.key, dict(task.spec), teachers, scratch,
-                None if replays else task.checkpoint_epochs, str(self.store.folder / JOURNAL),
+                None if replays else task.checkpoint_epochs,
+                str((self.store.folder / JOURNAL).absolute()),
             )  # fmt: skip
         except BrokenExecutor:
             self._ready.appendleft(task)

@@ -127,7 +127,9 @@ class Client:
 
     def __init__(self, service: Service, *, local: bool = False) -> None:
         self.service, self.local = service, local
-        self.device = SimpleNamespace(name="memory", target=target(), rep_delay=250e-6, local=local)
+        self.device = SimpleNamespace(
+            name="memory", target=target(), rep_delay=250e-6, local=local, account="mine"
+        )
         self.faults: dict[str, list[Any]] = {}
         """What the next calls of a method do first: an exception, or a function."""
         self.lost: list[tuple[int, bool]] = []

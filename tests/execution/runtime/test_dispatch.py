@@ -583,13 +583,17 @@ def test_jobs_under_way_count_as_what_they_are_expected_to_cost(lab: Lab) -> Non
     assert len(run(dispatcher, (7,))) == 1  # its own money was set aside
 
 
-def test_the_budget_of_one_backend_is_not_that_of_another(lab: Lab) -> None:
+def test_a_renamed_entry_has_no_new_budget_and_another_account_has(lab: Lab) -> None:
     settings = options(budget_seconds=7.0)
     run(lab.process(settings=settings))
     other = Dispatcher(
         lab.client, Journal(lab.path, clock=lab.clock), options=settings, backend="another",
         sleep=lab.clock.sleep,
     )  # fmt: skip
+    assert other.spent() == 6.0
+    with pytest.raises(BudgetError, match="the jobs of 'another' stay within their budget"):
+        run(other, (3, 4))
+    lab.client.device.account = "another"
     assert other.spent() == 0.0
     run(other, (3, 4))
     assert other.spent() == 6.0

@@ -109,7 +109,7 @@ def test_all_attempts_are_paid_for_once(journal: Journal) -> None:
         "job-1": "failed", "job-2": "done", "job-3": "cancelled",
     }  # fmt: skip
     assert journal.attempts("k2") == []
-    assert journal.spent("ibm") == 3.75
+    assert journal.spent("ibm_a") == 3.75
 
 
 def test_the_budget_counts_what_is_under_way(journal: Journal) -> None:
@@ -124,8 +124,32 @@ def test_the_budget_counts_what_is_under_way(journal: Journal) -> None:
     journal.sent("k1", "job-1")
     journal.done("k1", "job-1", b"", seconds=1.0)
     journal.intend(another(2), budget=3.5)
-    journal.intend(another(3, backend="other"), budget=2.5)
-    assert (journal.spent("ibm"), journal.spent("other"), journal.spent("none")) == (3.5, 2.5, 0)
+    journal.intend(another(3, device="ibm_b"), budget=2.5)
+    assert (journal.spent("ibm_a"), journal.spent("ibm_b"), journal.spent("none")) == (3.5, 2.5, 0)
+
+
+def test_a_budget_is_for_a_device_and_an_account_whatever_the_entry_is_called(
+    journal: Journal,
+) -> None:
+    journal.intend(replace(INTENT, account="a"), budget=2.5)
+    with pytest.raises(BudgetError, match="the jobs of 'renamed' stay within their budget"):
+        journal.intend(another(2, account="a", backend="renamed"), budget=4.9)
+    journal.intend(another(2, account="b"), budget=2.5)
+    assert (journal.spent("ibm_a", "a"), journal.spent("ibm_a", "b")) == (2.5, 2.5)
+    assert journal.spent("ibm_a") == 5.0  # an account that is not known
+
+
+def test_jobs_of_a_journal_without_accounts_count_for_every_account(journal: Journal) -> None:
+    journal.intend(INTENT, budget=None)
+    journal.close()
+    database = sqlite3.connect(journal.path)
+    database.execute("ALTER TABLE jobs DROP COLUMN account")
+    database.close()
+    again = Journal(journal.path)
+    assert again.spent("ibm_a", "a") == again.spent("ibm_a", "b") == 2.5
+    again.intend(another(2, account="a"), budget=None)
+    assert (again.spent("ibm_a", "a"), again.spent("ibm_a", "b")) == (5.0, 2.5)
+    again.close()
 
 
 def test_refusals_leave_no_trace_but_of_money(journal: Journal) -> None:
@@ -147,7 +171,7 @@ def test_a_journal_in_memory_counts_and_keeps_no_results(clock: Clock) -> None:
             journal.sent("k1", "local-k1")
             journal.done("k1", "local-k1", b"result", seconds=3.0)
     assert journal.result("k1") is None
-    assert journal.spent("ibm") == 6.0
+    assert journal.spent("ibm_a") == 6.0
 
 
 def test_pace(journal: Journal, clock: Clock) -> None:
@@ -289,7 +313,7 @@ def test_a_budget_is_shared_without_loss_or_overdraft(journal: Journal) -> None:
     for thread in threads:
         thread.join(60)
     assert len(granted) == len(journal.jobs()) == 20
-    assert journal.spent("ibm") == 20.0
+    assert journal.spent("ibm_a") == 20.0
 
 
 def test_one_owner_at_a_time(tmp_path: Path) -> None:

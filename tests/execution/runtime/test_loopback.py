@@ -108,7 +108,7 @@ class Lab:
         assert self.service.most_runs() == 1
         assert len(self.service.ran) == STEPS
         journal = Journal(self.path)
-        assert journal.spent("loopback") == pytest.approx(self.service.seconds)
+        assert journal.spent("ibm_loopback") == pytest.approx(self.service.seconds)
         assert {job.state for job in journal.jobs()} == {"done"}
         journal.close()
         self.no_token()

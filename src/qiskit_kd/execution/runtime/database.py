@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     precision REAL, executions INTEGER NOT NULL, pubs INTEGER NOT NULL, estimate REAL NOT NULL,
     known TEXT NOT NULL, job_id TEXT, alone INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL,
     sent REAL, finished REAL, seconds REAL NOT NULL DEFAULT 0, usd REAL,
-    inputs BLOB NOT NULL, context BLOB NOT NULL, result BLOB, error TEXT NOT NULL DEFAULT '');
+    inputs BLOB NOT NULL, context BLOB NOT NULL, result BLOB, error TEXT NOT NULL DEFAULT '',
+    account TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS attempts (
     job_id TEXT NOT NULL, key TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
     seconds REAL NOT NULL, sent REAL NOT NULL, finished REAL, PRIMARY KEY (key, job_id));
@@ -95,6 +96,9 @@ class Database:
                 got=f"schema {found.get('schema')}", expected=f"schema {_SCHEMA}",
                 remedy="Use the version that wrote it, or another file; nothing was sent.",
             )  # fmt: skip
+        if "account" not in {row[1] for row in self.db.execute("PRAGMA table_info(jobs)")}:
+            # Written before accounts were: those jobs count for all of them.
+            self.db.execute("ALTER TABLE jobs ADD COLUMN account TEXT NOT NULL DEFAULT ''")
 
     def read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         """Rows of a query."""

@@ -52,7 +52,8 @@ class Terms:
 
     Args:
         backend: Name of the entry of `backends.yaml`.
-        budget: Seconds that all its jobs in the journal may cost; None for any number.
+        budget: Seconds that all jobs of its device and account in the journal may cost; None for
+            any number.
         usd_per_second: Price of a second; None if unknown.
         attempts: Times a job is sent in one run if it fails.
         tries: Times the service is asked in a row before its silence is an error. With the waits in
@@ -174,6 +175,7 @@ class Courier:
                 job.request.kind, job.circuits, job.request.shots, job.request.precision, job.cost,
                 known, pack_values(job.request.pubs) if lasting else b"",
                 context_bytes() if lasting else b"", job.request.max_seconds,
+                self.client.device.account,
             ),
             budget=None if ours else self.terms.budget,  # what was sent is paid for
         )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
@@ -75,6 +76,18 @@ class Device:
         with service_errors():
             date = getattr(properties(), "last_update_date", None)
         return None if date is None else str(date.isoformat())
+
+    @property
+    def account(self) -> str:
+        """A digest of the account that is charged, whichever instance or key; empty if local."""
+        if self.service is None:
+            return ""
+        with service_errors(secrets=secrets_of(self.service)):
+            instance = str(self.service.active_instance() or "")
+            held = self.service.active_account() or {}
+        found = re.search(r":a/([^:]+):", instance)  # of a CRN: all its instances share it
+        whose = found[1] if found else str(held.get("token", ""))
+        return hashlib.sha256(whose.encode()).hexdigest()[:16]
 
     def check_width(self, num_qubits: int) -> None:
         """Refuse a circuit of more qubits than the device has.

@@ -81,7 +81,8 @@ class Dispatcher:
         journal: Where jobs are written down.
         options: An entry of kind `runtime`; `budget_seconds`, `usd_per_second`,
             `max_execution_time` and what changes results are read.
-        backend: Name of the entry; the budget is for all its jobs in the journal.
+        backend: Name of the entry; the budget is for all jobs of its device and account in the
+            journal, whatever their entries are called.
         attempts, tries, per_minute, poll, patience: See `Terms`.
         clock: Seconds since some moment.
         sleep: What waits.
@@ -169,8 +170,8 @@ class Dispatcher:
         )
 
     def spent(self) -> float:
-        """Seconds of the device that the jobs of this backend have cost, or are about to."""
-        return self.journal.spent(self.backend)
+        """Seconds that this account's jobs on the device have cost, or are about to."""
+        return self.journal.spent(self.client.device.name, self.client.device.account)
 
     # From the journal to an answer
 

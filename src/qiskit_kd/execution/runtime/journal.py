@@ -117,8 +117,8 @@ class Journal:
 
         Args:
             intent: The job.
-            budget: Seconds that all jobs of its backend may cost together, by what is expected of
-                this one; None for any number.
+            budget: Seconds that all jobs of its device and account may cost together, by what is
+                expected of this one; None for any number.
 
         Raises:
             BudgetError: If the job would cross the budget; nothing is written.
@@ -132,20 +132,23 @@ class Journal:
             self._db.execute("DELETE FROM attempts WHERE key = (SELECT key FROM jobs "
                              "WHERE key = ? AND state = 'done')", (intent.key,))  # fmt: skip
             self._db.execute(
-                "INSERT INTO jobs (key, tag, state, backend, device, kind, circuits, shots, "
-                "precision, executions, pubs, estimate, known, created, usd, inputs, context) "
-                "VALUES (?, ?, 'intent', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                "INSERT INTO jobs (key, tag, state, backend, device, account, kind, circuits, "
+                "shots, precision, executions, pubs, estimate, known, created, usd, inputs, "
+                "context) "
+                "VALUES (?, ?, 'intent', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (key) DO UPDATE SET state = 'intent', backend = excluded.backend, "
+                "account = excluded.account, "
                 "estimate = excluded.estimate, known = excluded.known, job_id = NULL, alone = 0, "
                 "sent = NULL, context = excluded.context, error = '', result = NULL",
-                (intent.key, intent.tag, intent.backend, intent.device, intent.kind,
-                 intent.circuits, intent.shots, intent.precision, cost.executions, cost.pubs,
-                 cost.seconds, json.dumps(intent.known), self._clock(), None,
+                (intent.key, intent.tag, intent.backend, intent.device, intent.account,
+                 intent.kind, intent.circuits, intent.shots, intent.precision, cost.executions,
+                 cost.pubs, cost.seconds, json.dumps(intent.known), self._clock(), None,
                  intent.values, intent.context),
             )  # fmt: skip
 
     def _afford(self, intent: Intent, budget: float) -> None:
-        spent, seconds = self._spent(intent.backend, intent.key), intent.cost.seconds
+        spent = self._spent(intent.device, intent.account, intent.key)
+        seconds = intent.cost.seconds
         # A job that takes longer than expected may cross the budget by as much.
         limit = intent.max_seconds
         worst = "" if limit is None else f" ({limit} s at the very most: it is cut off then)"
@@ -158,16 +161,20 @@ class Journal:
                 "what is done is kept. Fewer shots, samples or steps, or tiles, cost less.",
             )  # fmt: skip
 
-    def spent(self, backend: str) -> float:
-        """Seconds of the device that a backend's jobs have cost, or will once they are done."""
-        with self._file.translated():
-            return self._spent(backend)
+    def spent(self, device: str, account: str = "") -> float:
+        """Seconds of a device that an account's jobs have cost, or will once they are done.
 
-    def _spent(self, backend: str, but: str = "") -> float:
+        Jobs of an account that is not known count for every account, whatever entry sent them.
+        """
+        with self._file.translated():
+            return self._spent(device, account)
+
+    def _spent(self, device: str, account: str, but: str = "") -> float:
         """All seconds used, and those expected of jobs under way, one of which may be left out."""
         row = self._db.execute(
-            "SELECT TOTAL(seconds), TOTAL(CASE WHEN state IN ('intent', 'sent') AND key != ? "
-            "THEN estimate END) FROM jobs WHERE backend = ?", (but, backend),
+            "SELECT TOTAL(seconds), TOTAL(CASE WHEN state IN ('intent', 'sent') AND key != ?1 "
+            "THEN estimate END) FROM jobs "
+            "WHERE device = ?2 AND (?3 = '' OR account IN (?3, ''))", (but, device, account),
         ).fetchone()  # fmt: skip
         return float(row[0] + row[1])
 

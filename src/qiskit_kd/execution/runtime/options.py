@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
@@ -152,12 +152,6 @@ class RuntimeOptions(BackendOptions):
         from qiskit_kd.execution.runtime.engine import make_pass_manager
 
         return make_pass_manager(self)
-
-    def beside(self, folder: Path) -> Self:
-        """See `BackendOptions.beside`: the journal lies beside the backend file."""
-        if self.journal is None:
-            return self
-        return self.model_copy(update={"journal": folder / self.journal})
 
     def describe(self) -> dict[str, Any]:
         """See `BackendOptions.describe`; without what says for whom and under which limits."""

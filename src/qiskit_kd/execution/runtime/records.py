@@ -20,7 +20,7 @@ class Intent:
     Args:
         key: Hash of its content.
         tag: Its name at the service, which puts `TAG_PREFIX` in front.
-        backend: Entry of `backends.yaml` it belongs to; budgets are kept per entry.
+        backend: Entry of `backends.yaml` it belongs to.
         device: Name of the device.
         kind: `"sampler"` or `"estimator"`.
         circuits: Hash of its circuits.
@@ -31,6 +31,7 @@ class Intent:
         values: Parameter values, as `pack_values` writes them.
         context: State of the work that asks for it.
         max_seconds: Seconds after which the service cuts it off; None if it has no such limit.
+        account: Whose it is, as `Device.account` says; budgets are kept per device and account.
     """
 
     key: str
@@ -46,6 +47,7 @@ class Intent:
     values: bytes = b""
     context: bytes = b""
     max_seconds: int | None = None
+    account: str = ""
 
 
 @dataclass(frozen=True)
