@@ -244,11 +244,38 @@ def test_terms_with_targets_see_labelled_samples_only():
 
     terms = [Term(Loss("own", own, target=True)), Term(Loss("soft", soft, teacher=True))]
     Distiller(
-        linear(), terms, teacher=teacher(), epochs=1, batch_size=32, gradient_every=0
+        linear(), terms, teacher=teacher(), epochs=1, batch_size=16, gradient_every=0
     ).fit(TRAIN, VALIDATION, TRANSFER)  # fmt: skip
     assert sum(seen["own"]) == 40
     assert sum(seen["soft"]) == 90
     assert len(seen["own"]) == len(seen["soft"]) == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 7}, {"batch_size": 1000},
+                                     {"steps_per_epoch": 3}, {"steps_per_epoch": 999}])  # fmt: skip
+@pytest.mark.parametrize("unlabelled", [0, 1, 50])
+def test_a_transfer_set_does_not_lengthen_an_epoch(options: dict, unlabelled: int):
+    steps = []
+    for terms, transfer in (([Term("ce")], None), (KD, TRANSFER[:unlabelled])):
+        student = linear()
+        source = teacher() if len(terms) > 1 else None
+        history = Distiller(student, terms, teacher=source, epochs=1, gradient_every=0, **options
+                            ).fit(TRAIN, VALIDATION, transfer)  # fmt: skip
+        steps.append(history.steps_per_epoch)
+    assert steps[0] == steps[1] > 0
+
+
+def test_longer_epochs_have_to_be_asked_for():
+    def steps(**options) -> int:
+        return Distiller(
+            linear(), KD, teacher=teacher(), epochs=1, batch_size=30, gradient_every=0, **options
+        ).fit(TRAIN, VALIDATION, TRANSFER).steps_per_epoch  # fmt: skip
+
+    assert (steps(), steps(steps="unequal")) == (2, 3)
+    with pytest.raises(DistillError, match=r"steps says .* got 'per_pass'; expected 'equal' or"):
+        steps(steps="per_pass")
+    with pytest.raises(DistillError, match=r"are equal; got steps='unequal' too\. Leave one"):
+        steps(steps="unequal", steps_per_epoch=3)
 
 
 def test_teacher_rows_and_labels_stay_with_their_samples():

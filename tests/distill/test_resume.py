@@ -19,7 +19,7 @@ from .toys import FEATURES, Interrupted, StopAt, blobs, initialise, mlp, same, w
 
 TRAIN, VALIDATION = blobs(40, "train"), blobs(30, "validation")
 TRANSFER = blobs(20, "transfer").features
-EPOCHS, STEPS = 4, 3  # steps per epoch at batches of 20
+EPOCHS, STEPS = 4, 3  # steps per epoch at batches of 14 labelled samples
 
 
 class Run:
@@ -33,7 +33,7 @@ class Run:
             Term("kl", 0.5, options={"temperature": 2.0}, schedule=Ramp(0.2, 1.0, 2)),
             Term("feature_mse", 0.1, adapter=self.adapter, layers=("2", "2")),
         ]
-        options = {"epochs": EPOCHS, "batch_size": 20, "learning_rate": 0.05} | options
+        options = {"epochs": EPOCHS, "batch_size": 14, "learning_rate": 0.05} | options
         self.distiller = Distiller(
             self.student, terms, teacher=Teacher.from_module(mlp(7)), seed=seed,
             checkpoint_dir=folder, callbacks=callbacks, **options,

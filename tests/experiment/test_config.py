@@ -117,3 +117,15 @@ def test_variants_of_a_student_and_whom_the_first_line_is_about() -> None:
     assert config().resolved()["headline"] == "other"
     assert made.variants_of("classical") == ["plain", "both", "untrained", "shuffled"]
     assert made.variants_of("quantum") == ["plain"]
+
+
+def test_unequal_steps_and_a_number_of_steps_exclude_each_other() -> None:
+    assert config().training.steps == "equal"
+    own = {"linear": {"kind": "linear", "training": {"steps_per_epoch": 2}}}
+    for more in (
+        {"training": {"steps": "unequal", "steps_per_epoch": 3}},
+        {"training": {"steps": "unequal"}, "students": own},
+    ):
+        what = r"students\.linear: as many steps an epoch .* equal; got `steps: unequal` too"
+        with pytest.raises(ValidationError, match=what):
+            config(**more)

@@ -260,3 +260,18 @@ def test_another_training_is_no_placebo() -> None:
     assert made.verdict.endswith("; no placebo was run")
     assert "; beats smoothed +0.100" in made.verdict
     assert "no placebo was run" not in result(candidates()).verdict
+
+
+def test_longer_training_is_said_in_the_verdict() -> None:
+    rows = [{**r, "steps_per_epoch": 7 if r["variant"] == "distilled" else 2}
+            for r in candidates()]  # fmt: skip
+    assert result(rows).verdict.endswith(
+        "; unequal steps: distilled took 7 an epoch and plain 2, so a gain may come from training "
+        "for longer"
+    )
+    equal = [{**r, "steps_per_epoch": 2} for r in candidates()]
+    assert "steps" not in result(equal).verdict
+    twice = [{**r, **({"fine_tuning": {}} if r["variant"] == "distilled" else {})} for r in equal]
+    assert result(twice).verdict.endswith(
+        "; only distilled had a second stage of training, not plain"
+    )

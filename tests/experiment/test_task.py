@@ -44,7 +44,7 @@ def test_row(made: dict[str, Task], teacher: dict[str, str]) -> None:
     assert weights is None
     assert set(row) == {
         "experiment", "student", "variant", "seed", "parameters", "options", "validation", "test",
-        "curves", "distribution", "extra",
+        "best_epoch", "curves", "distribution", "extra", "steps_per_epoch",
     }  # fmt: skip
     assert (row["experiment"], row["student"], row["variant"]) == ("small", "quantum", "distilled")
     assert row["options"]["temperature"] == 4.0
@@ -121,25 +121,23 @@ def test_what_the_teacher_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sizes == [(20, True), (40, True)]
 
 
-def test_steps_per_epoch_are_the_same_with_and_without_unlabelled_samples(
-    monkeypatch: pytest.MonkeyPatch, teacher: dict[str, str]
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [("training.steps_per_epoch=5", [5, 5]), ("training.steps_per_epoch=19", [19, 19]),
+     ("training.steps_per_epoch=50", [20, 20]), ("training.batch_size=6", [4, 4]),
+     ("training.batch_size=100", [1, 1]),
+     ("training={batch_size: 6, steps: unequal}", [4, 7])],
+)  # fmt: skip
+def test_variants_take_as_many_steps_with_and_without_unlabelled_samples(
+    setting: str, expected: list[int], teacher: dict[str, str]
 ) -> None:
-    from qiskit_kd.experiment import task as module
-
-    steps = []
-
-    class Spy(module.Distiller):
-        def fit(self, train, validation, transfer=None):
-            samples = len(train) + (0 if transfer is None else len(transfer))
-            steps.append(-(-samples // self.batch_size))
-            return super().fit(train, validation, transfer)
-
-    monkeypatch.setattr(module, "Distiller", Spy)
-    made = {task.label: task for task in tasks("training.steps_per_epoch=5")}
-    run_task(made["linear, plain, seed 0"].spec)
+    made = {task.label: task for task in tasks(setting)}
     taught = made["linear, distilled, seed 0, temperature 4"]
-    run_task(taught.spec, teachers={taught.needs[0]: next(iter(teacher.values()))})
-    assert steps == [5, 5]
+    files = {taught.needs[0]: next(iter(teacher.values()))}
+    rows = [
+        run_task(made["linear, plain, seed 0"].spec)[0], run_task(taught.spec, teachers=files)[0]
+    ]  # fmt: skip
+    assert [row["steps_per_epoch"] for row in rows] == expected
 
 
 def test_scratch_is_removed(made: dict[str, Task], tmp_path: Path) -> None:
@@ -493,7 +491,7 @@ def test_the_second_stage_goes_on_from_the_first(stages: list[Stage]) -> None:
     # With a rate of 0.001, Adam moves no weight by more than that in each of the two steps.
     assert np.abs(np.subtract(second.end, second.start)).max() < 0.0021
     assert len(row["curves"]["train/ce"]) == 2
-    assert list(row["fine_tuning"]) == ["curves", "start", "best_epoch"]
+    assert list(row["fine_tuning"]) == ["curves", "start", "best_epoch", "steps_per_epoch"]
     assert row["fine_tuning"]["best_epoch"] in (0, 1)
     assert row["fine_tuning"]["start"].keys() == {"validation/loss", "validation/accuracy"}
     assert len(row["fine_tuning"]["curves"]["train/ce"]) == 1

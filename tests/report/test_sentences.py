@@ -158,3 +158,13 @@ def test_how_the_student_was_run(options: dict[str, Any], said: str) -> None:
 def test_many_comparisons_carry_a_caution() -> None:
     assert chance_sentence(1) == ""
     assert chance_sentence(18).startswith("18 comparisons are shown; at 95 % about one in twenty")
+
+
+def test_longer_training_is_said_beside_the_verdict() -> None:
+    result = tiny([0.50, 0.52], [0.60, 0.63], [0.51, 0.52])
+    for row in result.rows:
+        row["steps_per_epoch"] = 7 if row["variant"] == "distilled" else 2
+    assert verdict_sentence(result).endswith(
+        " Unequal steps: distilled took 7 an epoch and plain 2, so a gain may come from training "
+        "for longer."
+    )

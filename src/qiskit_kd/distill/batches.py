@@ -137,14 +137,13 @@ class Labelled:
         labels = torch.tensor(data.labels, dtype=torch.int64, device=like.device)
         return Labelled(features, labels), joined
 
-    def batches(self, *, size: int, seed: int, epoch: int) -> list[tuple[Tensor, int]]:
+    def batches(self, count: int, *, seed: int, epoch: int) -> list[tuple[Tensor, int]]:
         """Row numbers of each batch of an epoch, its labelled ones first, and how many those are.
 
-        Every sample occurs once. Batches have at most `size` samples, differ by at most one or two,
-        and each has its share of the labelled ones, so that no gradient rests on a tiny remainder.
+        Every sample occurs once. The `count` batches differ by at most one or two samples, and each
+        has its share of the labelled ones, so that no gradient rests on a tiny remainder.
         """
         labelled, total = len(self.labels), len(self.features)
-        count = -(-total // size)
         random = stream(seed, "shuffle", epoch)
         first = np.array_split(random.permutation(labelled), count)
         # The longer parts of one come with the shorter parts of the other.

@@ -56,7 +56,12 @@ class Distiller:
         optimizer_options: Further options of a named optimiser, e.g. `weight_decay`.
         learning_rate: Step size of a named optimiser.
         epochs: Passes over the data at most.
-        batch_size: Samples per step at most; an epoch's batches are made equally large.
+        batch_size: Labelled samples per step at most; an epoch's batches are made equally large.
+            Samples of a transfer set come along in their share, so that a student that is taught
+            takes as many steps as one that is not.
+        steps_per_epoch: Instead of `batch_size`; at most one per labelled sample.
+        steps: `"unequal"`: `batch_size` counts the samples of a transfer set too, so that a student
+            that is taught takes more steps. A gain over one that is not may come from these alone.
         patience: Stop after this many epochs without a better validation metric; None never does.
         metric: What the best epoch is chosen by: validation cross entropy or accuracy (of equal
             accuracies the one with the smaller loss).
@@ -83,7 +88,8 @@ class Distiller:
         teacher: Teacher | Mapping[str, Teacher] | None = None,
         optimizer: str | Callable[[Iterable[Tensor]], Optimizer] = "adam",
         optimizer_options: Mapping[str, Any] | None = None, learning_rate: float = 0.01,
-        epochs: int = 100, batch_size: int = 32, patience: int | None = None,
+        epochs: int = 100, batch_size: int = 32, steps_per_epoch: int | None = None,
+        steps: Literal["equal", "unequal"] = "equal", patience: int | None = None,
         metric: Literal["loss", "accuracy"] = "loss", seed: int = 0, gradient_every: int = 1,
         checkpoint_dir: str | Path | None = None, checkpoint_epochs: int = 1,
         checkpoint_steps: int | None = None, keep_start: bool = False,
@@ -95,12 +101,14 @@ class Distiller:
         self._options: dict[str, Any] = {
             "optimizer": optimizer if isinstance(optimizer, str) else "custom",
             "optimizer_options": dict(optimizer_options or {}), "learning_rate": learning_rate,
-            "epochs": epochs, "batch_size": batch_size, "patience": patience, "metric": metric,
-            "seed": seed, "gradient_every": gradient_every,
+            "epochs": epochs, "batch_size": batch_size, "steps_per_epoch": steps_per_epoch,
+            "steps": steps, "patience": patience, "metric": metric, "seed": seed,
+            "gradient_every": gradient_every,
             **({"keep_start": True} if keep_start else {}),
         }  # fmt: skip
         self.keep_start = keep_start
         self.epochs, self.batch_size, self.patience = epochs, batch_size, patience
+        self.steps_per_epoch, self.steps = steps_per_epoch, steps
         self.metric, self.seed, self.gradient_every = metric, seed, gradient_every
         self._folder = None if checkpoint_dir is None else Path(checkpoint_dir)
         self._save_epochs, self._save_steps = checkpoint_epochs, checkpoint_steps
@@ -130,16 +138,28 @@ class Distiller:
     def _check_options(self) -> None:
         for name, value, low in (
             ("epochs", self.epochs, 1), ("batch_size", self.batch_size, 1),
-            ("patience", self.patience, 1), ("seed", self.seed, 0),
+            ("steps_per_epoch", self.steps_per_epoch, 1), ("patience", self.patience, 1),
+            ("seed", self.seed, 0),
             ("gradient_every", self.gradient_every, 0),
             ("checkpoint_epochs", self._save_epochs, 1), ("checkpoint_steps", self._save_steps, 1),
         ):  # fmt: skip
-            absent = value is None and name in ("patience", "checkpoint_steps")
+            absent = value is None and name in ("steps_per_epoch", "patience", "checkpoint_steps")
             if not absent and not (isinstance(value, int | np.integer) and value >= low):
                 raise DistillError(
                     f"{name} is a whole number of at least {low}", got=repr(value),
                     remedy="See the documentation of Distiller.",
                 )  # fmt: skip
+        if self.steps not in ("equal", "unequal"):
+            raise DistillError(
+                "steps says whether a transfer set lengthens an epoch", got=repr(self.steps),
+                expected="'equal' or 'unequal'", remedy="The default is 'equal'.",
+            )  # fmt: skip
+        if self.steps == "unequal" and self.steps_per_epoch is not None:
+            raise DistillError(
+                "as many steps an epoch as `steps_per_epoch` says are equal",
+                got="steps='unequal' too",
+                remedy="Leave one of them out, or give batch_size instead.",
+            )
         if self.metric not in ("loss", "accuracy"):
             raise DistillError(
                 "the best epoch is chosen by a validation metric", got=repr(self.metric),
@@ -212,13 +232,22 @@ class Distiller:
                     keeper.save(state)
         self.student.load_state_dict(state.best_weights)
         self.student.eval()
-        return History(state.curves, state.best_epoch, state.stopped, state.start)
+        return History(
+            state.curves, state.best_epoch, state.stopped, state.start, self._count(data)
+        )
+
+    def _count(self, data: Labelled) -> int:
+        """Steps of one epoch."""
+        if self.steps_per_epoch is not None:
+            return min(self.steps_per_epoch, len(data.labels))
+        counted = data.labels if self.steps == "equal" else data.features
+        return -(-len(counted) // self.batch_size)
 
     def _epoch(
         self, state: State, objective: Objective, data: Labelled, optimizer: Optimizer,
         keeper: Keeper,
     ) -> None:  # fmt: skip
-        batches = data.batches(size=self.batch_size, seed=self.seed, epoch=state.epoch)
+        batches = data.batches(self._count(data), seed=self.seed, epoch=state.epoch)
         weights = [term.weight_at(state.epoch) for term in self.terms]
         measures = bool(self.gradient_every) and state.epoch % self.gradient_every == 0
         self.student.train()

@@ -25,6 +25,8 @@ class History:
     """Why it ended: `"epochs"`, `"patience"`, or what a callback gave as reason."""
     start: dict[str, float] = field(default_factory=dict)
     """`validation/loss` and `validation/accuracy` of the start, where its weights may be kept."""
+    steps_per_epoch: int = 0
+    """Steps of the optimiser in one epoch; of runs that are compared it should be the same."""
 
     def __getitem__(self, key: str) -> list[float]:
         return self.curves[key]

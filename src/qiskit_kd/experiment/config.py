@@ -129,6 +129,22 @@ class ExperimentConfig(Section):
             raise ValueError("seeds are a number, or a list of one or more different numbers")
         return value
 
+    @model_validator(mode="after")
+    def _steps(self) -> ExperimentConfig:
+        for where, entry in self._entries():
+            settings = self.training.overridden(entry.training)
+            if settings.steps == "unequal" and settings.steps_per_epoch is not None:
+                raise ValueError(
+                    f"{where}: as many steps an epoch as `steps_per_epoch` says are equal; got "
+                    "`steps: unequal` too. Remove one of them"
+                )
+        return self
+
+    def _entries(self) -> list[tuple[str, StudentConfig | TeacherConfig]]:
+        """Every network, after its place."""
+        students = [(f"students.{name}", entry) for name, entry in self.students.items()]
+        return [*students, *((f"teachers.{name}", entry) for name, entry in self.teachers.items())]
+
     def resolved(self) -> dict[str, Any]:
         """The canonical form: every default written out, presets left out."""
         found = self.model_dump(mode="json", by_alias=True, exclude={"presets"})

@@ -26,7 +26,7 @@ from qiskit_kd.experiment.sections import Label
 from qiskit_kd.experiment.statistics import Gain, paired_gain, verdict
 from qiskit_kd.experiment.store import canonical
 
-__all__ = ["Axis", "StudyResult", "environment"]
+__all__ = ["Axis", "StudyResult", "environment", "longer_training"]
 
 METRICS = ("accuracy", "macro_f1")
 _BEATS = {"confirmed": "beats", "harmful": "loses to", "not confirmed": "does not beat"}
@@ -218,6 +218,7 @@ class StudyResult:
             said[0] = f"{student} {variant} {said[0]}"
         if not any(config.variants[name].is_placebo for name in config.controls()):
             said.append("no placebo was run")
+        said += filter(None, [longer_training(self.rows, student, variant, config.baseline)])
         return f"test accuracy, {'; '.join(said)}"
 
     def _counted(self, baseline: str, found: Mapping[int, Gain]) -> str:
@@ -262,6 +263,36 @@ class StudyResult:
             key = places[canonical(row["point"])], row["student"], row["variant"]
             cells.setdefault(key, []).append(row)
         return cells
+
+
+def longer_training(rows: Sequence[Row], student: str, variant: str, baseline: str) -> str:
+    """What a variant was given of training that its baseline was not; empty where it is the same.
+
+    Args:
+        rows: Of a study.
+        student: Whose.
+        variant: What is compared.
+        baseline: With what.
+    """
+    seen: dict[str, tuple[set[int], bool]] = {}
+    for name in (variant, baseline):
+        mine = [row for row in rows if (row["student"], row["variant"]) == (student, name)]
+        steps = {int(row["steps_per_epoch"]) for row in mine if "steps_per_epoch" in row}
+        seen[name] = steps, any("fine_tuning" in row for row in mine)
+    (steps, twice), (others, also) = seen[variant], seen[baseline]
+    said = []
+    if steps and others and steps != others:
+        said.append(
+            f"unequal steps: {variant} took {_listed(steps)} an epoch and {baseline} "
+            f"{_listed(others)}, so a gain may come from training for longer"
+        )
+    if twice and not also:
+        said.append(f"only {variant} had a second stage of training, not {baseline}")
+    return "; ".join(said)
+
+
+def _listed(numbers: set[int]) -> str:
+    return " or ".join(map(str, sorted(numbers)))
 
 
 def _words(point: Point) -> str:

@@ -65,6 +65,7 @@ class TrainingOverrides(Section):
     epochs: Count | None = None
     batch_size: Count | None = None
     steps_per_epoch: Count | None = None
+    steps: Literal["equal", "unequal"] | None = None
     learning_rate: Positive | None = None
     optimizer: Literal["adam", "adamw", "sgd"] | None = None
     patience: Count | None = None
@@ -78,9 +79,12 @@ class TrainingConfig(Section):
 
     epochs: Count = 60
     batch_size: Count = 64
+    """Labelled samples per step at most. Unlabelled ones come along in their share, so that every
+    variant takes as many steps and a gain cannot come from training for longer."""
     steps_per_epoch: Count | None = None
-    """Instead of `batch_size`: as many steps for a variant with unlabelled samples as for one
-    without, so that a gain cannot come from training for longer."""
+    """Instead of `batch_size`."""
+    steps: Literal["equal", "unequal"] = "equal"
+    """`unequal`: `batch_size` counts unlabelled samples too; the verdict then says so."""
     learning_rate: Positive = 0.02
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     patience: Count | None = None

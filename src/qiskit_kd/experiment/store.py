@@ -23,7 +23,7 @@ from qiskit_kd.errors import StorageError
 
 __all__ = ["SCHEMA", "Store", "canonical"]
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the tables and of the rows in them; a part of every task's key."""
 
 FILE = "study.db"

@@ -76,7 +76,10 @@ def run_task(
         ))  # fmt: skip
         history = _train(spec, network, split, taught, spec["training"], scratch=scratch,
                          checkpoint_epochs=checkpoint_epochs)  # fmt: skip
-        stages: dict[str, Any] = {"curves": _curves(history)}
+        stages: dict[str, Any] = {
+            "curves": _curves(history), "best_epoch": history.best_epoch,
+            "steps_per_epoch": history.steps_per_epoch,
+        }  # fmt: skip
         if spec.get("fine_tune"):
             stage = spec["fine_tune"]
             network = moved(
@@ -88,6 +91,7 @@ def run_task(
             )  # fmt: skip
             stages["fine_tuning"] = {
                 "curves": _curves(tuned), "start": tuned.start, "best_epoch": tuned.best_epoch,
+                "steps_per_epoch": tuned.steps_per_epoch,
             }  # fmt: skip
         row = {
             "experiment": spec["experiment"], "student": spec["student"],
@@ -130,7 +134,7 @@ def _train(
         checkpoint_dir=scratch if checkpoint_epochs else None,
         checkpoint_epochs=checkpoint_epochs or 1,
         keep_start=keep_start,
-        **_settings(training, len(train) + (0 if transfer is None else len(transfer))),
+        **{key: value for key, value in training.items() if key != "dtype"},
     )
     return distiller.fit(train, split.validation, transfer=transfer)
 
@@ -216,15 +220,6 @@ def terms(spec: Mapping[str, Any]) -> list[Term]:
         )
         for term in spec["terms"]
     ]  # fmt: skip
-
-
-def _settings(training: Mapping[str, Any], samples: int) -> dict[str, Any]:
-    """Options of the loop, the number of steps turned into a batch size."""
-    settings = {key: value for key, value in training.items() if key != "dtype"}
-    steps = settings.pop("steps_per_epoch")
-    if steps is not None:
-        settings["batch_size"] = -(-samples // steps)
-    return settings
 
 
 def split_of(spec: Mapping[str, Any]) -> Split:

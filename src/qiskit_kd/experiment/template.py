@@ -55,7 +55,9 @@ variants:                   # what a student is taught with
 baseline: plain             # gains are measured against this variant
 headline: fully_quantum     # the student of the report's first line
 seeds: 5                    # a number, or a list
-training: {{epochs: 40, batch_size: 32, learning_rate: 0.03}}
+training:                   # of every variant alike; a batch counts labelled samples, unlabelled
+                            # ones come along, so that all variants take as many steps
+  {{epochs: 40, batch_size: 32, learning_rate: 0.03}}
 metric: accuracy            # chooses epochs and temperatures, on validation data
 backend: exact              # see `qkd backends`; a device needs a budget: `qkd estimate {file}`
 # axes:                     # all of it again with other settings

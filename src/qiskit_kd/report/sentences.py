@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qiskit_kd.experiment.result import longer_training
 from qiskit_kd.report.grid import settled, varied
 from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.summary import (
@@ -52,7 +53,9 @@ def verdict_sentence(result: Result) -> str:
         "harmful": "Distillation harms",
     }.get(gain.verdict, "No gain from distillation is confirmed for")
     metric = f"{points(gain.mean)} points of test accuracy"
-    return f"{opening} the {readable(gain.student)} student: {metric} ({_range(gain)})."
+    said = f"{opening} the {readable(gain.student)} student: {metric} ({_range(gain)})."
+    longer = longer_training(result.rows, gain.student, gain.variant, gain.baseline)
+    return f"{said} {longer[0].upper()}{longer[1:]}." if longer else said
 
 
 def placebo_sentence(result: Result) -> str:

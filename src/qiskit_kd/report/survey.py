@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qiskit_kd.experiment.result import longer_training
 from qiskit_kd.report.grid import Grid, Point, at
 from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.sentences import chance_sentence
@@ -140,6 +141,14 @@ def caution(result: Result, grid: Grid) -> str:
         said.append("No placebo was run, so a gain may have nothing to do with a teacher.")
     if found and all(gain.n < FEWEST for tally in found for _, gain in tally.found):
         said.append("Fewer than five paired seeds settle nothing.")
+    longer = {
+        text
+        for tally in found
+        for point, gain in tally.found
+        if (text := longer_training(at(result.rows, point), gain.student, gain.variant,
+                                    gain.baseline))
+    }  # fmt: skip
+    said += [f"{text[0].upper()}{text[1:]}." for text in sorted(longer)[:2]]
     return " ".join(said)
 
 
