@@ -194,7 +194,8 @@ class TestNetworks:
             "encoding": "angle", "encoding_options": {"scale": np.pi}, "offset": 0.0, "qubits": 4,
             "measured": [3], "dead_weights": 0, "ansatz": "hardware_efficient", "layers": 1,
             "ansatz_options": {}, "backend": "exact", "gradient": "auto", "shots": None,
-            "parameters": 5923,
+            "parameters": 5923, "live_parameters": 5923, "effective_parameters": 5923,
+            "effective_weights": 11,
         }  # fmt: skip
 
 

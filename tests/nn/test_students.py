@@ -27,9 +27,9 @@ from qiskit_kd.nn.parts import _known_dead_weights
 from qiskit_kd.nn.students import (
     FullyQuantumStudent,
     HybridStudent,
-    _fitted_widths,
     describe,
     equal_size,
+    fitted_widths,
     fully_quantum,
     hybrid,
     linear,
@@ -44,7 +44,7 @@ Array = NDArray[Any]
 # For tests whose students have dead weights by design: what they test does not depend on them.
 with_dead_weights = pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.DeadWeightsWarning")
 
-NAMES = ["equal_size", "fully_quantum", "hybrid", "linear", "mlp", "separable"]
+NAMES = ["classical_control", "equal_size", "fully_quantum", "hybrid", "linear", "mlp", "separable"]
 QUANTUM = ["fully_quantum", "hybrid", "separable"]
 
 
@@ -98,7 +98,7 @@ class TestSizes:
         counts = {name: num_parameters(students[name](64, 10, seed=0)) for name in NAMES}
         assert counts == {
             "linear": 650, "mlp": 64 * 16 + 16 + 16 * 8 + 8 + 8 * 10 + 10, "equal_size": 74,
-            "hybrid": 68 + 20, "fully_quantum": 74, "separable": 74,
+            "classical_control": 74, "hybrid": 68 + 20, "fully_quantum": 74, "separable": 74,
         }  # fmt: skip
 
     def test_frozen_parameters_do_not_count(self) -> None:
@@ -108,7 +108,7 @@ class TestSizes:
 
     @pytest.mark.parametrize(("classes", "widths"), [(3, (14, 4)), (10, (5, 4))])
     def test_equal_size_has_the_stated_widths(self, classes: int, widths: tuple[int, int]) -> None:
-        assert _fitted_widths(64, classes, 74) == widths
+        assert fitted_widths(64, classes, 74) == widths
         facts = describe(equal_size(64, classes, seed=0))
         assert (facts["projected_features"], facts["hidden"]) == widths
 
@@ -117,7 +117,7 @@ class TestSizes:
     def test_no_other_widths_come_nearer_to_the_budget(
         self, features: int, classes: int, budget: int
     ) -> None:
-        f, h = _fitted_widths(features, classes, budget)
+        f, h = fitted_widths(features, classes, budget)
         every = [
             b * (a + 1) + classes * (b + 1)
             for a in range(1, features + 1)
@@ -244,9 +244,50 @@ class TestClassical:
         with pytest.raises(ConfigError, match="unknown activation; got 'elu'; expected 'relu' or"):
             mlp(4, 2, seed=0, activation="elu")
 
+    def test_a_hybrid_reads_all_qubits_and_may_end_in_an_mlp(self) -> None:
+        whole = hybrid(64, 3, seed=0, measured="all")
+        assert describe(whole)["measured"] == [0, 1, 2, 3, 4, 5]
+        assert num_parameters(whole) == 68 + 7 * 3 == 89
+        topped = hybrid(64, 3, seed=0, measured="all", head=[4])
+        assert describe(topped)["head"] == [6, 4, 3]
+        assert num_parameters(topped) == 68 + 7 * 4 + 5 * 3
+        assert topped(torch.ones(2, 64)).shape == (2, 3)
+        for wrong in ([0], [2.5], "4", 4, [True]):
+            with pytest.raises(ConfigError, match="head lists the widths of layers; got"):
+                hybrid(64, 3, seed=0, head=wrong)
+        assert num_parameters(hybrid(64, 3, seed=0, head=np.array([4]))) == 68 + 2 * 4 + 5 * 3
+
+    @with_dead_weights
+    def test_a_fully_quantum_student_is_read_on_a_few_qubits(self) -> None:
+        student = fully_quantum(64, 3, seed=0, qubits=[4, 5])
+        readout = student.circuit.model.readout
+        assert readout.measured_qubits == (4, 5)
+        assert describe(student)["measured"] == [4, 5]
+        p = student(torch.ones(2, 64)).exp()
+        assert torch.allclose(p.sum(dim=1), torch.ones(2))
+        with pytest.raises(CircuitError, match="measured qubits are distinct qubits"):
+            fully_quantum(64, 3, seed=0, qubits=[6])
+
+    @pytest.mark.parametrize(
+        ("kind", "options", "counts"),
+        [
+            ("separable", {}, (74, 74, 12)),
+            ("fully_quantum", {"sharpness": "learnable"}, (75, 75, 75)),
+            ("fully_quantum", {"ansatz": "su4_brickwork", "layers": 1}, (75, 69, 51)),
+            ("hybrid", {"measured": "all"}, (89, 89, 89)),
+        ],
+    )
+    @with_dead_weights
+    def test_live_and_effective_parameters_are_counted(
+        self, kind: str, options: dict[str, object], counts: tuple[int, ...]
+    ) -> None:
+        facts = describe(students[kind](64, 3, seed=0, **options))
+        keys = ("parameters", "live_parameters", "effective_parameters")
+        assert tuple(facts[key] for key in keys) == counts
+
     @pytest.mark.parametrize("budget", [0, 1.5, True])
     def test_equal_size_refuses_budgets(self, budget: object) -> None:
-        with pytest.raises(ConfigError, match="budget is a number of parameters; got"):
+        with pytest.raises(ConfigError, match="budget is a whole number; got"):
             equal_size(4, 2, seed=0, budget=budget)
 
 
@@ -381,7 +422,8 @@ class TestQuantum:
             "dead_weights": 0, "ansatz": "hardware_efficient", "layers": 4,
             "ansatz_options": {"final_ry": True},
             "sharpness_mode": "learnable", "sharpness": 1.0, "smoothing": 0.0, "backend": "exact",
-            "gradient": "auto", "shots": None, "parameters": 75,
+            "gradient": "auto", "shots": None, "parameters": 75, "live_parameters": 75,
+            "effective_weights": 74, "effective_parameters": 75,
         }  # fmt: skip
         assert describe(nn.Flatten()) == {"kind": "Flatten", "parameters": 0}
 

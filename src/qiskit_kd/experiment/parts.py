@@ -28,8 +28,8 @@ _HOMES = {
 
 # Arguments the runner itself gives to builders and losses: no options.
 _GIVEN = {
-    "seed", "backend", "dtype", "shape", "num_features", "num_classes", "student", "teacher",
-    "target",
+    "seed", "backend", "dtype", "shape", "samples", "num_features", "num_classes", "student",
+    "teacher", "target",
 }  # fmt: skip
 
 

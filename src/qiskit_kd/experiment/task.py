@@ -260,7 +260,8 @@ def build_network(
 ) -> nn.Module:  # fmt: skip
     """The registered network for the data of `split`."""
     builder = students[kind]
-    known, given = inspect.signature(builder).parameters, {"dtype": dtype, "shape": split.shape}
+    known = inspect.signature(builder).parameters
+    given = {"dtype": dtype, "shape": split.shape, "samples": split.train.features}
     network: nn.Module = builder(
         split.num_features, split.num_classes, seed=seed, backend=backend,
         **{name: value for name, value in given.items() if name in known}, **options,

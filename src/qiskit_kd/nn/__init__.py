@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Torch modules: circuits as layers, and the students and teachers of distillation studies."""
 
-# Students for images register themselves when their module is loaded.
+# Students of other files register themselves when their module is loaded.
+from qiskit_kd.nn import controls as _controls  # noqa: F401
 from qiskit_kd.nn import images as _images  # noqa: F401
 from qiskit_kd.nn.layer import QuantumLayer
 from qiskit_kd.nn.network import EngineNetwork

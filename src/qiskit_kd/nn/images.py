@@ -28,11 +28,11 @@ from qiskit_kd.nn.parts import (
     build_encoding,
     check_activation,
     check_sizes,
-    dead_facts,
     dtype_of,
     find_dead_weights,
     measured_qubits,
     run_facts,
+    weight_facts,
     z_on,
 )
 from qiskit_kd.nn.patches import pair, positions
@@ -185,7 +185,7 @@ def quanvolution(
         "padding": list(layer.padding), "activation": activation, "maps": list(maps),
         "trainable": trainable, "quantum_weights": layer.weight.numel(),
         "encoding": encoding, "encoding_options": dict(options or {}), "offset": layer.offset,
-        "qubits": n, "measured": read, **dead_facts(dead),
+        "qubits": n, "measured": read, **weight_facts(model, dead),
         **ansatz_facts(ansatz, layers, ansatz_options), **run_facts(backend, gradient, shots),
     }  # fmt: skip
     return _student(image, layer, activation, maps, num_classes, seed, kind, facts)

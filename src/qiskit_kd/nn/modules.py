@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from qiskit_kd.circuits import CircuitModel
 from qiskit_kd.nn.layer import QuantumLayer
 from qiskit_kd.seeding import stream
 
@@ -33,15 +34,17 @@ _FLOOR = 1e-12  # keeps log p finite where an exact probability is zero
 
 
 class ClassicalStudent(nn.Sequential):
-    """Layers in a row, and what a report must say about them."""
+    """Layers in a row, and what a report must say about them; some of them, sliced, say less."""
 
-    def __init__(self, layers: Mapping[str, nn.Module], facts: Mapping[str, Any]) -> None:
+    def __init__(
+        self, layers: Mapping[str, nn.Module], facts: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(OrderedDict(layers))
-        self.facts = dict(facts)
+        self.facts = dict(facts or {"kind": type(self).__name__})
 
 
 class HybridStudent(nn.Module):
-    """Expectation values of a circuit, then one linear layer.
+    """Expectation values of a circuit, then one linear layer or a few.
 
     Args:
         circuit: Returns expectation values.
@@ -49,7 +52,7 @@ class HybridStudent(nn.Module):
         facts: What a report must say.
     """
 
-    def __init__(self, circuit: QuantumLayer, head: nn.Linear, facts: Mapping[str, Any]) -> None:
+    def __init__(self, circuit: QuantumLayer, head: nn.Module, facts: Mapping[str, Any]) -> None:
         super().__init__()
         self.circuit = circuit
         self.head = head
@@ -111,12 +114,24 @@ def num_parameters(module: nn.Module) -> int:
 def describe(module: nn.Module) -> dict[str, Any]:
     """What a report must say of a network: kind, size and, for circuits, how they are read and run.
 
-    Any module is accepted; one that is not of this room is called by its class.
+    Any module is accepted; one that is not of this room is called by its class. Of the
+    `parameters` of one with a trained circuit, the `live_parameters` can move the outputs, and the
+    `effective_parameters` count the rank of the circuit's Jacobian instead of its weights; None
+    where nobody looked.
     """
     facts = dict(getattr(module, "facts", {"kind": type(module).__name__}))
     if isinstance(module, FullyQuantumStudent):
         facts["sharpness"] = module.sharpness
-    return {**facts, "parameters": num_parameters(module)}
+    facts["parameters"] = total = num_parameters(module)
+    for part in module.modules():
+        model, weight = getattr(part, "model", None), getattr(part, "weight", None)
+        if isinstance(model, CircuitModel) and weight is not None and weight.requires_grad:
+            copies = weight.numel() // max(1, model.num_weights)  # of a quanvolution, its filters
+            dead, rank = facts.get("dead_weights"), facts.get("effective_weights")
+            facts["live_parameters"] = None if dead is None else total - copies * dead
+            less = None if rank is None else copies * (model.num_weights - rank)
+            facts["effective_parameters"] = None if less is None else total - less
+    return facts
 
 
 class Projection(nn.Module):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from numbers import Integral
 from typing import Any
@@ -27,7 +27,8 @@ from qiskit_kd.circuits import (
     dead_weights,
     encodings,
 )
-from qiskit_kd.errors import CircuitError, ConfigError, UnknownNameError
+from qiskit_kd.errors import CircuitError, ConfigError, ResourceError, UnknownNameError
+from qiskit_kd.execution.effective import effective_weights
 from qiskit_kd.nn.wiring import AnyBackend
 
 __all__ = [
@@ -38,11 +39,13 @@ __all__ = [
     "build_model",
     "check_activation",
     "check_sizes",
-    "dead_facts",
+    "check_widths",
     "dtype_of",
     "find_dead_weights",
     "measured_qubits",
     "run_facts",
+    "weight_facts",
+    "whole_number",
     "z_on",
 ]
 
@@ -185,12 +188,14 @@ def _checked(
     return dict(options)
 
 
-def measured_qubits(measured: Sequence[int] | None, num_qubits: int) -> list[int]:
-    """The qubits to read, checked; None is the last one."""
+def measured_qubits(measured: str | Sequence[int] | None, num_qubits: int) -> list[int]:
+    """The qubits to read, checked; None is the last one, `"all"` every one."""
     if measured is None:
         return [num_qubits - 1]
+    if isinstance(measured, str) and measured == "all":
+        return list(range(num_qubits))
     listed = isinstance(measured, Collection) and not isinstance(measured, str)
-    read = list(measured) if listed else []
+    read: list[Any] = list(measured) if listed else []
     if (
         not read
         or any(not isinstance(q, Integral) or isinstance(q, bool) for q in read)
@@ -199,7 +204,7 @@ def measured_qubits(measured: Sequence[int] | None, num_qubits: int) -> list[int
     ):
         raise CircuitError(
             "measured qubits are distinct qubits of the circuit", got=repr(measured),
-            expected=f"one or more of 0..{num_qubits - 1}, as a list",
+            expected=f"one or more of 0..{num_qubits - 1}, as a list, or 'all'",
         )  # fmt: skip
     return [int(q) for q in read]
 
@@ -252,6 +257,24 @@ def check_sizes(num_features: int, num_classes: int) -> None:
             )  # fmt: skip
 
 
+def whole_number(value: Any, *, what: str, least: int) -> int:
+    """An option that counts something, as Python's integer."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ConfigError(f"{what} is a whole number", got=repr(value), expected=f"{least} or more")
+    return int(value)
+
+
+def check_widths(widths: Any, *, what: str) -> tuple[int, ...]:
+    """An option that lists the widths of hidden layers, as Python's integers."""
+    listed = isinstance(widths, Iterable) and not isinstance(widths, str)
+    items = tuple(widths) if listed else (None,)
+    if any(isinstance(w, bool) or not isinstance(w, Integral) or w < 1 for w in items):
+        raise ConfigError(
+            f"{what} lists the widths of layers", got=repr(widths), expected="integers from 1 on"
+        )
+    return tuple(int(w) for w in items)
+
+
 def check_activation(name: str, known: Collection[str]) -> None:
     """Refuse an activation that is not among `known`."""
     if name not in known:
@@ -268,9 +291,20 @@ def dtype_of(dtype: torch.dtype | str) -> torch.dtype:
     return kind
 
 
-def dead_facts(dead: Sequence[int] | None) -> dict[str, Any]:
-    """How many weights of a circuit cannot learn; None where nobody looked."""
-    return {"dead_weights": None if dead is None else len(dead)}
+def weight_facts(model: CircuitModel, dead: Sequence[int] | None) -> dict[str, Any]:
+    """How many weights of a circuit cannot learn, and how many count; None where nobody looked."""
+    return {
+        "dead_weights": None if dead is None else len(dead),
+        "effective_weights": _rank(model),
+    }
+
+
+@lru_cache(maxsize=_KEPT)
+def _rank(model: CircuitModel) -> int | None:
+    try:
+        return effective_weights(model)
+    except ResourceError:
+        return None
 
 
 def ansatz_facts(

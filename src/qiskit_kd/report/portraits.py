@@ -131,8 +131,9 @@ def _portrait(
 
     builder = students[item["kind"]]
     given = {"seed": config["seeds"][0], "backend": config.get("backend", "exact")}
-    if "shape" in inspect.signature(builder).parameters:
-        given["shape"] = split.shape
+    known = inspect.signature(builder).parameters
+    own = {"shape": split.shape, "samples": split.train.features}
+    given |= {name: value for name, value in own.items() if name in known}
     network = builder(split.num_features, split.num_classes, **{**given, **item.get("options", {})})
     facts = describe(network)
     models = (getattr(module, "model", None) for module in network.modules())

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Classical controls of the size of a quantum student, as strong as a few simple ideas make them.
+
+A quantum student has shown nothing if a classical network with as many trained numbers does as
+well. Which one is best depends on the data, so a study tries several and lets validation choose.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from qiskit_kd.errors import ConfigError, UnknownNameError
+from qiskit_kd.nn.modules import ClassicalStudent, Projection, seeded_linear
+from qiskit_kd.nn.parts import check_sizes, dtype_of, whole_number
+from qiskit_kd.nn.students import fitted_widths, students
+from qiskit_kd.nn.wiring import AnyBackend
+from qiskit_kd.seeding import stream
+
+__all__ = ["CONTROLS", "classical_control"]
+
+CONTROLS = ("pca_linear", "pca_mlp", "pca_quadratic", "random_mlp")
+
+
+@students.register("classical_control")
+def classical_control(
+    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",  # noqa: ARG001
+    control: str = "random_mlp", budget: int = 74, samples: NDArray[np.floating] | None = None,
+    dtype: torch.dtype | str = torch.float32,
+) -> ClassicalStudent:  # fmt: skip
+    """Fixed features, fitted to the training samples alone, and a trained part of `budget` numbers.
+
+    The trained part is the smallest with at least `budget` parameters that the features allow: 75
+    for 64 features, three classes and the default budget, with each of the controls:
+
+    - `pca_linear`: principal components, then one linear layer (24 components),
+    - `pca_quadratic`: the same, the last features being products of the first components, which is
+      what outputs of a circuit are: quadratic forms of an amplitude-encoded sample,
+    - `pca_mlp`: principal components, then tanh units (14 components, 4 units),
+    - `random_mlp`: the same behind a random projection, like `equal_size`.
+
+    Principal components are centred, and scaled to a mean variance of one. Where there are fewer
+    samples than components, random directions complete them.
+
+    Args:
+        num_features: Width of a row.
+        num_classes: Number of logits.
+        seed: Fixes random directions and the initial weights.
+        backend: Accepted like everywhere, without effect.
+        control: Which of them.
+        budget: Parameters of the student to compare with.
+        samples: `(batch, num_features)` training samples, without labels. A study hands its own
+            over.
+        dtype: Of the parameters.
+
+    Raises:
+        ConfigError: If the name is unknown, the budget is no positive integer, or the samples of a
+            `pca_` control are missing or of another shape.
+    """
+    check_sizes(num_features, num_classes)
+    if control not in CONTROLS:
+        raise UnknownNameError.of("classical control", str(control), CONTROLS)
+    budget = whole_number(budget, what="budget", least=1)
+    kind = dtype_of(dtype)
+    if control in ("pca_mlp", "random_mlp"):
+        size, hidden = fitted_widths(num_features, num_classes, budget)
+    else:  # C (size + 1) parameters
+        size, hidden = max(1, -(-budget // num_classes) - 1), None
+    components = size
+    if control == "pca_quadratic":  # k components have k (k + 3) / 2 terms of degree one and two
+        components = next(k for k in range(1, size + 1) if k * (k + 3) // 2 >= size)
+    components = min(components, num_features)
+    layers: dict[str, nn.Module] = {}
+    if control == "random_mlp":
+        layers["projection"] = Projection(num_features, components, seed=seed, dtype=kind)
+    else:
+        layers["components"] = Components(
+            _checked(samples, num_features), components, seed=seed, dtype=kind
+        )
+    width = components
+    if control == "pca_quadratic":
+        products = Products(components, size)
+        layers["products"], width = products, products.size
+    if hidden is not None:
+        layers["hidden"] = seeded_linear(width, hidden, seed=seed, name="hidden", dtype=kind)
+        layers["tanh"] = nn.Tanh()
+        width = hidden
+    layers["output"] = seeded_linear(width, num_classes, seed=seed, name="output", dtype=kind)
+    facts: dict[str, Any] = {
+        "kind": "classical_control", "control": control, "budget": budget,
+        "projected_features": components,
+    }  # fmt: skip
+    return ClassicalStudent(layers, facts | ({} if hidden is None else {"hidden": hidden}))
+
+
+class Components(nn.Module):
+    """The first principal components of some samples, frozen, but kept with the weights."""
+
+    mean: Tensor
+    matrix: Tensor
+
+    def __init__(
+        self, samples: NDArray[np.floating], size: int, *, seed: int, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        mean = samples.mean(axis=0)
+        _, spread, axes = np.linalg.svd(samples - mean, full_matrices=False)
+        known = min(size, int((spread > 1e-9 * spread[:1]).sum()))
+        axes = axes[:known] * np.sign(axes[:known, np.abs(axes[:known]).argmax(axis=1)].diagonal()
+                                      )[:, None]  # fmt: skip
+        gauss = stream(seed, "init", "components").standard_normal((samples.shape[1], size - known))
+        q, r = np.linalg.qr(np.concatenate([axes.T, gauss], axis=1))
+        variance = np.square(spread[:known]).sum() / max(1, known * (len(samples) - 1))
+        scale = 1.0 / np.sqrt(variance) if variance > 0 else 1.0
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=dtype))
+        matrix = q * np.sign(np.diag(r)) * scale
+        self.register_buffer("matrix", torch.as_tensor(matrix, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(..., num_features)` to `(..., size)`."""
+        return (x - self.mean) @ self.matrix
+
+
+class Products(nn.Module):
+    """`(..., k)` features, followed by products of two of them, `size` in all."""
+
+    def __init__(self, components: int, size: int) -> None:
+        super().__init__()
+        pairs = [(i, j) for j in range(components) for i in range(j + 1)][: size - components]
+        self.pairs = pairs
+        self.size = components + len(pairs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(..., k)` to `(..., size)`."""
+        first, second = ([pair[side] for pair in self.pairs] for side in (0, 1))
+        return torch.cat([x, x[..., first] * x[..., second]], dim=-1)
+
+
+def _checked(samples: object, num_features: int) -> NDArray[np.float64]:
+    found = None if samples is None else np.asarray(samples)
+    if (
+        found is None or found.ndim != 2 or len(found) < 2 or found.shape[1] != num_features
+        or found.dtype.kind not in "fiu" or not np.isfinite(found).all()
+    ):  # fmt: skip
+        raise ConfigError(
+            "principal components are those of training samples",
+            got="samples=None" if found is None else f"{found.dtype} of shape {found.shape}",
+            expected=f"two or more rows of {num_features} finite numbers",
+            remedy="Pass samples=split.train.features, or take control='random_mlp'.",
+        )  # fmt: skip
+    return found.astype(np.float64)
