@@ -12,14 +12,17 @@ import hashlib
 
 import numpy as np
 
+from qiskit_kd.values import whole
+
 __all__ = ["derive", "stream"]
 
 
 def _sequence(seed: int, names: tuple[str | int, ...]) -> np.random.SeedSequence:
     # A hash of the names, not Python's hash(): the latter changes from process to process.
+    root = whole(seed, "a seed is a whole number")
     digest = hashlib.sha256("\x1f".join(str(name) for name in names).encode()).digest()
     key = tuple(int.from_bytes(digest[k : k + 4], "little") for k in range(0, 16, 4))
-    return np.random.SeedSequence(entropy=seed, spawn_key=key)
+    return np.random.SeedSequence(entropy=root, spawn_key=key)
 
 
 def stream(seed: int, *names: str | int) -> np.random.Generator:
@@ -28,6 +31,9 @@ def stream(seed: int, *names: str | int) -> np.random.Generator:
     Args:
         seed: The root seed, a non-negative integer.
         *names: What the numbers are for, e.g. `"shots"` or `"shuffle", epoch`.
+
+    Raises:
+        ConfigError: If the seed is anything else.
     """
     return np.random.default_rng(_sequence(seed, names))
 

@@ -115,13 +115,14 @@ class TestDataset:
             ([[np.inf], [1.0]], [0, 1], 2, "finite numbers; got inf in row 0, feature 0"),
             (np.ones((3, 2)), [0, 1], 2, "one label; got 3 samples, 2 labels"),
             (np.ones((0, 2)), np.array([], int), 2, "at least one sample; got none"),
-            (np.ones((2, 2)), [0, 0], 1, "at least two classes; got num_classes = 1; expected 2"),
+            (np.ones((2, 2)), [0, 0], 1, "at least two classes; got num_classes=1; expected 2"),
             (np.ones((2, 2)), [0, 3], 3, r"lie in 0\.\.2; got label 3 in row 1\. Relabel"),
             (np.ones((2, 2)), [-1, 0], 3, r"lie in 0\.\.2; got label -1 in row 0"),
             (np.ones((2, 2)), [0, 0.5], 2, r"labels are integers; got 0\.5 in row 1"),
             (np.ones((2, 2)), [0, np.nan], 2, r"labels are integers; got nan in row 1"),
             (np.ones((2, 2)), ["a", "b"], 2, r"labels are integers; got dtype <U1\. Number the"),
-            (np.ones((2, 2)), np.eye(2), 2, r"labels form a vector; got shape \(2, 2\).*argmax"),
+            (np.ones((2, 2)), np.eye(2) * 2, 2, r"labels form a vector; got shape \(2, 2\)"),
+            (np.ones((2, 2)), [[0.3, 0.7]] * 2, 2, r"labels form a vector; .*argmax\(axis=1\)"),
         ],
     )
     def test_refuses(self, features: object, labels: object, classes: int, message: str) -> None:

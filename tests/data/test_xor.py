@@ -114,10 +114,10 @@ def test_seed_and_layout_are_separate_choices() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pairs": 1}, "counts pairs of bits; got pairs = 1; expected 2 to 8"),
-        ({"pairs": 9}, "counts pairs of bits; got pairs = 9"),
-        ({"copies": 17}, r"got 4 bits x 17 copies for 64 features; expected copies from 1 to 16"),
-        ({"copies": 0}, "informative bits fit into the features; got 4 bits x 0"),
+        ({"pairs": 1}, "counts pairs of bits; got pairs=1; expected 2 to 8"),
+        ({"pairs": 9}, "counts pairs of bits; got pairs=9"),
+        ({"copies": 17}, r"4 bits x copies in 64 features; got copies=17; expected 1 to 16"),
+        ({"copies": 0}, "informative bits fit into the features.*got copies=0"),
         ({"noise": -1.0}, "noise is a finite number; got -1.0; expected 0 or more"),
         ({"jitter": float("nan")}, "jitter is a finite number; got nan"),
         ({"amplitude": 0.0}, "amplitude is a finite number; got 0.0; expected more than 0"),

@@ -9,7 +9,6 @@ teacher can speak.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qiskit_kd.errors import DataError
 from qiskit_kd.registry import Registry
+from qiskit_kd.values import class_labels, image_shape, numbers, plain, shown, whole
 
 __all__ = [
     "Dataset",
@@ -27,7 +27,6 @@ __all__ = [
     "datasets",
     "digest",
     "feature_matrix",
-    "label_vector",
 ]
 
 datasets: Registry[Any] = Registry("data set")
@@ -39,8 +38,9 @@ class Dataset:
     """Labelled samples; the arrays are private copies, not to be written to.
 
     Args:
-        features: `(samples, features)`, kept as float64.
-        labels: `(samples,)` integers `0 .. num_classes - 1`, kept as int64.
+        features: `(samples, features)` real numbers, kept as float64; any array, frame or tensor.
+        labels: `(samples,)` integers `0 .. num_classes - 1`, kept as int64; a column or one-hot
+            rows are understood too.
         num_classes: Number of classes, at least 2; a part of a split need not show all of them.
         name: What reports call it.
         shape: Shape of one sample, `(channels, height, width)` for images, whose product is the
@@ -49,8 +49,8 @@ class Dataset:
             this data set and never writes to them again.
 
     Raises:
-        DataError: If shapes or lengths do not fit, a feature is NaN or infinite, or a label is no
-            integer of the range; the message names the row.
+        DataError: If shapes or lengths do not fit, a feature is no finite real number, or a label
+            no integer of the range; the message names the row.
     """
 
     features: NDArray[np.float64]
@@ -62,7 +62,7 @@ class Dataset:
 
     def __post_init__(self, copy: bool) -> None:
         features = feature_matrix(self.features, copy=copy)
-        labels = label_vector(self.labels, copy=copy)
+        labels = class_labels(self.labels, copy=copy)
         if len(features) != len(labels):
             raise DataError(
                 "every sample has one label", got=f"{len(features)} samples, {len(labels)} labels",
@@ -70,21 +70,25 @@ class Dataset:
             )  # fmt: skip
         if len(features) == 0:
             raise DataError("a data set has at least one sample", got="none")
-        if self.num_classes < 2:
-            raise DataError(
-                "a data set has at least two classes", got=f"num_classes = {self.num_classes}",
-                expected="2 or more", remedy="A single class cannot be learned.",
-            )  # fmt: skip
-        foreign = np.flatnonzero((labels < 0) | (labels >= self.num_classes))
+        num_classes = whole(
+            self.num_classes, "a data set has at least two classes", name="num_classes", least=2,
+            error=DataError,
+            remedy="A single class cannot be learned.",
+        )  # fmt: skip
+        foreign = np.flatnonzero((labels < 0) | (labels >= num_classes))
         if len(foreign):
+            negative = labels[foreign[0]] < 0
             raise DataError(
-                f"labels of {self.num_classes} classes lie in 0..{self.num_classes - 1}",
+                f"labels of {num_classes} classes lie in 0..{num_classes - 1}",
                 got=f"label {labels[foreign[0]]} in row {foreign[0]}",
-                remedy="Relabel from 0 without gaps, or give num_classes.",
+                remedy="Relabel: numpy.unique(labels, return_inverse=True)[1]"
+                + ("." if negative else f", or give num_classes={labels.max() + 1}."),
             )  # fmt: skip
         object.__setattr__(self, "features", features)
         object.__setattr__(self, "labels", labels)
-        object.__setattr__(self, "shape", _sample_shape(self.shape, self.num_features))
+        object.__setattr__(self, "num_classes", num_classes)
+        if self.shape is not None:
+            object.__setattr__(self, "shape", image_shape(self.shape, self.num_features))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -118,7 +122,8 @@ class Split:
         train: Labelled samples the student learns from.
         validation: Chooses epochs and settings.
         test: Touched once, at the end.
-        transfer: `(samples, features)` unlabelled samples; None means there are none.
+        transfer: `(samples, features)` unlabelled samples, or a `Dataset` whose labels are not
+            looked at; None means there are none.
         pool: For a teacher that is to see more than its student: the training samples, the
             transfer samples and maybe further ones, all with labels. None means `train`.
         copy: As of `Dataset`, for `transfer`.
@@ -135,10 +140,22 @@ class Split:
 
     def __init__(
         self, train: Dataset, validation: Dataset, test: Dataset,
-        transfer: ArrayLike | None = None, pool: Dataset | None = None, *, copy: bool = True,
+        transfer: ArrayLike | Dataset | None = None, pool: Dataset | None = None, *,
+        copy: bool = True,
     ) -> None:  # fmt: skip
-        given = np.empty((0, train.num_features)) if transfer is None else transfer
-        unlabelled = feature_matrix(given, of="the transfer set", copy=copy)
+        given = {"train": train, "validation": validation, "test": test, "pool": pool}
+        for name, each in given.items():
+            if not isinstance(each, Dataset) and (name != "pool" or each is not None):
+                raise DataError(
+                    "the parts of a split are data sets", got=f"{name}: {shown(each)}",
+                    expected="a Dataset",
+                    remedy="Wrap it, Dataset(features, labels, num_classes, name), or split arrays "
+                    "with qiskit_kd.data.arrays(features, labels).",
+                )  # fmt: skip
+        rows = () if transfer is None else getattr(transfer, "features", transfer)
+        rows = plain(rows, "the transfer set")
+        rows = rows if rows.size else np.empty((0, train.num_features))
+        unlabelled = feature_matrix(rows, of="the transfer set", copy=copy)
         pool = train if pool is None else pool
         parts = {"train": train, "validation": validation, "test": test, "pool": pool}
         widths = {name: part.num_features for name, part in parts.items()}
@@ -202,58 +219,18 @@ def feature_matrix(
         copy: False copies only what is no float64 matrix in row order.
 
     Raises:
-        DataError: If it is no matrix or a value is NaN or infinite, naming the row.
+        DataError: As `values.numbers`, and if it is no matrix.
     """
-    try:
-        array = np.array(values, dtype=np.float64, order="C", copy=copy or None)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"{of} are numbers", got=str(error), expected="a matrix (samples, features)"
-        ) from error
+    array = numbers(values, of, copy=copy)
     if array.ndim != 2 or array.shape[1] == 0:
+        images = array.ndim == 4 and array.shape[3] in (1, 3, 4) and min(array.shape[1:3]) > 4
         raise DataError(
             f"{of} form a matrix", got=f"shape {array.shape}", expected="(samples, features)",
-            remedy="Flatten images into rows.",
-        )  # fmt: skip
-    finite = np.isfinite(array)
-    if not finite.all():
-        row, column = np.argwhere(~finite)[0]
-        raise DataError(
-            f"{of} are finite numbers", got=f"{array[row, column]} in row {row}, feature {column}",
-            remedy="Remove or impute the row.",
+            remedy="Flatten images into rows"
+            + (", channels first: x.transpose(0, 3, 1, 2).reshape(len(x), -1)." if images
+               else ": x.reshape(len(x), -1)."),
         )  # fmt: skip
     return array
-
-
-def label_vector(values: ArrayLike, *, copy: bool = True) -> NDArray[np.int64]:
-    """A copy as an int64 vector; floats pass if every one is a whole number.
-
-    Args:
-        values: `(samples,)`.
-        copy: False copies only what is not int64.
-
-    Raises:
-        DataError: If it is no vector or a label is no integer, naming the row.
-    """
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise DataError(
-            "labels form a vector", got=f"shape {array.shape}", expected="(samples,)",
-            remedy="Turn one-hot rows into integers with argmax.",
-        )  # fmt: skip
-    if array.dtype.kind == "f":
-        broken = np.flatnonzero(~np.isfinite(array) | (array != np.round(array)))
-        if len(broken):
-            raise DataError(
-                "labels are integers", got=f"{array[broken[0]]} in row {broken[0]}",
-                remedy="Give class numbers 0, 1, 2 ...",
-            )  # fmt: skip
-    elif array.dtype.kind not in "iu":
-        raise DataError(
-            "labels are integers", got=f"dtype {array.dtype}",
-            remedy="Number the classes: numpy.unique(labels, return_inverse=True)[1].",
-        )  # fmt: skip
-    return array.astype(np.int64, copy=copy)
 
 
 def check_two_classes(labels: NDArray[np.int64], what: str) -> None:
@@ -278,22 +255,3 @@ def digest(*values: NDArray[Any] | np.integer[Any]) -> str:
         total.update(f"{array.dtype.kind}{array.shape}".encode())
         total.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
     return total.hexdigest()
-
-
-def _sample_shape(shape: Sequence[int] | None, width: int) -> tuple[int, ...] | None:
-    """The shape of one sample as a tuple.
-
-    Raises:
-        DataError: If it does not multiply to the number of features.
-    """
-    if shape is None:
-        return None
-    sizes = tuple(shape)
-    whole = all(isinstance(size, int | np.integer) and size > 0 for size in sizes)
-    if not whole or int(np.prod(sizes)) != width:
-        raise DataError(
-            "the shape of a sample multiplies to its number of features",
-            got=f"shape {sizes} for {width} features",
-            expected="for an image (channels, height, width)",
-        )  # fmt: skip
-    return tuple(map(int, sizes))

@@ -15,6 +15,7 @@ from qiskit_kd.data.dataset import Dataset, Split, datasets
 from qiskit_kd.data.splits import stratified_split
 from qiskit_kd.data.subsets import choose_classes, relabelled
 from qiskit_kd.errors import DataError
+from qiskit_kd.values import whole
 
 __all__ = ["digits"]
 
@@ -79,11 +80,11 @@ def _components(split: Split, count: int) -> Split:
     mean = pool.mean(axis=0)
     _, sizes, axes = np.linalg.svd(pool - mean, full_matrices=False)
     most = int((sizes > sizes[0] * 1e-10).sum())
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= most:
-        raise DataError(
-            "the samples have as many principal components as they span directions",
-            got=f"components={count!r}", expected=f"an integer from 1 to {most}",
-        )  # fmt: skip
+    count = whole(
+        count, "the samples have as many principal components as they span directions",
+        name="components", least=1, most=most, error=DataError,
+        expected=f"an integer from 1 to {most}",
+    )  # fmt: skip
     axes = axes[:count]
     # An axis may point either way; its largest entry is positive, whatever the library.
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)

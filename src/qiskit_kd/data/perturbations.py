@@ -12,9 +12,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from qiskit_kd.data.dataset import feature_matrix
 from qiskit_kd.errors import DataError
 from qiskit_kd.registry import Registry
 from qiskit_kd.seeding import stream
+from qiskit_kd.values import image_shape, real
 
 __all__ = ["noisy", "perturbations", "rotated"]
 
@@ -46,11 +48,11 @@ def noisy(
     Raises:
         DataError: If `level` is negative or not finite.
     """
-    if not (np.isfinite(level) and level >= 0):
-        raise DataError(
-            "the level of noise is a standard deviation", got=str(level),
-            expected="a finite number, 0 or more",
-        )  # fmt: skip
+    level = real(
+        level, "the level of noise is a standard deviation", least=0, error=DataError,
+        expected="a finite number, 0 or more",
+    )  # fmt: skip
+    features = feature_matrix(features, copy=False)
     noise = stream(seed, "perturbations", "noise").standard_normal(features.shape)
     noise *= level
     noise += features
@@ -75,20 +77,18 @@ def rotated(
     Raises:
         DataError: If samples are no images, or `level` is not finite.
     """
-    if shape is None or len(shape) != 3:
+    features = feature_matrix(features, copy=False)
+    size = features.shape[1]
+    if shape is None or len(kept := image_shape(shape, size)) != 3:
         raise DataError(
             "only images can be rotated", got=f"samples of shape {shape or features.shape[1:]}",
             expected="a data set with shape (channels, height, width)",
             remedy="Leave the rotation out, or give the data set its shape.",
         )  # fmt: skip
-    if not np.isfinite(level):
-        raise DataError(
-            "the level of a rotation is an angle in degrees", got=str(level),
-            expected="a finite number",
-        )  # fmt: skip
+    level = real(level, "the level of a rotation is an angle in degrees", error=DataError)
     from scipy.ndimage import rotate  # not needed by whoever only reads data
 
-    images = features.reshape(-1, *shape)
+    images = features.reshape(-1, *kept)
     turned = np.empty_like(images)
     for first, sign in ((0, 1.0), (1, -1.0)):
         turned[first::2] = rotate(

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,11 +16,12 @@ from qiskit_kd.data.dataset import (
     check_two_classes,
     datasets,
     feature_matrix,
-    label_vector,
 )
 from qiskit_kd.data.subsets import check_every_class
+from qiskit_kd.data.tables import LABEL_NAMES, read_arrays, read_path
 from qiskit_kd.errors import DataError
 from qiskit_kd.seeding import stream
+from qiskit_kd.values import class_labels, listed, real, shown
 
 __all__ = ["arrays", "npz", "stratified_split"]
 
@@ -31,7 +31,7 @@ def stratified_split(
     validation: int | float = 0.2, test: int | float = 0.2, transfer: int | float = 0,
     num_classes: int | None = None, name: str = "arrays", shape: Sequence[int] | None = None,
 ) -> Split:  # fmt: skip
-    """Split samples so that every part has each class in its share of the whole.
+    """Split samples so that every part has each class in its share of the kept.
 
     Exactly so where classes are equally large and sizes are multiples of their number; else within
     the rounding of all classes together.
@@ -57,18 +57,18 @@ def stratified_split(
             empty, there is one class only, a class would have no training sample, or labels that
             are counted have gaps.
     """
-    numbers = label_vector(labels)
+    classes = class_labels(labels, copy=True)
     counted = num_classes is None
     if num_classes is None:  # at least 2: a single class is refused below, for what it is
-        num_classes = int(numbers.max(initial=1)) + 1
+        num_classes = int(classes.max(initial=1)) + 1
     # Nothing of it is handed on but the rows picked below, which are copies.
     matrix = feature_matrix(features, copy=False)
-    kept_shape = None if shape is None else tuple(shape)
-    whole = Dataset(matrix, numbers, num_classes, name, kept_shape, copy=False)
-    check_two_classes(whole.labels, name)
+    sample = None if shape is None else tuple(listed(shape, "a shape is a list", error=DataError))
+    kept = Dataset(matrix, classes, num_classes, name, sample, copy=False)
+    check_two_classes(kept.labels, name)
     if counted:
-        _check_gaps(whole.labels)
-    total = len(whole)
+        _check_gaps(kept.labels)
+    total = len(kept)
     sizes = {
         part: _size(part, size, total)
         for part, size in (("validation", validation), ("test", test), ("transfer", transfer))
@@ -82,7 +82,7 @@ def stratified_split(
             got=asked if sizes["train"] >= 1 else f"{asked}, leaving nothing to train on",
             expected=f"at most {total} samples in all", remedy="Ask for fewer samples.",
         )  # fmt: skip
-    order = _stratified_order(whole.labels, seed)
+    order = _stratified_order(kept.labels, seed)
     end = total - sizes["test"]
     stretches = {
         "train": order[: sizes["train"]],
@@ -90,12 +90,12 @@ def stratified_split(
         "validation": order[end - sizes["validation"] : end],
         "test": order[end:],
     }
-    check_every_class(whole.labels[stretches["train"]], np.unique(whole.labels), part="train")
-    unlabelled = whole.features[stretches.pop("transfer")]
+    check_every_class(kept.labels[stretches["train"]], np.unique(kept.labels), part="train")
+    unlabelled = kept.features[stretches.pop("transfer")]
     stretches["pool"] = order[: sizes["train"] + sizes["transfer"]]
     part = {
         key: Dataset(
-            whole.features[rows], whole.labels[rows], num_classes, name, whole.shape, copy=False
+            kept.features[rows], kept.labels[rows], num_classes, name, kept.shape, copy=False
         )
         for key, rows in stretches.items()
     }
@@ -115,6 +115,7 @@ def arrays(
     )  # fmt: skip
 
 
+@datasets.register("file")
 @datasets.register("npz")
 def npz(
     path: str | Path, *, seed: int, features: str = "features", labels: str = "labels",
@@ -122,13 +123,19 @@ def npz(
     transfer: int | float = 0, num_classes: int | None = None, name: str | None = None,
     shape: Sequence[int] | None = None,
 ) -> Split:  # fmt: skip
-    """A split of two arrays in a NumPy `.npz` file.
+    """A split of the samples in a file: `.npz`, `.safetensors`, `.npy` or `.csv`.
+
+    - `.npz` and `.safetensors` hold one array of features and one of labels.
+    - `.npy` holds the features; `labels` is the path of a second one.
+    - `.csv` has a row per sample, cells between commas, semicolons or tabs. With a header the
+      labels are the column `labels` (or `label`, `class`, `target`, `y`), without one the last
+      column; all others are features. Labels that are words are numbered in alphabetical order.
 
     Args:
         path: The file; pickled objects in it are never loaded.
         seed: Fixes the split.
         features: Key of the `(samples, features)` array.
-        labels: Key of the `(samples,)` array.
+        labels: Key of the `(samples,)` array, name of the column, or path of the `.npy` file.
         train: As `stratified_split`, like the rest.
         validation: Samples to choose a model on.
         test: Samples touched once.
@@ -138,40 +145,59 @@ def npz(
         shape: Shape of one sample, e.g. `[3, 32, 32]`; see `Dataset`.
 
     Raises:
-        DataError: As `stratified_split`, or if the file is missing, is no complete `.npz` file,
+        DataError: As `stratified_split`, or if the file is missing, damaged or of another kind,
             lacks a key or holds Python objects.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(
-            "the data file does not exist", got=str(path), expected="a NumPy .npz file",
-            remedy="Relative paths start at the working directory.",
-        )  # fmt: skip
-    try:
-        # Read through a handle of our own: numpy leaves its own one open when the file is damaged.
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            known = list(file.files)
-            found = {key: file[key] for key in (features, labels) if key in known}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, AttributeError,
-            TypeError) as error:  # fmt: skip
-        objects = "Object arrays" in str(error)
-        raise DataError(
-            "the data file cannot be read", got=f"{path} ({error or type(error).__name__})",
-            expected="arrays of numbers" if objects else "a complete NumPy .npz file",
-            remedy="Write it again with numpy.savez(path, features=..., labels=...).",
-        ) from error  # fmt: skip
+    where = read_path(path, kinds="an .npz, .safetensors, .npy or .csv file")
+    x, y = _from_file(where, features, labels)
+    return stratified_split(
+        x, y, seed=seed, train=train, validation=validation, test=test, transfer=transfer,
+        num_classes=num_classes, name=where.stem if name is None else name, shape=shape,
+    )  # fmt: skip
+
+
+def _from_file(path: Path, features: str, labels: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Features and labels of a file."""
+    again = "Write it again with numpy.savez(path, features=..., labels=...)."
+    kind, found = read_arrays(path, remedy=again)
+    if kind == "npy":
+        if labels == "labels":
+            raise DataError(
+                "an .npy file holds the features alone", got=str(path),
+                expected="the option labels: the path of a second .npy file",
+                remedy="Or write both into one: numpy.savez(path, features=..., labels=...).",
+            )  # fmt: skip
+        other = read_path(labels, kinds="an .npy file with the labels")
+        (y,) = list(read_arrays(other, remedy="Write it with numpy.save.")[1].values())[:1]
+        return found[path.stem], y
+    if kind == "csv":
+        if labels == "labels":
+            last = list(found)[-1] if list(found) == [*map(str, range(len(found)))] else labels
+            labels = next((each for each in LABEL_NAMES if each in found), last)
+        if labels not in found or len(found) < 2:
+            raise DataError(
+                f"the table has no column {labels!r} beside others",
+                got=f"columns {', '.join(list(found)[:8]) or 'none'}",
+                remedy="Name the column of the labels with the option labels.",
+            )  # fmt: skip
+        y = found.pop(labels)
+        words = [name for name, column in found.items() if column.dtype.kind == "U"]
+        if words:
+            raise DataError(
+                "features are numbers", got=f"{found[words[0]][0]!r} in column {words[0]!r}",
+                remedy="Remove the column, or write numbers with a decimal point.",
+            )  # fmt: skip
+        if y.dtype.kind == "U":
+            y = np.unique(y, return_inverse=True)[1]
+        return np.column_stack(list(found.values())), y
     for key in (features, labels):
         if key not in found:
             raise DataError(
-                f"the data file has no array {key!r}", got=f"keys {', '.join(known) or 'none'}",
+                f"the data file has no array {key!r}", got=f"keys {', '.join(found) or 'none'}",
                 expected=f"{features!r} and {labels!r}",
                 remedy="Name the arrays with the options features and labels.",
             )  # fmt: skip
-    return stratified_split(
-        found[features], found[labels], seed=seed, train=train, validation=validation, test=test,
-        transfer=transfer, num_classes=num_classes, name=path.stem if name is None else name,
-        shape=shape,
-    )  # fmt: skip
+    return found[features], found[labels]
 
 
 def _check_gaps(labels: NDArray[np.int64]) -> None:
@@ -196,17 +222,15 @@ def _check_gaps(labels: NDArray[np.int64]) -> None:
 def _size(part: str, size: int | float, total: int) -> int:
     """A part's size as a number of samples."""
     smallest = 0 if part == "transfer" else 1
-    if isinstance(size, float) and 0.0 < size < 1.0:
+    rule = f"{part} is a number of samples or a fraction of them"
+    expected = f"an integer from {smallest} on, or a float between 0 and 1"
+    number = real(size, rule, error=DataError, expected=expected)
+    if 0.0 < number < 1.0:
         # Rounded down, so that fractions that add up to 1 fit; 0.29 * 100 is 28.999999999999996.
-        count = max(smallest, int(size * total + 1e-9))
-    elif not isinstance(size, bool) and size == int(size) and size >= smallest:
-        count = int(size)
-    else:
-        raise DataError(
-            f"{part} is a number of samples or a fraction of them", got=repr(size),
-            expected=f"an integer from {smallest} on, or a float between 0 and 1",
-        )  # fmt: skip
-    return count
+        return max(smallest, int(number * total + 1e-9))
+    if number != int(number) or number < smallest:
+        raise DataError(rule, got=shown(size), expected=expected)
+    return int(number)
 
 
 def _stratified_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.intp]:

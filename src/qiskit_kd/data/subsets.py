@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qiskit_kd.errors import DataError
+from qiskit_kd.values import listed, whole
 
 __all__ = ["balanced_order", "check_count", "check_every_class", "choose_classes", "relabelled"]
 
@@ -28,15 +29,17 @@ def choose_classes(
     """
     if classes is None:
         return tuple(range(total)), name
-    known = range(total)
-    kept = tuple(classes) if isinstance(classes, Sequence) else (classes,)
-    if len(kept) < 2 or any(k not in known for k in kept) or len(set(kept)) < len(kept):
-        raise DataError(
-            f"classes are distinct class numbers of {name}", got=str(list(kept)),
-            expected=f"at least two of 0..{total - 1}",
-            remedy="For example classes: [3, 5, 8].",
-        )  # fmt: skip
-    return tuple(map(int, kept)), f"{name}-" + "".join(map(str, kept))
+    rule = f"classes are distinct class numbers of {name}"
+    remedy = "For example classes: [3, 5, 8]."
+    expected = f"at least two of 0..{total - 1}"
+    given = listed(classes, rule, error=DataError, expected=expected, remedy=remedy)
+    try:
+        kept = tuple(whole(k, rule, most=total - 1, error=DataError) for k in given)
+    except DataError:
+        kept = ()
+    if len(kept) < 2 or len(set(kept)) < len(kept):
+        raise DataError(rule, got=str(given), expected=expected, remedy=remedy)
+    return kept, f"{name}-" + "".join(map(str, kept))
 
 
 def relabelled(
@@ -77,11 +80,10 @@ def check_count(size: object, least: int, *, what: str) -> None:
     Raises:
         DataError: As said.
     """
-    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < least:
-        raise DataError(
-            f"{what} is a number of samples to draw", got=repr(size),
-            expected=f"an integer from {least} on",
-        )  # fmt: skip
+    whole(
+        size, f"{what} is a number of samples to draw", least=least, error=DataError,
+        expected=f"an integer from {least} on",
+    )  # fmt: skip
 
 
 def check_every_class(labels: NDArray[np.int64], classes: ArrayLike, *, part: str) -> None:

@@ -17,6 +17,7 @@ from qiskit_kd.data.dataset import Dataset, Split, datasets
 from qiskit_kd.data.subsets import check_count
 from qiskit_kd.errors import DataError
 from qiskit_kd.seeding import stream
+from qiskit_kd.values import real, whole
 
 __all__ = ["extended_xor"]
 
@@ -75,24 +76,27 @@ def extended_xor(
     Raises:
         DataError: If a number makes no sense or the bits do not fit into the features.
     """
+    pairs = whole(
+        pairs, "extended XOR counts pairs of bits", name="pairs", least=2, most=MAX_PAIRS,
+        error=DataError, expected=f"2 to {MAX_PAIRS} (one pair makes two classes only)",
+    )  # fmt: skip
+    num_features = whole(
+        num_features, "num_features is a whole number", least=2 * pairs, error=DataError
+    )
     bits = 2 * pairs
-    if not 2 <= pairs <= MAX_PAIRS:
-        raise DataError(
-            "extended XOR counts pairs of bits", got=f"pairs = {pairs}",
-            expected=f"2 to {MAX_PAIRS} (one pair makes two classes only)",
-        )  # fmt: skip
-    if copies < 1 or bits * copies > num_features:
-        raise DataError(
-            "the informative bits fit into the features",
-            got=f"{bits} bits x {copies} copies for {num_features} features",
-            expected=f"copies from 1 to {num_features // bits}",
-        )  # fmt: skip
-    for key, size in {"amplitude": amplitude, "noise": noise, "jitter": jitter}.items():
-        if not (np.isfinite(size) and size >= 0) or (key == "amplitude" and size == 0):
-            raise DataError(
-                f"{key} is a finite number", got=str(size),
-                expected="more than 0" if key == "amplitude" else "0 or more",
-            )  # fmt: skip
+    copies = whole(
+        copies, f"the informative bits fit into the features: {bits} bits x copies in "
+        f"{num_features} features", name="copies", least=1, most=num_features // bits,
+        error=DataError,
+    )  # fmt: skip
+    amplitude = real(
+        amplitude, "amplitude is a finite number", least=0, strict=True, error=DataError,
+        expected="more than 0",
+    )  # fmt: skip
+    noise, jitter = (
+        real(size, f"{key} is a finite number", least=0, error=DataError, expected="0 or more")
+        for key, size in (("noise", noise), ("jitter", jitter))
+    )
     sizes = {"train": train, "validation": validation, "test": test, "transfer": transfer,
              "extra": extra}  # fmt: skip
     for part, size in sizes.items():
