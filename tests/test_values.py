@@ -142,7 +142,8 @@ def test_every_whole_number_is_one(value: Any) -> None:
 @pytest.mark.parametrize(
     "value",
     [True, np.True_, torch.tensor(True), np.array(True), 5.0, np.float64(5), 5.5, "5", None, -1,
-     [5], np.array([5]), torch.tensor([5]), torch.tensor(5.0), 5j, object(), np.timedelta64(5, "s")],
+     [5], np.array([5]), torch.tensor([5]), torch.tensor(5.0), 5j, object(),
+     np.timedelta64(5, "s")],
 )  # fmt: skip
 def test_nothing_else_is_a_whole_number(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"a number; got .*expected 0 or more"):
