@@ -21,6 +21,7 @@ from qiskit_kd.circuits import (
     angle,
     dense_angle,
     encodings,
+    mps,
     reuploading,
 )
 from qiskit_kd.circuits.mps import mps_fidelity
@@ -266,6 +267,24 @@ def test_mps_prepares_its_truncated_vector(num_qubits: int) -> None:
     np.testing.assert_allclose(overlap[1:3], 1, atol=1e-9)
     if num_qubits <= 3:  # bond dimension 2 holds every vector
         np.testing.assert_allclose(overlap, 1, atol=1e-9)
+
+
+@pytest.mark.parametrize("num_qubits", [5, 6])
+def test_mps_is_a_local_optimum_above_plain_truncation(
+    num_qubits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = stream(5, "mps").normal(size=(20, 2**num_qubits))
+    found = mps_fidelity(num_qubits, x)
+    monkeypatch.setattr(mps, "_SWEEPS", 0)
+    truncated = mps_fidelity(num_qubits, x)
+    monkeypatch.setattr(mps, "_SWEEPS", 60)
+    longer = mps_fidelity(num_qubits, x)
+    assert (found >= truncated - 1e-12).all()  # a sweep is never worse
+    assert (longer >= found - 1e-12).all()
+    assert (found - truncated).mean() > 0.01
+    assert (longer - found).mean() < 0.003
+    monkeypatch.undo()
+    np.testing.assert_allclose(mps_fidelity(num_qubits, x[3:4]), found[3:4], atol=1e-12)
 
 
 @pytest.mark.parametrize("num_qubits", [2, 4, 6])

@@ -65,11 +65,13 @@ def amplitude(num_qubits: int, *, num_features: int | None = None) -> Encoding:
 
 @encodings.register("amplitude_mps")
 def amplitude_mps(num_qubits: int, *, num_features: int | None = None) -> Encoding:
-    """Approximate amplitude encoding: the best chi = 2 matrix product state, up to a phase.
+    """Approximate amplitude encoding by a matrix product state of bond dimension 2, up to a phase.
 
     `6 (n - 1)` angles and `2 (n - 1)` CX on a line of qubits, where the exact tree needs
-    `2**n - n - 1`. The price is the fidelity, see `mps.mps_fidelity`. The map has no derivative
-    (singular vectors jump), so features cannot be trained through it.
+    `2**n - n - 1`. The price is the fidelity, see `mps.mps_fidelity`. The state is a local optimum
+    of it: 0.888 on average for 8 x 8 digits, 0.532 for Gaussian noise on 6 qubits (truncation alone
+    has 0.884 and 0.499; the best of a dozen random starts 0.888 and 0.537). The map has no
+    derivative (singular vectors jump), so features cannot be trained through it.
 
     Args:
         num_qubits: Qubits n, 2 to 14.

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Approximate amplitude encoding by a matrix product state of bond dimension 2.
 
-A real vector is truncated by one sweep of singular value decompositions; every site is then an
+A real vector is truncated by a sweep of singular value decompositions; further sweeps, two sites at
+a time, raise the overlap (Schollwoeck, arXiv:1008.3477, section 4.5). Every site is then an
 isometry of two qubits (Schoen et al., arXiv:quant-ph/0501096; as circuits Ran, arXiv:1908.07958),
 completed to a rotation in SO(4). In the magic basis SO(4) is a product of two one-qubit rotations
 (Vatan and Williams, arXiv:quant-ph/0308006), so a block is 2 CX and 6 angles and the
@@ -19,6 +20,8 @@ from qiskit_kd.circuits.parameters import input_parameters
 __all__ = ["mps_angles", "mps_circuit", "mps_fidelity"]
 
 Array = NDArray[np.floating]
+
+_SWEEPS = 6  # sixty change the mean overlap by 5e-5 for digits, 1e-3 for noise on 6 qubits
 
 
 def mps_circuit(num_qubits: int) -> QuantumCircuit:
@@ -74,7 +77,7 @@ def _truncate(num_qubits: int, x: Array) -> tuple[list[Array], Array]:
     rest = np.zeros((batch, 2**num_qubits))
     rest[:, : x.shape[1]] = x / np.abs(x).max(axis=1, keepdims=True)  # no overflow in the norm
     rest /= np.linalg.norm(rest, axis=1, keepdims=True)
-    rest = rest[:, :, None]
+    vector, rest = rest, rest[:, :, None]
     sites: list[Array] = []
     for _ in range(num_qubits - 1):  # cut off the least significant qubit
         right = rest.shape[2]
@@ -82,9 +85,53 @@ def _truncate(num_qubits: int, x: Array) -> tuple[list[Array], Array]:
         keep = min(2, s.shape[1])
         sites.append(v[:, :keep].reshape(batch, keep, 2, right))
         rest = u[:, :, :keep] * s[:, None, :keep]
-    kept = np.square(rest).sum(axis=(1, 2))
-    first = (rest / np.sqrt(kept)[:, None, None]).reshape(batch, 1, 2, -1)
-    return [first, *sites[::-1]], kept
+    sites.append(rest.reshape(batch, 1, 2, -1))
+    sites = sites[::-1]
+    for _ in range(_SWEEPS if num_qubits > 4 else 0):  # one truncated bond: nothing to gain
+        _sweep(vector, sites)
+    kept = np.square(sites[0]).sum(axis=(1, 2, 3))
+    sites[0] = sites[0] / np.sqrt(kept)[:, None, None, None]
+    return sites, kept
+
+
+def _sweep(vector: Array, sites: list[Array]) -> None:
+    """Improve right-canonical sites in place, two at a time, there and back; never worse.
+
+    With all other sites isometries, the best pair is the projection of the vector on them, and its
+    best truncation that of the singular values.
+    """
+    batch, n = len(vector), len(sites)
+    # Behind site k: an isometry from its right bond to the qubits that follow.
+    behind = [np.ones((batch, 1, 1))]
+    for site in sites[:1:-1]:
+        grown = np.einsum("blpr,brx->blpx", site, behind[-1])
+        behind.append(grown.reshape(batch, site.shape[1], -1))
+    # Before site k: the vector with the qubits before it contracted.
+    before = [vector.reshape(batch, 1, -1)]
+
+    def best() -> tuple[Array, Array, Array]:
+        left = before[-1].shape[1]
+        rest = before[-1].reshape(batch, left * 4, -1)
+        pair = np.einsum("bax,brx->bar", rest, behind[-1]).reshape(batch, left * 2, -1)
+        u, s, v = np.linalg.svd(pair, full_matrices=False)
+        keep = min(2, s.shape[1])
+        return u[:, :, :keep], s[:, :keep], v[:, :keep]
+
+    for k in range(n - 2):  # there
+        u, _, _ = best()
+        left, keep = before[-1].shape[1], u.shape[2]
+        sites[k] = u.reshape(batch, left, 2, keep)
+        rest = before[-1].reshape(batch, left * 2, -1)
+        before.append(np.einsum("bak,bax->bkx", u, rest))
+        behind.pop()
+    for k in reversed(range(n - 1)):  # and back
+        u, s, v = best()
+        keep, right = v.shape[1], behind[-1].shape[1]
+        sites[k + 1] = v.reshape(batch, keep, 2, right)
+        sites[k] = (u * s[:, None]).reshape(batch, before[-1].shape[1], 2, keep)
+        grown = np.einsum("blpr,brx->blpx", sites[k + 1], behind[-1])
+        behind.append(grown.reshape(batch, keep, -1))
+        before.pop()
 
 
 def _rotations(sites: list[Array]) -> list[Array]:
