@@ -27,6 +27,7 @@ from qiskit_aer.primitives import EstimatorV2, SamplerV2
 
 from qiskit_kd.circuits.checks import is_inert
 from qiskit_kd.execution.expansion import inlined
+from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
 
 __all__ = ["AerEstimator", "AerSampler", "aer_pass_manager", "aer_target", "bindable"]
 
@@ -114,7 +115,7 @@ class AerSampler(BaseSamplerV2):  # type: ignore[misc]
 
     def run(self, pubs: Iterable[Any], *, shots: int | None = None) -> Any:
         """See `BaseSamplerV2.run`."""
-        coerced = [SamplerPub.coerce(pub, shots or self.default_shots) for pub in pubs]
+        coerced = sampler_pubs(pubs, self.default_shots if shots is None else shots)
         return self._inner.run(
             [SamplerPub(bindable(p.circuit), p.parameter_values, p.shots) for p in coerced]
         )
@@ -150,7 +151,7 @@ class AerEstimator(BaseEstimatorV2):  # type: ignore[misc]
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
         """See `BaseEstimatorV2.run`."""
         precision = self._precision if precision is None else precision
-        coerced = [EstimatorPub.coerce(pub, precision) for pub in pubs]
+        coerced = estimator_pubs(pubs, precision)
         return self._inner.run(
             [
                 EstimatorPub(bindable(p.circuit), p.observables, p.parameter_values, p.precision)

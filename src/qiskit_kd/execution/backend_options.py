@@ -10,16 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from qiskit import generate_preset_pass_manager
-from qiskit.primitives import (
-    BaseEstimatorV2,
-    BaseSamplerV2,
-    StatevectorEstimator,
-    StatevectorSampler,
-)
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.transpiler import PassManager
 
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.noise_options import Noise, open_device
+from qiskit_kd.execution.pubs import ExactEstimator, ExactSampler
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.noise_sources import DeviceNoise
@@ -47,11 +43,11 @@ class BackendOptions(BaseModel):
         """An engine with these settings."""
 
     @abstractmethod
-    def sampler(self, shots: int | None, seed: int | None) -> BaseSamplerV2:
+    def sampler(self, name: str, shots: int | None, seed: int | None) -> BaseSamplerV2:
         """A V2 sampler."""
 
     @abstractmethod
-    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
+    def estimator(self, name: str, precision: float, seed: int | None) -> BaseEstimatorV2:
         """A V2 estimator."""
 
     @abstractmethod
@@ -93,13 +89,15 @@ class ExactOptions(BackendOptions):
             exact, shots=shots, name=name, gradient=gradient, seed=seed, **self.spsa()
         )
 
-    def sampler(self, shots: int | None, seed: int | None) -> BaseSamplerV2:
+    def sampler(self, name: str, shots: int | None, seed: int | None) -> BaseSamplerV2:
         """See `Backend.sampler`."""
-        return StatevectorSampler(default_shots=shots or 1024, seed=seed)
+        del name
+        return ExactSampler(default_shots=shots or 1024, seed=seed)
 
-    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
+    def estimator(self, name: str, precision: float, seed: int | None) -> BaseEstimatorV2:
         """See `Backend.estimator`."""
-        return StatevectorEstimator(default_precision=precision, seed=seed)
+        del name
+        return ExactEstimator(default_precision=precision, seed=seed)
 
     def pass_manager(self) -> PassManager:
         """See `Backend.pass_manager`; any circuit runs as it is."""
@@ -124,21 +122,23 @@ class AerOptions(BackendOptions):
                 **self.spsa(),
             )  # fmt: skip
         return SamplerEngine(
-            partial(_seeded, self.sampler, shots),
+            partial(_seeded, self.sampler, name, shots),
             # No estimator: Aer's adds normal noise of one width to every exact value, whatever the
             # observable's variance; sampling each basis follows the law of a device.
             pass_manager=self.pass_manager, shots=shots, name=name, gradient=gradient, seed=seed,
             simulated=True, **self.spsa(),
         )  # fmt: skip
 
-    def sampler(self, shots: int | None, seed: int | None) -> BaseSamplerV2:
+    def sampler(self, name: str, shots: int | None, seed: int | None) -> BaseSamplerV2:
         """See `Backend.sampler`."""
+        del name
         from qiskit_kd.execution.aer_primitives import AerSampler
 
         return AerSampler(default_shots=shots or 1024, seed=seed)
 
-    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
+    def estimator(self, name: str, precision: float, seed: int | None) -> BaseEstimatorV2:
         """See `Backend.estimator`."""
+        del name
         from qiskit_kd.execution.aer_primitives import AerEstimator
 
         return AerEstimator(default_precision=precision, seed=seed)
@@ -201,14 +201,16 @@ class NoisyOptions(BackendOptions):
             self.noise, scale=self.scale, readout=self.readout, num_qubits=num_qubits
         )
 
-    def sampler(self, shots: int | None, seed: int | None) -> BaseSamplerV2:
+    def sampler(self, name: str, shots: int | None, seed: int | None) -> BaseSamplerV2:
         """See `Backend.sampler`."""
+        del name
         from qiskit_kd.execution.noisy.primitives import NoisySampler
 
         return NoisySampler(self.device(_ANY_WIDTH), default_shots=shots or 1024, seed=seed)
 
-    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
+    def estimator(self, name: str, precision: float, seed: int | None) -> BaseEstimatorV2:
         """See `Backend.estimator`; measurements do not err here."""
+        del name
         from qiskit_kd.execution.noisy.primitives import NoisyEstimator
 
         return NoisyEstimator(self.device(_ANY_WIDTH), default_precision=precision, seed=seed)
@@ -244,5 +246,5 @@ def _workshop(options: NoisyOptions, digest: str | None) -> Workshop:
     )  # fmt: skip
 
 
-def _seeded(make: Any, setting: Any, seed: int) -> Any:
-    return make(setting, seed % 2**31)  # Aer reads 32 bits
+def _seeded(make: Any, name: str, setting: Any, seed: int) -> Any:
+    return make(name, setting, seed % 2**31)  # Aer reads 32 bits

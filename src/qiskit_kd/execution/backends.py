@@ -112,7 +112,8 @@ class Backend:
             ConfigError: If `seed` is no integer from 0.
         """
         _check_seed(seed)
-        return self.options.sampler(self.shots, self.options.seed if seed is None else seed)
+        seed = self.options.seed if seed is None else seed
+        return self.options.sampler(self.name, self.shots, seed)
 
     def estimator(self, *, seed: int | None = None) -> BaseEstimatorV2:
         """A V2 estimator for any Qiskit code; exact where the file names no shots.
@@ -130,7 +131,8 @@ class Backend:
         """
         _check_seed(seed)
         precision = 0.0 if self.shots is None else float(self.shots**-0.5)
-        return self.options.estimator(precision, self.options.seed if seed is None else seed)
+        seed = self.options.seed if seed is None else seed
+        return self.options.estimator(self.name, precision, seed)
 
     def pass_manager(self) -> PassManager:
         """A pass manager to circuits this backend runs."""

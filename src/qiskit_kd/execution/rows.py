@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_kd.circuits.model import CircuitModel
-from qiskit_kd.errors import ConfigError
+from qiskit_kd.errors import ConfigError, DataError
 from qiskit_kd.execution.circuit_facts import CircuitFacts
 from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage, check_weights
 from qiskit_kd.execution.expansion import Expansion, expansion_of
@@ -310,12 +310,20 @@ def _through_encoding(model: CircuitModel, x: Array, gradient: Array) -> Array:
 
 
 def _features(features: Array) -> Array:
-    x = np.asarray(features)
-    return x if np.issubdtype(x.dtype, np.floating) else x.astype(float)
+    return _real(features, "features")
 
 
 def _weights(weights: Array, model: CircuitModel) -> Array:
-    w = np.asarray(weights)
-    w = w if np.issubdtype(w.dtype, np.floating) else w.astype(float)
+    w = _real(weights, "weights")
     check_weights(model, w)
     return w
+
+
+def _real(values: Array, what: str) -> Array:
+    found = np.asarray(values)
+    if np.iscomplexobj(found):
+        raise DataError(
+            f"{what} are real numbers", got=str(found.dtype), expected="float32 or float64",
+            remedy="Take their real parts, or encode both parts as features.",
+        )  # fmt: skip
+    return found if np.issubdtype(found.dtype, np.floating) else found.astype(float)

@@ -21,6 +21,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.execution.aer_primitives import AerEstimator, AerSampler
 from qiskit_kd.execution.noise_sources import DeviceNoise
+from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
 
 __all__ = ["NoisyEstimator", "NoisySampler", "aer_method"]
 
@@ -57,7 +58,7 @@ class NoisySampler(BaseSamplerV2):  # type: ignore[misc]
         Raises:
             CircuitError: If a circuit is wider than the device or has a gate that the device lacks.
         """
-        coerced = [SamplerPub.coerce(pub, shots or self._shots) for pub in pubs]
+        coerced = sampler_pubs(pubs, self._shots if shots is None else shots)
         work = []
         for pub in coerced:
             circuit, qubits = _compact(pub.circuit, self._device)
@@ -95,7 +96,7 @@ class NoisyEstimator(BaseEstimatorV2):  # type: ignore[misc]
             CircuitError: If a circuit is wider than the device or has a gate that the device lacks.
         """
         precision = self._precision if precision is None else precision
-        coerced = [EstimatorPub.coerce(pub, precision) for pub in pubs]
+        coerced = estimator_pubs(pubs, precision)
         work = []
         for pub in coerced:
             circuit, qubits = _compact(pub.circuit, self._device, _touched(pub.observables))

@@ -10,10 +10,9 @@ from typing import Any
 
 from qiskit import QuantumCircuit
 from qiskit.primitives import PubResult
-from qiskit.primitives.containers.estimator_pub import EstimatorPub
-from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qiskit_kd.errors import BudgetError, ConfigError
+from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
 from qiskit_kd.execution.runtime.client import Client, Request
 from qiskit_kd.execution.runtime.cost import Cost, ceiling, cost_of_pubs
 from qiskit_kd.execution.runtime.delivery import Courier, Job, Terms
@@ -156,11 +155,9 @@ class Dispatcher:
             UncertainJobError: If nobody can say whether a job was sent.
             StorageError: If the journal is damaged.
         """
-        coerced: list[Pub] = [
-            SamplerPub.coerce(pub, shots) if kind == "sampler"
-            else EstimatorPub.coerce(pub, precision)
-            for pub in pubs
-        ]  # fmt: skip
+        coerced: list[Pub] = (
+            sampler_pubs(pubs, shots) if kind == "sampler" else estimator_pubs(pubs, precision)
+        )
         jobs, parts = cut(coerced)
         answers = [self._perform(self._job(kind, job, occasion)) for job in jobs]
         return Answer(

@@ -350,7 +350,7 @@ def make_engine(
 
 
 def make_sampler(
-    options: RuntimeOptions, *, name: str = "runtime", shots: int | None = None,
+    options: RuntimeOptions, *, name: str, shots: int | None = None,
     seed: int | None = None,
 ) -> RuntimeSampler:  # fmt: skip
     """See `Backend.sampler`; a seed is the occasion of its jobs."""
@@ -360,7 +360,7 @@ def make_sampler(
 
 
 def make_estimator(
-    options: RuntimeOptions, *, name: str = "runtime", precision: float = 1 / 64,
+    options: RuntimeOptions, *, name: str, precision: float = 1 / 64,
     seed: int | None = None,
 ) -> RuntimeEstimator:  # fmt: skip
     """See `Backend.estimator`; a seed is the occasion of its jobs."""

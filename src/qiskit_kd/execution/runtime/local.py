@@ -31,6 +31,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.execution.memory import require_memory
 from qiskit_kd.execution.noise_sources import DeviceNoise
+from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
 from qiskit_kd.execution.runtime.payload import circuit_digest
 from qiskit_kd.execution.runtime.simulator import LocalSimulator
 from qiskit_kd.seeding import stream
@@ -67,7 +68,7 @@ class LocalSampler(BaseSamplerV2):  # type: ignore[misc]
                 the device lacks, or goes on after a measurement.
             ResourceError: If it does not fit into memory.
         """
-        coerced = [SamplerPub.coerce(pub, shots or self.default_shots) for pub in pubs]
+        coerced = sampler_pubs(pubs, self.default_shots if shots is None else shots)
         results = [self._sample(pub, number) for number, pub in enumerate(coerced)]
         return _job(results)
 
@@ -128,7 +129,7 @@ class LocalEstimator(BaseEstimatorV2):  # type: ignore[misc]
                 or goes on after a measurement.
         """
         precision = self.default_precision if precision is None else precision
-        coerced = [EstimatorPub.coerce(pub, precision) for pub in pubs]
+        coerced = estimator_pubs(pubs, precision)
         return _job([self._estimate(pub, number) for number, pub in enumerate(coerced)])
 
     def _estimate(self, pub: EstimatorPub, number: int) -> PubResult:

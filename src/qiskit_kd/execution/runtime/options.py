@@ -135,17 +135,17 @@ class RuntimeOptions(BackendOptions):
 
         return make_engine(self, name=name, gradient=gradient, shots=shots, seed=seed)
 
-    def sampler(self, shots: int | None, seed: int | None) -> BaseSamplerV2:
+    def sampler(self, name: str, shots: int | None, seed: int | None) -> BaseSamplerV2:
         """See `Backend.sampler`."""
         from qiskit_kd.execution.runtime.engine import make_sampler
 
-        return make_sampler(self, shots=shots, seed=seed)
+        return make_sampler(self, name=name, shots=shots, seed=seed)
 
-    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
+    def estimator(self, name: str, precision: float, seed: int | None) -> BaseEstimatorV2:
         """See `Backend.estimator`."""
         from qiskit_kd.execution.runtime.engine import make_estimator
 
-        return make_estimator(self, precision=precision, seed=seed)
+        return make_estimator(self, name=name, precision=precision, seed=seed)
 
     def pass_manager(self) -> PassManager:
         """See `Backend.pass_manager`."""

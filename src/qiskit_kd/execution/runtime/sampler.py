@@ -13,10 +13,9 @@ from qiskit.primitives import (
     PrimitiveResult,
     PubResult,
 )
-from qiskit.primitives.containers.estimator_pub import EstimatorPub
-from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import JobStatus
 
+from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
 from qiskit_kd.execution.rows import fresh_seed
 from qiskit_kd.execution.runtime.cost import Cost
 from qiskit_kd.execution.runtime.dispatch import Answer, Dispatcher
@@ -97,7 +96,7 @@ class RuntimeSampler(BaseSamplerV2):  # type: ignore[misc]
             pubs: Circuits of the device, with values.
             shots: Shots where a PUB names none.
         """
-        coerced = [SamplerPub.coerce(pub, shots or self.default_shots) for pub in pubs]
+        coerced = sampler_pubs(pubs, self.default_shots if shots is None else shots)
         return _run(self.dispatcher, "sampler", "shots", coerced, self.occasion)
 
 
@@ -124,7 +123,8 @@ class RuntimeEstimator(BaseEstimatorV2):  # type: ignore[misc]
             pubs: Circuits of the device, with observables and values.
             precision: Standard deviation asked for where a PUB names none.
         """
-        coerced = [EstimatorPub.coerce(pub, precision or self.default_precision) for pub in pubs]
+        # A device measures: of it nothing is exact, and 0 stands for its usual precision.
+        coerced = estimator_pubs(pubs, precision or self.default_precision)
         return _run(self.dispatcher, "estimator", "precision", coerced, self.occasion)
 
 

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a caller hands to `run` of a primitive, checked before anything is run, sent or paid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from qiskit.exceptions import QiskitError
+from qiskit.primitives import StatevectorEstimator, StatevectorSampler
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+
+from qiskit_kd.errors import DataError, QiskitKDError
+
+__all__ = ["ExactEstimator", "ExactSampler", "estimator_pubs", "sampler_pubs"]
+
+
+def sampler_pubs(pubs: Iterable[Any], shots: int | None) -> list[Any]:
+    """`SamplerPub`s of what a caller gave.
+
+    Args:
+        pubs: Circuits, or tuples of circuit, values and shots.
+        shots: Shots where a PUB names none.
+
+    Raises:
+        DataError: If there is no PUB in it, its values do not fit its circuit or are not real,
+            finite numbers, or its shots are no number from 1.
+    """
+
+    def coerce(pub: Any) -> Any:
+        found = SamplerPub.coerce(pub, _shots(shots))
+        number = _shots(found.shots)
+        same = type(number) is type(found.shots)  # numpy's integers are no plain data
+        return found if same else SamplerPub(found.circuit, found.parameter_values, number)
+
+    return _coerced(coerce, pubs, 1)
+
+
+def estimator_pubs(pubs: Iterable[Any], precision: float | None) -> list[Any]:
+    """`EstimatorPub`s of what a caller gave.
+
+    Args:
+        pubs: Tuples of circuit, observables, values and precision.
+        precision: Standard error where a PUB names none; 0 for exact values.
+
+    Raises:
+        DataError: See `sampler_pubs`; or its precision is no finite number from 0.
+    """
+
+    def coerce(pub: Any) -> Any:
+        found = EstimatorPub.coerce(pub, _precision(precision))
+        number = _precision(found.precision)
+        if type(number) is type(found.precision):
+            return found
+        return EstimatorPub(found.circuit, found.observables, found.parameter_values, number)
+
+    return _coerced(coerce, pubs, 2)
+
+
+def _coerced(
+    coerce: Callable[[Any], Any], pubs: Iterable[Any], values: int
+) -> list[Any]:  # fmt: skip
+    if not isinstance(pubs, Iterable):
+        raise DataError(
+            "a primitive runs a list of PUBs", got=type(pubs).__name__,
+            expected="[(circuit, values)] for a sampler, [(circuit, observables, values)] for an "
+            "estimator",
+        )  # fmt: skip
+    found = []
+    for place, pub in enumerate(pubs):
+        if isinstance(pub, tuple) and len(pub) > values and _is_complex(pub[values]):
+            raise _refused(place, "complex numbers", "Their imaginary parts would be lost.")
+        try:
+            coerced = coerce(pub)
+            numbers = coerced.parameter_values.as_array(coerced.circuit.parameters)
+        except QiskitKDError:
+            raise
+        except (QiskitError, TypeError, ValueError, AttributeError, LookupError) as error:
+            said = " ".join(str(getattr(error, "message", error)).split())
+            raise DataError(
+                "a PUB is a circuit with as many real values as it has parameters, in its order",
+                got=f"PUB {place}: {said or type(error).__name__}",
+                expected=f"values for the {len(getattr(pub, 'parameters', ()))} parameters"
+                if hasattr(pub, "parameters") else None,
+                remedy="Nothing was run.",
+            ) from None  # fmt: skip
+        if (bad := ~np.isfinite(numbers)).any():
+            where = np.argwhere(bad)[0].tolist()
+            raise _refused(place, f"{numbers[tuple(where)]} at {where}", "Look where it is from.")
+        found.append(coerced)
+    return found
+
+
+def _refused(place: int, got: str, remedy: str) -> DataError:
+    return DataError(
+        "values of parameters are real, finite numbers", got=f"{got}, in PUB {place}",
+        expected="angles in radians", remedy=f"{remedy} Nothing was run.",
+    )  # fmt: skip
+
+
+def _is_complex(values: Any) -> bool:
+    if isinstance(values, Mapping):
+        return any(map(_is_complex, values.values()))
+    try:
+        return bool(np.iscomplexobj(values))
+    except ValueError:  # ragged: said where it is coerced
+        return False
+
+
+def _shots(shots: Any) -> Any:
+    whole = isinstance(shots, Integral) and not isinstance(shots, bool)
+    if shots is None or (whole and shots >= 1):
+        return None if shots is None else int(shots)
+    raise DataError(
+        "a number of shots is a positive integer", got=repr(shots), expected="1 or more",
+        remedy="Nothing was run.",
+    )  # fmt: skip
+
+
+def _precision(precision: Any) -> Any:
+    number = isinstance(precision, Real) and not isinstance(precision, bool)
+    if precision is None or (number and 0 <= precision < math.inf):
+        return None if precision is None else float(precision)
+    raise DataError(
+        "a precision is a standard error", got=repr(precision),
+        expected="a finite number from 0, where 0 stands for exact values",
+        remedy="Nothing was run.",
+    )  # fmt: skip
+
+
+class ExactSampler(StatevectorSampler):  # type: ignore[misc]
+    """Qiskit's `StatevectorSampler`, whose PUBs are checked."""
+
+    def run(self, pubs: Iterable[Any], *, shots: int | None = None) -> Any:
+        """See `BaseSamplerV2.run`."""
+        return super().run(sampler_pubs(pubs, self.default_shots if shots is None else shots))
+
+
+class ExactEstimator(StatevectorEstimator):  # type: ignore[misc]
+    """Qiskit's `StatevectorEstimator`, whose PUBs are checked."""
+
+    def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
+        """See `BaseEstimatorV2.run`."""
+        precision = self.default_precision if precision is None else precision
+        return super().run(estimator_pubs(pubs, precision))

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is handed to `run` is checked by every kind of backend, before anything is run or sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit.quantum_info import SparsePauliOp
+
+from qiskit_kd.errors import BudgetError, DataError
+from qiskit_kd.execution.backends import AnyOptions, Backend
+from qiskit_kd.execution.runtime.engine import open_station
+from qiskit_kd.execution.runtime.journal import Journal
+from tests.execution.runtime.test_engine import MODEL, W, X
+
+KINDS: dict[str, dict[str, Any]] = {
+    "exact": {"kind": "exact", "shots": 8},
+    "aer": {"kind": "aer", "shots": 8},
+    "noisy": {"kind": "noisy", "noise": {"device": "fake_lagos"}, "shots": 8},
+    "aer played as a device": {"kind": "runtime", "device": "aer"},
+    "a fake device": {"kind": "runtime", "device": "fake_lagos"},
+}
+
+BAD: dict[str, Any] = {
+    "nan": [[np.nan]], "inf": [[np.inf]], "-inf": {"a": [-np.inf]}, "none": [[None]],
+    "complex": [[1j]], "complex array": np.array([[1 + 0j]]), "text": [["x"]],
+    "object": np.array([[None, 1.0]], dtype=object), "ragged": [[1.0], [1.0, 2.0]],
+    "missing": None, "another name": {"b": 1.0},
+    "one of a hundred": np.where(np.arange(100) == 71, np.nan, 0.5)[:, None],
+}  # fmt: skip
+
+
+def backend(kind: str, **more: Any) -> Backend:
+    return Backend(kind, TypeAdapter(AnyOptions).validate_python({**KINDS[kind], **more}), "f")
+
+
+def circuit(*, measured: bool = True) -> QuantumCircuit:
+    found = QuantumCircuit(1)
+    found.sx(0)
+    found.rz(Parameter("a"), 0)
+    found.sx(0)
+    if measured:
+        found.measure_all()
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrong_values_are_refused_by_samplers_and_estimators(kind: str) -> None:
+    where = backend(kind)
+    manager = where.pass_manager()
+    counted, bare = manager.run(circuit()), manager.run(circuit(measured=False))
+    z = SparsePauliOp("Z").apply_layout(bare.layout)
+    sampler, estimator = where.sampler(), where.estimator()
+    for what, values in BAD.items():
+        with pytest.raises(DataError, match="Nothing was run"):
+            pytest.fail(f"{what}: {sampler.run([(counted, values)])}")
+        with pytest.raises(DataError, match="Nothing was run"):
+            pytest.fail(f"{what}: {estimator.run([(bare, z, values)])}")
+    for shots in (0, -1, 2.5, True, "3"):
+        with pytest.raises(DataError, match="a number of shots is a positive integer"):
+            sampler.run([(counted, [[0.1]])], shots=shots)
+    for precision in (-0.1, np.nan, np.inf, "3", 1j):
+        with pytest.raises(DataError, match="a precision is a standard error"):
+            estimator.run([(bare, z, [[0.1]])], precision=precision)
+    with pytest.raises(DataError, match="a primitive runs a list of PUBs; got int"):
+        sampler.run(3)
+    with pytest.raises(DataError, match="in PUB 1"):
+        sampler.run([(counted, [[0.1]]), (counted, [[np.nan]])])
+    some = sampler.run([(counted, np.float32([[0.1]]), np.int64(3))]).result()[0]
+    assert some.data.meas.num_shots == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("gradient", ["shift", "spsa"])
+def test_wrong_values_are_refused_by_engines(kind: str, gradient: str) -> None:
+    found = backend(kind).engine(seed=0, gradient=gradient)
+    for bad in (np.nan, np.inf, 1j, None):
+        x, w = [np.array(part, dtype=type(bad) if bad == 1j else object) for part in (X, W)]
+        x[0, 0] = w[0] = bad
+        with pytest.raises(DataError, match=r"finite|real"):
+            found.outputs(MODEL, x if bad == 1j else x.astype(float), W)
+        with pytest.raises(DataError, match=r"finite|real"):
+            found.outputs(MODEL, X, w if bad == 1j else w.astype(float))
+    assert found.usage.jobs == 0
+
+
+def test_nothing_is_written_down_for_values_that_are_refused(tmp_path: Path) -> None:
+    where = backend("a fake device", journal=tmp_path / "jobs.db")
+    isa = where.pass_manager().run(circuit())
+    pub = SamplerPub.coerce((isa, [[np.nan]]))
+    station = open_station(where.options, where.name)
+    for run in (
+        where.sampler().run,
+        lambda pubs: station.dispatcher.run("sampler", pubs, occasion=0, shots=8),
+    ):
+        with pytest.raises(DataError, match=r"values of parameters are real, finite numbers; got "
+                           r"nan at \[0, 0\], in PUB 0"):  # fmt: skip
+            run([pub])
+    journal = Journal(tmp_path / "jobs.db")
+    assert journal.jobs() == []
+    journal.close()
+
+
+def test_primitives_know_their_entry_and_keep_to_its_budget(tmp_path: Path) -> None:
+    """Entries of one device share what they spend; one of another device has its own."""
+    settings = {"journal": tmp_path / "jobs.db", "budget_seconds": 8.0, "shots": 1024}
+    spender = Backend("spender", backend("a fake device", **settings).options, "f")
+    isa = spender.pass_manager().run(circuit())
+    spent = 0.0
+    while spent < 5.0:
+        spent += spender.sampler(seed=int(spent)).run([(isa, [[0.1]])]).cost.seconds
+    assert spent <= 8.0
+    with pytest.raises(BudgetError, match="the jobs of 'spender' stay within their budget"):
+        spender.sampler(seed=99).run([(isa, np.full((20, 1), 0.1))])
+    estimator = Backend("renamed", spender.options, "f").estimator(seed=1)
+    bare = spender.pass_manager().run(circuit(measured=False))
+    with pytest.raises(BudgetError, match="the jobs of 'renamed' stay within their budget"):
+        estimator.run([(bare, SparsePauliOp("Z").apply_layout(bare.layout), np.zeros((20, 1)))])
+    unused = Backend("unused", backend("aer played as a device", **settings).options, "f")
+    assert unused.sampler(seed=0).run([(isa, [[0.1]])]).cost.jobs == 1
+    journal = Journal(tmp_path / "jobs.db")
+    assert {job.backend for job in journal.jobs()} == {"spender", "unused"}
+    journal.close()
