@@ -44,6 +44,24 @@ def test_a_candidate_is_judged_on_seeds_that_all_have() -> None:
     assert [(r["seed"], r["options"]["temperature"]) for r in chosen] == [(0, 4.0)]
 
 
+def test_learning_rate_and_weights_are_chosen_for_the_baseline_as_for_the_rest() -> None:
+    config = parse(GOOD, ["training.learning_rate=[0.01, 0.1]",
+                          "teacher.training.learning_rate=0.1", "students.quantum.training={}",
+                          "variants.shuffled.terms.1.weight=[0.5, 2]",
+                          "variants.shuffled.temperature=4"])  # fmt: skip
+    rows = []
+    for seed in range(3):
+        for rate, validation in ((0.01, 0.6), (0.1, 0.7)):
+            one = row("linear", "plain", seed, None, validation=validation, test=1 - validation)
+            rows.append({**one, "options": {"temperature": None, "learning_rate": rate}})
+            for weight, more in ((0.5, 0.02), (2.0, 0.01)):
+                other = row("linear", "shuffled", seed, 4.0, validation=1 - validation + more)
+                options = {"temperature": 4.0, "weight of kl": weight, "learning_rate": rate}
+                rows.append({**other, "options": options})
+    chosen = {(r["variant"], *r["options"].values()) for r in choose(rows, config)}
+    assert chosen == {("plain", None, 0.1), ("shuffled", 4.0, 0.5, 0.01)}
+
+
 @pytest.mark.usefixtures("registered")
 def test_teachers_come_first_and_students_only_in_their_variants() -> None:
     config = parse(IMAGES, ["seeds=1"]).at({"images": 12, "sees": "same"})

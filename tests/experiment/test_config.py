@@ -129,3 +129,14 @@ def test_unequal_steps_and_a_number_of_steps_exclude_each_other() -> None:
         what = r"students\.linear: as many steps an epoch .* equal; got `steps: unequal` too"
         with pytest.raises(ValidationError, match=what):
             config(**more)
+
+
+def test_a_teacher_has_one_learning_rate() -> None:
+    swept = {"training": {"learning_rate": [0.1, 0.2]}}
+    teacher = {"kind": "mlp", "training": {"learning_rate": 0.1}}
+    what = r"a teacher has one learning rate; got \[0.1, 0.2\]\. Set teachers\.teacher\.training\."
+    with pytest.raises(ValidationError, match=what):
+        config(teacher={"kind": "mlp"}, **swept)
+    assert config(teacher=teacher, **swept).candidates("linear", "plain") == [
+        {"learning_rate": 0.1}, {"learning_rate": 0.2}
+    ]  # fmt: skip

@@ -225,6 +225,10 @@ def test_overrides_reach_everywhere_and_are_yaml() -> None:
          "variants.plain.teacher: no loss of the variant uses a teacher; got 'uniform'"),
         ("    terms: [{loss: ce}]\n", "    terms: [{loss: ce}]\n    temperature: 2\n",
          "variants.plain.temperature: no loss of the variant has a temperature; got ce. Remove"),
+        ("    terms: [{loss: ce}, {loss: kl}]\n  shuffled",
+         "    terms: [{loss: ce}, {loss: kl, options: {temperature: 2}}]\n  shuffled",
+         "variants.distilled.temperature: every term that has a temperature sets its own; got "
+         "[1, 4], which no term would follow. Remove it, or theirs"),
         ("    terms: [{loss: ce}]\n", "    terms: [{loss: ce}, {loss: ce}]\n",
          "two terms are called the same, got ce, ce; give each its own `name`"),
         ("    terms: [{loss: ce}]\n", "    terms: []\n", "variants.plain.terms"),

@@ -60,7 +60,7 @@ def test_labels() -> None:
 
 
 def test_variants_of_one_seed_differ_in_their_lessons_alone() -> None:
-    lessons = {"variant", "terms", "teachers", "temperature"}
+    lessons = {"variant", "terms", "teachers", "candidate"}
     found = [t.spec for t in tasks() if (t.role, t.student, t.seed) == ("student", "quantum", 1)]
     common = [{k: v for k, v in spec.items() if k not in lessons} for spec in found]
     assert all(spec == common[0] for spec in common)
@@ -68,10 +68,34 @@ def test_variants_of_one_seed_differ_in_their_lessons_alone() -> None:
 
 
 def test_temperature_goes_to_the_terms_that_have_one_and_do_not_set_it() -> None:
-    found = {(t.variant, t.temperature): t.spec["terms"] for t in tasks() if t.student == "linear"}
+    found = {(t.variant, t.candidate.get("temperature")): t.spec["terms"]
+             for t in tasks() if t.student == "linear"}  # fmt: skip
     assert found["distilled", 4.0][1]["options"] == {"temperature": 4.0}
     assert found["distilled", 4.0][0]["options"] == {}
     assert found["uniform", None][1]["options"] == {"temperature": 3}
+
+
+def test_every_variant_is_trained_with_every_candidate() -> None:
+    """The baseline too: a learning rate belongs to no variant."""
+    made = tasks("training.learning_rate=[0.01, 0.1]", "teacher.training.learning_rate=0.02",
+                 "variants.distilled.terms.1.weight=[0.5, 2]")  # fmt: skip
+    mine = [t for t in made if (t.student, t.seed) == ("linear", 0)]
+    tried = {
+        variant: [
+            (t.spec["training"]["learning_rate"], *(term["weight"] for term in t.spec["terms"]),
+             t.candidate.get("temperature"))
+            for t in mine if t.variant == variant
+        ]
+        for variant in ("plain", "distilled")
+    }  # fmt: skip
+    assert tried["plain"] == [(0.01, 1.0, None), (0.1, 1.0, None)]
+    assert tried["distilled"] == [
+        (rate, 1.0, weight, warm) for warm in (1.0, 4.0) for weight in (0.5, 2.0)
+        for rate in (0.01, 0.1)
+    ]  # fmt: skip
+    assert {t.spec["training"]["learning_rate"] for t in made if t.role == "teacher"} == {0.02}
+    assert mine[0].label == "linear, plain, seed 0, learning rate 0.01"
+    assert len({t.key for t in made}) == len(made)
 
 
 def test_keys_are_stable_and_care_about_what_matters() -> None:
@@ -170,7 +194,7 @@ def test_one_task_for_all_points_at_which_it_is_the_same() -> None:
     assert roles == sorted(roles, reverse=True)  # teachers first
     places: dict[tuple[str, str, int, float | None], list[tuple[int, ...]]] = {}
     for task in made:
-        cell = task.student, task.variant, task.seed, task.temperature
+        cell = task.student, task.variant, task.seed, task.candidate.get("temperature")
         places.setdefault(cell, []).append(task.points)
     # Points: 0 and 1 with 12 images, 2 and 3 with 24; teachers see all at 1 and 3.
     for seed in (0, 1):

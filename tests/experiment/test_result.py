@@ -275,3 +275,9 @@ def test_longer_training_is_said_in_the_verdict() -> None:
     assert result(twice).verdict.endswith(
         "; only distilled had a second stage of training, not plain"
     )
+
+
+def test_a_placebo_that_was_tuned_less_is_named() -> None:
+    less = result(candidates(), "variants.shuffled.temperature=4").verdict
+    assert less.endswith("; shuffled was tuned less: 1 of 2 candidates")
+    assert "tuned less" not in result(candidates()).verdict

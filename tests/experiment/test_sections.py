@@ -8,6 +8,7 @@ from qiskit_kd.experiment.sections import (
     AxisConfig,
     TeacherConfig,
     TermConfig,
+    TrainingConfig,
     VariantConfig,
 )
 
@@ -117,3 +118,25 @@ def test_a_second_stage_refuses_what_it_would_not_follow(setting: dict) -> None:
         VariantConfig.model_validate({"terms": [CE], "fine_tune": stage})
     stage["training"] = {"epochs": 2}
     assert VariantConfig.model_validate({"terms": [CE], "fine_tune": stage}).fine_tune is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [([], r"candidates are one or more different numbers; got \[\]"),
+     ([1, 1], r"candidates are one or more different numbers; got \[1, 1\]"),
+     ([1, -2], "greater than 0"), (0, "greater than 0"), ("1", "valid number"),
+     ([True], "valid number"), ([[1]], "valid number"), (float("nan"), "finite number")],
+)  # fmt: skip
+def test_candidates_are_positive_numbers(value: object, message: str) -> None:
+    for build in (
+        lambda: variant({"loss": "ce", "weight": value}),
+        lambda: TrainingConfig.model_validate({"learning_rate": value}),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            build()
+
+
+def test_a_second_stage_has_one_learning_rate() -> None:
+    stage = {"backend": "device", "training": {"learning_rate": [0.1, 0.2]}}
+    with pytest.raises(ValidationError, match=r"has one learning rate; got \[0.1, 0.2\]. Choose"):
+        VariantConfig.model_validate({"terms": [CE], "fine_tune": stage})

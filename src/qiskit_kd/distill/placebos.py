@@ -78,7 +78,11 @@ def shuffled(teacher: Teacher, seed: int) -> ShuffledTeacher:
 
 
 def uniform(num_classes: int) -> UniformTeacher:
-    """A placebo: every class is equally likely, which makes distillation label smoothing.
+    """A placebo: every class is equally likely, for every sample alike.
+
+    Beside the labels this pulls every output towards the uniform distribution, at the temperature
+    and with the weight of the term. Label smoothing mixes the labels themselves, and is a loss of
+    its own: `label_smoothing`.
 
     Raises:
         DistillError: For fewer than two classes.

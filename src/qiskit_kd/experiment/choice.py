@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which temperature of a variant counts: chosen by the validation split alone."""
+"""Which candidate of a variant counts: chosen by the validation split alone."""
 
 from __future__ import annotations
 
@@ -17,36 +17,33 @@ Row = Mapping[str, Any]
 
 
 def choose(candidates: Sequence[Row], config: ExperimentConfig) -> list[Row]:
-    """Of each student, variant and seed of one point the row at the temperature validation prefers.
+    """Of each student, variant and seed of one point the row of the candidate validation prefers.
 
-    `over_seeds`: the temperature with the best mean over the seeds that all candidates have
+    `over_seeds`: the candidate with the best mean over the seeds that all candidates have
     finished. `per_seed`: each seed for itself. Ties go to the smaller validation loss, then to the
     candidate listed first.
     """
-    groups: dict[tuple[str, str], dict[float | None, dict[int, Row]]] = {}
+    groups: dict[tuple[str, str], list[Row]] = {}
     for row in candidates:
-        group = groups.setdefault((row["student"], row["variant"]), {})
-        group.setdefault(row["options"]["temperature"], {})[row["seed"]] = row
+        groups.setdefault((row["student"], row["variant"]), []).append(row)
     chosen: list[Row] = []
     for student, variant in _order(config):
-        by_temperature = groups.get((student, variant), {})
-        listed = config.variants[variant].temperature
-        ranked: list[float | None] = [None]
-        if not is_teacher(student) and listed is not None:
-            ranked = [t for t in listed if t in by_temperature]
+        listed = [{}] if is_teacher(student) else config.candidates(student, variant)
+        found: dict[tuple[float, ...], dict[int, Row]] = {}
+        for row in groups.get((student, variant), ()):
+            own = tuple(row["options"][name] for name in listed[0])
+            found.setdefault(own, {})[row["seed"]] = row
+        ranked = [key for item in listed if (key := tuple(item.values())) in found]
         for seed in config.seeds:
-            shared = [
-                s for s in config.seeds if all(s in by_temperature.get(t, {}) for t in ranked)
-            ]
+            shared = [s for s in config.seeds if all(s in found[key] for key in ranked)]
             judged = [seed] if config.selection == "per_seed" else shared
             best = max(
                 ranked,
-                key=lambda t: _merit([by_temperature.get(t, {}).get(s) for s in judged], config),
+                key=lambda key: _merit([found[key].get(s) for s in judged], config),
                 default=None,
             )
-            found = by_temperature.get(best, {}).get(seed)
-            if found is not None:
-                chosen.append(found)
+            if best is not None and seed in found[best]:
+                chosen.append(found[best][seed])
     return chosen
 
 

@@ -69,9 +69,10 @@ def is_teacher(student: str) -> bool:
 class ExperimentConfig(Section):
     """One experiment.
 
-    The temperature of a variant is chosen per student by the mean of `metric` on the *validation*
-    splits over all seeds (`selection: over_seeds`, so that all seeds of a row share one
-    temperature), or per seed; at every point for itself. Placebos are swept like the real thing.
+    Where learning rate, a weight or the temperature has several values, one is chosen per student
+    and variant by the mean of `metric` on the *validation* splits over all seeds (`selection:
+    over_seeds`, so that all seeds of a row share one), or per seed; at every point for itself.
+    Baseline and placebos are swept like the real thing.
     """
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
@@ -130,9 +131,14 @@ class ExperimentConfig(Section):
         return value
 
     @model_validator(mode="after")
-    def _steps(self) -> ExperimentConfig:
+    def _trainings(self) -> ExperimentConfig:
         for where, entry in self._entries():
             settings = self.training.overridden(entry.training)
+            if isinstance(entry, TeacherConfig) and isinstance(settings.learning_rate, list):
+                raise ValueError(
+                    f"{where}: a teacher has one learning rate; got {settings.learning_rate}. Set "
+                    f"{where}.training.learning_rate"
+                )
             if settings.steps == "unequal" and settings.steps_per_epoch is not None:
                 raise ValueError(
                     f"{where}: as many steps an epoch as `steps_per_epoch` says are equal; got "
@@ -191,6 +197,19 @@ class ExperimentConfig(Section):
         """The variants a student is trained in."""
         own = self.students[student].variants
         return [name for name in self.variants if own is None or name in own]
+
+    def candidates(self, student: str, variant: str) -> list[dict[str, float]]:
+        """What the validation split chooses among: every combination of a variant's settings.
+
+        The learning rate is of all variants, so the baseline is swept like the rest. Each is a
+        mapping from the name of a setting to a value, empty where nothing is swept.
+        """
+        swept = dict(self.variants[variant].candidates)
+        rate = self.training.overridden(self.students[student].training).learning_rate
+        if isinstance(rate, list):
+            swept["learning_rate"] = rate
+        return [dict(zip(swept, map(float, chosen), strict=True))
+                for chosen in product(*swept.values())]  # fmt: skip
 
     def taught(self) -> list[str]:
         """Variants whose terms read teachers that know something, the baseline apart."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "DryRuns", "opened_dry", "shape"]
 
-_OWN = ("data", "experiment", "seed", "teachers", "temperature", "terms", "variant")
+_OWN = ("data", "experiment", "seed", "teachers", "candidate", "terms", "variant")
 
 
 @dataclass(frozen=True)
@@ -132,15 +132,17 @@ def opened_dry(entry: Mapping[str, Any], *, shots: int | None = None) -> Backend
 
 
 def shape(spec: Mapping[str, Any]) -> str:
-    """What the number and size of a task's calls depend on; equal for all seeds and temperatures.
+    """What the number and size of a task's calls depend on; equal for all seeds and candidates.
 
     Data sets make parts of the same size for every seed.
     """
     kept = {name: value for name, value in spec.items() if name not in _OWN}
+    kept["training"] = {**kept["training"], "learning_rate": None}
     terms = [
-        {**term, "options": {k: v for k, v in term["options"].items() if k != "temperature"}}
+        {**term, "weight": None,
+         "options": {k: v for k, v in term["options"].items() if k != "temperature"}}
         for term in spec["terms"]
-    ]
+    ]  # fmt: skip
     teachers = {
         name: {**entry, "key": entry["key"] is not None} for name, entry in spec["teachers"].items()
     }

@@ -81,7 +81,7 @@ class Kind:
         student: Name of the student.
         variant: Name of the variant.
         where: What the points of its axes have in common.
-        tasks: How many there are, of all seeds and temperatures.
+        tasks: How many there are, of all seeds and candidates.
         each: What each of them costs.
     """
 

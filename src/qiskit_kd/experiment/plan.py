@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a configuration to tasks: one per (student, variant, seed, temperature), one per teacher.
+"""From a configuration to tasks: one per (student, variant, seed, candidate), one per teacher.
 
 A task's key is the hash of everything its row depends on: its resolved settings, the fingerprints
 of the data it sees (not where the files lie), the keys of its teachers, and the version of the

@@ -47,7 +47,8 @@ class Task:
     student: str
     variant: str
     seed: int
-    temperature: float | None
+    candidate: Mapping[str, float]
+    """The settings it is trained with of those that validation chooses among, by name."""
     spec: Mapping[str, Any]
     """What `task.run_task` needs; plain JSON."""
     needs: tuple[str, ...] = ()
@@ -62,8 +63,8 @@ class Task:
     @property
     def label(self) -> str:
         """For people: which task this is."""
-        warm = None if self.temperature is None else f"temperature {self.temperature:g}"
-        parts = [self.student, self.variant, self.where, f"seed {self.seed}", warm]
+        chosen = (f"{name.replace('_', ' ')} {value:g}" for name, value in self.candidate.items())
+        parts = [self.student, self.variant, self.where, f"seed {self.seed}", *chosen]
         return ", ".join(filter(None, parts))
 
     def describe(self) -> dict[str, Any]:
@@ -74,7 +75,7 @@ class Task:
             "student": self.student,
             "variant": self.variant,
             "seed": self.seed,
-            "temperature": self.temperature,
+            "candidate": dict(self.candidate),
             "label": self.label,
             "points": list(self.points),
         }
@@ -133,15 +134,15 @@ class Planner:
         for student_name, student in config.students.items():
             for variant_name in config.variants_of(student_name):
                 variant = config.variants[variant_name]
-                for temperature in _temperatures(variant):
+                for candidate in config.candidates(student_name, variant_name):
                     spec = {
                         **common,
                         "role": "student",
                         "student": student_name,
                         "variant": variant_name,
                         "backend": self._backend(config, variant.backend or config.backend),
-                        **_network(config, student),
-                        **_lessons(variant, temperature),
+                        **_network(config, student, candidate),
+                        **_lessons(variant, candidate),
                     }
                     spec["teachers"] = _taught_by(spec["terms"], teachers)
                     judge = config.evaluation.teacher
@@ -152,13 +153,13 @@ class Planner:
                     if stage is not None:
                         spec["fine_tune"] = {
                             "backend": self._backend(config, stage.backend),
-                            "training": _training(config, student, stage.training),
+                            "training": _training(config, student, candidate, stage.training),
                         }
                     needs = [entry["key"] for entry in spec["teachers"].values()]
                     found.append(
                         Task(
                             _key(spec), "student", student_name, variant_name, common["seed"],
-                            temperature, spec, tuple(dict.fromkeys(filter(None, needs))),
+                            candidate, spec, tuple(dict.fromkeys(filter(None, needs))),
                             _checkpoints(config, student),
                         )
                     )  # fmt: skip
@@ -176,13 +177,13 @@ class Planner:
             "variant": config.baseline,
             "backend": self._backend(config, "exact"),
             "sees": teacher.sees,
-            **_network(config, teacher),
+            **_network(config, teacher, {}),
             "terms": [
                 {"loss": "ce", "weight": 1.0, "name": "ce", "options": {}, "teacher": None,
                  "placebo": "none", "layers": None, "adapter": None}
             ],
             "teachers": {},
-            "temperature": None,
+            "candidate": {},
         }  # fmt: skip
         # What a teacher of the whole pool has seen does not depend on how the pool was divided.
         seen = {
@@ -190,7 +191,7 @@ class Planner:
         } if teacher.sees == "all" else None  # fmt: skip
         identity = spec if seen is None else {**spec, "data": seen}
         seed = common["seed"]
-        task = Task(_key(identity), "teacher", row, config.baseline, seed, None, spec, (),
+        task = Task(_key(identity), "teacher", row, config.baseline, seed, {}, spec, (),
                     _checkpoints(config, teacher))  # fmt: skip
         if seen is None or not teacher.shared:
             return task
@@ -250,29 +251,30 @@ def _checkpoints(config: ExperimentConfig, entry: StudentConfig | TeacherConfig)
     return config.training.overridden(entry.training).checkpoint_epochs
 
 
-def _network(config: ExperimentConfig, entry: StudentConfig | TeacherConfig) -> dict[str, Any]:
+def _network(
+    config: ExperimentConfig, entry: StudentConfig | TeacherConfig, candidate: Mapping[str, float]
+) -> dict[str, Any]:
     return {
-        "kind": entry.kind, "options": dict(entry.options), "training": _training(config, entry)
+        "kind": entry.kind, "options": dict(entry.options),
+        "training": _training(config, entry, candidate),
     }  # fmt: skip
 
 
 def _training(
     config: ExperimentConfig, entry: StudentConfig | TeacherConfig,
-    stage: TrainingOverrides | None = None,
+    candidate: Mapping[str, float], stage: TrainingOverrides | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     training = config.training.overridden(entry.training)
+    if "learning_rate" in candidate:
+        training = training.model_copy(update={"learning_rate": candidate["learning_rate"]})
     if stage is not None:
         training = training.overridden(stage)
     return training.model_dump(mode="json", exclude={"checkpoint_epochs"})
 
 
-def _temperatures(variant: VariantConfig) -> list[float | None]:
-    return [None] if variant.temperature is None else [float(t) for t in variant.temperature]
-
-
-def _lessons(variant: VariantConfig, temperature: float | None) -> dict[str, Any]:
-    """Terms with the temperature filled in where a loss has one and the term does not set it."""
-    table = registry("loss")
+def _lessons(variant: VariantConfig, candidate: Mapping[str, float]) -> dict[str, Any]:
+    """Terms with a candidate's weights, and its temperature where a loss has one of none set."""
+    table, temperature = registry("loss"), candidate.get("temperature")
     terms = []
     for term in variant.terms:
         options = dict(term.options)
@@ -282,8 +284,8 @@ def _lessons(variant: VariantConfig, temperature: float | None) -> dict[str, Any
         terms.append(
             {
                 "loss": term.loss,
-                "weight": term.weight,
-                "name": term.name or term.loss,
+                "weight": candidate.get(f"weight of {term.label}", term.weight),
+                "name": term.label,
                 "options": options,
                 "teacher": teacher,
                 "placebo": placebo,
@@ -291,7 +293,7 @@ def _lessons(variant: VariantConfig, temperature: float | None) -> dict[str, Any
                 "adapter": term.adapter,
             }
         )
-    return {"terms": terms, "temperature": temperature}
+    return {"terms": terms, "candidate": dict(candidate)}
 
 
 def _key(spec: Mapping[str, Any]) -> str:

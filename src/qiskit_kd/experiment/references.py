@@ -168,6 +168,14 @@ def _variant(
             f"{', '.join(loss.name for loss in known)}. Remove the key, or add a term such as kl",
             variant["temperature"],
         )  # fmt: skip
+    own = [dict(items(term.entry.get("options"))).get("temperature")
+           for term in terms if term.loss is not None and has_temperature(term.loss)]  # fmt: skip
+    if variant.get("temperature") is not None and complete and own and None not in own:
+        yield Fault(
+            (*path, "temperature"), "every term that has a temperature sets its own; got "
+            f"{variant['temperature']!r}, which no term would follow. Remove it, or theirs",
+            variant["temperature"],
+        )  # fmt: skip
 
 
 def _teacher(path: Path, name: object, teachers: Mapping[str, Any]) -> Iterator[Fault]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`StudyResult`: what a study found: rows at chosen temperatures, comparisons, verdict.
+"""`StudyResult`: what a study found: rows of chosen candidates, comparisons, verdict.
 
 Everything is said point by point of the study's axes; without axes there is one point, `{}`. Rows
-of temperatures that were not chosen stay in `candidates`; nothing looks at their test metrics.
+of candidates that were not chosen stay in `candidates`; nothing looks at their test metrics.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class StudyResult:
     config: dict[str, Any]
     """The resolved configuration."""
     candidates: tuple[Row, ...]
-    """Every finished row of the plan at every point it stands for, all temperatures."""
+    """Every finished row of the plan at every point it stands for, chosen or not."""
     failures: Mapping[str, Mapping[str, str]]
     """Label, error and traceback of tasks without a row, by key."""
     missing: int
@@ -93,7 +93,7 @@ class StudyResult:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """One row per point, student, variant and seed, at the chosen temperature; teachers first.
+        """One row per point, student, variant and seed, of the chosen candidate; teachers first.
 
         Each has its `point`. A teacher that several points share has a row at each of them.
         """
@@ -218,6 +218,14 @@ class StudyResult:
             said[0] = f"{student} {variant} {said[0]}"
         if not any(config.variants[name].is_placebo for name in config.controls()):
             said.append("no placebo was run")
+        tried = {name: len(config.candidates(student, name)) for name in versus}
+        most = len(config.candidates(student, variant))
+        said += [
+            f"{name} was tuned less: {count} of {most} candidates"
+            for name, count in tried.items()
+            if count < most
+            and any(placebo != "none" for _, placebo in config.variants[name].sources)
+        ]
         said += filter(None, [longer_training(self.rows, student, variant, config.baseline)])
         return f"test accuracy, {'; '.join(said)}"
 

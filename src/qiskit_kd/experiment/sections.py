@@ -10,7 +10,17 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError
 
 from qiskit_kd.experiment.parts import reads_teacher
 
@@ -50,6 +60,25 @@ Placebo = Literal["none", "shuffled", "uniform", "untrained"]
 Label = str | int | float
 """A value of an axis: a number or a word."""
 
+_POSITIVE: TypeAdapter[float] = TypeAdapter(Positive)
+
+
+def _swept(value: object) -> float | list[float]:
+    """A number, or several to choose among."""
+    if isinstance(value, list) and (not value or len({*map(repr, value)}) < len(value)):
+        raise ValueError(f"candidates are one or more different numbers; got {value}")
+    try:
+        if isinstance(value, list):
+            return [_POSITIVE.validate_python(item) for item in value]
+        return _POSITIVE.validate_python(value)
+    except ValidationError as error:  # as of a plain number
+        first = error.errors()[0]
+        raise PydanticKnownError(first["type"], first.get("ctx")) from None  # type: ignore[arg-type]
+
+
+Swept = Annotated[float | list[float], PlainValidator(_swept)]
+"""A positive number, or candidates of which the validation split chooses one."""
+
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
@@ -66,7 +95,7 @@ class TrainingOverrides(Section):
     batch_size: Count | None = None
     steps_per_epoch: Count | None = None
     steps: Literal["equal", "unequal"] | None = None
-    learning_rate: Positive | None = None
+    learning_rate: Swept | None = None
     optimizer: Literal["adam", "adamw", "sgd"] | None = None
     patience: Count | None = None
     dtype: Literal["float32", "float64"] | None = None
@@ -85,7 +114,8 @@ class TrainingConfig(Section):
     """Instead of `batch_size`."""
     steps: Literal["equal", "unequal"] = "equal"
     """`unequal`: `batch_size` counts unlabelled samples too; the verdict then says so."""
-    learning_rate: Positive = 0.02
+    learning_rate: Swept = 0.02
+    """Of several the validation split chooses one, for every student and variant by itself."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     patience: Count | None = None
     """Epochs without a better validation result before stopping; None: all epochs."""
@@ -157,7 +187,8 @@ class TermConfig(Section):
     """One weighted loss; what it leaves out of teacher and placebo comes from its variant."""
 
     loss: str
-    weight: Positive = 1.0
+    weight: Swept = 1.0
+    """Of several the validation split chooses one."""
     name: Name | None = None
     options: dict[str, Any] = {}
     teacher: str | None = None
@@ -166,6 +197,11 @@ class TermConfig(Section):
     """For feature losses; without, they compare logits."""
     adapter: str | None = None
     """A registered adapter, trained along: brings the student's features to the teacher's shape."""
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return self.name or self.loss
 
 
 class FineTuneConfig(Section):
@@ -178,6 +214,10 @@ class FineTuneConfig(Section):
     @field_validator("training")
     @classmethod
     def _of_one_stage(cls, value: TrainingOverrides) -> TrainingOverrides:
+        if isinstance(value.learning_rate, list):
+            raise ValueError(
+                f"a second stage has one learning rate; got {value.learning_rate}. Choose one"
+            )
         for key in ("dtype", "checkpoint_epochs"):
             if (own := getattr(value, key)) is not None:
                 raise ValueError(
@@ -218,7 +258,7 @@ class VariantConfig(Section):
 
     @model_validator(mode="after")
     def _names(self) -> VariantConfig:
-        names = [term.name or term.loss for term in self.terms]
+        names = [term.label for term in self.terms]
         if len(set(names)) < len(names):
             raise ValueError(
                 f"two terms are called the same, got {', '.join(names)}; give each its own `name`"
@@ -239,6 +279,17 @@ class VariantConfig(Section):
     def sources(self) -> list[tuple[str | None, Placebo]]:
         """Teacher and placebo of every term that reads a teacher."""
         return [self.source(term) for term in self.terms if reads_teacher(term.loss)]
+
+    @property
+    def candidates(self) -> dict[str, list[float]]:
+        """What is swept over in its terms: every value of each setting."""
+        found = {} if self.temperature is None else {"temperature": self.temperature}
+        weights = {term.label: term.weight for term in self.terms}
+        return found | {
+            f"weight of {label}": values
+            for label, values in weights.items()
+            if isinstance(values, list)
+        }
 
     @property
     def is_taught(self) -> bool:

@@ -103,7 +103,7 @@ class Study:
         return study
 
     def tasks(self) -> list[Task]:
-        """The plan: teachers first, then every student, variant, point, seed and temperature."""
+        """The plan: teachers first, then every student, variant, point, seed and candidate."""
         if self._tasks is None:
             from qiskit_kd.execution.mitigation import few_shots_known
 
@@ -267,7 +267,7 @@ class Study:
             return []
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per point, student, variant and seed, at the chosen temperature."""
+        """One row per point, student, variant and seed, of the chosen candidate."""
         return [dict(row) for row in self.result().rows]
 
     def table(self) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ def run_task(
             "experiment": spec["experiment"], "student": spec["student"],
             "variant": spec["variant"], "seed": spec["seed"],
             "parameters": num_parameters(network),
-            "options": {**_choices(network), "temperature": spec["temperature"]},
+            "options": {**_choices(network), "temperature": None, **spec["candidate"]},
             **judged(
                 network, split, spec["evaluation"], _jury(spec, network, split, teachers, opened)
             ),

@@ -58,7 +58,7 @@ seeds: 5                    # a number, or a list
 training:                   # of every variant alike; a batch counts labelled samples, unlabelled
                             # ones come along, so that all variants take as many steps
   {{epochs: 40, batch_size: 32, learning_rate: 0.03}}
-metric: accuracy            # chooses epochs and temperatures, on validation data
+metric: accuracy            # chooses epochs and candidates, on validation data
 backend: exact              # see `qkd backends`; a device needs a budget: `qkd estimate {file}`
 # axes:                     # all of it again with other settings
 #   images: {{title: labelled images, key: data.options.train, values: [30, 60, 120]}}

@@ -220,7 +220,9 @@ def _lesson(variant: Mapping[str, Any]) -> str:
     terms = []
     for term in variant.get("terms", ()):
         extra = plain(term.get("options"))
-        weight = "" if term.get("weight", 1) == 1 else f"{plain(term['weight'])} × "
+        weight = term.get("weight", 1)
+        several = f"({' or '.join(map(plain, weight))})" if isinstance(weight, list) else None
+        weight = "" if weight == 1 else f"{several or plain(weight)} × "
         said = [extra] if extra else []
         said += [f"{key} {plain(term[key])}" for key in ("teacher", "placebo", "layers", "adapter")
                  if term.get(key) not in (None, "none")]  # fmt: skip

@@ -80,7 +80,7 @@ def _usd(cost: Cost) -> list[str]:
 def _rest(whole: Cost, found: Sequence[Spending]) -> Cost | None:
     """What the journal has beyond the runs that are shown, less what several of them share.
 
-    A run cut off and done again, or of a temperature that was not chosen, has jobs of its own; two
+    A run cut off and done again, or of a candidate that was not chosen, has jobs of its own; two
     runs that ask for the same have the same job.
     """
     known = total(item.cost for item in found)
