@@ -15,7 +15,7 @@ from qiskit_kd.distill import Distiller, Loss, Teacher, Term, distiller, losses,
 from qiskit_kd.distill.adapters import adapters
 from qiskit_kd.distill.inspection import engines
 from qiskit_kd.errors import DistillError, StorageError
-from qiskit_kd.nn import QuantumLayer, Quanvolution
+from qiskit_kd.nn import FullyQuantumStudent, QuantumLayer, Quanvolution
 from qiskit_kd.nn.modules import num_parameters
 from qiskit_kd.seeding import derive, stream
 
@@ -288,7 +288,8 @@ def test_the_shape_is_found_out_without_drawing_shots():
 
     def run(objective):
         layer = QuantumLayer(model, "exact_shots", gradient="spsa", shots=20, seed=3)
-        student = nn.Sequential(initialise(nn.Linear(FEATURES, 2), 1), layer)
+        first = initialise(nn.Linear(FEATURES, 2), 1)
+        student = FullyQuantumStudent(nn.Sequential(first, layer))
         few, held_out = (blobs(12, name, classes=2) for name in ("a", "b"))
         Distiller(
             student, objective, teacher=Teacher.from_module(linear(2, classes=2)), epochs=1,
@@ -296,7 +297,7 @@ def test_the_shape_is_found_out_without_drawing_shots():
         ).fit(few, held_out)  # fmt: skip
         return weights_of(student), engines(student)[0].position()
 
-    watched = Term("feature_mse", 0, layers=("1", ""), adapter="linear")
+    watched = Term("feature_mse", 0, layers=("circuit.1", ""), adapter="linear")
     (a, drawn), (b, as_many) = run([Term("ce")]), run([Term("ce"), watched])
     assert same(a, b)
     assert drawn == as_many

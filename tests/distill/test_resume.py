@@ -13,7 +13,7 @@ from torch import nn
 from qiskit_kd.circuits import CircuitModel, ClassGroups, angle, real_amplitudes
 from qiskit_kd.distill import Callback, Distiller, Ramp, Teacher, Term
 from qiskit_kd.errors import StorageError
-from qiskit_kd.nn import QuantumLayer
+from qiskit_kd.nn import FullyQuantumStudent, QuantumLayer
 
 from .toys import FEATURES, Interrupted, StopAt, blobs, initialise, mlp, same, weights
 
@@ -176,8 +176,8 @@ def test_shots_continue_where_they_stopped(tmp_path, backend: str, gradient: str
     def run(folder, *callbacks):
         model = CircuitModel(angle(2), real_amplitudes(2, 1), ClassGroups(2, 2))
         layer = QuantumLayer(model, backend, gradient=gradient, shots=20, seed=3)
-        student = nn.Sequential(nn.Linear(FEATURES, 2), layer)
-        initialise(student[0], 1)
+        first = initialise(nn.Linear(FEATURES, 2), 1)
+        student = FullyQuantumStudent(nn.Sequential(first, layer))
         distiller = Distiller(
             student, [Term("ce")], epochs=3, batch_size=8, seed=0, checkpoint_dir=folder,
             checkpoint_steps=1, callbacks=callbacks,

@@ -188,11 +188,13 @@ def test_modules_that_return_no_logits_are_refused():
     def asked(*answers) -> torch.Tensor:
         return Teacher.from_module([Answers(answer) for answer in answers]).logits_for(X)
 
-    with pytest.raises(DistillError, match=r"one row of class logits per sample; got \(256,\)"):
+    with pytest.raises(
+        DistillError, match=r"one row of class logits per sample; got shape \(256,\) for 256.*two"
+    ):
         asked(lambda x: x[:, 0])
-    with pytest.raises(DistillError, match=r"got tuple; expected \(256, classes\)"):
+    with pytest.raises(DistillError, match=r"got tuple; expected a tensor \(256, classes\)"):
         asked(lambda x: (x, x))
-    with pytest.raises(DistillError, match=r"got \(256, 6\), \(256, 2\)"):
+    with pytest.raises(DistillError, match=r"same classes apart; got \(256, 6\), \(256, 2\)"):
         asked(lambda x: x, lambda x: x[:, :2])
     with pytest.raises(DistillError, match=r"a teacher's logits are finite numbers; got NaN"):
         asked(lambda x: x / 0)
@@ -229,7 +231,7 @@ def test_stored_logits_are_checked():
     z = np.zeros((300, 3))
     with pytest.raises(DataError, match=r"one row per sample; got samples \(299, 6\), logits"):
         Teacher.from_logits(X[1:], z)
-    with pytest.raises(DataError, match="NaN or infinity in row 4"):
+    with pytest.raises(DataError, match="finite numbers; got nan in row 4, feature 0"):
         Teacher.from_logits(X, np.where(np.arange(300)[:, None] == 4, np.nan, z))
     twice = np.concatenate([X[:2], X[:1]])
     with pytest.raises(DataError, match=r"equal samples have equal logits; got rows 0 and 2"):
@@ -240,10 +242,10 @@ def test_stored_logits_are_checked():
 def test_stored_logits_need_a_readable_file(tmp_path):
     path = tmp_path / "x.npz"
     match = r"stored logits cannot be read; got .*x\.npz.*numpy\.savez"
-    with pytest.raises(StorageError, match=match):
+    with pytest.raises(StorageError, match=r"does not exist; got .*x\.npz; expected an \.npz or"):
         Teacher.from_file(path)
     path.write_bytes(b"nonsense")
-    with pytest.raises(StorageError, match=match):
+    with pytest.raises(StorageError, match=r"cannot be read; got .*x\.npz \(text, .*numpy\.savez"):
         Teacher.from_file(path)
     np.savez(path, samples=X)
     with pytest.raises(StorageError, match=match):
@@ -279,7 +281,7 @@ def test_the_shuffled_placebo_keeps_the_outputs_and_breaks_every_pair():
 @given(st.integers(2, 30), st.integers(0, 10**6))
 def test_a_shuffle_is_one_cycle(n: int, seed: int):
     z = np.eye(n)
-    moved = shuffled(Teacher.from_logits(X[:n], z), seed).logits_for(X[:n])
+    moved = shuffled(Teacher.from_logits(X[:n], z, outputs="logits"), seed).logits_for(X[:n])
     source, place, seen = moved.argmax(1).tolist(), 0, set()
     while place not in seen:
         seen.add(place)

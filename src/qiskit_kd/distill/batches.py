@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import Dataset as TorchDataset
 
-from qiskit_kd.errors import DataError
+from qiskit_kd.data import Dataset, Split
+from qiskit_kd.errors import DataError, QiskitKDError
 from qiskit_kd.seeding import stream
+from qiskit_kd.values import class_labels, numbers, shown, whole
 
-__all__ = ["Labelled", "Samples", "check_samples"]
+__all__ = ["AnySamples", "Labelled", "Samples", "check_samples", "labelled_sets", "unlabelled"]
 
 
 class Samples(Protocol):
@@ -35,6 +39,131 @@ class Samples(Protocol):
     @property
     def name(self) -> str:
         """What messages call it."""
+
+
+AnySamples = Samples | DataLoader[Any] | TorchDataset[Any] | tuple[Any, Any]
+"""What is taken for a labelled data set."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Plain:
+    """Arrays as a data set."""
+
+    features: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    num_classes: int
+    name: str
+
+
+def labelled_sets(
+    train: object, validation: object, num_classes: int | None
+) -> tuple[Samples, Samples]:
+    """Training and validation set, from whatever holds them.
+
+    Args:
+        train: A `Dataset`, a pair of arrays or tensors `(x, y)`, a torch data set or loader.
+        validation: The same.
+        num_classes: Of data that do not say so; None counts their labels, of both together.
+
+    Raises:
+        DataError: For anything else, and for numbers that are no samples or labels.
+    """
+    parts = [_labelled(train, "training set"), _labelled(validation, "validation set")]
+    said = next((int(p.num_classes) for p in parts if p.num_classes), None)
+    counted = 1 + max((int(p.labels.max(initial=0)) for p in parts if not p.num_classes), default=1)
+    if num_classes is not None:
+        rule = "num_classes is the number of classes"
+        said = whole(num_classes, rule, name="num_classes", least=2, error=DataError)
+    found = [
+        p if p.num_classes else _Plain(p.features, p.labels, said or max(2, counted), p.name)
+        for p in parts
+    ]
+    return found[0], found[1]
+
+
+def _labelled(data: object, role: str) -> Samples:
+    """One of them; its `num_classes` is 0 where nobody knows."""
+    if isinstance(data, Dataset):
+        return data  # checked when it was made
+    if isinstance(data, Split):
+        raise DataError(
+            f"the {role} is one part of a split", got="a Split", expected="a Dataset",
+            remedy="fit(split.train, split.validation, split.transfer).",
+        )  # fmt: skip
+    if all(hasattr(data, key) for key in ("features", "labels", "num_classes", "name")):
+        x, y, count, name = (
+            getattr(data, k) for k in ("features", "labels", "num_classes", "name")
+        )
+        count = whole(count, f"the {role} has at least two classes", least=2, error=DataError)
+    else:
+        found = _collected(data, role)
+        if len(found) != 2:
+            raise DataError(
+                f"the {role} is samples and labels", got=shown(data),
+                expected="a Dataset, a pair (x, y), a TensorDataset of two or a DataLoader of such",
+                remedy="For example fit((x, y), (x_val, y_val)).",
+            )  # fmt: skip
+        (x, y), count, name = found, 0, role
+    features = numbers(x, f"features of the {role}")
+    return _Plain(features, class_labels(y, f"labels of the {role}"), count, str(name))
+
+
+def unlabelled(data: object) -> NDArray[np.float64] | None:
+    """The transfer set `(m, ...)`, from whatever holds it; None where it is empty.
+
+    Raises:
+        DataError: If there are no numbers in it.
+    """
+    if data is None:
+        return None
+    x = getattr(data, "features", None)
+    if x is None:
+        found = _collected(data, "transfer set") if isinstance(data, _TORCH) else [data]
+        x = found[0] if found else ()
+    if isinstance(x, np.ndarray) and not len(x):
+        return None
+    return numbers(x, "the transfer set")
+
+
+_TORCH = (DataLoader, TorchDataset)
+
+
+def _collected(data: object, role: str) -> list[Any]:
+    """Samples and labels of a pair, a torch data set or a loader, each as one array.
+
+    A loader's batches are read once, in the order of its data set unless a sampler of its own
+    decides; what a step sees is the Distiller's business. The generators of torch stay untouched.
+
+    Raises:
+        DataError: If something in it is no array, or it is nothing that holds samples.
+    """
+    if isinstance(data, tuple | list):
+        return list(data)
+    if not isinstance(data, _TORCH):
+        return []
+    if isinstance(data, DataLoader):
+        usual = isinstance(data.sampler, RandomSampler | SequentialSampler)
+        if usual and data.batch_size is not None:
+            data = DataLoader(data.dataset, batch_size=256, collate_fn=data.collate_fn)
+    else:
+        data = DataLoader(data, batch_size=256)
+    columns: list[list[Any]] = []
+    try:
+        with torch.random.fork_rng(devices=[]):
+            for batch in data:
+                parts = batch if isinstance(batch, tuple | list) else [batch]
+                columns = columns or [[] for _ in parts]
+                for column, part in zip(columns, parts, strict=True):
+                    column.append(torch.as_tensor(part))
+        return [torch.cat(column) for column in columns]
+    except QiskitKDError:
+        raise
+    except Exception as problem:  # a data set is somebody else's code
+        raise DataError(
+            f"the {role} can be read as tensors", got=f"{type(problem).__name__}: {problem}",
+            expected="batches (x, y) of tensors",
+            remedy="Pass the tensors themselves: fit((x, y), ...).",
+        ) from problem  # fmt: skip
 
 
 def check_samples(data: Samples, *, role: str, like: Samples | None = None) -> None:
@@ -134,6 +263,13 @@ class Labelled:
             joined = np.concatenate([joined, transfer])
         # torch.tensor copies, as it must: the arrays may be read-only. It converts in one pass.
         features = torch.tensor(joined, dtype=like.dtype, device=like.device)
+        if not bool(features.isfinite().all()):
+            row = int(torch.nonzero(~features.isfinite())[0, 0])
+            raise DataError(
+                f"features stay finite as {like.dtype}, the type of the student's weights",
+                got=f"a number too large in row {row}",
+                remedy="Scale the features, or build the student in double precision.",
+            )  # fmt: skip
         labels = torch.tensor(data.labels, dtype=torch.int64, device=like.device)
         return Labelled(features, labels), joined
 

@@ -16,14 +16,19 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from qiskit_kd.distill.batches import Labelled, Samples, check_samples, check_training
+from qiskit_kd.distill.batches import (
+    AnySamples,
+    Labelled,
+    check_samples,
+    check_training,
+    labelled_sets,
+    unlabelled,
+)
 from qiskit_kd.distill.callbacks import Callback, Progress, State
 from qiskit_kd.distill.checkpoints import Keeper
 from qiskit_kd.distill.features import FeatureCapture
@@ -31,12 +36,15 @@ from qiskit_kd.distill.history import History
 from qiskit_kd.distill.identity import run_hash
 from qiskit_kd.distill.objective import Objective, norm, student_layers
 from qiskit_kd.distill.optimizers import make_optimizer
+from qiskit_kd.distill.outputs import check_logits, class_rows
 from qiskit_kd.distill.sources import check_sources, named
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term, check_terms
 from qiskit_kd.errors import DistillError
 from qiskit_kd.execution.runtime.context import with_job_context
+from qiskit_kd.nn.modules import as_student
 from qiskit_kd.seeding import derive
+from qiskit_kd.values import real, shown, whole
 
 __all__ = ["Distiller"]
 
@@ -48,13 +56,15 @@ class Distiller:
     """Trains a student on a weighted sum of terms.
 
     Args:
-        student: Maps `(batch, ...)` samples to `(batch, classes)` logits.
+        student: Maps `(batch, ...)` samples to `(batch, classes)` logits. A bare `QuantumLayer` of
+            class probabilities becomes the student it makes, of logits `log p`: see `student`.
         terms: The objective, e.g. `[Term("ce"), Term("kl", 0.9, options={"temperature": 2})]`.
         teacher: Where soft targets and feature maps come from; needed if a term needs it. Several
             by name, `{"soft": ..., "maps": ...}`, for terms that say `teacher="soft"`.
-        optimizer: `"adam"`, `"adamw"`, `"sgd"`, or a function from parameters to an optimiser.
-        optimizer_options: Further options of a named optimiser, e.g. `weight_decay`.
-        learning_rate: Step size of a named optimiser.
+        optimizer: `"adam"`, `"adamw"`, `"sgd"`, a class of optimisers, or a function from
+            parameters to an optimiser.
+        optimizer_options: Further options of an optimiser by name or class, e.g. `weight_decay`.
+        learning_rate: Step size of an optimiser by name or class.
         epochs: Passes over the data at most.
         batch_size: Labelled samples per step at most; an epoch's batches are made equally large.
             Samples of a transfer set come along in their share, so that a student that is taught
@@ -95,24 +105,32 @@ class Distiller:
         checkpoint_steps: int | None = None, keep_start: bool = False,
         callbacks: Sequence[Callback] = (), progress: bool = False,
     ) -> None:  # fmt: skip
-        self.student = student
-        self.terms = tuple(terms)
+        self.student = as_student(_module(student))
+        self.terms = _terms(terms)
         self.teachers = named(teacher)
         self._options: dict[str, Any] = {
-            "optimizer": optimizer if isinstance(optimizer, str) else "custom",
-            "optimizer_options": dict(optimizer_options or {}), "learning_rate": learning_rate,
+            "optimizer": _optimizer_name(optimizer, optimizer_options),
+            "optimizer_options": dict(optimizer_options or {}),
+            "learning_rate": real(
+                learning_rate, "learning_rate is a positive number", least=0, strict=True,
+                error=DistillError, expected="a positive learning_rate",
+            ),
             "epochs": epochs, "batch_size": batch_size, "steps_per_epoch": steps_per_epoch,
             "steps": steps, "patience": patience, "metric": metric, "seed": seed,
             "gradient_every": gradient_every,
             **({"keep_start": True} if keep_start else {}),
         }  # fmt: skip
-        self.keep_start = keep_start
+        self.keep_start = bool(keep_start)
         self.epochs, self.batch_size, self.patience = epochs, batch_size, patience
         self.steps_per_epoch, self.steps = steps_per_epoch, steps
         self.metric, self.seed, self.gradient_every = metric, seed, gradient_every
+        if not isinstance(checkpoint_dir, str | Path | None):
+            raise DistillError(
+                "checkpoints are kept in a folder", got=shown(checkpoint_dir), expected="a path"
+            )
         self._folder = None if checkpoint_dir is None else Path(checkpoint_dir)
         self._save_epochs, self._save_steps = checkpoint_epochs, checkpoint_steps
-        self._callbacks = [*callbacks, *([Progress()] if progress else [])]
+        self._callbacks = [*_callbacks(callbacks), *([Progress()] if progress else [])]
         check_terms(self.terms)
         check_sources(student, self.terms, self.teachers)
         self._check_options()
@@ -130,10 +148,16 @@ class Distiller:
     def _make_optimizer(self) -> Optimizer:
         parts = (self.student, self._along)
         parameters = [p for part in parts for p in part.parameters() if p.requires_grad]
-        if isinstance(self._optimizer, str):
+        if isinstance(self._optimizer, str | type):
             options = {"lr": self._options["learning_rate"], **self._options["optimizer_options"]}
             return make_optimizer(self._optimizer, parameters, options)
-        return self._optimizer(parameters)
+        made = self._optimizer(parameters)
+        if not isinstance(made, Optimizer):
+            raise DistillError(
+                "a function from parameters to an optimiser returns one", got=type(made).__name__,
+                expected="a torch.optim.Optimizer",
+            )  # fmt: skip
+        return made
 
     def _check_options(self) -> None:
         for name, value, low in (
@@ -143,12 +167,16 @@ class Distiller:
             ("gradient_every", self.gradient_every, 0),
             ("checkpoint_epochs", self._save_epochs, 1), ("checkpoint_steps", self._save_steps, 1),
         ):  # fmt: skip
-            absent = value is None and name in ("steps_per_epoch", "patience", "checkpoint_steps")
-            if not absent and not (isinstance(value, int | np.integer) and value >= low):
-                raise DistillError(
-                    f"{name} is a whole number of at least {low}", got=repr(value),
-                    remedy="See the documentation of Distiller.",
-                )  # fmt: skip
+            if value is None and name in ("steps_per_epoch", "patience", "checkpoint_steps"):
+                continue
+            number = whole(
+                value, f"{name} is a whole number of at least {low}", least=low, error=DistillError,
+                remedy="See the documentation of Distiller.",
+            )  # fmt: skip
+            field = {"checkpoint_epochs": "_save_epochs", "checkpoint_steps": "_save_steps"}
+            setattr(self, field.get(name, name), number)
+            if name in self._options:
+                self._options[name] = number
         if self.steps not in ("equal", "unequal"):
             raise DistillError(
                 "steps says whether a transfer set lengthens an epoch", got=repr(self.steps),
@@ -167,15 +195,19 @@ class Distiller:
             )  # fmt: skip
 
     def fit(
-        self, train: Samples, validation: Samples, transfer: NDArray[np.float64] | None = None
-    ) -> History:
+        self, train: AnySamples, validation: AnySamples, transfer: object = None, *,
+        num_classes: int | None = None,
+    ) -> History:  # fmt: skip
         """Train, and leave the student with the weights of its best epoch, in eval mode.
 
         Args:
-            train: Labelled samples.
+            train: Labelled samples: a `Dataset`, a pair of arrays or tensors `(x, y)`, a torch data
+                set or a `DataLoader` of such pairs. Order and batches are the Distiller's own.
             validation: Labelled samples the best epoch is chosen by.
-            transfer: `(m, ...)` samples without labels. Terms that need targets do not see them;
-                if every term does, they are left out.
+            transfer: `(m, ...)` samples without labels, in any of those forms; labels are not
+                looked at. Terms that need targets do not see them; if every term does, they are
+                left out.
+            num_classes: Of data other than a `Dataset`; None counts their labels.
 
         Raises:
             DataError: For data that cannot be learned from.
@@ -183,6 +215,8 @@ class Distiller:
                 but no gradient, or a value is not finite.
             StorageError: For a checkpoint that is damaged, foreign or cannot be written.
         """
+        train, validation = labelled_sets(train, validation, num_classes)
+        transfer = unlabelled(transfer)
         check_training(train, transfer)
         check_samples(validation, role="validation set", like=train)
         if all(term.resolved.target for term in self.terms):
@@ -325,7 +359,11 @@ class Distiller:
         self.student.eval()
         with torch.no_grad():
             parts = torch.split(held_out.features, CHUNK)
-            logits = torch.cat([self.student(part) for part in parts])
+            logits = torch.cat(
+                [class_rows(self.student(part), len(part), role="student") for part in parts]
+            )
+            if state.epoch == 0:
+                check_logits(logits, role="student")
             loss = functional.cross_entropy(logits, held_out.labels).item()
             accuracy = (logits.argmax(dim=1) == held_out.labels).double().mean().item()
         self.student.train()
@@ -342,3 +380,55 @@ class Distiller:
         if not state.best or score > state.best:
             state.best, state.best_epoch = score, state.epoch
             state.best_weights = deepcopy(self.student.state_dict())
+
+
+def _module(student: object) -> nn.Module:
+    if not isinstance(student, nn.Module):
+        raise DistillError(
+            "a student is a torch module", got=type(student).__name__,
+            remedy="Build one: qiskit_kd.students['hybrid'](num_features, num_classes, seed=0).",
+        )  # fmt: skip
+    return student
+
+
+def _terms(terms: object) -> tuple[Term, ...]:
+    found = (terms,) if isinstance(terms, Term) else terms
+    if not isinstance(found, Sequence) or not all(isinstance(term, Term) for term in found):
+        raise DistillError(
+            "an objective is a list of terms", got=shown(terms), expected="[Term(...), ...]",
+            remedy="For example [Term('ce'), Term('kl', 0.5)].",
+        )  # fmt: skip
+    return tuple(found)
+
+
+def _callbacks(callbacks: object) -> Sequence[Callback]:
+    found = (callbacks,) if isinstance(callbacks, Callback) else callbacks
+    if not isinstance(found, Sequence) or not all(isinstance(each, Callback) for each in found):
+        raise DistillError(
+            "callbacks is a list of Callback objects", got=shown(callbacks), expected="[...]",
+            remedy="Derive from qiskit_kd.distill.Callback and pass an instance.",
+        )  # fmt: skip
+    return found
+
+
+def _optimizer_name(optimizer: object, options: object) -> str:
+    """What identifies the optimiser of a run."""
+    if not isinstance(options, Mapping | None):
+        raise DistillError("options of an optimiser are named", got=shown(options),
+                           expected="a mapping")  # fmt: skip
+    if isinstance(optimizer, str):
+        return optimizer
+    if isinstance(optimizer, Optimizer) or not callable(optimizer):
+        raise DistillError(
+            "an optimiser is made for the student's weights and what learns along with them",
+            got=type(optimizer).__name__, expected="a name, a class, or a function of parameters",
+            remedy="For example optimizer=torch.optim.Adam, learning_rate=0.01.",
+        )  # fmt: skip
+    if isinstance(optimizer, type):
+        return f"{optimizer.__module__}.{optimizer.__qualname__}"
+    if options:
+        raise DistillError(
+            "a function that makes the optimiser knows its options", got="optimizer_options too",
+            remedy="Set them inside the function, or give a name or a class.",
+        )  # fmt: skip
+    return "custom"

@@ -7,20 +7,35 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qiskit_kd.errors import DataError
+from qiskit_kd.values import class_labels, numbers, probabilities, whole
 
 __all__ = ["accuracy", "ece", "kl", "macro_f1", "metrics", "nll"]
 
 
 def _checked(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    z = np.asarray(logits, dtype=np.float64)
-    y = np.asarray(labels, dtype=np.int64)
+    z, y = numbers(logits, "logits"), class_labels(labels, "labels of a metric")
     if z.ndim != 2 or y.shape != z.shape[:1] or not len(y):
         raise DataError(
             "a metric takes one row of logits and one label per sample",
             got=f"logits {z.shape}, labels {y.shape}", expected="(n, classes) and (n,), n > 0",
             remedy="Pass the logits of the same samples as the labels.",
         )  # fmt: skip
+    if y.min() < 0 or y.max() >= z.shape[1]:
+        raise DataError(
+            "labels of a metric are classes of its logits", got=f"labels {y.min()} to {y.max()}",
+            expected=f"0 to {z.shape[1] - 1}", remedy="Pass the labels the network learned from.",
+        )  # fmt: skip
     return z, y
+
+
+def _logits(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log-probabilities, which a softmax of probabilities would not give."""
+    if probabilities(values):
+        raise DataError(
+            "a metric of confidence takes logits", got="class probabilities",
+            remedy="Pass their logarithms, numpy.log(p + 1e-12).",
+        )  # fmt: skip
+    return _log_probabilities(values)
 
 
 def _log_probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -51,7 +66,7 @@ def macro_f1(logits: ArrayLike, labels: ArrayLike) -> float:
 def nll(logits: ArrayLike, labels: ArrayLike) -> float:
     """Mean negative log-likelihood of the true class, in nats."""
     z, y = _checked(logits, labels)
-    return float(-_log_probabilities(z)[np.arange(len(y)), y].mean())
+    return float(-_logits(z)[np.arange(len(y)), y].mean())
 
 
 def ece(logits: ArrayLike, labels: ArrayLike, *, bins: int = 15) -> float:
@@ -63,7 +78,8 @@ def ece(logits: ArrayLike, labels: ArrayLike, *, bins: int = 15) -> float:
         Guo et al., arXiv:1706.04599, eq. 3.
     """
     z, y = _checked(logits, labels)
-    confidence = np.exp(_log_probabilities(z).max(axis=1))
+    bins = whole(bins, "bins is a whole number", least=1, error=DataError)
+    confidence = np.exp(_logits(z).max(axis=1))
     right = z.argmax(axis=1) == y
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     gap = np.bincount(place, weights=right - confidence, minlength=bins)
@@ -77,13 +93,13 @@ def kl(teacher: ArrayLike, logits: ArrayLike) -> float:
         teacher: `(samples, classes)` logits of the teacher.
         logits: The same of the student.
     """
-    t, z = np.asarray(teacher, dtype=np.float64), np.asarray(logits, dtype=np.float64)
+    t, z = numbers(teacher, "logits of the teacher"), numbers(logits, "logits")
     if t.shape != z.shape or z.ndim != 2 or not len(z):
         raise DataError(
             "a divergence compares the distributions of the same samples",
             got=f"teacher {t.shape}, student {z.shape}", expected="(n, classes) twice, n > 0",
         )  # fmt: skip
-    log_t, log_p = _log_probabilities(t), _log_probabilities(z)
+    log_t, log_p = _logits(t), _logits(z)
     return float((np.exp(log_t) * (log_t - log_p)).sum(axis=1).mean())
 
 

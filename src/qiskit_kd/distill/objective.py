@@ -17,6 +17,7 @@ from qiskit_kd.distill.adapters import adapters
 from qiskit_kd.distill.batches import Labelled
 from qiskit_kd.distill.features import FeatureCapture
 from qiskit_kd.distill.inspection import engines, untouched
+from qiskit_kd.distill.outputs import check_logits, class_rows
 from qiskit_kd.distill.sources import source
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term
@@ -61,6 +62,7 @@ class Objective:
         self._data = data
         self._num_classes = num_classes
         self._capture = capture
+        self._looked = False  # whether the student's outputs have been told from probabilities
         self._losses = [term.resolved for term in terms]
         self.parameters = [p for p in student.parameters() if p.requires_grad]
         # What each term reads of a teacher, as a key into the tables.
@@ -105,7 +107,7 @@ class Objective:
                     stack.enter_context(layer.without_memory())
             stack.enter_context(untouched(self.student))
             stack.enter_context(torch.no_grad())
-            logits = self.student(self._data.features[:1])
+            logits = class_rows(self.student(self._data.features[:1]), 1, role="student")
         for engine, position in drawn:
             engine.seek(position)
         return {LOGITS: logits} | {path: self._capture[path] for path in self._capture.outputs}
@@ -119,8 +121,8 @@ class Objective:
             DistillError: If the student's output is not `(batch, classes)`, student and teacher
                 differ in classes, or a layer of the student does not return one map per sample.
         """
-        logits = self.student(self._data.features.index_select(0, rows))
-        self._check(logits, len(rows))
+        output = self.student(self._data.features.index_select(0, rows))
+        logits = self._check(output, len(rows))
         target = self._data.labels.index_select(0, rows[:labelled]) if labelled else None
         targets = {key: table.index_select(0, rows) for key, table in self.targets.items()}
         found: list[Tensor | None] = []
@@ -149,14 +151,20 @@ class Objective:
             )  # fmt: skip
         return features
 
-    def _check(self, logits: Tensor, rows: int) -> None:
-        if logits.shape != (rows, self._num_classes):
+    def _check(self, output: object, rows: int) -> Tensor:
+        """The student's output, if it is one row of logits per sample for the data's classes."""
+        logits = class_rows(output, rows, role="student")
+        if logits.shape[1] != self._num_classes:
             raise DistillError(
                 "a student returns one row of class logits per sample",
                 got=f"shape {tuple(logits.shape)} for {rows} samples",
                 expected=f"({rows}, {self._num_classes})",
-                remedy="Build the student for the classes of the data set.",
+                remedy="Build the student for the classes of the data set; of plain arrays, fit "
+                "counts the classes unless it is given num_classes=.",
             )  # fmt: skip
+        if not self._looked:  # once: it waits for the device
+            check_logits(logits, role="student")
+            self._looked = True
         for loss, (name, layer) in zip(self._losses, self._keys, strict=True):
             if name is None or loss.features:
                 continue
@@ -169,6 +177,7 @@ class Objective:
                     remedy="Train the teacher on this data set, or match features instead of "
                     "logits.",
                 )
+        return logits
 
     def check_gradients(self, values: Sequence[Tensor | None]) -> None:
         """Refuse a term with a weight whose value does not depend on the student's weights.

@@ -20,23 +20,28 @@ OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
 
 
 def make_optimizer(
-    name: str, parameters: Sequence[Tensor], options: Mapping[str, Any]
+    name: str | type, parameters: Sequence[Tensor], options: Mapping[str, Any]
 ) -> Optimizer:
-    """The optimiser called `name`.
+    """The optimiser called `name`, or of that class.
 
     Args:
-        name: `"adam"`, `"adamw"` or `"sgd"`.
+        name: `"adam"`, `"adamw"` or `"sgd"`, or a class of optimisers.
         parameters: What it moves.
         options: As torch's optimiser of that name takes them.
 
     Raises:
         UnknownNameError: For another name.
-        DistillError: For options it refuses.
+        DistillError: For options it refuses, or a class that makes no optimiser.
     """
-    if name not in OPTIMIZERS:
+    if isinstance(name, str) and name not in OPTIMIZERS:
         raise UnknownNameError.of("optimizer", name, OPTIMIZERS)
     try:
-        return OPTIMIZERS[name](parameters, **{"fused": True, **options})
+        if isinstance(name, str):
+            return OPTIMIZERS[name](parameters, **{"fused": True, **options})
+        made = name(parameters, **options)
+        if isinstance(made, Optimizer):
+            return made
+        raise TypeError(f"{name.__name__} is no torch.optim.Optimizer")
     except (TypeError, ValueError, RuntimeError) as error:
         raise DistillError(
             f"the optimiser {name!r} takes these options", got=str(error),

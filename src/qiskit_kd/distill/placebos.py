@@ -12,6 +12,7 @@ from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.errors import DistillError
 from qiskit_kd.nn.cache import sample_keys
 from qiskit_kd.seeding import stream
+from qiskit_kd.values import numbers, whole
 
 __all__ = ["ShuffledTeacher", "UniformTeacher", "shuffled", "uniform"]
 
@@ -30,7 +31,7 @@ class ShuffledTeacher(Teacher):
 
     def _order(self, samples: ArrayLike) -> Tensor:
         """The permutation of one data set, a single random cycle: no sample keeps its own."""
-        keys = sample_keys(np.asarray(samples, dtype=np.float64))
+        keys = sample_keys(numbers(samples, "samples"))
         if len(keys) < 2:
             raise DistillError(
                 "a shuffled teacher swaps outputs between samples", got=f"{len(keys)} sample",
@@ -61,7 +62,7 @@ class UniformTeacher(Teacher):
 
     def logits_for(self, samples: ArrayLike) -> Tensor:
         """Zeros."""
-        return torch.zeros(len(np.asarray(samples)), self._num_classes, dtype=torch.float64)
+        return torch.zeros(len(numbers(samples, "samples")), self._num_classes, dtype=torch.float64)
 
 
 def shuffled(teacher: Teacher, seed: int) -> ShuffledTeacher:
@@ -74,7 +75,12 @@ def shuffled(teacher: Teacher, seed: int) -> ShuffledTeacher:
     Raises:
         DistillError: When it is asked for a single sample.
     """
-    return ShuffledTeacher(teacher, seed)
+    if not isinstance(teacher, Teacher):
+        raise DistillError(
+            "a shuffled teacher is made of a Teacher", got=type(teacher).__name__,
+            remedy="Wrap a network: Teacher.from_module(network).",
+        )  # fmt: skip
+    return ShuffledTeacher(teacher, whole(seed, "a seed is a whole number", error=DistillError))
 
 
 def uniform(num_classes: int) -> UniformTeacher:
@@ -87,9 +93,7 @@ def uniform(num_classes: int) -> UniformTeacher:
     Raises:
         DistillError: For fewer than two classes.
     """
-    if num_classes < 2:
-        raise DistillError(
-            "a uniform teacher spreads over at least two classes", got=str(num_classes),
-            remedy="Pass the number of classes of the data set.",
-        )  # fmt: skip
-    return UniformTeacher(num_classes)
+    return UniformTeacher(whole(
+        num_classes, "a uniform teacher spreads over at least two classes", least=2,
+        error=DistillError, remedy="Pass the number of classes of the data set.",
+    ))  # fmt: skip

@@ -11,6 +11,7 @@ from qiskit_kd.distill.features import check_paths
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term
 from qiskit_kd.errors import DistillError, UnknownNameError
+from qiskit_kd.values import shown
 
 __all__ = ["check_sources", "named", "source"]
 
@@ -28,6 +29,9 @@ def named(teacher: Teacher | Mapping[str, Teacher] | None) -> dict[str, Teacher]
         return {}
     teachers = dict(teacher) if isinstance(teacher, Mapping) else {ONLY: teacher}
     for name, each in teachers.items():
+        if not isinstance(name, str):
+            raise DistillError("teachers have names", got=shown(name), expected="text",
+                               remedy="teacher={'name': ...}.")  # fmt: skip
         if not isinstance(each, Teacher):
             raise DistillError(
                 f"the teacher {name!r} is a Teacher", got=type(each).__name__,

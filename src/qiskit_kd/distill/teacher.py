@@ -11,22 +11,23 @@ from __future__ import annotations
 
 import hashlib
 import math
-import zipfile
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_safetensors
 from torch import Tensor, nn
 
+from qiskit_kd.data.tables import read_arrays, read_path
 from qiskit_kd.distill.features import FeatureCapture
+from qiskit_kd.distill.outputs import BINARY, check_logits, class_rows, log_probabilities
 from qiskit_kd.errors import DataError, DistillError, StorageError
 from qiskit_kd.nn.cache import OutputCache, module_hash, sample_keys
+from qiskit_kd.nn.modules import as_student
+from qiskit_kd.values import numbers, shown
 
 __all__ = ["ModuleTeacher", "StoredTeacher", "Teacher"]
 
@@ -37,9 +38,24 @@ on which other samples happened to be asked for at the same time."""
 
 _Run = Callable[[Tensor], Tensor]
 
+Outputs = Literal["logits", "probabilities"]
+"""What a teacher gives; None stands for logits, and is refused where they look like the other."""
 
-class Teacher(ABC):
-    """Source of soft targets; make one with `from_module`, `from_logits` or `from_file`."""
+
+class _Maker(ABCMeta):
+    """`Teacher(network)` is short for `Teacher.from_module(network)`."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        if cls is Teacher:
+            return Teacher.from_module(*args, **options)
+        return super().__call__(*args, **options)
+
+
+class Teacher(metaclass=_Maker):
+    """Source of soft targets; make one with `from_module`, `from_logits` or `from_file`.
+
+    `Teacher(network, ...)` is `Teacher.from_module(network, ...)`.
+    """
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
@@ -65,80 +81,118 @@ class Teacher(ABC):
 
     def __call__(self, samples: Tensor) -> Tensor:
         """Logits of a batch, on its device and, for floating-point samples, in its dtype."""
-        logits = self.logits_for(samples.detach().cpu().numpy())
+        logits = self.logits_for(samples)
+        if not isinstance(samples, Tensor):
+            return logits
         return logits.to(samples) if samples.is_floating_point() else logits.to(samples.device)
 
     @staticmethod
     def from_module(
         module: nn.Module | Sequence[nn.Module], *,
         average: Literal["probabilities", "logits"] = "probabilities",
-        cache_dir: str | Path | None = None,
+        cache_dir: str | Path | None = None, outputs: Outputs | None = None,
     ) -> ModuleTeacher:  # fmt: skip
         """A network, or an ensemble of several.
 
         Args:
             module: One or more modules that map `(batch, ...)` samples to `(batch, classes)`
-                logits. They are frozen in place.
+                logits. They are frozen in place. A bare `QuantumLayer` of class probabilities
+                becomes the student it makes, whose logits are `log p`.
             average: What an ensemble averages: class probabilities (a mixture; the logits returned
                 are its logarithm) or logits (a product of experts).
             cache_dir: A folder that keeps outputs between processes.
+            outputs: `"probabilities"` for networks that end in a softmax; `"logits"` takes what
+                they return for logits (so are log-probabilities) without looking. None: logits,
+                and where all rows are class probabilities, an error.
 
         Raises:
-            DistillError: For no module at all, or an unknown average.
+            DistillError: For no module at all, or an unknown average or kind of outputs.
         """
-        modules = [module] if isinstance(module, nn.Module) else list(module)
-        return ModuleTeacher(modules, average, None if cache_dir is None else Path(cache_dir))
+        several = isinstance(module, Sequence) and not isinstance(module, str | nn.Sequential)
+        modules: list[Any] = list(module) if several else [module]  # type: ignore[arg-type]
+        if cache_dir is not None and not isinstance(cache_dir, str | Path):
+            raise DistillError(
+                "outputs are kept in a folder", got=shown(cache_dir), expected="a path, or None"
+            )
+        folder = None if cache_dir is None else Path(cache_dir)
+        return ModuleTeacher(modules, average, folder, outputs)
 
     @staticmethod
-    def from_logits(samples: ArrayLike, logits: ArrayLike) -> StoredTeacher:
+    def from_logits(
+        samples: ArrayLike, logits: ArrayLike, *, outputs: Outputs | None = None
+    ) -> StoredTeacher:
         """Logits that were computed elsewhere, found again by the content of the sample.
 
         Args:
             samples: `(n, ...)`.
             logits: `(n, classes)`.
+            outputs: `"probabilities"` if the logits are class probabilities, such as the
+                `predict_proba` of scikit-learn; else as of `from_module`.
 
         Raises:
             DataError: If the lengths differ, a logit is not finite, or equal samples have
                 different logits.
+            DistillError: If the logits are class probabilities, or are said to be and are not.
         """
-        return StoredTeacher(np.asarray(samples), np.asarray(logits))
+        return StoredTeacher(samples, logits, outputs)
 
     @staticmethod
-    def from_file(path: str | Path) -> StoredTeacher:
+    def from_file(path: str | Path, *, outputs: Outputs | None = None) -> StoredTeacher:
         """Logits from an `.npz` or `.safetensors` file with the arrays `samples` and `logits`.
+
+        An array `probabilities` in the place of `logits` is taken for what its name says.
 
         Raises:
             StorageError: If the file cannot be read or lacks an array.
             DataError: As `from_logits`.
+            DistillError: As `from_logits`.
         """
-        path = Path(path)
-        try:
-            if path.suffix == ".safetensors":
-                arrays = load_safetensors(path.read_bytes())
-            else:
-                with np.load(path, allow_pickle=False) as content:
-                    arrays = dict(content)
-            return StoredTeacher(arrays["samples"], arrays["logits"])
-        except DataError:
-            raise
-        except (OSError, EOFError, KeyError, ValueError, AttributeError, TypeError,
-                SafetensorError, zipfile.BadZipFile) as error:  # fmt: skip
+        remedy = "Write it with numpy.savez(path, samples=..., logits=...)."
+        kinds = "an .npz or .safetensors file with arrays 'samples' and 'logits'"
+        where = read_path(path, kinds=kinds, error=StorageError)
+        arrays = read_arrays(where, remedy=remedy, error=StorageError)[1]
+        key = "probabilities" if "logits" not in arrays else "logits"
+        if not {"samples", key} <= arrays.keys():
             raise StorageError(
-                "stored logits cannot be read", got=f"{path}: {error}",
-                expected="an .npz or .safetensors file with arrays 'samples' and 'logits'",
-                remedy="Write it with numpy.savez(path, samples=..., logits=...).",
-            ) from error  # fmt: skip
+                "stored logits cannot be read", expected=kinds, remedy=remedy,
+                got=f"{path}: arrays {', '.join(list(arrays)[:8]) or 'none'}",
+            )  # fmt: skip
+        given = "probabilities" if key == "probabilities" and outputs is None else outputs
+        return StoredTeacher(arrays["samples"], arrays[key], given)
+
+
+def _check_outputs(outputs: object) -> None:
+    if outputs not in (None, "logits", "probabilities"):
+        raise DistillError(
+            "a teacher gives logits or probabilities", got=f"outputs={shown(outputs)}",
+            expected="'logits', 'probabilities' or None", remedy="Log-probabilities are logits.",
+        )  # fmt: skip
 
 
 class ModuleTeacher(Teacher):
     """Frozen networks; see `Teacher.from_module`."""
 
-    def __init__(self, modules: list[nn.Module], average: str, cache_dir: Path | None) -> None:
+    def __init__(
+        self, modules: list[nn.Module], average: str, cache_dir: Path | None,
+        outputs: str | None = None,
+    ) -> None:  # fmt: skip
         if not modules:
             raise DistillError(
                 "a teacher has at least one network", got="an empty sequence",
                 remedy="Pass the trained module.",
             )  # fmt: skip
+        for module in modules:
+            if not isinstance(module, nn.Module):
+                foreign = hasattr(module, "predict_proba")
+                raise DistillError(
+                    "a teacher is made of torch modules", got=type(module).__name__,
+                    remedy="Teacher.from_logits(X, model.predict_proba(X), "
+                    "outputs='probabilities')." if foreign else
+                    "Pass the trained module; stored logits go to Teacher.from_logits.",
+                )  # fmt: skip
+        _check_outputs(outputs)
+        if outputs is None:
+            modules = [as_student(module) for module in modules]
         if average not in ("probabilities", "logits"):
             raise DistillError(
                 "an ensemble averages one of two things", got=repr(average),
@@ -146,6 +200,7 @@ class ModuleTeacher(Teacher):
             )  # fmt: skip
         self._modules = modules
         self._average = average
+        self._outputs = outputs
         self._cache_dir = cache_dir
         self._caches: dict[str, OutputCache] = {}
         for module in modules:
@@ -154,7 +209,8 @@ class ModuleTeacher(Teacher):
             (p for m in modules for p in m.parameters() if p.is_floating_point()), torch.empty(0)
         )
         self._dtype, self._device = first.dtype, first.device
-        self._numpy_dtype = torch.empty(0, dtype=self._dtype).numpy().dtype
+        double = self._dtype == torch.float64  # numpy knows no bfloat16
+        self._numpy_dtype = np.dtype(np.float64 if double else np.float32)
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
@@ -174,16 +230,21 @@ class ModuleTeacher(Teacher):
     @property
     def fingerprint(self) -> str:
         """Hash of all weights and of the way they are combined."""
-        return hashlib.sha256(f"{module_hash(self._modules)}{self._average}".encode()).hexdigest()
+        said = f"{self._average}{self._outputs or ''}"
+        return hashlib.sha256(f"{module_hash(self._modules)}{said}".encode()).hexdigest()
 
     def logits_for(self, samples: ArrayLike) -> Tensor:
         """Logits of all samples, computed once each.
 
         Raises:
             DistillError: If a network returns no `(batch, classes)` tensor or values that are not
-                finite, or the networks disagree on the classes.
+                finite, the networks disagree on the classes, or all rows are class probabilities
+                and nobody said so.
         """
-        return self._fetch(samples, "logits", self._logits)
+        found = self._fetch(samples, "logits", self._logits)
+        if self._outputs is None:
+            check_logits(found, role="teacher")
+        return found
 
     def features_for(self, samples: ArrayLike, layer: str) -> Tensor:
         """Output of one layer for all samples, computed once each."""
@@ -209,7 +270,7 @@ class ModuleTeacher(Teacher):
         return self._fetch(samples, f"layer-{layer}", features)
 
     def _fetch(self, samples: ArrayLike, output: str, run: _Run) -> Tensor:
-        rows = np.ascontiguousarray(samples, dtype=self._numpy_dtype)
+        rows = numbers(samples, "samples").astype(self._numpy_dtype, copy=False)
         if not rows.size:
             raise DataError(
                 "a teacher is asked for at least one sample", got=f"shape {rows.shape}",
@@ -232,26 +293,31 @@ class ModuleTeacher(Teacher):
             for start in range(0, len(rows), CHUNK):
                 chunk = rows[start : start + CHUNK]
                 padded = np.concatenate([chunk, np.repeat(chunk[-1:], CHUNK - len(chunk), 0)])
-                batch = torch.from_numpy(padded).to(self._device)
+                batch = torch.from_numpy(padded).to(self._device, self._dtype)
                 outputs.append(run(batch)[: len(chunk)].cpu())
         return torch.cat(outputs)
 
     def _logits(self, batch: Tensor) -> Tensor:
-        members = [module(batch) for module in self._modules]
-        shapes = [tuple(m.shape) if isinstance(m, Tensor) else type(m).__name__ for m in members]
-        if len(set(shapes)) > 1 or len(shapes[0]) != 2 or shapes[0][0] != len(batch):
+        members = [
+            class_rows(module(batch), len(batch), role="teacher") for module in self._modules
+        ]
+        members = [m if m.dtype == torch.float64 else m.float() for m in members]
+        shapes = [tuple(m.shape) for m in members]
+        if len(set(shapes)) > 1:
             raise DistillError(
-                "a teacher returns one row of class logits per sample",
+                "a teacher's networks tell the same classes apart",
                 got=", ".join(map(str, shapes)), expected=f"({len(batch)}, classes) from each",
-                remedy="Wrap the network so that it returns its logits only.",
+                remedy="Leave out the network that was trained on other classes.",
             )  # fmt: skip
+        if self._outputs == "probabilities":
+            members = [log_probabilities(m) for m in members]
         if not all(bool(m.isfinite().all()) for m in members):
             raise DistillError(
                 "a teacher's logits are finite numbers", got="NaN or infinity",
                 remedy="Check the teacher's weights and the scale of its samples.",
             )  # fmt: skip
         if len(members) == 1:
-            return torch.as_tensor(members[0])
+            return members[0]
         stack = torch.stack(members)
         if self._average == "logits":
             return stack.mean(dim=0)
@@ -261,20 +327,22 @@ class ModuleTeacher(Teacher):
 class StoredTeacher(Teacher):
     """Logits by sample content; see `Teacher.from_logits`."""
 
-    def __init__(self, samples: NDArray[np.generic], logits: NDArray[np.generic]) -> None:
-        values = np.array(logits, dtype=np.float64)
-        if values.ndim != 2 or len(samples) != len(values) or not len(values):
+    def __init__(self, samples: ArrayLike, logits: ArrayLike, outputs: str | None = None) -> None:
+        _check_outputs(outputs)
+        keys = self._keys(samples)
+        values = numbers(logits, "stored logits", copy=True)
+        single = values.ndim == 1 or values.shape[1:] == (1,)
+        if values.ndim != 2 or single or len(keys) != len(values) or not len(values):
             raise DataError(
                 "stored logits have one row per sample",
-                got=f"samples {np.shape(samples)}, logits {values.shape}",
-                expected="(n, ...) and (n, classes), n > 0", remedy="Store both together.",
+                got=f"samples {np.shape(numbers(samples, 'samples'))}, logits {values.shape}",
+                expected="(n, ...) and (n, classes), n > 0",
+                remedy=BINARY if single and len(keys) == len(values) else "Store both together.",
             )  # fmt: skip
-        if not np.isfinite(values).all():
-            row = int(np.argwhere(~np.isfinite(values))[0][0])
-            raise DataError(
-                "stored logits are finite numbers", got=f"NaN or infinity in row {row}",
-                remedy="Remove the row or compute it again.",
-            )  # fmt: skip
+        if outputs == "probabilities":
+            values = log_probabilities(torch.from_numpy(values)).numpy()
+        elif outputs is None:
+            check_logits(torch.from_numpy(values), role="teacher")
         self._logits = torch.from_numpy(values)
         self._places: dict[bytes, int] = {}
         for row, key in enumerate(self._keys(samples)):
@@ -289,7 +357,8 @@ class StoredTeacher(Teacher):
     @staticmethod
     def _keys(samples: ArrayLike) -> list[bytes]:
         # Single precision: a data set saved as float32 and read back must still be found.
-        return sample_keys(np.asarray(samples, dtype=np.float32))
+        with np.errstate(over="ignore"):  # two samples beyond its range are told apart by others
+            return sample_keys(numbers(samples, "samples").astype(np.float32))
 
     def logits_for(self, samples: ArrayLike) -> Tensor:
         """Stored logits of all samples.

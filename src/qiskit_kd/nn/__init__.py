@@ -5,8 +5,16 @@
 from qiskit_kd.nn import controls as _controls  # noqa: F401
 from qiskit_kd.nn import images as _images  # noqa: F401
 from qiskit_kd.nn.layer import QuantumLayer
+from qiskit_kd.nn.modules import FullyQuantumStudent
 from qiskit_kd.nn.network import EngineNetwork
 from qiskit_kd.nn.quanvolution import Quanvolution
 from qiskit_kd.nn.students import num_parameters, students
 
-__all__ = ["EngineNetwork", "QuantumLayer", "Quanvolution", "num_parameters", "students"]
+__all__ = [
+    "EngineNetwork",
+    "FullyQuantumStudent",
+    "QuantumLayer",
+    "Quanvolution",
+    "num_parameters",
+    "students",
+]

@@ -12,15 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qiskit_kd.circuits import CircuitModel
+from qiskit_kd.circuits import CircuitModel, ClassGroups
+from qiskit_kd.errors import ConfigError
 from qiskit_kd.nn.layer import QuantumLayer
 from qiskit_kd.seeding import stream
+from qiskit_kd.values import real
 
 __all__ = [
     "ClassicalStudent",
     "FullyQuantumStudent",
     "HybridStudent",
     "Projection",
+    "as_student",
     "describe",
     "num_parameters",
     "seeded",
@@ -68,30 +71,48 @@ class FullyQuantumStudent(nn.Module):
     """A circuit and nothing else: logits are `sharpness * log p`.
 
     Args:
-        circuit: Returns class probabilities.
+        circuit: Returns class probabilities: a `QuantumLayer`, or a network that ends in one.
         sharpness: A positive number; p is linear in the density matrix and cannot become confident
             by itself.
         learnable: Train its logarithm, which keeps it positive.
-        smoothing: Added to every class probability before renormalising, for sampled p.
+        smoothing: Added to every class probability before renormalising, for sampled p; None adds
+            half a count where the circuit is sampled, and nothing otherwise.
         facts: What a report must say.
-        dtype: Of the sharpness.
+        dtype: Of the sharpness; None is that of the circuit's weights.
     """
 
+    circuit: Any
     log_sharpness: Tensor
 
     def __init__(
-        self, circuit: QuantumLayer, *, sharpness: float, learnable: bool, smoothing: float,
-        facts: Mapping[str, Any], dtype: torch.dtype,
+        self, circuit: nn.Module, *, sharpness: float = 1.0, learnable: bool = False,
+        smoothing: float | None = None, facts: Mapping[str, Any] | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        if not isinstance(circuit, nn.Module):
+            raise ConfigError(
+                "a fully quantum student is made of a network that returns class probabilities",
+                got=type(circuit).__name__, expected="a torch.nn.Module",
+            )  # fmt: skip
+        sharpness = real(
+            sharpness, "sharpness is positive", name="sharpness", least=0, strict=True,
+            expected="a number",
+        )  # fmt: skip
+        if smoothing is None:
+            layers = (part for part in circuit.modules() if isinstance(part, QuantumLayer))
+            shots = next((layer.engine.shots for layer in layers), None)
+            smoothing = 0.5 / shots if shots else 0.0
         self.circuit = circuit
+        if dtype is None:
+            dtype = next((p.dtype for p in circuit.parameters()), torch.float32)
         value = torch.tensor(math.log(sharpness), dtype=dtype)
         if learnable:
             self.log_sharpness = nn.Parameter(value)
         else:
             self.register_buffer("log_sharpness", value)
         self.smoothing = smoothing
-        self.facts = dict(facts)
+        self.facts = {"kind": type(self).__name__} if facts is None else dict(facts)
 
     @property
     def sharpness(self) -> float:
@@ -104,6 +125,12 @@ class FullyQuantumStudent(nn.Module):
         if self.smoothing:
             p = (p + self.smoothing) / (1.0 + p.shape[-1] * self.smoothing)
         return self.log_sharpness.exp() * torch.log(p + _FLOOR)
+
+
+def as_student(network: nn.Module) -> nn.Module:
+    """A bare layer of class probabilities as the student it makes; anything else as it is."""
+    bare = isinstance(network, QuantumLayer) and isinstance(network.model.readout, ClassGroups)
+    return FullyQuantumStudent(network) if bare else network
 
 
 def num_parameters(module: nn.Module) -> int:
