@@ -7,10 +7,20 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from qiskit import QuantumCircuit
-from qiskit.circuit import Parameter
-from qiskit.circuit.library import XGate
-from qiskit.quantum_info import Clifford, Kraus, Operator
+from qiskit import QuantumCircuit, transpile
+from qiskit.circuit import Gate, Parameter
+from qiskit.circuit.library import (
+    HamiltonianGate,
+    PauliEvolutionGate,
+    PhaseGate,
+    RXGate,
+    RYGate,
+    RZGate,
+    UnitaryGate,
+    XGate,
+)
+from qiskit.circuit.random import random_circuit
+from qiskit.quantum_info import Clifford, Kraus, Operator, SparsePauliOp
 
 from qiskit_kd.circuits.checks import MAX_QUBITS, bare, check_layers, check_qubits, check_unitary
 from qiskit_kd.errors import CircuitError, ResourceError
@@ -122,3 +132,89 @@ def test_a_clifford_becomes_an_instruction_with_parameters() -> None:
     plain = bare(circuit)
     assert plain.data[0].operation.params == []
     assert Operator(plain) == Operator(circuit)
+
+
+_ROUTED = (
+    {"basis_gates": ["cx", "rz", "sx"], "initial_layout": [2, 0, 1]},
+    {"basis_gates": ["cx", "rz", "sx"], "coupling_map": [[0, 1], [1, 2]]},
+    {
+        "basis_gates": ["cx", "u"],
+        "coupling_map": [[0, 1], [1, 2], [2, 3], [3, 4]],
+        "initial_layout": [3, 1, 2],
+    },
+    {"basis_gates": ["cx", "u"], "coupling_map": [[0, 1], [1, 2], [2, 3]], "optimization_level": 3},
+    {"basis_gates": ["cx", "u"], "optimization_level": 3},  # takes swaps out, and says so
+)
+
+
+@pytest.mark.parametrize("routing", _ROUTED)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_transpiled_circuit_acts_on_the_qubits_it_had(routing: dict, seed: int) -> None:
+    circuit = random_circuit(3, 5, max_operands=2, seed=seed)
+    circuit.rx(Parameter("a"), 0)
+    circuit.swap(0, 2)
+    circuit.barrier()
+    circuit.crx(Parameter("b"), 0, 2)
+    moved = bare(transpile(circuit, seed_transpiler=seed, **routing), part="an ansatz")
+    assert moved.num_qubits == 3
+    assert Operator(moved.assign_parameters([0.3, 0.7])).equiv(
+        Operator(circuit.assign_parameters([0.3, 0.7]))
+    )
+
+
+def test_a_circuit_routed_through_other_qubits_is_refused() -> None:
+    circuit = QuantumCircuit(2)
+    circuit.cx(0, 1)
+    moved = transpile(circuit, coupling_map=[[0, 1], [1, 2]], initial_layout=[0, 2])
+    with pytest.raises(
+        CircuitError, match=r"keeps to the qubits .*physical qubits \[1\] beside \[0, 2\].*before"
+    ):
+        bare(moved, part="an ansatz")
+
+
+_A = Parameter("a")
+_HAMILTONIAN = [[0.0, 1.0], [1.0, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("gate", "match"),
+    [
+        (
+            RXGate(_A**0.5),
+            r"'rx' on qubits \[0\]: a\*\*0\.5 is no real number at a = -2\.7.*smooth",
+        ),
+        (RYGate(_A.sign()), r"sign\(a\) has no derivative by a"),
+        (RZGate(_A.abs()), r"the derivative of abs\(a\) by a is no real number at a = 0"),
+        (PhaseGate(_A.log()), r"log\(a\) is no real number"),
+        (RXGate(_A.arcsin()), r"asin\(a\) is no real number"),
+        (RXGate(1 / _A), "is no real number at a = 0"),
+        (RXGate(1j * _A), "is no real number"),
+        (HamiltonianGate(_HAMILTONIAN, _A), "'hamiltonian'.*unbound t parameter a.*PauliEvolution"),
+        (Gate("box", 1, []), "'box' .*neither a matrix nor a definition.*standard gates"),
+        (Gate("box", 1, [_A]), "'box' .*neither a matrix nor a definition"),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_no_engine_can_run_or_learn_is_named(gate: Gate, match: str, wrapped: bool) -> None:
+    circuit = QuantumCircuit(2)
+    circuit.append(gate, [0])
+    if wrapped:
+        whole = QuantumCircuit(2)
+        whole.append(circuit.to_gate(), [0, 1])
+        circuit, match = whole, match.split(": ")[-1].split("'")[-1]
+    with pytest.raises(CircuitError, match=f"an ansatz is made of gates that are known.*{match}"):
+        check_unitary(circuit, part="an ansatz")
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        RXGate(_A.sin() * 2), RXGate(2**_A), RXGate(_A**3 - _A / 2 + 1), RXGate(_A.arctan()),
+        HamiltonianGate(_HAMILTONIAN, 0.3), UnitaryGate([[0, 1], [1, 0]]),
+        PauliEvolutionGate(SparsePauliOp(["X", "Z"]), _A),
+    ],
+)  # fmt: skip
+def test_smooth_expressions_and_known_gates_pass(gate: Gate) -> None:
+    circuit = QuantumCircuit(1)
+    circuit.append(gate, [0])
+    check_unitary(circuit, part="an ansatz")

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from qiskit import QuantumCircuit, qasm2, qasm3, qpy
+from qiskit import QuantumCircuit, qasm2, qasm3, qpy, transpile
 from qiskit.circuit import ClassicalRegister, Parameter, ParameterVector
 from qiskit.quantum_info import Operator
 
@@ -155,10 +156,134 @@ def test_a_vectors_weights_keep_their_order_in_both_formats(tmp_path: Path) -> N
         assert Operator(loaded.assign_parameters(weights)) == wanted
 
 
-def test_names_that_could_be_one_element_twice_stay(tmp_path: Path) -> None:
+def test_names_that_could_be_one_element_twice_come_as_declared(tmp_path: Path) -> None:
     path = tmp_path / "own.qasm"
     inputs = "".join(f"input float[64] {name};" for name in ("_a_1_", "_a_01_"))
     path.write_text(
         f'OPENQASM 3.0; include "stdgates.inc"; {inputs} qubit q; rx(_a_1_) q; ry(_a_01_) q;'
     )
-    assert [p.name for p in load_ansatz(path).parameters] == ["_a_01_", "_a_1_"]
+    wanted = QuantumCircuit(1)
+    wanted.rx(0.3, 0)
+    wanted.ry(0.4, 0)
+    assert Operator(load_ansatz(path).assign_parameters([0.3, 0.4])) == Operator(wanted)
+
+
+_ODD = ("2a", "B", "a b", "a-b", "θ", "θ 1", "input", "gate", "pi", "sin", "x[3]", "_z", "$v",
+        "λ10", "λ2", "A.b", "w10", "w9")  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["qasm", "qpy"])
+def test_names_that_openqasm_must_escape_keep_their_order(ending: str, tmp_path: Path) -> None:
+    ansatz = QuantumCircuit(2)
+    for k, weight in enumerate([*map(Parameter, _ODD), *ParameterVector("t-1", 12)]):
+        (ansatz.rx if k % 2 else ansatz.ry)(weight, k // 2 % 2)
+    ansatz.cx(0, 1)
+    weights = np.linspace(-2, 3, ansatz.num_parameters)
+    loaded = load_ansatz(save(ansatz, tmp_path / f"odd.{ending}"))
+    assert Operator(loaded.assign_parameters(weights)) == Operator(
+        ansatz.assign_parameters(weights)
+    )
+
+
+@pytest.mark.parametrize("ending", ["qasm", "qpy"])
+def test_a_transpiled_circuit_keeps_its_qubits_or_is_refused(ending: str, tmp_path: Path) -> None:
+    ansatz = hardware_efficient(3, 1)
+    moved = transpile(ansatz, basis_gates=["cx", "rz", "sx"], initial_layout=[2, 0, 1])
+    path = save(moved, tmp_path / f"moved.{ending}")
+    if ending == "qasm":  # the file does not say what became of the qubits
+        with pytest.raises(CircuitError, match=r"which qubit is which; got moved\.qasm.*\$0.*QPY"):
+            load_ansatz(path)
+        return
+    weights = np.linspace(-2, 3, ansatz.num_parameters)
+    found = Operator(load_ansatz(path).assign_parameters(weights))
+    assert found.equiv(Operator(ansatz.assign_parameters(weights)))
+
+
+_LATER = """swap q[0],q[1]; cp(0.3) q[0],q[1]; sx q[0]; p(0.1) q[0]; rzz(0.4) q[0],q[1]; sxdg q[1];
+    crx(0.3) q[0],q[1]; cry(0.3) q[0],q[1]; rccx q[0],q[1],q[2]; c3x q[0],q[1],q[2],q[3];
+    cu(0.1,0.2,0.3,0.4) q[0],q[1]; u(0.1,0.2,0.3) q[0]; rxx(0.3) q[0],q[1]; csx q[0],q[1];
+    cswap q[0],q[1],q[2]; c3sqrtx q[0],q[1],q[2],q[3]; cu3(0.1,0.2,0.3) q[1],q[2];"""
+
+
+def test_openqasm_2_of_other_tools(tmp_path: Path) -> None:
+    # A byte-order mark, an upper-case name, gates that are younger than the paper, an include
+    # beside the file and one in a comment, two classical registers.
+    (tmp_path / "mine.inc").write_text("gate foo(t) x,y { rx(t) x; cx x,y; ry(0.5) y; }\n")
+    path = tmp_path / "OLD.QASM"
+    path.write_bytes(
+        b"\xef\xbb\xbf// include \"nothing.inc\";\nOPENQASM 2.0; include 'qelib1.inc';"
+        b'include "mine.inc"; qreg q[4]; creg a[1]; creg b[3];' + _LATER.encode() +
+        b"foo(0.7) q[2],q[3]; barrier q; measure q[0] -> a[0]; measure q[3] -> b[1];"
+    )  # fmt: skip
+    loaded = load_ansatz(path)
+    assert (loaded.num_qubits, loaded.num_clbits) == (4, 0)
+    free = load_ansatz(path, trainable=True)
+    angles = free.metadata["angles"]
+    assert angles == [0.3, 0.1, 0.4, 0.3, 0.3, 0.1, 0.2, 0.3, 0.4, 0.1, 0.2, 0.3, 0.3, 0.1, 0.2,
+                      0.3, 0.7, 0.5]  # fmt: skip
+    assert [p.name for p in free.parameters][:2] == ["weight_000", "weight_001"]
+    assert Operator(free.assign_parameters(angles)).equiv(Operator(loaded))
+    assert CircuitModel(angle(4), free, ClassGroups(2, 4)).num_weights == 18
+
+
+def test_a_gate_that_a_file_defines_is_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "own.qasm"
+    path.write_text(
+        'OPENQASM 2.0; include "qelib1.inc"; gate cp(t) a,b { cx a,b; rx(t) b; }'
+        "qreg q[2]; cp(0.7) q[0],q[1];"
+    )
+    wanted = QuantumCircuit(2)
+    wanted.cx(0, 1)
+    wanted.rx(0.7, 1)
+    assert Operator(load_ansatz(path)) == Operator(wanted)
+
+
+def test_free_and_fixed_angles_of_openqasm_3_become_weights_in_order(tmp_path: Path) -> None:
+    (tmp_path / "mine.inc").write_text("OPENQASM 3.0; gate foo(t) x { rx(t) x; ry(0.5) x; }")
+    path = tmp_path / "new.qasm"
+    path.write_text(
+        'OPENQASM 3.0; include "stdgates.inc"; include "mine.inc"; input float b; input angle a;'
+        "qubit[2] q; foo(0.25) q[0]; foo(a) q[1]; rz(a + b) q[0];"
+    )
+    free = load_ansatz(path, trainable=True)
+    assert free.metadata["angles"] == [0.25, 0.5, None, 0.5, None]
+    assert free.num_parameters == 5
+
+
+@pytest.mark.parametrize(
+    ("body", "match"),
+    [
+        ("input float a; qubit q; rx(a**2) q;", r"\*\*.*reader takes less.*qpy\.dump"),
+        ("input float a; qubit q; rx(sin(a)) q;", r"FunctionCall.*reader takes less.*qpy\.dump"),
+        ('include "no.inc"; qubit q;', r"lies beside it; got 'no\.inc' in .*No such file.*Copy"),
+        ('include "loop.inc"; qubit q;', r"got 'loop\.inc'.*without end"),
+        ("qubit[2] q; bit c; c = measure q[0]; if (c) {x q[1];}", "unitary.*measure"),
+        ("qubit q; reset q; h q;", "unitary.*reset"),
+        ("qubit q; for int i in [0:2] {x q;}", "unitary.*for_loop"),
+    ],
+)
+def test_what_openqasm_3_cannot_hold_is_said(body: str, match: str, tmp_path: Path) -> None:
+    (tmp_path / "loop.inc").write_text('include "loop.inc";')
+    path = tmp_path / "bad.qasm"
+    path.write_text(f'OPENQASM 3.0; include "stdgates.inc"; {body}')
+    with pytest.raises((CircuitError, StorageError), match=match):
+        load_ansatz(path)
+
+
+def test_an_opaque_gate_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "opaque.qasm"
+    path.write_text("OPENQASM 2.0; opaque bar(t) a,b; qreg q[2]; bar(0.7) q[0],q[1];")
+    with pytest.raises(CircuitError, match=r"'bar' on qubits \[0, 1\]: it has neither a matrix"):
+        load_ansatz(path)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_spoilt_file_is_a_clear_error(seed: int, tmp_path: Path) -> None:
+    draw = np.random.default_rng(seed)
+    path = save(hardware_efficient(2, 1), tmp_path / f"spoilt.{('qpy', 'qasm')[seed % 2]}")
+    content = bytearray(path.read_bytes())
+    for place in draw.integers(0, len(content), 1 + seed % 4):
+        content[place] = draw.integers(0, 256)
+    path.write_bytes(content)
+    with contextlib.suppress(CircuitError, StorageError):  # nothing of Qiskit's, and no panic
+        CircuitModel(angle(2), load_ansatz(path), ClassGroups(2, 2))

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from typing import Any
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit, qpy
-from qiskit.quantum_info import Operator
+from qiskit.quantum_info import Operator, Statevector
+from qiskit_aer.primitives import SamplerV2
 
 from qiskit_kd.circuits import ansatze, encodings, library
+from qiskit_kd.circuits.files import read_circuit
 from qiskit_kd.circuits.library import QPY_VERSION, export, templates, verify
 from qiskit_kd.errors import StorageError
+from qiskit_kd.seeding import stream
 
 GOLDEN = Path(__file__).parents[2] / "circuits"
 VICTIM = "angle-hardware_efficient-q2-l1"
@@ -146,7 +150,7 @@ def test_the_manifest_describes_each_file() -> None:
         "function": "qiskit_kd.circuits.hardware_efficient",
         "arguments": {"num_qubits": 6, "layers": 4, "final_ry": True},
     }
-    assert (entry["qubits"], entry["features"], entry["two_qubit_gates"]) == (6, 64, 57 + 20)
+    assert (entry["qubits"], entry["features"], entry["two_qubit_gates"]) == (6, 64, 57 + 2 * 20)
     assert (len(entry["inputs"]), len(entry["weights"])) == (63, 74)
     assert entry["inputs"][:2] + entry["weights"][-1:] == ["input_00", "input_01", "weight_073"]
     assert entry["depth"] > 0
@@ -383,3 +387,25 @@ def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(StorageError, match=r"cannot be written; got .*taken/templates/.*Not a dir"):
         export(tmp_path / "taken")
+
+
+@pytest.mark.parametrize("at_run_time", [False, True])
+def test_plain_aer_runs_every_published_circuit(at_run_time: bool) -> None:
+    shots = 4096
+    options = {"run_options": {"runtime_parameter_bind_enable": at_run_time}}
+    for template in templates():
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The qiskit version used to generate")
+            circuit = read_circuit(GOLDEN / "templates" / f"{template.name}.qpy")
+        values = stream(0, template.name).uniform(-np.pi, np.pi, (2, circuit.num_parameters))
+        measured = circuit.copy()
+        measured.measure_all()
+        sampler = SamplerV2(seed=7, options=options)
+        bits = sampler.run([(measured, values, shots)]).result()[0].data.meas
+        for row, each in zip(values, bits, strict=True):
+            wanted = Statevector(circuit.assign_parameters(row)).probabilities()
+            found = np.zeros_like(wanted)
+            for outcome, count in each.get_int_counts().items():
+                found[outcome] = count / shots
+            noise = np.sqrt(wanted * (1 - wanted) / shots)
+            assert (np.abs(found - wanted) <= 6 * noise + 2 / shots).all(), template.name

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qiskit import QuantumCircuit, QuantumRegister
+from qiskit import QuantumCircuit, QuantumRegister, transpile
 from qiskit.circuit import Parameter, ParameterVector
 from qiskit.quantum_info import Statevector
 
@@ -67,6 +67,74 @@ def test_weights_of_a_users_vector_keep_its_order() -> None:
     model = CircuitModel(angle(2), ansatz, ClassGroups(2, 2))
     angles = [item.operation.params[0].name for item in model.circuit.data]
     assert angles == ["input_00", "input_01", *(f"weight_{k:03d}" for k in range(12))]
+
+
+def _turns(names: list[str], **options: Any) -> list[float]:
+    """Where the k-th angle of an encoding lands: the factor of the gate that it turns."""
+    circuit = QuantumCircuit(1)
+    gates = [Parameter(name) for name in names]
+    for gate in gates:
+        circuit.rx(gate, 0)
+    encoding = Encoding("own", circuit, len(names), identity, **options)
+    made = CircuitModel(encoding, hardware_efficient(1, 1), ClassGroups(2, 1)).circuit
+    bound = made.assign_parameters(dict(zip(made.parameters, range(len(names)), strict=False)))
+    return [item.operation.params[0] for item in bound.data if item.operation.name == "rx"][:-1]
+
+
+@pytest.mark.parametrize("form", ["x{}", "x[{}]", "x_{}_a", "{}", "x_{:02d}"])
+def test_numbered_inputs_come_as_a_person_counts(form: str) -> None:
+    names = [form.format(k) for k in range(12)]
+    assert _turns(names) == list(range(12))
+    assert _turns(names[::-1]) == list(range(12))[::-1]
+    assert _turns(names, inputs=names[::-1]) == list(range(12))[::-1]
+
+
+def test_inputs_come_in_the_order_given() -> None:
+    assert _turns(["a", "b", "c"]) == [0, 1, 2]
+    assert _turns(["x₁", "x₂", "x₁₀"]) == [0, 1, 2]
+    assert _turns(["b", "a"], inputs=["b", "a"]) == [0, 1]
+    vector = ParameterVector("v", 12)
+    circuit = QuantumCircuit(1)
+    for element in vector:
+        circuit.rx(element, 0)
+    for order in (vector, list(vector), None):
+        encoding = Encoding("own", circuit, 12, identity, inputs=order)
+        assert [p.name for p in encoding.circuit.parameters] == [p.name for p in vector]
+
+
+@pytest.mark.parametrize(
+    "names", [["x1", "x01"], ["theta", "phi"], ["b2", "a1"], ["a10", "b1", "a9"]]
+)
+def test_names_that_leave_the_order_open_are_refused(names: list[str]) -> None:
+    with pytest.raises(CircuitError, match=r"which feature each belongs to; .*inputs=\["):
+        _turns(names)
+    assert _turns(names, inputs=names) == list(range(len(names)))
+
+
+@pytest.mark.parametrize("inputs", [["x0"], ["x0", "x0"], ["x0", "y"], [1, 2]])
+def test_a_given_order_is_each_parameter_once(inputs: list[Any]) -> None:
+    with pytest.raises(CircuitError, match=r"each parameter of the circuit once; got .*x0, x1"):
+        _turns(["x0", "x1"], inputs=inputs)
+
+
+def test_a_transpiled_ansatz_acts_on_the_qubits_it_had() -> None:
+    ansatz = hardware_efficient(3, 2)
+    moved = transpile(
+        ansatz,
+        basis_gates=["cx", "u"],
+        coupling_map=[[0, 1], [1, 2], [2, 3]],
+        initial_layout=[2, 1, 0],
+    )
+    weights = np.linspace(-2, 3, ansatz.num_parameters)
+    states = [
+        Statevector(
+            CircuitModel(angle(3), part, ClassGroups(2, 3)).circuit.assign_parameters(
+                np.concatenate(([0.3, -0.7, 1.1], weights))
+            )
+        )
+        for part in (ansatz, moved)
+    ]
+    assert states[0].equiv(states[1])
 
 
 def test_an_ansatz_may_use_our_own_names_and_have_classical_bits() -> None:

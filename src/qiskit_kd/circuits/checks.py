@@ -1,24 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every circuit builder of this room refuses, said once.
 
-Sizes that make no sense, sizes no simulator holds, and circuits that are not unitary. This module
-must not import torch.
+Sizes that make no sense, sizes no simulator holds, circuits that are not unitary, gates that nobody
+knows and angles that cannot be learned. This module must not import torch.
 """
 
 from __future__ import annotations
 
+import math
+from functools import cache
 from numbers import Integral
+from typing import Any
 
 from qiskit import QuantumCircuit
-from qiskit.circuit import AnnotatedOperation, Barrier, ControlFlowOp, Delay, Gate, Operation
-from qiskit.circuit.library import GlobalPhaseGate, IGate
+from qiskit.circuit import (
+    AnnotatedOperation,
+    Barrier,
+    ControlFlowOp,
+    Delay,
+    Gate,
+    Operation,
+    Parameter,
+    ParameterExpression,
+)
+from qiskit.circuit.library import GlobalPhaseGate, IGate, get_standard_gate_name_mapping
 from qiskit.quantum_info import Clifford
 
 from qiskit_kd.errors import CircuitError, ResourceError
 
-__all__ = ["MAX_QUBITS", "bare", "check_layers", "check_qubits", "check_unitary", "is_inert"]
+__all__ = [
+    "MAX_QUBITS",
+    "bare",
+    "check_layers",
+    "check_qubits",
+    "check_unitary",
+    "is_inert",
+    "is_standard",
+]
 
 _INERT = (Barrier, Delay, IGate, GlobalPhaseGate)
+
+_TRIED = (-2.7, -1.1, 0.0, 0.6, 2.9)  # where expressions are evaluated, with the k-th
+_STEP = 0.37  # parameter so many radians on
 
 MAX_QUBITS = 30
 """A state vector of 30 qubits takes 16 GiB; engines refuse earlier, by the memory they find."""
@@ -71,23 +94,31 @@ def is_inert(operation: Operation) -> bool:
 
 
 def check_unitary(circuit: QuantumCircuit, *, part: str) -> None:
-    """Refuse measurements, resets, channels and control flow, at any depth of definitions.
+    """Refuse what is not unitary, unknown gates and unfit angles, at any depth of definitions.
 
     Args:
         circuit: The circuit to look at; barriers and delays pass.
         part: What the circuit is used as, with its article, for the message.
 
     Raises:
-        CircuitError: If an instruction is not unitary; its name and qubits are given.
+        CircuitError: If an instruction measures, resets, branches or is a channel; if a gate has
+            neither a matrix nor a definition; if an angle's expression is not real or has no
+            derivative everywhere. Its name and qubits are given.
     """
     for item in circuit.data:
-        if not _is_unitary(item.operation):
+        operation = item.operation
+        where = f"on qubits {[circuit.find_bit(q).index for q in item.qubits]}"
+        if not _is_unitary(operation):
             raise CircuitError(
                 f"{part} is unitary: no mid-circuit measurement, reset or control flow",
-                got=f"{item.operation.name!r} on qubits "
-                f"{[circuit.find_bit(q).index for q in item.qubits]}",
+                got=f"{operation.name!r} {where}",
                 remedy="Remove it; measurements are added by the readout.",
             )
+        if (obstacle := _obstacle(operation)) is not None:
+            raise CircuitError(
+                f"{part} is made of gates that are known, at angles that can be learned",
+                got=f"{operation.name!r} {where}: {obstacle[0]}", remedy=obstacle[1],
+            )  # fmt: skip
 
 
 def _is_unitary(operation: Operation) -> bool:
@@ -103,18 +134,108 @@ def _is_unitary(operation: Operation) -> bool:
     return inner is not None and all(_is_unitary(item.operation) for item in inner.data)
 
 
-def bare(circuit: QuantumCircuit) -> QuantumCircuit:
+@cache
+def _standard() -> frozenset[type]:
+    return frozenset(gate.base_class for gate in get_standard_gate_name_mapping().values())
+
+
+def is_standard(operation: Any) -> bool:
+    """Whether an operation is a gate of Qiskit's standard library: all its angles are smooth."""
+    return getattr(operation, "base_class", None) in _standard()
+
+
+def _obstacle(operation: Any) -> tuple[str, str] | None:
+    """Why no engine can run an operation or learn its angles, and what to do; None if all can."""
+    if isinstance(operation, AnnotatedOperation):
+        return _obstacle(operation.base_op)
+    if is_inert(operation) or isinstance(operation, Clifford):
+        return None
+    free = [value for value in operation.params if isinstance(value, ParameterExpression)]
+    for angle in free:
+        if not isinstance(angle, Parameter) and (fault := _fault(angle)) is not None:
+            return fault, "Use an expression that is smooth for all real values of its parameters."
+    if is_standard(operation) or (not free and hasattr(operation, "__array__")):
+        return None
+    problem: object = "it has neither a matrix nor a definition"
+    try:
+        inner = operation.definition
+    except Exception as error:  # Qiskit's own classes raise several kinds
+        inner, problem = None, str(error).strip("\"'")
+    if inner is None:
+        remedy = "Write it as a circuit of standard gates, exp(-iHt) as a PauliEvolutionGate."
+        return str(problem), remedy
+    return next((o for item in inner.data if (o := _obstacle(item.operation)) is not None), None)
+
+
+def _fault(angle: ParameterExpression) -> str | None:
+    """Where an expression, or a derivative of it, is no real number."""
+    parameters = sorted(angle.parameters, key=lambda p: str(p.name))
+    forms = {str(angle): angle}
+    for parameter in parameters:
+        try:
+            forms[f"the derivative of {angle} by {parameter.name}"] = angle.gradient(parameter)
+        except Exception:  # of several kinds
+            return f"{angle} has no derivative by {parameter.name}"
+    for start in _TRIED:
+        at = {p: start + k * _STEP for k, p in enumerate(parameters)}
+        for name, form in forms.items():
+            try:
+                value = complex(
+                    form.bind({p: at[p] for p in form.parameters})
+                    if isinstance(form, ParameterExpression) else form
+                )  # fmt: skip
+            except Exception:  # of several kinds: poles, NaN
+                value = complex(math.nan)
+            if not (math.isfinite(value.real) and abs(value.imag) < 1e-9):
+                point = ", ".join(f"{p.name} = {v:g}" for p, v in at.items())
+                return f"{name} is no real number at {point}"
+    return None
+
+
+def bare(circuit: QuantumCircuit, *, part: str = "a circuit") -> QuantumCircuit:
     """The same gates, phase and parameters on plain qubits: no classical bits, no registers.
 
-    What is no instruction (a Clifford) becomes one, so that every operation has `params`.
+    A transpiled circuit comes back on the qubits it had before: qubit k is where the transpiler's
+    layout put it, and at the end returns from where routing left it. What is no instruction (a
+    Clifford) becomes one, so that every operation has `params`.
+
+    Args:
+        circuit: The circuit.
+        part: What it is used as, with its article, for the message.
+
+    Raises:
+        CircuitError: If a transpiled circuit uses qubits that it did not have before.
     """
+    start = end = list(range(circuit.num_qubits))
+    if circuit.layout is not None:
+        start, end = circuit.layout.initial_index_layout(True), circuit.layout.final_index_layout()
+    wire = {place: k for k, place in enumerate(start)}
     plain = QuantumCircuit(
-        circuit.num_qubits, name=circuit.name, global_phase=circuit.global_phase,
-        metadata=circuit.metadata,
-    )  # fmt: skip
+        len(start), name=circuit.name, global_phase=circuit.global_phase, metadata=circuit.metadata
+    )
+    beside = set(end) - set(start)
     for item in circuit.data:
-        operation = item.operation
+        operation, places = item.operation, [circuit.find_bit(q).index for q in item.qubits]
+        if is_inert(operation) and not wire.keys() >= set(places):
+            places = [place for place in places if place in wire]
+            if not places:
+                continue
+            operation = Barrier(len(places))
+        beside |= set(places) - wire.keys()
+        if beside:
+            continue
         if not hasattr(operation, "params") and hasattr(operation, "to_instruction"):
             operation = operation.to_instruction()
-        plain.append(operation, [circuit.find_bit(q).index for q in item.qubits])
+        plain.append(operation, [wire[place] for place in places])
+    if beside:
+        raise CircuitError(
+            f"{part} that was transpiled keeps to the qubits it had before",
+            got=f"gates on physical qubits {sorted(beside)} beside {start}",
+            remedy="Give the circuit as it was before: every engine transpiles for its own device.",
+        )  # fmt: skip
+    lies = [wire[place] for place in end]
+    for k in range(len(lies)):
+        if lies[k] != k:
+            plain.swap(k, lies[k])
+            lies[lies.index(k)], lies[k] = lies[k], k
     return plain

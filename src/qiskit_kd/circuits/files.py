@@ -9,60 +9,95 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from pathlib import Path
+from typing import Any
 
 from qiskit import QuantumCircuit, qasm2, qasm3, qpy
-from qiskit.circuit import ParameterVector
+from qiskit.circuit import Parameter, ParameterExpression, ParameterVector
 
-from qiskit_kd.circuits.checks import bare, check_unitary
+from qiskit_kd.circuits.checks import bare, check_unitary, is_inert, is_standard
+from qiskit_kd.circuits.parameters import rename, weight_parameters
 from qiskit_kd.errors import CircuitError, StorageError
 
 __all__ = ["load_ansatz", "read_circuit"]
 
 _COMMENTS = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _ELEMENT = re.compile(r"_(.+)_(\d{1,5})_")
-_VERSION = re.compile(r"\s*OPENQASM\s+(\d+)(?:\.\d+)?\s*;")
+_VERSION = re.compile(r"\s*\bOPENQASM\s+(\d+)(?:\.\d+)?\s*;")
+_INCLUDE = re.compile(
+    rf"""{_COMMENTS.pattern}|\binclude\s*["'](?P<name>[^"']*)["']\s*;""", re.DOTALL
+)
+_DEEPEST = 10
+_ONE_CIRCUIT = struct.pack("!Q", 1)
+_MOST_BITS = 100_000
+_INPUT = re.compile(r"\binput\s+\w+(?:\s*\[[^\]]*\])?\s+(\w+)\s*;")
+_PHYSICAL = re.compile(r"\$\d+")
+_LIBRARIES = ("stdgates.inc", "stdgates.qasm", "qelib1.inc")
 
 
-def load_ansatz(path: str | Path) -> QuantumCircuit:
+def load_ansatz(path: str | Path, *, trainable: bool = False) -> QuantumCircuit:
     """Read a circuit to be used as an ansatz.
 
     Measurements at the end, and the classical bits they write to, are removed: what is measured is
     the readout's business. Gates, parameters, name and metadata stay as they are. OpenQASM 2 has no
-    free parameters, so a circuit from it needs some before a `CircuitModel` accepts it.
+    free parameters, so a circuit from it needs `trainable`.
 
-    Qiskit writes the elements of a `ParameterVector` to OpenQASM 3 as `_theta_0_`, `_theta_1_`, and
-    so on, which as names sort 0, 1, 10, 11, 2; they are made a vector again, so that the weights
-    come in the same order from `.qasm` as from `.qpy`.
+    OpenQASM 3 allows fewer names than Qiskit, and the names that Qiskit writes instead sort in
+    another order (`_theta_10_` before `_theta_2_`). The weights therefore come in the order in
+    which the file declares its inputs, which is that of the circuit it was written from: the same
+    from `.qasm` as from `.qpy`. Elements of a `ParameterVector` are made a vector again; where
+    names would still sort in another order, the parameters are called `weight_000 ...`.
 
     Args:
-        path: A `.qasm` or `.qpy` file.
+        path: A `.qasm` or `.qpy` file. What an OpenQASM file includes is looked for beside it.
+        trainable: Make every fixed angle of a gate a weight of its own, `weight_000 ...` in the
+            order of the gates, free parameters among them; the angles are kept in the circuit's
+            metadata under `"angles"` (None where a parameter was free).
 
     Returns:
-        The circuit on plain qubits. Its weights are its parameters in Qiskit's own order, which is
-        that of their names, and within a vector that of the elements.
+        The circuit on plain qubits; its weights are `circuit.parameters`.
 
     Raises:
         StorageError: If the file is missing, unreadable, or not what its name says.
-        CircuitError: If it holds no circuit or several, or a circuit that measures in the middle.
+        CircuitError: If it holds no circuit or several, a circuit that measures in the middle or
+            whose qubits are physical ones, or gates that nobody knows.
     """
-    circuit = read_circuit(path).remove_final_measurements(inplace=False)
-    check_unitary(circuit, part=f"an ansatz ({Path(path).name})")
-    if Path(path).suffix == ".qasm":
-        circuit = _with_vectors(circuit)
-    return bare(circuit)
+    path = Path(path)
+    part = f"an ansatz ({path.name})"
+    circuit = _unmeasured(read_circuit(path))
+    check_unitary(circuit, part=part)
+    circuit = bare(circuit, part=part)
+    return _all_free(circuit) if trainable else circuit
+
+
+def _unmeasured(circuit: QuantumCircuit) -> QuantumCircuit:
+    """Without final measurements and the barriers before them; all else in its own order."""
+    kept: list[Any] = []
+    later: set[Any] = set()
+    for item in reversed(circuit.data):
+        bits = {*item.qubits, *item.clbits}
+        if item.operation.name not in ("measure", "barrier") or later & bits:
+            later |= bits
+            kept.append(item)
+    rest = circuit.copy_empty_like()
+    for item in reversed(kept):
+        rest.append(item)
+    return rest
 
 
 def read_circuit(path: str | Path) -> QuantumCircuit:
-    """Read the one circuit of a `.qasm` or `.qpy` file, as it is.
+    """Read the one circuit of a `.qasm` or `.qpy` file, as it is but for the order of parameters.
 
     Raises:
         StorageError: If the file is missing, unreadable, or not what its name says.
-        CircuitError: If a QPY file holds no circuit or several.
+        CircuitError: If a QPY file holds no circuit or several, or an OpenQASM file physical
+            qubits.
     """
     path = Path(path)
     readers = {".qasm": _read_qasm, ".qpy": _read_qpy}
-    if path.suffix not in readers:
+    ending = path.suffix.lower()
+    if ending not in readers:
         raise StorageError(
             "circuit files are told by their names", got=path.name, expected=".qasm or .qpy",
             remedy="Rename the file, or write it with qiskit.qasm3.dump or qiskit.qpy.dump.",
@@ -74,27 +109,126 @@ def read_circuit(path: str | Path) -> QuantumCircuit:
             "the circuit file cannot be read", got=f"{path}: {error.strerror or error}",
             remedy="Check the path; it is taken relative to the current folder.",
         ) from error  # fmt: skip
-    return readers[path.suffix](path, content)
+    return readers[ending](path, content)
 
 
 def _read_qasm(path: Path, content: bytes) -> QuantumCircuit:
-    text = content.decode("utf-8", errors="replace")
-    version = _VERSION.match(_COMMENTS.sub("", text))
-    loads = {"2": qasm2.loads, "3": qasm3.loads}.get(version.group(1) if version else "")
+    text = content.decode("utf-8-sig", errors="replace")
+    statements = _COMMENTS.sub("", text)
+    version = _VERSION.match(statements)
+    loads = {"2": _loads_2, "3": _loads_3}.get(version.group(1) if version else "")
     if loads is None:
         raise StorageError(
             "an OpenQASM file states its version first", got=f"{path.name}: {text[:40]!r}",
             expected="'OPENQASM 3.0;' or 'OPENQASM 2.0;'",
         )  # fmt: skip
+    if _PHYSICAL.search(statements):
+        raise CircuitError(
+            "a circuit file says which qubit is which",
+            got=f"{path.name}: physical qubits such as {_PHYSICAL.findall(statements)[0]}, of a "
+            "circuit that was transpiled",
+            expected="'qubit[n] q;'",
+            remedy="Write the circuit as it was before it was transpiled, or as QPY, which keeps "
+            "the layout.",
+        )
     try:
-        circuit: QuantumCircuit = loads(text)
-    except Exception as error:
-        # The readers raise errors of many classes.
+        circuit = loads(text, path.parent)
+    except StorageError:
+        raise
+    except Exception as error:  # the readers raise errors of many classes
+        problem = str(error) or _where(error)
+        tool = "Mend the file, or write it with qiskit.qasm3.dump."
+        if re.search("not.{0,40} supported|unsupported|cannot be resolved", problem):
+            tool = (
+                "Qiskit's reader takes less than its writer writes (no powers, functions or "
+                "variables): write the circuit with qiskit.qpy.dump as .qpy."
+            )
         raise StorageError(
-            "the OpenQASM file cannot be parsed", got=f"{path.name}: {str(error) or _where(error)}",
-            remedy="Mend the file, or write it with qiskit.qasm3.dump.",
-        ) from error  # fmt: skip
+            "the OpenQASM file cannot be parsed", got=f"{path.name}: {problem}", remedy=tool
+        ) from error
     return circuit
+
+
+def _loads_2(text: str, folder: Path) -> QuantumCircuit:
+    whole = _included(text, folder)
+    own = set(re.findall(r"\bgate\s+(\w+)", _COMMENTS.sub("", whole)))
+    # Gates that were added to qelib1.inc after the paper; what a file defines itself stays its own.
+    later = [gate for gate in qasm2.LEGACY_CUSTOM_INSTRUCTIONS if gate.name not in own]
+    circuit: QuantumCircuit = qasm2.loads(
+        whole, custom_instructions=later, custom_classical=qasm2.LEGACY_CUSTOM_CLASSICAL
+    )
+    return circuit
+
+
+def _loads_3(text: str, folder: Path) -> QuantumCircuit:
+    whole = _included(text, folder)
+    circuit = _with_vectors(qasm3.loads(whole))
+    order = {name: k for k, name in enumerate(_INPUT.findall(_COMMENTS.sub("", whole)))}
+    declared = sorted(circuit.parameters, key=lambda p: order.get(_escaped(p), len(order)))
+    if declared == list(circuit.parameters):
+        return circuit
+    return rename(circuit, weight_parameters(len(declared)), declared)
+
+
+def _escaped(parameter: Parameter) -> str:
+    """The name that `_with_vectors` found in the file."""
+    vector = getattr(parameter, "vector", None)
+    return str(parameter.name if vector is None else f"_{vector.name}_{parameter.index}_")
+
+
+def _included(text: str, folder: Path, depth: int = 0) -> str:
+    """The text with the files it includes in their places, but for the standard libraries."""
+
+    def content(match: re.Match[str]) -> str:
+        if match["name"] is None or match["name"] in _LIBRARIES:
+            return match[0]
+        try:
+            if depth == _DEEPEST:
+                raise OSError("includes within includes, without end")
+            inner = (folder / match["name"]).read_text(encoding="utf-8-sig", errors="replace")
+        except (OSError, ValueError) as error:
+            raise StorageError(
+                "what an OpenQASM file includes lies beside it",
+                got=f"{match['name']!r} in {folder}: {getattr(error, 'strerror', None) or error}",
+                remedy="Copy the file there, or put its text in place of the include.",
+            ) from error
+        return _included(_VERSION.sub("", inner, count=1), folder, depth + 1)
+
+    return _INCLUDE.sub(content, text)
+
+
+def _of_the_library(gate: Any) -> bool:
+    kind = getattr(gate, "base_class", type(gate))
+    return is_standard(gate) or str(kind.__module__).startswith("qiskit.circuit.library")
+
+
+def _all_free(circuit: QuantumCircuit) -> QuantumCircuit:
+    """Every angle of every gate as a weight, in the order of the gates."""
+    whole = circuit.copy_empty_like()
+    order: dict[Parameter, None] = {}
+    angles: list[float | None] = []
+
+    def add(inner: QuantumCircuit, places: list[int]) -> None:
+        for item in inner.data:
+            gate, qubits = item.operation, [places[inner.find_bit(q).index] for q in item.qubits]
+            if is_standard(gate) and not is_inert(gate) and gate.params:
+                gate = gate.to_mutable()
+                for k, angle in enumerate(gate.params):
+                    if not isinstance(angle, ParameterExpression):
+                        gate.params[k] = Parameter(f"{len(angles)} of {circuit.name}")
+                    new = [p for p in gate.params[k].parameters if p not in order]
+                    order.update(dict.fromkeys(sorted(new, key=lambda p: str(p.name))))
+                    fixed = None if isinstance(angle, ParameterExpression) else float(angle)
+                    angles.extend([fixed] * len(new))
+            elif not _of_the_library(gate) and getattr(gate, "definition", None) is not None:
+                add(gate.definition, qubits)
+                continue
+            whole.append(gate, qubits)
+
+    add(circuit, list(range(circuit.num_qubits)))
+    free = rename(whole, weight_parameters(len(order)), list(order)) if order else whole
+    free.metadata = {**(circuit.metadata or {}), "angles": angles}
+    return free
 
 
 def _with_vectors(circuit: QuantumCircuit) -> QuantumCircuit:
@@ -119,11 +253,27 @@ def _where(error: Exception) -> str:
     return f"line {token.line}, column {token.column}: unexpected {token.text!r}"
 
 
-def _read_qpy(path: Path, content: bytes) -> QuantumCircuit:
+def _check_size(content: bytes) -> None:
+    """Refuse a QPY file whose header promises more than anybody has: it would be allocated."""
+    start = 20 + (8 if content[6] > 15 else 0)  # version 16 brought a table of contents
+    if content[6] < 10 or content[10:18] != _ONE_CIRCUIT or content[19:20] != b"q":
+        return
+    for number in struct.unpack_from("!II", content, start + 5):
+        if number > _MOST_BITS:
+            raise ValueError(f"it promises {number:,} bits")
 
+
+def _read_qpy(path: Path, content: bytes) -> QuantumCircuit:
     try:
+        _check_size(content)
         circuits = qpy.load(io.BytesIO(content))
-    except Exception as error:
+        for circuit in circuits:  # gates and definitions are built when they are first asked for
+            found = [getattr(item.operation, "definition", None) for item in circuit.data]
+            if (layout := circuit.layout) is not None:
+                found += [layout.initial_index_layout(True), layout.final_index_layout()]
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # the reader's panics are no Exceptions
         # A damaged QPY file ends in whatever error its bytes happen to cause.
         raise StorageError(
             "the QPY file is damaged, or newer than this Qiskit",

@@ -72,14 +72,23 @@ class Template:
 
     @cached_property
     def circuit(self) -> QuantumCircuit:
-        """The circuit, its parameters free."""
+        """The circuit, its parameters free.
+
+        Controlled rotations are written as CX and rotations by half the angle: Qiskit Aer, up to
+        0.18, runs `crx` at angle zero where values are bound by the run.
+        """
         name, options = self.ansatz
         circuit = ansatze[name](self.num_qubits, **options)
         if self.encoder is not None:
             readout = Observables(["Z" * self.num_qubits])  # not part of the circuit
             circuit = CircuitModel(self.encoder, circuit, readout).circuit
-        circuit.name = self.name
-        return circuit
+        published = QuantumCircuit(self.num_qubits, name=self.name)
+        for item in circuit.data:
+            if item.operation.name == "crx":
+                published.compose(item.operation.definition, item.qubits, inplace=True)
+            else:
+                published.append(item)
+        return published
 
     @property
     def qasm(self) -> bytes:

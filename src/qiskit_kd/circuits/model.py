@@ -8,8 +8,8 @@ torch: its circuits are for any Qiskit user.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from numbers import Integral
 from typing import Any
@@ -20,7 +20,12 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
 from qiskit_kd.circuits.checks import bare, check_unitary
-from qiskit_kd.circuits.parameters import input_parameters, rename, weight_parameters
+from qiskit_kd.circuits.parameters import (
+    feature_order,
+    input_parameters,
+    rename,
+    weight_parameters,
+)
 from qiskit_kd.circuits.readouts import ClassGroups, Observables, Readout
 from qiskit_kd.errors import CircuitError, DataError
 
@@ -37,7 +42,7 @@ class Encoding:
 
     Args:
         name: Registered name, e.g. `"amplitude"`.
-        circuit: Free parameters `input_00 ...` in order; no weights.
+        circuit: Free parameters only for the angles; no weights.
         num_features: Width of a data row.
         angle_map: `(batch, num_features) -> (batch, num_inputs)` angles in radians.
         angle_pullback: `(x, gradient of the angles) -> gradient of x`, the vector-Jacobian product
@@ -50,10 +55,13 @@ class Encoding:
             ansatz (data re-uploading, Perez-Salinas et al., arXiv:1907.02085).
         scale: Where each angle is that many times its feature; an engine may then do without
             `angle_map`.
+        inputs: The circuit's parameters (or their names) in the order of the angles; None where
+            their names tell it: `x0 ... x11` and `x[0] ... x[11]` count as a person counts, not as
+            text is sorted.
 
     Raises:
-        CircuitError: If there is no circuit, it is not unitary or has no parameters, or a number is
-            below 1.
+        CircuitError: If there is no circuit, it is not unitary or has no parameters, their order is
+            unclear, or a number is below 1.
     """
 
     name: str
@@ -65,8 +73,9 @@ class Encoding:
     zero_is_undefined: bool = field(default=False, kw_only=True)
     layers: int = field(default=1, kw_only=True)
     scale: float | None = field(default=None, kw_only=True)
+    inputs: InitVar[Sequence[Parameter | str] | None] = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, inputs: Sequence[Parameter | str] | None) -> None:
         _check_part("the circuit of an encoding", self.circuit, QuantumCircuit)
         check_unitary(self.circuit, part="an encoding")
         if self.circuit.num_parameters == 0:
@@ -81,7 +90,13 @@ class Encoding:
                 got=f"num_features={self.num_features!r}, layers={self.layers!r}",
                 expected="1 or more of each",
             )
-        object.__setattr__(self, "circuit", bare(self.circuit))
+        circuit = bare(self.circuit, part="an encoding")
+        order = feature_order(circuit, inputs)
+        if order != list(circuit.parameters):
+            circuit = rename(circuit, input_parameters(len(order)), order)
+        object.__setattr__(self, "circuit", circuit)
+        for name in ("num_features", "layers"):
+            object.__setattr__(self, name, int(getattr(self, name)))
         if self.is_amplitude:
             object.__setattr__(self, "zero_is_undefined", True)
 
@@ -189,8 +204,9 @@ class CircuitModel:
 
     Args:
         encoding: How a sample enters.
-        ansatz: Any `QuantumCircuit` without measurements; its parameters, in Qiskit's own order,
-            become the weights.
+        ansatz: Any `QuantumCircuit` without measurements; its parameters, in Qiskit's own order
+            (`circuit.parameters`, sorted by name as text), become the weights. A transpiled one
+            acts on the qubits it had before it was transpiled.
         readout: What is returned.
 
     Raises:
@@ -206,6 +222,8 @@ class CircuitModel:
         _check_part("the encoding of a model", self.encoding, Encoding)
         _check_part("the ansatz of a model", self.ansatz, QuantumCircuit)
         _check_part("the readout of a model", self.readout, ClassGroups, Observables)
+        check_unitary(self.ansatz, part="an ansatz")
+        object.__setattr__(self, "ansatz", bare(self.ansatz, part="an ansatz"))
         widths = {
             "encoding": self.encoding.num_qubits,
             "ansatz": self.ansatz.num_qubits,
@@ -217,13 +235,11 @@ class CircuitModel:
                 got=", ".join(f"{part}: {n}" for part, n in widths.items()),
                 expected="one number of qubits",
             )
-        check_unitary(self.ansatz, part="an ansatz")
         if self.ansatz.num_parameters == 0:
             raise CircuitError(
                 "an ansatz has at least one trainable weight", got="a circuit without parameters",
                 remedy="Replace fixed angles by qiskit.circuit.Parameter.",
             )  # fmt: skip
-        object.__setattr__(self, "ansatz", bare(self.ansatz))
 
     def __copy__(self) -> CircuitModel:
         return self

@@ -9,6 +9,8 @@ This module must not import torch.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 import uuid
 from collections.abc import Sequence
 
@@ -17,7 +19,7 @@ from qiskit.circuit import Parameter
 
 from qiskit_kd.errors import CircuitError
 
-__all__ = ["input_parameters", "rename", "weight_parameters"]
+__all__ = ["feature_order", "input_parameters", "rename", "weight_parameters"]
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "qiskit-kd")
 
@@ -38,13 +40,20 @@ def weight_parameters(count: int, start: int = 0) -> list[Parameter]:
     return [_named(f"weight_{k:0{digits}d}") for k in range(start, start + count)]
 
 
-def rename(circuit: QuantumCircuit, new: Sequence[Parameter]) -> QuantumCircuit:
-    """A copy of `circuit` whose parameters, in `circuit.parameters` order, are `new`.
+def rename(
+    circuit: QuantumCircuit, new: Sequence[Parameter], old: Sequence[Parameter] | None = None
+) -> QuantumCircuit:
+    """A copy of `circuit` whose parameters, in the order `old`, are `new`.
+
+    Args:
+        circuit: The circuit.
+        new: The new parameters.
+        old: The circuit's own, in any order; None for that of `circuit.parameters`.
 
     Raises:
         CircuitError: If there is not one name per parameter.
     """
-    old = tuple(circuit.parameters)
+    old = tuple(circuit.parameters if old is None else old)
     if len(new) != len(old):
         raise CircuitError(
             "renaming needs one name per parameter", got=f"{len(new)} names", expected=str(len(old))
@@ -56,3 +65,52 @@ def rename(circuit: QuantumCircuit, new: Sequence[Parameter]) -> QuantumCircuit:
     return circuit.assign_parameters(dict(zip(old, between, strict=True))).assign_parameters(
         dict(zip(between, new, strict=True))
     )
+
+
+def feature_order(
+    circuit: QuantumCircuit, given: Sequence[Parameter | str] | None = None
+) -> list[Parameter]:
+    """The circuit's parameters in the order in which an angle map fills them.
+
+    Qiskit sorts by name as text, `x0, x1, x10, x11, x2`; meant is x0, x1, x2. Numbers in names are
+    read as numbers, and names without a common stem are taken only where every order is one.
+
+    Args:
+        circuit: The circuit.
+        given: The order, by parameters or names (a `ParameterVector` is a list of parameters); None
+            to read it off the names.
+
+    Raises:
+        CircuitError: If `given` is not each parameter once, or the names do not tell the order.
+    """
+    known = {p.name: p for p in circuit.parameters}
+    if given is not None:
+        names = [p if isinstance(p, str) else getattr(p, "name", repr(p)) for p in given]
+        if sorted(names) != sorted(known):
+            raise CircuitError(
+                "the order of the inputs names each parameter of the circuit once",
+                got=", ".join(names) or "none", expected=", ".join(known),
+            )  # fmt: skip
+        return [known[name] for name in names]
+    keys = {name: _natural(name) for name in known}
+    order = sorted(known, key=lambda name: keys[name])
+    first = dict.fromkeys(
+        p.name for item in circuit.data for v in item.operation.params
+        for p in sorted(getattr(v, "parameters", ()), key=lambda p: keys[p.name])
+    )  # fmt: skip
+    tied = len({str(key) for key in keys.values()}) < len(keys)
+    one_stem = len({tuple(key[::2]) for key in keys.values()}) == 1
+    first |= dict.fromkeys(known)
+    if tied or not (one_stem or order == list(known) == list(first)):
+        raise CircuitError(
+            "the names of an encoding's parameters tell which feature each belongs to",
+            got=", ".join(known), expected="one name with numbers, such as x0, x1, ...",
+            remedy=f"Give the order: Encoding(..., inputs={list(first)!r}).",
+        )  # fmt: skip
+    return [known[name] for name in order]
+
+
+def _natural(name: str) -> list[str | int]:
+    """Text and numbers of a name in turn; subscripts (x\u2081\u2080) are numbers too."""
+    parts = re.split(r"([0-9]+)", unicodedata.normalize("NFKC", name))
+    return [int(part) if k % 2 else part for k, part in enumerate(parts)]

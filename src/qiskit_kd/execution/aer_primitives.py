@@ -4,7 +4,8 @@
 Up to version 0.18, Aer silently runs controlled gates with free parameters (CRX, CRY, CRZ, CP,
 CU3, MCPhase) at angle zero when values are bound by the run (Qiskit/qiskit-aer issues 2323, 2391,
 2403). Every path of this package to Aer therefore leads through gates that are bound correctly.
-Aer also knows gates by their names alone, so gates that merely borrow a name are inlined.
+Aer also knows gates by their names alone, so gates that merely borrow a name are inlined, and it
+takes no free global phase with several rows of values; nobody can see one, so it is dropped.
 """
 
 from __future__ import annotations
@@ -65,18 +66,31 @@ class _Inline(TransformationPass):  # type: ignore[misc]
         return dag if changed is circuit else circuit_to_dag(changed)
 
 
+class _WithoutFreePhase(TransformationPass):  # type: ignore[misc]
+    """Drops a global phase that depends on parameters."""
+
+    def run(self, dag: DAGCircuit) -> DAGCircuit:
+        if isinstance(dag.global_phase, ParameterExpression):
+            dag.global_phase = 0
+        return dag
+
+
 def aer_pass_manager(*, optimization_level: int = 1, seed: int = 0) -> PassManager:
     """A pass manager to gates that Aer simulates natively and binds correctly."""
     manager = generate_preset_pass_manager(
         optimization_level=optimization_level, target=aer_target(), seed_transpiler=seed
     )
     manager.pre_init = PassManager([_Inline()])
+    manager.post_scheduling = PassManager([_WithoutFreePhase()])
     return manager
 
 
 def bindable(circuit: QuantumCircuit) -> QuantumCircuit:
-    """`circuit` if Aer binds all its gates correctly, else an equal circuit of which it does."""
+    """`circuit` if Aer binds it correctly, else one it does bind, equal up to a phase."""
     circuit = inlined(circuit)
+    if isinstance(circuit.global_phase, ParameterExpression):
+        circuit = circuit.copy()
+        circuit.global_phase = 0
     for item in circuit.data:
         gate = item.operation
         if is_inert(gate):

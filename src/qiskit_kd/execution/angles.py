@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qiskit.circuit import ParameterExpression
+from qiskit.exceptions import QiskitError
 from scipy.sparse import csr_array
+
+from qiskit_kd.errors import CircuitError
 
 __all__ = ["AngleMap", "real"]
 
@@ -78,7 +81,16 @@ class AngleMap:
         if not isinstance(expression, ParameterExpression):
             return real(expression)
         names = dict(zip(self.parameters, row, strict=True))
-        return real(expression.bind({p: float(names[p]) for p in expression.parameters}))
+        values = {p: float(names[p]) for p in expression.parameters}
+        try:
+            return real(expression.bind(values))
+        except (ArithmeticError, RuntimeError, TypeError, ValueError, QiskitError) as error:
+            at = ", ".join(sorted(f"{p.name} = {v:g}" for p, v in values.items()))
+            raise CircuitError(
+                "angles of gates and their derivatives are finite real numbers",
+                got=f"{expression} at {at}",
+                remedy="Use an expression that is smooth for all real values of its parameters.",
+            ) from error
 
 
 def _rows(values: Floats) -> NDArray[np.float64]:
@@ -88,5 +100,12 @@ def _rows(values: Floats) -> NDArray[np.float64]:
 
 
 def real(value: Any) -> float:
-    """A coefficient as Qiskit gives it: sometimes complex with no imaginary part."""
-    return float(value.real) if isinstance(value, complex) else float(value)
+    """A coefficient as Qiskit gives it: sometimes complex with no imaginary part.
+
+    Raises:
+        ValueError: If it has one, or is not finite.
+    """
+    number = complex(value)
+    if not math.isfinite(number.real) or not abs(number.imag) <= 1e-9 * max(1.0, abs(number)):
+        raise ValueError(f"{number} is no finite real number")
+    return number.real

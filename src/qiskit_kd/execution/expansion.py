@@ -25,7 +25,11 @@ from qiskit.circuit import (
     Instruction,
     ParameterExpression,
 )
-from qiskit.circuit.library import UnitaryGate, get_standard_gate_name_mapping
+from qiskit.circuit.library import (
+    PauliEvolutionGate,
+    UnitaryGate,
+    get_standard_gate_name_mapping,
+)
 from qiskit.circuit.library import standard_gates as gates
 from qiskit.exceptions import QiskitError
 from qiskit.quantum_info import Operator
@@ -119,7 +123,9 @@ def inlined(circuit: QuantumCircuit) -> QuantumCircuit:
 
     Simulators and transpiler passes know gates by name, so a user's sub-circuit called "x" or "id"
     would be run as X or as nothing. Gates without a definition become their matrix; what has
-    neither stays.
+    neither stays. A `PauliEvolutionGate` is its definition too, the product formula that Aer and
+    devices run: as a matrix it would be the exact exponential, another gate where terms do not
+    commute.
 
     Returns:
         An equal circuit; the same object where nothing had to be done.
@@ -153,6 +159,8 @@ def _is_foreign(operation: Any) -> bool:
         return False
     kind = operation.base_class
     if kind in (Instruction, Gate, ControlledGate) or not kind.__module__.startswith("qiskit."):
+        return True
+    if issubclass(kind, PauliEvolutionGate):
         return True
     standard = _standard().get(operation.name)
     return standard is not None and not issubclass(kind, standard)

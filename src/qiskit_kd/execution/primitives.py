@@ -189,17 +189,32 @@ class PrimitiveSource(Source):
             self._programs[expansion] = program
         return self._programs[expansion]
 
+    @property
+    def _is_aer(self) -> bool:
+        """Whether a primitive is Aer's own; what a function makes is seen when it is made."""
+        made = [p if hasattr(p, "run") and not isinstance(p, type) else p and p(0)
+                for p in (self.sampler, self.estimator)]  # fmt: skip
+        kinds = [kind for primitive in made for kind in type(primitive).__mro__]
+        return any(kind.__module__.startswith("qiskit_aer.") for kind in kinds)
+
     def _compile(self, circuit: QuantumCircuit) -> QuantumCircuit:
-        """Transpile, once per circuit content: a copied model costs nothing."""
+        """Transpile, once per circuit content: a copied model costs nothing.
+
+        Without a pass manager the primitive may be anybody's, Aer's too, which binds some gates
+        wrongly; gates that every primitive binds rightly are the only ones it gets then.
+        """
+        from qiskit_kd.execution.aer_primitives import bindable
+
         if self.pass_manager is None:
-            return circuit
+            return bindable(circuit)
         if self._manager is None:
             self._manager = self.pass_manager()
         with io.BytesIO() as stream:
             qpy.dump(circuit, stream)
             key = hashlib.sha256(stream.getvalue()).hexdigest()
         if key not in self._compiled:
-            self._compiled[key] = self._manager.run(circuit)
+            found = self._manager.run(circuit)
+            self._compiled[key] = bindable(found) if self._is_aer else found
             self.usage.transpilations += 1
         return self._compiled[key]
 
