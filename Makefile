@@ -13,10 +13,10 @@ JOBS ?= 3
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench readme clean
+.PHONY: help setup demo test test-lowest check format bench readme clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## ?/  make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## ?/  make \1\t/' | expand -t 20
 
 setup: $(STAMP)  ## create .venv and install the package with its test and lint tools
 
@@ -34,6 +34,13 @@ demo: setup  ## distil a classical teacher into quantum students and write a rep
 
 test: setup  ## all tests on three processes; skips and their reasons are listed at the end
 	$(BIN)/python -m pytest -n $(JOBS)
+
+test-lowest:  ## all tests with the lowest versions that pyproject.toml allows, in .venv-lowest
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(PYTHON) tests/lowest.py > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --editable . -r .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pytest -n $(JOBS)
 
 check: setup  ## lint, formatting and types
 	$(BIN)/ruff check .

@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import sqlite3
+import sys
+import warnings
+from typing import Any
 
 # Before anything loads numpy or torch: pytest-xdist shares the cores out, the libraries must not.
 for _name in ("OMP", "MKL", "OPENBLAS"):
@@ -17,6 +22,30 @@ settings.register_profile(
     "repository", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("repository")
+
+
+class _Connection(sqlite3.Connection):
+    """Warns, as Python 3.13's does, when it is dropped without having been closed."""
+
+    is_open = False
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.is_open = True
+
+    def close(self) -> None:
+        self.is_open = False
+        super().close()
+
+    def __del__(self) -> None:
+        if self.is_open:
+            warnings.warn(
+                f"unclosed database in {self!r}", ResourceWarning, stacklevel=2, source=self
+            )
+
+
+if sys.version_info < (3, 13):
+    sqlite3.connect = functools.partial(sqlite3.connect, factory=_Connection)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,6 +13,7 @@ import time
 import warnings
 from collections import Counter
 from concurrent.futures import Executor, Future
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -406,9 +407,8 @@ def test_killed_and_run_again_it_ends_with_the_same_rows_bit_for_bit(tiny: Path)
 
 def _committed(path: Path) -> int:
     try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
             count = db.execute("SELECT count(*) FROM rows").fetchone()[0]
-        db.close()
     except sqlite3.OperationalError:
         return 0
     return int(count)

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,8 @@ class Lab:
     def begun(self) -> int:
         path = self.folder / "out" / "jobs.db"
         try:
-            with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
                 count = db.execute("SELECT count(*) FROM jobs").fetchone()[0]
-            db.close()
         except sqlite3.OperationalError:
             return 0
         return int(count)

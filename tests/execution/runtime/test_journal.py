@@ -369,3 +369,12 @@ def test_the_context_is_that_of_the_block() -> None:
             assert context_bytes() == b"inner"
         assert context_bytes() == b"outer"
     assert context_bytes() == b""
+
+
+def test_the_file_is_closed_with_the_last_that_holds_the_journal(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "jobs.db")
+    database = journal._file.db
+    del journal
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        database.execute("SELECT 1")
+    assert [file.name for file in tmp_path.iterdir()] == ["jobs.db"]  # its log is merged

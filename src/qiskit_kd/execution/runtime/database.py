@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,10 +64,13 @@ class Database:
                 self.path or ":memory:", timeout=60.0, isolation_level=None,
                 check_same_thread=False,
             )  # fmt: skip
+            # A journal lives as long as what sends through it, which a cache may keep to the very
+            # end of the process: whoever is last to go, the file is closed and its log merged.
+            self.close = weakref.finalize(self, self.db.close)
             try:
                 self._open()
             except BaseException:
-                self.db.close()
+                self.close()
                 raise
 
     def _open(self) -> None:

@@ -59,7 +59,7 @@ class Journal:
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        self._file.close()
 
     # Jobs
 
