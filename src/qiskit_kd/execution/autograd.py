@@ -1,48 +1,225 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one bridge from torch's autograd to an engine's vector-Jacobian product."""
+"""The one bridge from torch's autograd to an engine's vector-Jacobian product.
+
+Engines compute in numpy, so torch's transformations end here: `torch.compile` leaves its graph,
+`vmap` becomes rows or a loop, second derivatives are those of the engine's torch form, and what
+cannot be (forward mode, export) is refused instead of answered by a constant.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from qiskit_kd.circuits.model import CircuitModel
-from qiskit_kd.errors import DataError
-from qiskit_kd.execution.engine import Engine, Needs
+from qiskit_kd.errors import DataError, ExecutionError
+from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback
 
-__all__ = ["run"]
+__all__ = ["refuse_export", "run", "uncompiled"]
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _DIRECT = (torch.float32, torch.float64)
 
 
+def uncompiled(function: Callable[P, T]) -> Callable[P, T]:
+    """A function at which a graph of `torch.compile` ends, with all that it calls.
+
+    As `torch.compiler.disable`, which would import torch's compiler, seconds for every process.
+    """
+    outside = torch._disable_dynamo(function)  # noqa: SLF001
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        if torch.compiler.is_compiling():
+            return outside(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return call
+
+
+def refuse_export() -> None:
+    """Refuse to be recorded: a graph would keep the outputs of one batch as a constant.
+
+    Raises:
+        ExecutionError: Under `torch.jit.trace`, `torch.export` and the ONNX exporters.
+    """
+    if torch.jit.is_tracing() or torch.compiler.is_exporting():
+        raise ExecutionError(
+            "a quantum layer runs on an engine, which no exported graph can hold",
+            got="jit.trace, torch.export or an ONNX export", expected="a call of the module itself",
+            remedy="Save state_dict(), build the module anew where it is loaded, and export its "
+            "classical parts alone.",
+        )  # fmt: skip
+
+
+@dataclass(eq=False, slots=True)
+class _Call:
+    """One evaluation of a model: what runs it, and how its gradient comes back."""
+
+    engine: Engine
+    model: CircuitModel
+    needs: Needs
+    pullback: Pullback | None = None
+    parts: _Call | list[_Call] | None = field(default=None)
+    """What a vmap made of it: one call with the axis inside, or one for each entry of the axis."""
+
+    def again(self) -> _Call:
+        """The same evaluation of other values."""
+        return _Call(self.engine, self.model, self.needs)
+
+
+def _tensor(values: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
 class _Run(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, features: Tensor, weights: Tensor, engine: Engine, model: CircuitModel
-    ) -> Tensor:
-        needs = Needs(features=ctx.needs_input_grad[0], weights=ctx.needs_input_grad[1])
-        values, ctx.pullback = engine.vjp(
-            model, features.detach().numpy(), weights.detach().numpy(), needs
-        )
-        return torch.from_numpy(np.ascontiguousarray(values))
+    """Features `(batch, num_features)` and weights `(..., num_weights)` to outputs."""
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        gx, gw = ctx.pullback(cotangent.numpy())
+    @uncompiled
+    def forward(features: Tensor, weights: Tensor, call: _Call) -> Tensor:
+        x, w = features.numpy(force=True), weights.numpy(force=True)
+        if not call.needs:
+            return _tensor(call.engine.outputs(call.model, x, w))
+        values, call.pullback = call.engine.vjp(call.model, x, w, call.needs)
+        return _tensor(values)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Call], output: Tensor) -> None:
+        del output
+        # The pullback holds what it needs; saved tensors let torch see that they were changed.
+        ctx.save_for_backward(*inputs[:2])
+        ctx.call = inputs[2]
+
+    @staticmethod
+    @uncompiled
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        needs = ctx.call.needs
+        slopes = iter(_Pull.apply(cotangent, *ctx.saved_tensors, ctx.call))
         return (
-            None if gx is None else torch.from_numpy(np.ascontiguousarray(gx)),
-            None if gw is None else torch.from_numpy(np.ascontiguousarray(gw)),
-            None,
+            next(slopes) if needs.features else None,
+            next(slopes) if needs.weights else None,
             None,
         )
 
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], features: Tensor, weights: Tensor, call: _Call
+    ) -> tuple[Tensor, int]:
+        x, w = _front(features, in_dims[0]), _front(weights, in_dims[1])
+        if in_dims[0] is None and not call.needs.features:
+            call.parts = call.again()  # engines take several rows of weights
+            return _Run.apply(x, w, call.parts), 0
+        if in_dims[1] is None and not call.needs:
+            values = _Run.apply(x.flatten(0, 1), w, call.again())
+            return values.unflatten(-2, x.shape[:2]), values.ndim - 2
+        call.parts = [call.again() for _ in range(info.batch_size)]
+        rows = [
+            _Run.apply(_entry(x, in_dims[0], k), _entry(w, in_dims[1], k), part)
+            for k, part in enumerate(call.parts)
+        ]
+        return torch.stack(rows), 0
 
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        raise ExecutionError(
+            "circuits are differentiated backwards", got="forward-mode automatic differentiation",
+            remedy="Use backward(), torch.autograd.grad, torch.func.vjp or torch.func.jacrev.",
+        )  # fmt: skip
+
+
+class _Pull(torch.autograd.Function):
+    """The gradient of a run as a function of the cotangent, the features and the weights."""
+
+    @staticmethod
+    @uncompiled
+    def forward(
+        cotangent: Tensor, features: Tensor, weights: Tensor, call: _Call
+    ) -> tuple[Tensor, ...]:
+        del features, weights
+        assert call.pullback is not None
+        found = call.pullback(cotangent.numpy(force=True))
+        return tuple(_tensor(slope) for slope in found if slope is not None)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        del output
+        ctx.save_for_backward(*inputs[:3])
+        ctx.call = inputs[3]
+
+    @staticmethod
+    @uncompiled
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        call: _Call = ctx.call
+        cotangent, features, weights = ctx.saved_tensors
+        form = call.engine.torch_form(call.model)
+        if form is None:
+            raise ExecutionError(
+                f"second derivatives on {call.engine.name!r} with this circuit are not available",
+                got="a gradient of a gradient (create_graph=True)",
+                expected="an exact engine and angles that are affine in the parameters",
+                remedy="Use backend='exact', or a loss without gradients in it.",
+            )  # fmt: skip
+        wanted = (call.needs.features, call.needs.weights)
+        given = [t for t, want in zip((features, weights), wanted, strict=True) if want]
+
+        def outputs(*free: Tensor) -> Tensor:
+            place = iter(free)
+            pair = (
+                next(place) if want else t
+                for t, want in zip((features, weights), wanted, strict=True)
+            )
+            return form(*pair)
+
+        def slopes(cotangent: Tensor, *free: Tensor) -> tuple[Tensor, ...]:
+            return tuple(torch.func.vjp(outputs, *free)[1](cotangent))
+
+        second = iter(torch.func.vjp(slopes, cotangent, *given)[1](cotangents))
+        return (next(second), *(next(second) if want else None for want in wanted), None)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], cotangent: Tensor, features: Tensor,
+        weights: Tensor, call: _Call,
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:  # fmt: skip
+        c, x, w = map(_front, (cotangent, features, weights), in_dims)
+        mapped = in_dims[1] is not None or in_dims[2] is not None
+        if mapped and isinstance(call.parts, _Call):
+            if in_dims[0] is None:
+                c = c.expand(info.batch_size, *c.shape)
+            found = _Pull.apply(c, x, w, call.parts)
+            return found, (0,) * len(found)
+        calls = call.parts if mapped and isinstance(call.parts, list) else [call] * info.batch_size
+        rows = [
+            _Pull.apply(*map(_entry, (c, x, w), in_dims, (k, k, k)), part)
+            for k, part in enumerate(calls)
+        ]
+        found = tuple(torch.stack(column) for column in zip(*rows, strict=True))
+        return found, (0,) * len(found)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        return _Run.jvp(ctx, *tangents)
+
+
+def _front(tensor: Tensor, axis: int | None) -> Tensor:
+    """The mapped axis first; a tensor that is not mapped as it is."""
+    return tensor if axis is None else tensor.movedim(axis, 0)
+
+
+def _entry(tensor: Tensor, axis: int | None, k: int) -> Tensor:
+    return tensor if axis is None else tensor[k]
+
+
+@uncompiled
 def run(engine: Engine, model: CircuitModel, features: Tensor, weights: Tensor) -> Tensor:
     """Run `model` on `engine` as a differentiable torch operation.
 
@@ -57,8 +234,16 @@ def run(engine: Engine, model: CircuitModel, features: Tensor, weights: Tensor) 
         the dtype of the weights, half precisions are computed in float32.
 
     Raises:
-        DataError: If the features are no real numbers.
+        DataError: If the features are no dense tensor of real numbers.
+        ExecutionError: If torch asks to record the operation instead of running it, for a
+            derivative in forward mode, or for a second one that the engine does not have.
     """
+    refuse_export()
+    if features.layout != torch.strided or features.is_quantized:
+        raise DataError(
+            "features are a dense tensor", got=f"a tensor of layout {features.layout}",
+            expected="torch.strided", remedy="Call to_dense() (or dequantize()) on it first.",
+        )  # fmt: skip
     if features.dtype not in _DIRECT:
         if features.is_complex() or features.dtype == torch.bool:
             raise DataError(
@@ -66,17 +251,23 @@ def run(engine: Engine, model: CircuitModel, features: Tensor, weights: Tensor) 
                 expected="a floating-point tensor", remedy="Convert the features first.",
             )  # fmt: skip
         if not features.is_floating_point():
-            return run(engine, model, features.to(weights.dtype), weights)
+            kind = weights.dtype if weights.dtype in _DIRECT else torch.float32
+            return run(engine, model, features.to(kind), weights)
         return run(engine, model, features.float(), weights).to(features.dtype)
+    if weights.dtype != features.dtype:
+        weights = weights.to(features.dtype)
+    if "meta" in (features.device.type, weights.device.type):
+        shape = (*weights.shape[:-1], len(features), model.num_outputs)
+        return features.new_empty(shape, device="meta")
     if features.device.type != "cpu" or weights.device.type != "cpu":
         native = engine.torch_outputs(model, features, weights)
         if native is not None:
             return native
         home = features.device
         return run(engine, model, features.cpu(), weights.cpu()).to(home)
-    if weights.dtype != features.dtype:
-        weights = weights.to(features.dtype)
-    if torch.is_grad_enabled() and (features.requires_grad or weights.requires_grad):
-        return _Run.apply(features, weights, engine, model)  # type: ignore[no-any-return]
-    values = engine.outputs(model, features.detach().numpy(), weights.detach().numpy())
-    return torch.from_numpy(np.ascontiguousarray(values))
+    if not torch.is_inference_mode_enabled():
+        # Made under inference mode; autograd would not let them be saved.
+        features, weights = (t.clone() if t.is_inference() else t for t in (features, weights))
+    grad = torch.is_grad_enabled()
+    needs = Needs(grad and features.requires_grad, grad and weights.requires_grad)
+    return _Run.apply(features, weights, _Call(engine, model, needs))  # type: ignore[no-any-return]

@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.errors import DataError
 from qiskit_kd.execution.circuit_facts import CircuitFacts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Array", "Engine", "Needs", "Pullback", "Usage", "check_weights"]
+__all__ = ["Array", "Engine", "Needs", "Pullback", "Usage", "check_weights", "not_negative"]
 
 Array = NDArray[np.floating]
 
@@ -82,6 +83,27 @@ def check_weights(model: CircuitModel, weights: Array) -> None:
             "weights are finite numbers", got=f"{weights[tuple(place)]} at {place}",
             remedy="The training diverged: lower the learning rate.",
         )  # fmt: skip
+
+
+def not_negative(
+    model: CircuitModel, outputs: Array, pullback: Pullback, needs: Needs
+) -> tuple[Array, Pullback]:
+    """Class probabilities that rounding left below zero are zero, and nothing moves them.
+
+    Args:
+        model: The model; expectation values are left alone.
+        outputs: `(..., batch, num_outputs)`.
+        pullback: Their gradient.
+        needs: Which gradients will be asked for.
+    """
+    if not isinstance(model.readout, ClassGroups) or not outputs.size or outputs.min() >= 0:
+        return outputs, pullback
+    # A logarithm's slope there would be a large number times the rounding error of a zero.
+    lost = outputs <= 8 * np.finfo(outputs.dtype).eps
+    found = np.where(lost & (outputs < 0), 0, outputs)
+    if not needs:
+        return found, pullback
+    return found, lambda cotangent: pullback(np.where(lost, 0, cotangent))
 
 
 class Engine(ABC):
@@ -183,6 +205,15 @@ class Engine(ABC):
     def seek(self, position: Mapping[str, int]) -> None:
         """Continue where an engine with the same seed had `position`."""
         del position
+
+    def torch_form(self, model: CircuitModel) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """The model as plain torch operations, for second derivatives; None where there are none.
+
+        It takes features `(batch, num_features)` and weights `(..., num_weights)`, checks nothing
+        and counts nothing.
+        """
+        del model
+        return None
 
     def torch_outputs(
         self, model: CircuitModel, features: Tensor, weights: Tensor

@@ -1,17 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What engines that compute with torch share: how many threads it takes, what a gradient counts."""
+"""What engines that compute with torch share: its modes, its threads, what a gradient counts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from qiskit_kd.execution.engine import Usage
+from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.errors import ExecutionError
+from qiskit_kd.execution.engine import Array, Needs, Pullback, Usage, not_negative
 
-__all__ = ["one_thread", "side_by_side"]
+__all__ = ["Mapped", "counted", "one_thread", "own_modes", "own_vjp"]
+
+Vjp = Callable[[Any, CircuitModel, Array, Array, Needs], tuple[Array, Pullback]]
+
+
+def own_modes() -> AbstractContextManager[Any]:
+    """Torch as it is without the caller's autocast and inference mode.
+
+    Autocast would round what an engine computes, and tensors made in inference mode, once kept,
+    can never be used outside it.
+    """
+    if not (torch.is_inference_mode_enabled() or torch.is_autocast_enabled("cpu")):
+        return nullcontext()
+    modes = ExitStack()
+    modes.enter_context(torch.inference_mode(mode=False))
+    modes.enter_context(torch.autocast("cpu", enabled=False))
+    return modes
+
+
+def own_vjp(vjp: Vjp) -> Vjp:
+    """An engine's `vjp` in `own_modes`, like its pullback, with class probabilities from 0 on."""
+
+    @functools.wraps(vjp)
+    def wrapped(
+        self: Any, model: CircuitModel, features: Array, weights: Array, needs: Needs
+    ) -> tuple[Array, Pullback]:
+        with own_modes():
+            outputs, back = vjp(self, model, features, weights, needs)
+
+        def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
+            with own_modes():
+                return back(cotangent)
+
+        return not_negative(model, outputs, pullback if needs else back, needs)
+
+    return wrapped
 
 
 @contextmanager
@@ -32,23 +72,65 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def side_by_side(rows: Sequence[Tensor], weights: Tensor, usage: Usage) -> Tensor:
-    """Outputs of every row of weights as one tensor whose gradient is counted.
-
-    Args:
-        rows: `(batch, num_outputs)` each, in the order of the leading axes of `weights`.
-        weights: `(..., num_weights)`.
-        usage: Where a gradient evaluation is counted.
-
-    Returns:
-        `(..., batch, num_outputs)`.
-    """
-    stacked = torch.stack([*rows])
+def counted(outputs: Tensor, usage: Usage) -> Tensor:
+    """Outputs whose gradient counts as one evaluation in `usage`."""
 
     def count(cotangent: Tensor) -> Tensor:
         usage.backward += 1
         return cotangent
 
-    if stacked.requires_grad:
-        stacked.register_hook(count)  # type: ignore[no-untyped-call]
-    return stacked.reshape(*weights.shape[:-1], *stacked.shape[1:])
+    if outputs.requires_grad:
+        outputs.register_hook(count)  # type: ignore[no-untyped-call]
+    return outputs
+
+
+class Mapped(torch.autograd.Function):
+    """A NumPy function of rows and its pullback as a torch operation; angle maps are those.
+
+    `Mapped.apply(values, function, pullback, dtype)` maps `values` `(..., k)`, and the result has
+    `dtype`. Its gradient has none of its own: the function would have to be affine.
+    """
+
+    @staticmethod
+    def forward(
+        values: Tensor,
+        function: Callable[[Array], Array],
+        pullback: Callable[[Array, Array], Array],  # noqa: ARG004
+        dtype: torch.dtype,
+    ) -> Tensor:
+        result = np.ascontiguousarray(function(values.numpy(force=True)))
+        return torch.from_numpy(result).to(device=values.device, dtype=dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        del output
+        ctx.save_for_backward(inputs[0])
+        ctx.pullback = inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None]:
+        return _Slope.apply(*ctx.saved_tensors, slope, ctx.pullback), None, None, None
+
+
+class _Slope(torch.autograd.Function):
+    """The gradient of `Mapped`."""
+
+    @staticmethod
+    def forward(values: Tensor, slope: Tensor, pullback: Callable[[Array, Array], Array]) -> Tensor:
+        array = values.numpy(force=True)
+        gradient = pullback(array, slope.double().numpy(force=True))
+        found = torch.from_numpy(np.ascontiguousarray(gradient, array.dtype))
+        return found.to(values.device)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        del ctx, inputs, output
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, ...]:
+        del ctx, cotangents
+        raise ExecutionError(
+            "second derivatives go through angles that are multiples of their features",
+            got="an angle map that is a function of its own", expected="an encoding with a scale",
+            remedy="Use the encodings amplitude, angle, dense_angle or reuploading.",
+        )  # fmt: skip

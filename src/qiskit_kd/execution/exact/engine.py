@@ -7,15 +7,17 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.errors import DataError
 from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage, check_weights
 from qiskit_kd.execution.exact.program import Program
 from qiskit_kd.execution.exact.torch_ops import TorchProgram
 from qiskit_kd.execution.memory import require_memory
-from qiskit_kd.execution.torch_use import side_by_side
+from qiskit_kd.execution.torch_use import counted, own_vjp
 
 __all__ = ["ExactEngine"]
 
@@ -50,6 +52,7 @@ class ExactEngine(Engine):
         """See `Engine.outputs`."""
         return self.vjp(model, features, weights, Needs(features=False, weights=False))[0]
 
+    @own_vjp
     def vjp(
         self, model: CircuitModel, features: Array, weights: Array, needs: Needs
     ) -> tuple[Array, Pullback]:
@@ -61,6 +64,10 @@ class ExactEngine(Engine):
         lead = weights.shape[:-1]
         operator = program.as_operator(len(features))
         if operator is not None and weights.size:
+            if features.dtype == np.float32 and isinstance(model.readout, ClassGroups):
+                # A form's rounding error is that of its largest coefficient, whatever a small
+                # probability is; the other ways add up squares.
+                return _in_double(self.vjp, model, features, weights, needs)
             rows = weights.reshape(-1, model.num_weights)
             self.usage.executions += len(features) * len(rows)
             values, back = operator.run(features, rows, needs)
@@ -91,25 +98,33 @@ class ExactEngine(Engine):
         if not needs:
             return pullback
 
-        def counted(cotangent: Array) -> tuple[Array | None, Array | None]:
+        def stacked(cotangent: Array) -> tuple[Array | None, Array | None]:
             flat = cotangent.reshape(-1, *cotangent.shape[-2:])
             self.usage.backward += len(flat)
             gx, gw = pullback(flat)
             return gx, None if gw is None else gw.reshape(*lead, -1)
 
-        return counted
+        return stacked
+
+    def torch_form(self, model: CircuitModel) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """See `Engine.torch_form`: the same layers as torch operations, on any device."""
+        program = _cached(self._torch_programs, model, lambda: TorchProgram(model))
+        return program.outputs if program.is_supported else None
 
     def torch_outputs(
         self, model: CircuitModel, features: Tensor, weights: Tensor
     ) -> Tensor | None:
-        """See `Engine.torch_outputs`: the same layers as torch operations, on any device."""
-        program = _cached(self._torch_programs, model, lambda: TorchProgram(model))
-        if not program.is_supported:
+        """See `Engine.torch_outputs`."""
+        form = self.torch_form(model)
+        if form is None:
             return None
         check_weights(model, weights.detach().cpu().numpy())
+        norms = torch.linalg.vector_norm(features.detach(), dim=1)
+        least = 0 if model.encoding.zero_is_undefined else -1
+        if not bool((torch.isfinite(norms) & (norms > least)).all()):
+            model.encoding.check(features.detach().cpu().numpy())  # names the row
         self.usage.executions += len(features) * max(1, weights[..., 0].numel())
-        rows = weights.reshape(-1, model.num_weights)
-        return side_by_side([program.outputs(features, row) for row in rows], weights, self.usage)
+        return counted(form(features, weights), self.usage)
 
     def program(self, model: CircuitModel, dtype: Any) -> Program:
         """The compiled model, made on first use.
@@ -137,11 +152,11 @@ class ExactEngine(Engine):
         if not needs:
             return outputs, pullback
 
-        def counted(cotangent: Array) -> tuple[Array | None, Array | None]:
+        def once_more(cotangent: Array) -> tuple[Array | None, Array | None]:
             self.usage.backward += 1
             return pullback(cotangent)
 
-        return outputs, counted
+        return outputs, once_more
 
 
 def _cached(kept: dict[K, V], key: K, make: Callable[[], V]) -> V:
@@ -152,6 +167,24 @@ def _cached(kept: dict[K, V], key: K, make: Callable[[], V]) -> V:
             kept.pop(next(iter(kept)))
         found = kept[key] = make()
     return found
+
+
+def _in_double(
+    vjp: Callable[..., tuple[Array, Pullback]], model: CircuitModel, features: Array,
+    weights: Array, needs: Needs,
+) -> tuple[Array, Pullback]:  # fmt: skip
+    """A run in double precision, with outputs and gradients in that of the features."""
+    kind = features.dtype
+    outputs, back = vjp(model, features.astype(float), weights.astype(float), needs)
+
+    def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
+        gx, gw = back(cotangent.astype(float))
+        return (
+            None if gx is None else gx.astype(kind),
+            None if gw is None else gw.astype(kind),
+        )
+
+    return outputs.astype(kind), pullback
 
 
 def _chunked(

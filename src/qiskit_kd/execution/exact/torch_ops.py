@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from qiskit_kd.circuits.model import CircuitModel, Encoding
+from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import Observables
 from qiskit_kd.execution.exact.normal_form import Layer, NormalForm, normal_form
 from qiskit_kd.execution.exact.readers import pauli_terms
+from qiskit_kd.execution.torch_use import Mapped
 
 __all__ = ["TorchProgram"]
 
@@ -44,37 +43,42 @@ class TorchProgram:
         return self._form.angles.is_affine
 
     def outputs(self, features: Tensor, weights: Tensor) -> Tensor:
-        """`(batch, num_features)` and `(num_weights,)` to `(batch, num_outputs)`."""
-        model, batch = self.model, features.shape[0]
-        size = 2**model.num_qubits
+        """`(batch, num_features)` and `(..., num_weights)` to `(..., batch, num_outputs)`."""
+        if weights.ndim > 1:
+            rows = [self.outputs(features, row) for row in weights.flatten(0, -2)]
+            shape = (*weights.shape[:-1], features.shape[0], self.model.num_outputs)
+            return torch.stack(rows).reshape(shape)
+        encoding, batch = self.model.encoding, features.shape[0]
+        size = 2**self.model.num_qubits
         kind = torch.complex64 if features.dtype == torch.float32 else torch.complex128
         weights = weights.to(features.dtype)
-        if model.encoding.is_amplitude and model.encoding.layers == 1:
-            norms = torch.linalg.vector_norm(features, dim=1, keepdim=True)
-            if not bool((torch.isfinite(norms) & (norms > 0)).all()):
-                model.encoding.check(features.detach().cpu().numpy())  # names the row
-            unit = features / norms
+        if encoding.is_amplitude and encoding.layers == 1:
+            unit = features / torch.linalg.vector_norm(features, dim=1, keepdim=True)
             state = torch.nn.functional.pad(unit, (0, size - features.shape[1])).to(kind)
             values = weights[:, None]
         else:
-            angles = _Angles.apply(features, model.encoding)
+            if encoding.scale is None:
+                angles = Mapped.apply(features, encoding.angles, encoding.pullback, features.dtype)
+            else:
+                angles = encoding.scale * features
             values = torch.cat([angles.T, weights[:, None].expand(-1, batch)])
-            state = torch.zeros(batch, size, dtype=kind, device=features.device)
-            state[:, 0] = 1
+            zero = torch.zeros(size, dtype=kind, device=features.device)
+            zero[0] = 1
+            state = zero.expand(batch, -1)
         return self._read(sweep(self._form, state, values))
 
     def _read(self, state: Tensor) -> Tensor:
         readout = self.model.readout
         if readout.is_diagonal:
             square = state.real.square() + state.imag.square()
-            return square @ torch.as_tensor(readout.matrix, dtype=square.dtype).to(square.device)
+            return square @ torch.from_numpy(readout.matrix).to(square)
         assert isinstance(readout, Observables)  # class groups are diagonal
         columns = []
         for op in readout.operators:
             applied = torch.zeros_like(state)
             for source, factor in pauli_terms(op):
-                moved = state[:, torch.as_tensor(source).to(state.device)]
-                applied = applied + moved * torch.as_tensor(factor, dtype=state.dtype).to(moved)
+                moved = state[:, torch.from_numpy(source).to(state.device)]
+                applied = applied + moved * torch.from_numpy(factor).to(state)
             columns.append((state.conj() * applied).sum(1).real)
         return torch.stack(columns, dim=1)
 
@@ -83,7 +87,7 @@ def sweep(form: NormalForm, state: Tensor, values: Tensor) -> Tensor:
     """`(batch, 2**n)` states through all layers; `values` is `(parameters, 1 or batch)`."""
     for layer, following in zip(form.layers[:-1], form.layers[1:], strict=True):
         state = _phase(layer, state, values)
-        state = state[:, torch.as_tensor(layer.permutation).to(state.device)]
+        state = state[:, torch.from_numpy(layer.permutation).to(state.device)]
         for qubit, row in following.ry.items():
             state = _rotate(state, qubit, _affine(row, values) / 2)
     return state
@@ -100,7 +104,7 @@ def _affine(row: dict[int, float], values: Tensor) -> Tensor:
 
 def _phase(layer: Layer, state: Tensor, values: Tensor) -> Tensor:
     def tensor(array: Any) -> Tensor:
-        return torch.as_tensor(array, dtype=values.dtype).to(values.device)
+        return torch.from_numpy(array).to(values)
 
     if not layer.terms and not layer.constant.any():
         return state
@@ -116,20 +120,3 @@ def _rotate(state: Tensor, qubit: int, half: Tensor) -> Tensor:
     low, high = pairs[:, :, 0], pairs[:, :, 1]
     turned = torch.stack([cos * low - sin * high, sin * low + cos * high], dim=2)
     return turned.reshape(state.shape)
-
-
-class _Angles(torch.autograd.Function):
-    """The encoding's angle map and its pullback, which are NumPy functions."""
-
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, encoding: Encoding) -> Tensor:
-        array = features.detach().cpu().numpy()
-        ctx.array, ctx.encoding = array, encoding
-        angles = encoding.angles(array)
-        return torch.from_numpy(np.ascontiguousarray(angles)).to(features)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
-        gradient = ctx.encoding.pullback(ctx.array, slope.detach().cpu().numpy())
-        return torch.from_numpy(np.ascontiguousarray(gradient)).to(slope), None

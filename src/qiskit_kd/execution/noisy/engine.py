@@ -24,7 +24,7 @@ from qiskit_kd.execution.noisy.heisenberg import pull_back
 from qiskit_kd.execution.noisy.program import Program
 from qiskit_kd.execution.noisy.states import EncodedRows
 from qiskit_kd.execution.noisy.workshop import Workshop
-from qiskit_kd.execution.torch_use import one_thread, side_by_side
+from qiskit_kd.execution.torch_use import counted, one_thread, own_modes, own_vjp
 
 __all__ = ["NoisyEngine"]
 
@@ -81,6 +81,7 @@ class NoisyEngine(Engine):
         """See `Engine.outputs`."""
         return self.vjp(model, features, weights, Needs(features=False, weights=False))[0]
 
+    @own_vjp
     def vjp(
         self, model: CircuitModel, features: Array, weights: Array, needs: Needs
     ) -> tuple[Array, Pullback]:
@@ -146,7 +147,7 @@ class NoisyEngine(Engine):
         # With one slice its states are kept until the gradient; more are looked up again.
         kept = list(states()) if len(features) <= self.workshop.rows_at_once(program, dtype) else ()
         values = [block.measure(rows) for _, block in kept or states()]
-        outputs = torch.cat(values) if values else torch.zeros(0, len(rows), dtype=dtype)
+        outputs = torch.cat(values) if values else rows.new_zeros(0, len(rows))
 
         def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
             upstream = program.split(torch.from_numpy(np.ascontiguousarray(cotangent)))
@@ -170,14 +171,15 @@ class NoisyEngine(Engine):
         slices = [slice(k, k + step) for k in range(0, len(features), step)]
 
         def run(some: slice, gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
-            x = torch.tensor(features[some]).requires_grad_(needs.features)
-            w = torch.tensor(weights).requires_grad_(needs.weights)
+            x = torch.from_numpy(features[some].copy()).requires_grad_(needs.features)
+            w = torch.from_numpy(weights.copy()).requires_grad_(needs.weights)
             with torch.set_grad_enabled(gradient):
                 return evolve(model, program, x, w, dtype), x, w
 
         kept = run(slices[0], bool(needs)) if len(slices) == 1 else None
         values = [(kept or run(some, False))[0].detach() for some in slices]
-        outputs = torch.cat(values) if values else torch.zeros(0, model.num_outputs, dtype=dtype)
+        nothing = torch.from_numpy(np.zeros((0, model.num_outputs), features.dtype))
+        outputs = torch.cat([nothing, *values])
 
         def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
             gx, gw = np.zeros_like(features), np.zeros(weights.shape)
@@ -204,6 +206,8 @@ class NoisyEngine(Engine):
         dtype, device = features.dtype, features.device
         check_weights(model, weights.detach().cpu().numpy())
         program = self.program(model)
+        with own_modes():
+            program.on(dtype, device)  # kept
         self.usage.executions += len(features) * max(1, weights[..., 0].numel())
         rows = weights.reshape(-1, model.num_weights)
         if model.encoding.layers > 1 or features.requires_grad:
@@ -212,12 +216,14 @@ class NoisyEngine(Engine):
             values = [evolve(model, program, features, row, dtype) for row in rows]
         else:
             array = features.detach().cpu().numpy()
-            states = self.workshop.encoded(model, array, dtype, device).tensor()
+            with own_modes():
+                states = self.workshop.encoded(model, array, dtype, device).tensor()
             values = [
                 program.join(states @ through_ansatz(program, row.to(device), dtype).T)
                 for row in rows
             ]
-        return side_by_side(values, weights, self.usage)
+        outputs = torch.stack(values).reshape(*weights.shape[:-1], *values[0].shape)
+        return counted(outputs, self.usage)
 
 
 class _Always:

@@ -7,47 +7,21 @@ devices. Cost and memory grow with the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.execution.engine import Array
 from qiskit_kd.execution.noisy.native import Part
 from qiskit_kd.execution.noisy.program import Program
+from qiskit_kd.execution.torch_use import Mapped
 
 __all__ = ["evolve", "evolve_bytes", "through_ansatz"]
 
 
-class _Mapped(torch.autograd.Function):
-    """A NumPy function and its pullback; angle maps are those."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        values: Tensor,
-        function: Callable[[Array], Array],
-        pullback: Callable[[Array, Array], Array],
-        dtype: torch.dtype,
-    ) -> Tensor:
-        ctx.array, ctx.pullback = values.detach().cpu().numpy(), pullback
-        result = np.ascontiguousarray(function(ctx.array))
-        return torch.from_numpy(result).to(device=values.device, dtype=dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None]:
-        gradient = ctx.pullback(ctx.array, slope.detach().double().cpu().numpy())
-        found = torch.from_numpy(np.ascontiguousarray(gradient, ctx.array.dtype))
-        return found.to(slope.device), None, None, None
-
-
 def _weight_slots(part: Part, weights: Tensor, dtype: torch.dtype) -> Tensor:
-    slots: Tensor = _Mapped.apply(weights, part.slots, part.pullback, dtype)
+    slots: Tensor = Mapped.apply(weights, part.slots, part.pullback, dtype)
     return slots
 
 
@@ -61,7 +35,7 @@ def _input_slots(model: CircuitModel, part: Part, features: Tensor, dtype: torch
         whole = x.astype(np.float64)
         return encoding.pullback(whole, part.pullback(encoding.angles(whole), gradient))
 
-    slots: Tensor = _Mapped.apply(features, function, pullback, dtype)
+    slots: Tensor = Mapped.apply(features, function, pullback, dtype)
     return slots
 
 

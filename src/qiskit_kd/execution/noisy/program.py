@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,12 +68,13 @@ class Program:
     @cached_property
     def _observables(self) -> Tensor:
         """`(observables, 4**num_wires)`, double precision: all bases pulled back and added up."""
-        total = torch.zeros(self.num_outputs, 4**self.num_wires, dtype=torch.float64)
+        # Made in numpy, which the caller's default device does not reach.
+        total = torch.from_numpy(np.zeros((self.num_outputs, 4**self.num_wires)))
         for basis, turn in zip(self._bases, self.native.rotations, strict=True):
             rows = observable_rows(basis, self._device, self.native.final, self._wires)
             sequence = steps(turn, self._device, self._wires, cutoff=self._cutoff)
             section = Section(fuse(sequence, self.num_wires), 0, torch.float64, "cpu")
-            matrices = section.matrices(torch.zeros(0, dtype=torch.float64))
+            matrices = section.matrices(torch.from_numpy(np.zeros(0)))
             total += section.sweep(torch.from_numpy(rows), matrices, adjoint=True)
         return total[:-1] if self.is_complete else total
 
