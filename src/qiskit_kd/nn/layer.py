@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`QuantumLayer`: a circuit model as a torch module, and a `TorchConnector` without its traps.
 
-The stock connector has two state-dict keys for one tensor, returns float32 whatever it is given,
+The stock connector returns float32 whatever it is given,
 computes no input gradients unless asked, pays for gradients of frozen weights, and cannot be
 pickled. This subclass overrides all of that and stays usable wherever a connector is expected.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from qiskit_machine_learning.connectors import TorchConnector
@@ -14,23 +16,23 @@ from torch import Tensor, nn
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.errors import DataError
-from qiskit_kd.execution.autograd import run
+from qiskit_kd.execution.autograd import refuse_export, run
 from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.nn.network import EngineNetwork
-from qiskit_kd.nn.wiring import (
-    check_model,
-    choose_engine,
-    circuit_digest,
-    engine_text,
-    first_weights,
-    options_digest,
-)
+from qiskit_kd.nn.wiring import OnEngine, check_model, circuit_digest, first_weights
 
 __all__ = ["QuantumLayer"]
 
 
-class QuantumLayer(TorchConnector):
+class _OwnAttribute:
+    """Hides a property of the parent, so that a name is an ordinary parameter's again."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        raise AttributeError  # torch looks among the parameters then
+
+
+class QuantumLayer(OnEngine, TorchConnector):
     """A trainable circuit as a layer: `(..., num_features)` to `(..., num_outputs)`.
 
     The outputs are class probabilities (`ClassGroups`) or expectation values (`Observables`), not
@@ -50,8 +52,14 @@ class QuantumLayer(TorchConnector):
         ConfigError: If the backend is unknown, or an option fits neither it nor the weights.
 
     Attributes:
-        weight: `(num_weights,)` angles in radians, the one parameter.
+        weight: `(num_weights,)` angles in radians, the one parameter. In a state dict it has the
+            stock connector's two keys, `weight` and `_weights`, so that each loads the other's;
+            one of them is enough.
+        backend: What `backend` was. Setting it exchanges the engine, as setting `gradient`,
+            `shots` or `engine` does.
     """
+
+    weight: nn.Parameter = _OwnAttribute()  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -69,23 +77,39 @@ class QuantumLayer(TorchConnector):
         check_model(model, part="a quantum layer")
         start = first_weights((model.num_weights,), seed, dtype)
         self.model = model
-        self.engine = choose_engine(backend, gradient, shots, seed)
-        self._options = options_digest(backend)
+        self._run_on(backend=backend, gradient=gradient, shots=shots, seed=seed)
         self._sparse = False
         self.register_parameter("weight", start)
 
     @property
     def _weights(self) -> Tensor:  # type: ignore[override]
-        """The parent's name for the parameter, kept as a view so that it is not a second key."""
+        """The parent's name for the parameter, kept as a view so that it is not a second one."""
         return self.weight
 
-    @property
-    def weight(self) -> Tensor:
-        """`(num_weights,)` trainable angles in radians."""
-        try:
-            return self._parameters["weight"]  # type: ignore[return-value]
-        except KeyError:
-            raise AttributeError("weight") from None
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        weight = destination.get(f"{prefix}weight")
+        if weight is not None:  # a pruned or parametrised layer has other keys
+            # A copy: formats such as safetensors refuse two names for one memory.
+            destination[f"{prefix}_weights"] = weight if keep_vars else weight.clone()
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any],
+        strict: bool, missing_keys: list[str], unexpected_keys: list[str], error_msgs: list[str],
+    ) -> None:  # fmt: skip
+        twin = state_dict.pop(f"{prefix}_weights", None)
+        if twin is not None:
+            weight = state_dict.setdefault(f"{prefix}weight", twin)
+            if weight is not twin and not torch.equal(weight, twin.to(weight)):
+                error_msgs.append(
+                    f"{prefix}weight and {prefix}_weights name one tensor, but their values "
+                    "differ: leave one of them out."
+                )
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
 
     @property
     def neural_network(self) -> EngineNetwork:
@@ -102,8 +126,18 @@ class QuantumLayer(TorchConnector):
             `(..., num_outputs)` in the same dtype and on the same device.
 
         Raises:
-            DataError: If the width is wrong or a row cannot be encoded.
+            DataError: If there is no tensor, the width is wrong, or a row cannot be encoded.
+            ExecutionError: If the layer is to be exported, or has no derivative of the kind.
         """
+        refuse_export()
+        if input_data is not None and (not isinstance(input_data, Tensor) or input_data.is_nested):
+            raise DataError(
+                "a layer takes one dense tensor",
+                got="a nested tensor" if isinstance(input_data, Tensor)
+                else f"an object of type {type(input_data).__name__}",
+                expected=f"a tensor (..., {self.model.num_features})",
+                remedy="Convert it: torch.as_tensor, or to_padded_tensor.",
+            )  # fmt: skip
         if input_data is None or input_data.shape[-1:] != (self.model.num_features,):
             raise DataError(
                 f"this layer takes rows of {self.model.num_features} features",
@@ -122,5 +156,5 @@ class QuantumLayer(TorchConnector):
         return (
             f"qubits={self.model.num_qubits}, features={self.model.num_features}, "
             f"weights={self.model.num_weights}, outputs={self.model.num_outputs}, "
-            f"circuit={circuit_digest(self.model)}, {engine_text(self.engine, self._options)}"
+            f"circuit={circuit_digest(self.model)}, {self.engine_text()}"
         )

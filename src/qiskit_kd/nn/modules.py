@@ -34,6 +34,7 @@ __all__ = [
 _Layer = TypeVar("_Layer", bound=nn.Module)
 
 _FLOOR = 1e-12  # keeps log p finite where an exact probability is zero
+_HALF_FLOOR = 1e-7
 
 
 class ClassicalStudent(nn.Sequential):
@@ -121,10 +122,13 @@ class FullyQuantumStudent(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(..., num_features)` to `(..., num_classes)` logits."""
-        p: Tensor = self.circuit(x)
+        # Half precision has no room between 1e-12 and zero, nor for the logarithm's slope there.
+        half = x.dtype in (torch.float16, torch.bfloat16)
+        p: Tensor = self.circuit(x.float() if half else x)
         if self.smoothing:
             p = (p + self.smoothing) / (1.0 + p.shape[-1] * self.smoothing)
-        return self.log_sharpness.exp() * torch.log(p + _FLOOR)
+        logits = self.log_sharpness.exp() * torch.log(p + (_HALF_FLOOR if half else _FLOOR))
+        return logits.to(x.dtype) if half else logits
 
 
 def as_student(network: nn.Module) -> nn.Module:
@@ -188,8 +192,8 @@ def seeded(layer: _Layer, fan_in: int, *, seed: int, name: str) -> _Layer:
     """
     random, bound = stream(seed, "init", name), 1.0 / math.sqrt(fan_in)
     for key, empty in list(layer.named_parameters()):
-        values = torch.from_numpy(random.uniform(-bound, bound, tuple(empty.shape)))
-        setattr(layer, key, nn.Parameter(values.to(empty.dtype)))
+        values = random.uniform(-bound, bound, tuple(empty.shape))
+        setattr(layer, key, nn.Parameter(torch.tensor(values, dtype=empty.dtype)))
     return layer
 
 

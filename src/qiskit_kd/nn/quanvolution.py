@@ -21,27 +21,20 @@ from torch import Tensor, nn
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.errors import CircuitError, ConfigError, DataError
-from qiskit_kd.execution.autograd import run
+from qiskit_kd.execution.autograd import refuse_export, run, uncompiled
 from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.nn.cache import OutputCache, module_hash, sample_keys
 from qiskit_kd.nn.patches import Pair, cut_patches, pair, positions
-from qiskit_kd.nn.wiring import (
-    check_model,
-    choose_engine,
-    circuit_digest,
-    engine_text,
-    first_weights,
-    options_digest,
-)
+from qiskit_kd.nn.wiring import OnEngine, check_model, circuit_digest, first_weights
 
 __all__ = ["Quanvolution"]
 
 _CHUNK = 64  # images per pass of a frozen layer on the exact engine
 
 
-class Quanvolution(nn.Module):
+class Quanvolution(OnEngine):
     """A quantum convolution: `(batch, channels, height, width)` to `(batch, maps, rows, columns)`.
 
     `maps` is `filters * num_outputs`, the filter slowest. Filters share the circuit and have
@@ -79,7 +72,10 @@ class Quanvolution(nn.Module):
         ConfigError: If a number makes no sense, the backend is unknown, or an option does not fit.
 
     Attributes:
-        weight: `(filters, num_weights)` angles in radians, the one parameter.
+        weight: `(filters, num_weights)` angles in radians, the one parameter. The state dict of
+            a `TorchConnector` over the same circuit loads into a quanvolution of one filter.
+        backend: What `backend` was. Setting it exchanges the engine, as setting `gradient`,
+            `shots` or `engine` does.
 
     References:
         Henderson et al., arXiv:1904.04767 (random circuits as filters of a first layer).
@@ -105,8 +101,7 @@ class Quanvolution(nn.Module):
         self.padding = pair(padding, name="padding", least=0)
         self.offset = float(offset)
         self.channels = _channels(model, self.kernel_size)
-        self.engine = choose_engine(backend, gradient, shots, seed)
-        self._options = options_digest(backend)
+        self._run_on(backend=backend, gradient=gradient, shots=shots, seed=seed)
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._kept: tuple[str, Engine, OutputCache] | None = None
         self._remembers = not trainable
@@ -115,6 +110,17 @@ class Quanvolution(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": None}  # copies compute, or read the folder, anew
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
+    ) -> None:  # fmt: skip
+        twin = state_dict.pop(f"{prefix}_weights", None)  # a connector's second key
+        if twin is not None:
+            state_dict.setdefault(f"{prefix}weight", twin)
+        weight = state_dict.get(f"{prefix}weight")
+        if self.filters == 1 and weight is not None and weight.ndim == 1:
+            state_dict[f"{prefix}weight"] = weight[None]
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def output_shape(self, shape: Sequence[int]) -> tuple[int, int, int]:
         """`(channels, height, width)` of an image to `(maps, rows, columns)`.
@@ -149,6 +155,15 @@ class Quanvolution(nn.Module):
             DataError: If the images do not fit the circuit or the kernel, or a patch cannot be
                 encoded.
         """
+        refuse_export()
+        if not isinstance(images, Tensor) or images.is_nested or images.layout != torch.strided:
+            raise DataError(
+                "a quanvolution takes one dense tensor",
+                got=f"a tensor of layout {images.layout}" if isinstance(images, Tensor)
+                else f"an object of type {type(images).__name__}",
+                expected="(batch, channels, height, width) or (channels, height, width)",
+                remedy="Convert it: torch.as_tensor, to_dense or to_padded_tensor.",
+            )  # fmt: skip
         if images.ndim not in (3, 4):
             raise DataError(
                 "a quanvolution takes images", got=f"shape {tuple(images.shape)}",
@@ -183,7 +198,7 @@ class Quanvolution(nn.Module):
             f"channels={self.channels}, filters={self.filters}, kernel_size={self.kernel_size}, "
             f"stride={self.stride}, padding={self.padding}, offset={self.offset}, "
             f"qubits={self.model.num_qubits}, outputs={self.model.num_outputs}, "
-            f"circuit={circuit_digest(self.model)}, {engine_text(self.engine, self._options)}, "
+            f"circuit={circuit_digest(self.model)}, {self.engine_text()}, "
             f"trainable={not self._remembers}"
         )
 
@@ -232,9 +247,11 @@ class Quanvolution(nn.Module):
         differentiated = torch.is_grad_enabled() and images.requires_grad
         return (
             self._remembers and not self.weight.requires_grad and not differentiated
-            and len(images) > 0
+            and len(images) > 0 and images.device.type != "meta"
+            and not torch._C._are_functorch_transforms_active()  # noqa: SLF001
         )  # fmt: skip
 
+    @uncompiled
     def _recalled(self, images: Tensor, size: tuple[int, int, int]) -> Tensor:
         rows = images.detach().cpu()
         if rows.dtype not in (torch.float32, torch.float64):

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 from functools import lru_cache
+from typing import Any
 
 import torch
 from qiskit import qpy
@@ -14,19 +15,18 @@ from torch import Tensor, nn
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
-from qiskit_kd.errors import CircuitError, ConfigError
+from qiskit_kd.errors import CircuitError, ConfigError, ExecutionError
 from qiskit_kd.execution.backends import Backend, load_backend
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.seeding import stream
 
 __all__ = [
     "AnyBackend",
+    "OnEngine",
     "check_model",
     "choose_engine",
     "circuit_digest",
-    "engine_text",
     "first_weights",
-    "options_digest",
 ]
 
 AnyBackend = str | Backend | Engine
@@ -85,10 +85,86 @@ def options_digest(backend: AnyBackend) -> str:
     return hashlib.sha256(json.dumps(told, default=str, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def engine_text(engine: Engine, options: str) -> str:
-    """What a layer's `repr`, under which outputs are kept, says of its engine."""
-    shots = f", shots={engine.shots}" if engine.shots else ""
-    return f"backend={engine.name!r}{shots}" + (f", options={options}" if options else "")
+class OnEngine(nn.Module):
+    """What runs a layer's circuits; backend, engine, gradient rule and shots may be exchanged."""
+
+    _engine: Engine
+    _made: tuple[Engine, str]
+    _asked: dict[str, Any]
+
+    def _run_on(self, **asked: Any) -> None:
+        """An engine for `backend`, `gradient`, `shots` and `seed`; what is not given stays."""
+        asked = {**self.__dict__.get("_asked", {}), **asked}
+        engine = choose_engine(**asked)
+        self._asked = asked
+        self._made, self._engine = (engine, options_digest(asked["backend"])), engine
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the circuits."""
+        return self._engine
+
+    @engine.setter
+    def engine(self, engine: Engine) -> None:
+        if not isinstance(engine, Engine):
+            raise ConfigError(
+                "an engine runs circuit models", got=repr(engine), expected="an Engine",
+                remedy="Names and Backend objects are set as layer.backend.",
+            )  # fmt: skip
+        self._engine = engine
+
+    @property
+    def backend(self) -> AnyBackend:
+        """Where the circuits run: what was asked for, or the engine set since."""
+        backend: AnyBackend = self._asked["backend"]
+        return backend if self._engine is self._made[0] else self._engine
+
+    @backend.setter
+    def backend(self, backend: AnyBackend) -> None:
+        own = {"gradient": "auto", "shots": None} if isinstance(backend, Engine) else {}
+        self._run_on(backend=backend, **own)
+
+    @property
+    def gradient(self) -> str:
+        """The gradient rule asked for."""
+        return str(self._asked["gradient"])
+
+    @gradient.setter
+    def gradient(self, gradient: str) -> None:
+        self._run_on(backend=self.backend, gradient=gradient)
+
+    @property
+    def shots(self) -> int | None:
+        """Shots per circuit; None where outputs are exact."""
+        return self._engine.shots
+
+    @shots.setter
+    def shots(self, shots: int | None) -> None:
+        self._run_on(backend=self.backend, shots=shots)
+
+    def engine_text(self) -> str:
+        """What the layer's `repr`, under which outputs are kept, says of its engine."""
+        engine, options = self._engine, self._made[1] if self._engine is self._made[0] else ""
+        shots = f", shots={engine.shots}" if engine.shots else ""
+        return f"backend={engine.name!r}{shots}" + (f", options={options}" if options else "")
+
+    def engine_identity(self) -> str:
+        """What tells this engine from others of its name where outputs are kept."""
+        made = self._engine is self._made[0] and self._made[1]
+        return "" if made else self._engine.identity()
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Refuse `torch.jit.script`.
+
+        Raises:
+            ExecutionError: Always.
+        """
+        raise ExecutionError(
+            "a quantum layer runs on an engine, which TorchScript cannot hold",
+            got="torch.jit.script", expected="a call of the module itself",
+            remedy="Save state_dict(), build the module anew where it is loaded, and script its "
+            "classical parts alone.",
+        )  # fmt: skip
 
 
 def first_weights(

@@ -48,6 +48,10 @@ class ExactEngine(Engine):
         self.__init__(name=state["name"])  # type: ignore[misc]
         self.usage = state["usage"]
 
+    def identity(self) -> str:
+        """See `Engine.identity`."""
+        return "exact"
+
     def outputs(self, model: CircuitModel, features: Array, weights: Array) -> Array:
         """See `Engine.outputs`."""
         return self.vjp(model, features, weights, Needs(features=False, weights=False))[0]
