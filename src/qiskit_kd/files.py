@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are either the old or the new one, never half of either."""
+"""Files that are either the old or the new one, never half of either; tables as CSV."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import os
 import secrets
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from qiskit_kd.errors import StorageError
 
-__all__ = ["write_atomically"]
+__all__ = ["csv_text", "write_atomically"]
+
+_FORMULAS = tuple("=+-@\t\r\n")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -37,3 +44,18 @@ def write_atomically(path: Path, content: bytes) -> None:
             expected=f"{len(content)} bytes of room in a writable folder",
             remedy="Free space or choose another folder; the previous file is intact.",
         ) from error  # fmt: skip
+
+
+def csv_text(heads: Iterable[Any], lines: Iterable[Iterable[Any]]) -> str:
+    """A table as CSV; a text that a spreadsheet would carry out as a formula begins with `'`."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerows([_cell(value) for value in line] for line in (heads, *lines))
+    return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Numbers stay as they are, negative ones too."""
+    # Spreadsheets look past blanks in front, and at full-width forms of these signs.
+    text = unicodedata.normalize("NFKC", value).lstrip(" ") if isinstance(value, str) else ""
+    return f"'{value}" if text.startswith(_FORMULAS) else value

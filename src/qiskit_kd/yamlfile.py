@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 _MERGE = "tag:yaml.org,2002:merge"
+_WRITTEN_OUT = 100_000  # values with every alias replaced by what it stands for
 Key = str | int
 Fault = tuple[tuple[int, int], str]
 """Line and column, and the message."""
@@ -109,10 +110,48 @@ _Loader.yaml_implicit_resolvers.setdefault("", []).append(
 
 def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
     text = str(loader.construct_scalar(node))
-    return int(text, 0) if text[:2] in ("0o", "0x") else int(text)  # 010 is ten, as in YAML 1.2
+    found = int(text, 0) if text[:2] in ("0o", "0x") else int(text)  # 010 is ten, as in YAML 1.2
+    if found.bit_length() > 63:
+        raise ValueError  # nothing here counts so far, and Python may refuse to print it
+    return found
+
+
+def _construct_str(loader: _Loader, node: yaml.ScalarNode) -> str:
+    text = str(loader.construct_scalar(node))
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError  # neither a file's name nor anything that can be written
+    return text
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+_Loader.add_constructor("tag:yaml.org,2002:str", _construct_str)
+for _tag in ("binary", "timestamp", "omap", "pairs", "set"):  # of YAML 1.1 alone, and of no use here
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_undefined)
+
+
+def _check_aliases(root: yaml.Node) -> None:
+    """Refuse aliases inside of what they stand for, and those that write out to very much."""
+    sizes: dict[int, int] = {}
+    above: set[int] = set()
+
+    def size(node: yaml.Node) -> int:
+        if not isinstance(node, yaml.CollectionNode):
+            return sizes.setdefault(id(node), 1)
+        if id(node) in above:
+            raise _Refused("an alias inside of what it stands for", node.start_mark)
+        if id(node) not in sizes:
+            above.add(id(node))
+            flat = (
+                (part for pair in node.value for part in pair)
+                if isinstance(node, yaml.MappingNode) else node.value
+            )  # fmt: skip
+            sizes[id(node)] = 1 + sum(map(size, flat))
+            above.discard(id(node))
+            if sizes[id(node)] > _WRITTEN_OUT and sizes[id(node)] > 10 * len(sizes):
+                raise _Refused("aliases that write out to too many values", node.start_mark)
+        return sizes[id(node)]
+
+    size(root)
 
 
 @dataclass(frozen=True)
@@ -171,6 +210,8 @@ def parse_yaml(text: str, *, name: str = "<text>") -> tuple[Any, Locator]:
         ) from None  # fmt: skip
     try:
         node = loader.get_single_node()
+        if node is not None:
+            _check_aliases(node)
         data = None if node is None else loader.construct_document(node)
     except RecursionError:
         raise ConfigError(

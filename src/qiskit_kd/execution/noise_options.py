@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from qiskit_kd.errors import ConfigError, UnknownNameError
 if TYPE_CHECKING:
     from qiskit_kd.execution.noise_sources import DeviceNoise
 
-__all__ = ["Noise", "Rates", "open_device"]
+__all__ = ["Noise", "Rates", "fake_devices_near", "open_device"]
 
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -173,16 +174,22 @@ def _open(
     return DeviceNoise(name, device.target, readout_rates(device), **options)
 
 
-def _unknown(name: str) -> UnknownNameError:
+def fake_devices_near(name: str) -> list[str]:
+    """Fake devices that somebody may have meant by a name; some others where none is near it."""
     from qiskit_kd.execution.noise_sources import fake_device_names
 
-    # `torino` is near to `fake_torino`, and so is `ibm_torino`.
-    near = [n for guess in (name, f"{_FAKE}{name.removeprefix('ibm_')}")
+    # `torino` is near to `fake_torino`, and so are `ibm_torino` and the class `FakeTorino`.
+    stem = re.sub(r"(?i)^(ibmq?|fake)?_?(.*?)(v2)?$", r"\2", name).lower()
+    near = [n for guess in (f"{_FAKE}{stem}", name)
             for n in get_close_matches(guess, fake_device_names(), n=2, cutoff=0.6)]  # fmt: skip
-    fakes = ", ".join(dict.fromkeys(near)) or ", ".join(fake_device_names()[:3]) + ", ..."
+    return list(dict.fromkeys(near)) or [*fake_device_names()[:3], "..."]
+
+
+def _unknown(name: str) -> UnknownNameError:
     return UnknownNameError(
         "noise comes from a fake device, or from a snapshot of a device",
         got=f"{name!r}, and no {name}.json beside the backend file or in the working directory",
-        expected=f"a fake device such as {fakes}, or a snapshot",
-        remedy=f"Take one of a device of your account: qkd snapshot {name}",
+        expected=f"a fake device such as {', '.join(fake_devices_near(name))}, or a snapshot",
+        remedy=None if name.lower().startswith("fake") else
+        f"Take one of a device of your account: qkd snapshot {name}",
     )

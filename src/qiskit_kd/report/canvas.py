@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter
 
 from qiskit_kd.report.palette import GRID, INK, MUTED, PAPER
 
 __all__ = ["LEGEND", "METRICS", "SHARES", "SIZE", "SMALL", "at_least", "axis_label", "canvas"]
-__all__ += ["finish", "focused", "legend"]
+__all__ += ["finish", "focused", "legend", "literal", "saved"]
 
 SIZE = 10.5
 SMALL = 9.0
@@ -64,9 +67,47 @@ def finish(
         label.set_fontsize(SMALL)
     if title is not None:
         ax.set_title(title, loc="left", color=INK, fontsize=SIZE, fontweight="bold")
-    if filename is not None:
-        figure.savefig(filename)
+    return saved(figure, filename)
+
+
+def saved(
+    figure: Figure, file: str | Path | StringIO | None, *, formulas: bool = False, **options: Any
+) -> Figure:
+    """The figure, saved where `file` says; its texts are literal, unless they are formulas."""
+    if not formulas:
+        literal(figure)
+    if file is None:
+        return figure
+    try:
+        figure.savefig(file, **options)
+    except ValueError:
+        if not formulas:
+            raise
+        literal(figure)  # a name in somebody's circuit that is no formula
+        if isinstance(file, StringIO):
+            file.seek(0)
+            file.truncate()
+        figure.savefig(file, **options)
     return figure
+
+
+def literal(figure: Figure) -> None:
+    """Show texts as they are written: a `$` in somebody's label begins no formula.
+
+    Powers of ten along a logarithmic axis are matplotlib's own, and stay formulas.
+    """
+    powers = {
+        id(label)
+        for ax in figure.axes
+        for axis in (ax.xaxis, ax.yaxis)
+        if isinstance(axis.get_major_formatter(), LogFormatter)
+        for tick in axis.majorTicks
+        for label in (tick.label1, tick.label2)
+    }
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and id(text) not in powers:
+            text.set_parse_math(False)
+            text.set_usetex(False)
 
 
 def legend(figure: Figure, ax: Axes, *, columns: int = 3) -> None:

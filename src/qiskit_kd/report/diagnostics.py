@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from qiskit_kd.experiment.statistics import half_width
-from qiskit_kd.report.canvas import SMALL, canvas, finish
+from qiskit_kd.report.canvas import SMALL, canvas, finish, saved
 from qiskit_kd.report.palette import INK, MUTED, PAPER, SERIES, look, readable
 from qiskit_kd.report.strokes import Stroke
 from qiskit_kd.report.summary import Row, variants_of
@@ -103,9 +103,7 @@ def plot_gradients(
         figure, ax, title=readable(student) if title is None else title, filename=None, grid="both"
     )
     ax.legend(loc="best", frameon=False, fontsize=SMALL, labelcolor=INK, handlelength=1.2)
-    if filename is not None:
-        figure.savefig(filename)
-    return figure
+    return saved(figure, filename)
 
 
 def plot_distributions(
@@ -160,9 +158,7 @@ def plot_distributions(
     ax.set_ylabel("true class")
     finish(figure, ax, title=readable(student) if title is None else title, filename=None, grid="")
     ax.spines["bottom"].set_visible(False)
-    if filename is not None:
-        figure.savefig(filename)
-    return figure
+    return saved(figure, filename)
 
 
 def _epochs(ax: Axes) -> None:

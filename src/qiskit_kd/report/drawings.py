@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qiskit_kd.report.canvas import canvas
+from qiskit_kd.report.canvas import canvas, saved
 from qiskit_kd.report.palette import INK
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ def plot_circuit(
     drawable.draw("mpl", style="iqp", fold=per_line, ax=ax)
     if title is not None:
         ax.set_title(title, loc="left", color=INK)
-    if filename is not None:
-        figure.savefig(filename)
-    return figure
+    return saved(figure, filename, formulas=True)
 
 
 def _short_names(circuit: QuantumCircuit) -> QuantumCircuit:

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 
+from qiskit_kd.files import csv_text
 from qiskit_kd.report.fine_tuning import plot_fine_tuning
 from qiskit_kd.report.grid import Grid, at
 from qiskit_kd.report.hardware_words import (
@@ -78,11 +77,7 @@ def used_devices(result: Result) -> dict[str, Any] | None:
 def jobs_csv(result: Result) -> dict[str, str]:
     """`jobs.csv` where the journal has jobs: ids whole, times in UTC."""
     lines = job_lines(result)
-    if not lines:
-        return {}
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([list(COLUMNS), *lines])
-    return {"jobs.csv": buffer.getvalue()}
+    return {"jobs.csv": csv_text(COLUMNS, lines)} if lines else {}
 
 
 def _few(found: list[Tuned]) -> str:

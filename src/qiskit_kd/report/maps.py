@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from qiskit_kd.errors import DataError
-from qiskit_kd.report.canvas import SIZE, SMALL
+from qiskit_kd.report.canvas import SIZE, SMALL, saved
 from qiskit_kd.report.palette import INK, MUTED, PAPER
 from qiskit_kd.report.summary import Row
 
@@ -84,9 +84,7 @@ def plot_feature_maps(
     ax.set_aspect("equal")
     if title is not None:
         ax.set_title(title, loc="left", color=INK, fontsize=SIZE, fontweight="bold")
-    if filename is not None:
-        figure.savefig(filename)
-    return figure
+    return saved(figure, filename)
 
 
 def map_range(stacks: Sequence[NDArray[np.float64]]) -> tuple[float, float]:

@@ -7,14 +7,12 @@ its figures as SVG and its style, runs no script and asks the network for nothin
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 from qiskit_kd.errors import DataError, StorageError
-from qiskit_kd.files import write_atomically
+from qiskit_kd.files import csv_text, write_atomically
 from qiskit_kd.report import extras, facts, hardware_page, noise_page, sections, survey, survey_page
 from qiskit_kd.report.grid import Grid, grid_of, shown
 from qiskit_kd.report.portraits import portraits, split_of
@@ -178,7 +176,7 @@ def rows_csv(result: Result) -> str:
     for row in result.rows:
         numbers = [row[part].get(key) for part, key in metrics]
         lines.append([*_labels(row), row["parameters"], *numbers])
-    return _csv([*axes, "student", "variant", "seed", "parameters", *names], lines)
+    return csv_text([*axes, "student", "variant", "seed", "parameters", *names], lines)
 
 
 def parts_csv(result: Result) -> dict[str, str]:
@@ -192,19 +190,12 @@ def parts_csv(result: Result) -> dict[str, str]:
             lines = [[*_labels(row), *(entry.get(key) for key in keys)] for row, entry in entries]
             # An axis may be called like what an entry says of itself: both have a `device`.
             names = [f"{part}_{key}" if key in axes else key for key in keys]
-            found[f"{part}.csv"] = _csv([*axes, "student", "variant", "seed", *names], lines)
+            found[f"{part}.csv"] = csv_text([*axes, "student", "variant", "seed", *names], lines)
     return found | hardware_page.jobs_csv(result)
 
 
 def _labels(row: Row) -> list[Any]:
     return [*row.get("point", {}).values(), row["student"], row["variant"], row["seed"]]
-
-
-def _csv(heads: list[str], lines: list[list[Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerows([heads, *lines])
-    return buffer.getvalue()
 
 
 def _version() -> str:

@@ -22,6 +22,7 @@ from qiskit_kd.report.canvas import (
     at_least,
     axis_label,
     finish,
+    saved,
 )
 from qiskit_kd.report.grid import Grid, rows_grid, shown
 from qiskit_kd.report.palette import INK
@@ -196,6 +197,4 @@ def close(
     """The finished figure: a legend where it is all ours, saved where `filename` says."""
     if own:
         shared_legend(figure, axes)
-    if filename is not None:
-        figure.savefig(filename)
-    return figure
+    return saved(figure, filename)

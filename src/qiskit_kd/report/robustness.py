@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from qiskit_kd.errors import DataError
 from qiskit_kd.experiment.statistics import half_width
-from qiskit_kd.report.canvas import METRICS, SIZE, finish, focused
+from qiskit_kd.report.canvas import METRICS, SIZE, finish, focused, saved
 from qiskit_kd.report.palette import BASELINE, INK
 from qiskit_kd.report.panels import Strokes, given, shared_legend
 from qiskit_kd.report.strokes import Stroke, strokes
@@ -97,9 +97,7 @@ def plot_robustness(
     axes[len(kinds)].set_ylabel(f"points of {name} gained")
     if ax is None:
         shared_legend(figure, axes[: len(kinds)])
-    if filename is not None:
-        figure.savefig(filename)
-    return figure
+    return saved(figure, filename)
 
 
 def _axes(

@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from qiskit_kd.report.canvas import saved
 from qiskit_kd.report.palette import PAPER, dark_twins
 
 __all__ = ["color_variables", "inline", "to_svg"]
@@ -35,7 +36,10 @@ def to_svg(figure: Figure, name: str, *, outlines: bool = False) -> str:
     }
     # rc_context restores what it found: no global setting is left behind.
     with mpl.rc_context(settings):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        saved(
+            figure, buffer, formulas=outlines, format="svg",
+            metadata={"Date": None, "Creator": None},
+        )  # fmt: skip
     return buffer.getvalue()
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from qiskit_kd.errors import ConfigError, StorageError
 from qiskit_kd.execution.runtime.device import LEAST_BUSY, open_device, secrets_of
@@ -53,7 +56,7 @@ def account_of(
     given = {"account": account, "instance": instance}
     settings = {name: value for name, value in given.items() if value is not None}
     if backend is None:
-        return RuntimeOptions.model_validate({"kind": "runtime", "device": device, **settings})
+        return _checked({"kind": "runtime", "device": device, **settings})
     if settings:
         raise ConfigError(
             "an entry of the backend file names its own account",
@@ -66,7 +69,18 @@ def account_of(
             "a snapshot is of a device", got=f"{backend!r} of kind {options.kind!r}",
             expected="an entry of kind 'runtime'",
         )  # fmt: skip
-    return options.model_copy(update={"device": device})
+    return _checked({**options.model_dump(), "device": device})
+
+
+def _checked(settings: dict[str, Any]) -> RuntimeOptions:
+    try:
+        return RuntimeOptions.model_validate(settings)
+    except ValidationError as error:
+        found = error.errors(include_url=False)[0]
+        said = found.get("ctx", {}).get("error")
+        raise (said if isinstance(said, ConfigError) else ConfigError(
+            "a device has a name", got=repr(settings["device"]), expected="such as ibm_fez"
+        )) from None  # fmt: skip
 
 
 def take_snapshot(

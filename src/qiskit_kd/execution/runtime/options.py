@@ -27,6 +27,8 @@ _NOT_SHOWN = frozenset({
 })  # fmt: skip
 _NO_RESULT = _NOT_SHOWN | {"instance", "channel", "mode", "tags", "description"}
 
+_SIMULATORS = {"aer", "aersimulator", "qasmsimulator", "ibmqqasmsimulator", "simulator"}
+
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
@@ -102,6 +104,23 @@ class RuntimeOptions(BackendOptions):
     optimization_level: int = Field(default=3, ge=0, le=3)
     seed_transpiler: int = Field(default=0, ge=0)
     journal: Annotated[Path | None, BeforeValidator(_path)] = None
+
+    @field_validator("device")
+    @classmethod
+    def _known_here(cls, device: str) -> str:
+        """Names of simulators that no account has: it would be asked for one."""
+        word = re.sub(r"[^a-z0-9]", "", device.lower())
+        simulated = word.startswith("fake") or word in _SIMULATORS
+        if simulated and device != "aer" and not device.startswith("fake_"):
+            from qiskit_kd.execution.noise_options import fake_devices_near
+
+            raise ConfigError(
+                "a device that this machine plays is 'aer', or a fake one by its name at the "
+                "service", got=repr(device),
+                expected=", ".join(fake_devices_near(device)) if word.startswith("fake") else "aer",
+                remedy="No account is needed for it.",
+            )  # fmt: skip
+        return device
 
     @field_validator("shots")
     @classmethod
