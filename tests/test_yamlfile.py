@@ -188,3 +188,41 @@ def test_errors_of_later_checks_use_the_same_form() -> None:
     _, locate = parse_yaml("a:\n  b: 1\n", name="f.yaml")
     error = locate.error(("a", "b"), "b is even", got="1", expected="2", remedy="Double it.")
     assert str(error) == "f.yaml:2:6: a.b: b is even; got 1; expected 2. Double it."
+
+
+def _bomb(levels: int, form: str) -> str:
+    lines = ["a0: &a0 {x: 1}"]
+    for k in range(levels):
+        lines.append(f"a{k + 1}: &a{k + 1} " + form % ", ".join([f"*a{k}"] * 9))
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (_bomb(20, "[%s]"), "aliases that write out to too many values"),
+        (_bomb(20, "{<<: [%s], y: 1}"), "aliases that write out to too many values"),
+        ("a: &a [*a]", "an alias inside of what it stands for"),
+        ("&a {b: {c: *a}}", "an alias inside of what it stands for"),
+        ("a: &a {<<: *a}", "an alias inside of what it stands for"),
+        ("a: " + "9" * 30, "is no valid int"),
+        ("a: 0x" + "f" * 40_000, "is no valid int"),
+        ('a: "x\\0"', "is no valid str"),
+        ('"\\b": 1', "is no valid str"),
+        ('a: "\\ud800"', "is no valid str"),
+        ("a: !!set {b}", "could not determine a constructor for the tag"),
+        ("a: !!binary aGk=", "could not determine a constructor for the tag"),
+        ("a: !!timestamp 2020-01-01", "could not determine a constructor for the tag"),
+        ("a: !!omap [b: 1]", "could not determine a constructor for the tag"),
+        ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+    ],
+)
+def test_hostile_yaml_is_refused_at_once(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"not valid YAML: .*{message}"):
+        parse_yaml(text, name="f.yaml")
+
+
+def test_long_lists_and_many_aliases_are_fine() -> None:
+    assert len(parse_yaml(f"a: [{'1,' * 120_000}]")[0]["a"]) == 120_000
+    data, _ = parse_yaml("a: &a {x: 1}\nb: [" + "*a," * 9_000 + "]")
+    assert data["b"] == [{"x": 1}] * 9_000

@@ -64,7 +64,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, debug: bool, **kwargs: Any) -> None:
         try:
-            with _terminable():
+            with _terminable(), _plain_warnings():
                 command(*args, **kwargs)
         except QiskitKDError as error:
             if debug:

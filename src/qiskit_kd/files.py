@@ -56,6 +56,8 @@ def csv_text(heads: Iterable[Any], lines: Iterable[Iterable[Any]]) -> str:
 
 def _cell(value: Any) -> Any:
     """Numbers stay as they are, negative ones too."""
+    if isinstance(value, str):
+        value = value.replace("\r", " ")  # which the csv module leaves without quotes
     # Spreadsheets look past blanks in front, and at full-width forms of these signs.
     text = unicodedata.normalize("NFKC", value).lstrip(" ") if isinstance(value, str) else ""
     return f"'{value}" if text.startswith(_FORMULAS) else value

@@ -32,6 +32,7 @@ __all__ = [
     "validation_error",
 ]
 
+_UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _MERGE = "tag:yaml.org,2002:merge"
 _WRITTEN_OUT = 100_000  # values with every alias replaced by what it stands for
 Key = str | int
@@ -118,15 +119,25 @@ def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
 
 def _construct_str(loader: _Loader, node: yaml.ScalarNode) -> str:
     text = str(loader.construct_scalar(node))
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError  # neither a file's name nor anything that can be written
+    if _UNWRITABLE.search(text):
+        raise ValueError  # in no file's name, no page, no drawing
     return text
+
+
+def _construct_nothing(loader: _Loader, node: yaml.Node) -> None:
+    loader.construct_undefined(node)
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 _Loader.add_constructor("tag:yaml.org,2002:str", _construct_str)
-for _tag in ("binary", "timestamp", "omap", "pairs", "set"):  # of YAML 1.1 alone, and of no use here
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_undefined)
+for _tag in (
+    "binary",
+    "timestamp",
+    "omap",
+    "pairs",
+    "set",
+):  # of YAML 1.1 alone, and of no use here
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _construct_nothing)
 
 
 def _check_aliases(root: yaml.Node) -> None:

@@ -3,6 +3,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import sqlite3
+import warnings
 from pathlib import Path
 
 import pytest
@@ -241,3 +244,79 @@ def test_more_points_in_the_same_folder_cost_only_what_is_new(tmp_path: Path) ->
     assert back.summary is not None
     assert back.summary.done == 0
     assert {row["point"]["images"] for row in back.rows()} == {12}
+
+
+_ALTERED = {
+    "no table of rows": "DROP TABLE rows",
+    "no table of facts": "DROP TABLE meta",
+    "no table of attempts": "DROP TABLE attempts",
+    "no column": "ALTER TABLE failures DROP COLUMN traceback",
+    "another column": "ALTER TABLE rows RENAME COLUMN body TO text",
+    "no plan": "DELETE FROM meta WHERE name = 'plan'",
+    "no configuration": "DELETE FROM meta WHERE name = 'config'",
+    "a plan of nothing": "UPDATE meta SET value = 'null' WHERE name = 'plan'",
+    "a plan of something else": "UPDATE meta SET value = '[{}]' WHERE name = 'plan'",
+    "a plan that is no JSON": "UPDATE meta SET value = '[{' WHERE name = 'plan'",
+    "another configuration": "UPDATE meta SET value = '{}' WHERE name = 'config'",
+    "a number": "UPDATE meta SET value = 7 WHERE name = 'config'",
+    "bytes": "UPDATE meta SET value = x'ff00' WHERE name = 'config'",
+    "no text": "UPDATE meta SET value = cast(x'ff00' AS TEXT) WHERE name = 'config'",
+    "another environment": "UPDATE meta SET value = '[3]' WHERE name = 'environments'",
+    "a schema to come": "UPDATE meta SET value = '999' WHERE name = 'schema'",
+    "no schema": "DELETE FROM meta WHERE name = 'schema'",
+    "somebody else's": "UPDATE meta SET value = 'a browser' WHERE name = 'kind'",
+    "a table for a view": "DROP TABLE rows; CREATE VIEW rows AS SELECT 1 AS key",
+}
+
+
+@pytest.mark.parametrize("what", _ALTERED)
+def test_an_altered_database_is_one_clear_error(folder: Path, tmp_path: Path, what: str) -> None:
+    place = tmp_path / "out"
+    place.mkdir()
+    with (
+        sqlite3.connect(folder / "out" / "study.db") as whole,
+        sqlite3.connect(place / "study.db") as db,
+    ):
+        whole.backup(db)
+        db.executescript(_ALTERED[what])
+    whole.close(), db.close()
+    before = (place / "study.db").read_bytes()
+    with pytest.raises(StorageError, match=r"study\.db (is damaged|was written by|is not a study)"):
+        Study.load(place).result()
+    study = Study.load(folder / "small.yaml", ["training.epochs=2"], seeds=2)
+    with pytest.raises(StorageError, match=r"study\.db (is damaged|was written by|is not a study)"):
+        study.run(place, executor=Inline())
+    assert (place / "study.db").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE rows SET body = replace(body, 'accuracy', 'acuracy')", "DELETE FROM rows",
+     "UPDATE rows SET body = '{}'", "UPDATE rows SET body = x'00'",
+     "UPDATE failures SET label = x'00'", "UPDATE attempts SET started = 'x', status = 1"],
+)  # fmt: skip
+def test_rows_that_were_altered_are_done_again(
+    folder: Path, tmp_path: Path, change: str
+) -> None:  # fmt: skip
+    place, own = tmp_path / "out", folder / "out"
+    shutil.copytree(own, place)
+    with sqlite3.connect(place / "study.db") as db:
+        db.execute(change + (" WHERE role = 'student'" if " rows" in change else ""))
+    db.close()
+    study = Study.load(folder / "small.yaml", ["training.epochs=2"], seeds=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        lost = Study.load(place).result().missing
+        assert lost == (24 if " rows" in change or "FROM rows" in change else 0)
+        found = study.run(place, executor=Inline())
+    assert found.missing == 0
+    with Store(own) as store, Store(place) as again:
+        assert store.texts() == again.texts()
+
+
+def test_a_database_that_was_cut_off(folder: Path, tmp_path: Path) -> None:
+    content = (folder / "out" / "study.db").read_bytes()
+    for share in (0.05, 0.5, 0.9):
+        (tmp_path / "study.db").write_bytes(content[: int(share * len(content))])
+        with pytest.raises(StorageError, match=r"study\.db is damaged"):
+            Study.load(tmp_path)

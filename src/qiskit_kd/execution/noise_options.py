@@ -190,6 +190,7 @@ def _unknown(name: str) -> UnknownNameError:
         "noise comes from a fake device, or from a snapshot of a device",
         got=f"{name!r}, and no {name}.json beside the backend file or in the working directory",
         expected=f"a fake device such as {', '.join(fake_devices_near(name))}, or a snapshot",
-        remedy=None if name.lower().startswith("fake") else
-        f"Take one of a device of your account: qkd snapshot {name}",
+        remedy=None
+        if name.startswith("Fake")
+        else f"Take one of a device of your account: qkd snapshot {name}",
     )

@@ -3,18 +3,22 @@
 
 Rows are canonical JSON, so that two runs of one plan can be compared byte by byte; whatever differs
 from run to run (times, hosts, attempts) has tables of its own. WAL keeps every committed row
-through a crash and lets others read while a study runs.
+through a crash and lets others read while a study runs. A row that is not as it was written, by its
+checksum, does not count: it is done again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import sqlite3
 import time
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
@@ -32,7 +36,8 @@ _MARK = "qiskit_kd study"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS rows (
-    key TEXT PRIMARY KEY, role TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+    key TEXT PRIMARY KEY, role TEXT NOT NULL, body TEXT NOT NULL, sha256 TEXT NOT NULL
+    ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS timings (
     key TEXT PRIMARY KEY, seconds REAL NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL,
     finished REAL NOT NULL) WITHOUT ROWID;
@@ -43,6 +48,25 @@ CREATE TABLE IF NOT EXISTS failures (
     key TEXT PRIMARY KEY, label TEXT NOT NULL, error TEXT NOT NULL, traceback TEXT NOT NULL
     ) WITHOUT ROWID;
 """
+
+
+_SUM = "sha256"  # of all other facts in `meta`
+
+
+def _sum(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _columns() -> dict[str, set[str]]:
+    """Columns of every table."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.executescript(_TABLES)
+        names = [n for (n,) in database.execute("SELECT name FROM sqlite_master ORDER BY name")]
+        return {
+            name: {row[1] for row in database.execute(f"PRAGMA table_info({name})")}
+            for name in names if not name.startswith("sqlite")
+        }  # fmt: skip
 
 
 def canonical(value: object) -> str:
@@ -92,6 +116,7 @@ class Store:
         self.folder = Path(folder)
         self.path = self.folder / FILE
         self._lock: sqlite3.Connection | None = None
+        self._damaged: list[Any] = []
         if write:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -152,6 +177,7 @@ class Store:
                     self._db.execute(statement)
                 self._put_meta("kind", _MARK)
                 self._put_meta("schema", str(SCHEMA))
+                self._put_meta(_SUM, _sum())
             return
         try:
             found = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
@@ -168,6 +194,30 @@ class Store:
                 got=f"schema {found.get('schema')}", expected=f"schema {SCHEMA}",
                 remedy="Use the version that wrote it, or choose another folder with --out.",
             )  # fmt: skip
+        for table, columns in _columns().items():
+            there = {row[1] for row in self._db.execute(f"PRAGMA table_info({table})")}
+            if not there.issuperset(columns):
+                lost = ", ".join(sorted(columns - there))
+                raise sqlite3.DatabaseError(
+                    f"no {lost} in the table {table!r}" if there else f"no table {table!r}"
+                )
+        damaged = self._find_damaged()
+        if damaged:
+            if write:
+                with self._transaction():
+                    self._db.executemany("DELETE FROM rows WHERE key = ?", [(k,) for k in damaged])
+            else:
+                self._damaged = damaged
+            what = "done again" if write else "left out, and done again by the next run"
+            warnings.warn(
+                f"rows of {self.path} that are not as they were written are {what}: {len(damaged)}",
+                stacklevel=2,
+            )
+
+    def _find_damaged(self) -> list[Any]:
+        """Keys of rows that are not as they were written."""
+        found = self._db.execute("SELECT key, role, body, sha256 FROM rows").fetchall()
+        return [key for key, role, body, digest in found if _sum(key, role, body) != digest]
 
     def _take_lock(self) -> sqlite3.Connection:
         """An exclusive transaction on a file of its own: released by the system when we die."""
@@ -262,16 +312,23 @@ class Store:
         with self._transaction():
             for name, value in facts.items():
                 self._put_meta(name, json.dumps(value, ensure_ascii=False))
+            self._put_meta(_SUM, _sum(*self._facts().items()))
 
     def description(self) -> dict[str, Any]:
-        """The facts kept by `describe`."""
+        """The facts kept by `describe`.
+
+        Raises:
+            StorageError: If they are not as they were written.
+        """
         with self._translated():
-            found = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
-        return {
-            name: self._decoded(text, f"meta {name}")
-            for name, text in found.items()
-            if name not in ("kind", "schema")
-        }
+            found, meta = self._facts(), "SELECT value FROM meta WHERE name = ?"
+            if self._db.execute(meta, (_SUM,)).fetchone() != (_sum(*found.items()),):
+                raise sqlite3.DatabaseError("its configuration or plan is not as it was written")
+        return {name: json.loads(text) for name, text in found.items()}
+
+    def _facts(self) -> dict[Any, Any]:
+        rows = self._db.execute("SELECT name, value FROM meta ORDER BY name").fetchall()
+        return {name: value for name, value in rows if name not in ("kind", "schema", _SUM)}
 
     def start(self, key: str) -> int:
         """Log that a task is handed out; returns the number of the attempt."""
@@ -288,8 +345,9 @@ class Store:
     ) -> None:  # fmt: skip
         """Keep a finished row; the first one for a key stays."""
         with self._transaction():
-            self._db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?)",
-                             (key, role, canonical(row)))  # fmt: skip
+            body = canonical(row)
+            self._db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?)",
+                             (key, role, body, _sum(key, role, body)))  # fmt: skip
             self._db.execute("INSERT OR IGNORE INTO timings VALUES (?, ?, ?, ?, ?)",
                              (key, seconds, host, pid, time.time()))  # fmt: skip
             self._db.execute("DELETE FROM failures WHERE key = ?", (key,))
@@ -306,35 +364,30 @@ class Store:
 
     def keys(self) -> set[str]:
         """Keys of the finished tasks."""
-        with self._translated():
-            return {key for (key,) in self._db.execute("SELECT key FROM rows")}
+        return set(self.texts())
 
     def rows(self, role: str | None = None) -> dict[str, dict[str, Any]]:
         """Finished rows by key, in the order of their keys."""
+        return {key: json.loads(body) for key, body in self.texts(role).items()}
+
+    def texts(self, role: str | None = None) -> dict[str, str]:
+        """Finished rows by key as the very text that is stored."""
         with self._translated():
             found = self._db.execute(
                 "SELECT key, body FROM rows WHERE ?1 IS NULL OR role = ?1 ORDER BY key", (role,)
             ).fetchall()
-        return {key: self._decoded(body, f"row {key[:12]}") for key, body in found}
-
-    def texts(self) -> dict[str, str]:
-        """Finished rows by key as the very text that is stored."""
-        with self._translated():
-            return dict(self._db.execute("SELECT key, body FROM rows ORDER BY key").fetchall())
+        return {key: body for key, body in found if key not in self._damaged}
 
     def failures(self) -> dict[str, dict[str, str]]:
         """Tasks that failed: `label`, `error` and `traceback` by key."""
         with self._translated():
             found = self._db.execute("SELECT * FROM failures ORDER BY key").fetchall()
-        return {k: {"label": lab, "error": err, "traceback": tb} for k, lab, err, tb in found}
+        return {
+            str(key): {"label": str(label), "error": str(error), "traceback": str(trace)}
+            for key, label, error, trace in found
+        }
 
     def attempts(self) -> list[tuple[str, str]]:
         """Every attempt as (key, status) in order; `started` is one that never came back."""
         with self._translated():
             return self._db.execute("SELECT key, status FROM attempts ORDER BY id").fetchall()
-
-    def _decoded(self, text: str, what: str) -> Any:
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            self._refuse(sqlite3.DatabaseError(f"{what} is not JSON: {error}"))

@@ -235,6 +235,11 @@ class Study:
             )  # fmt: skip
         with Store(self.folder) as store:
             facts, rows, failures = store.description(), store.rows(), store.failures()
+        if "plan" not in facts:
+            raise StorageError(
+                f"{self.folder / FILE} has no plan", got="a study that never started",
+                remedy="Run the experiment again with the same --out.",
+            )  # fmt: skip
         keys = [item["key"] for item in facts["plan"]]
         points = ExperimentConfig.model_validate(facts["config"]).points()
         environments = facts.get("environments") or [facts.get("environment", {})]

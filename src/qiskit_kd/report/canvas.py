@@ -96,15 +96,16 @@ def literal(figure: Figure) -> None:
 
     Powers of ten along a logarithmic axis are matplotlib's own, and stay formulas.
     """
+    texts = figure.findobj(Text)  # which makes the ticks
     powers = {
         id(label)
         for ax in figure.axes
         for axis in (ax.xaxis, ax.yaxis)
         if isinstance(axis.get_major_formatter(), LogFormatter)
-        for tick in axis.majorTicks
+        for tick in (*axis.majorTicks, *axis.minorTicks)
         for label in (tick.label1, tick.label2)
     }
-    for text in figure.findobj(Text):
+    for text in texts:
         if isinstance(text, Text) and id(text) not in powers:
             text.set_parse_math(False)
             text.set_usetex(False)

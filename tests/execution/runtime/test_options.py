@@ -12,6 +12,7 @@ import yaml
 
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.execution.backends import list_backends, load_backend
+from qiskit_kd.execution.runtime.calibration import account_of
 from qiskit_kd.execution.runtime.options import RuntimeOptions
 
 ROOT = Path(__file__).parents[3]
@@ -164,3 +165,18 @@ def test_listing_backends_and_the_doctor_ask_no_service(tmp_path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "least_busy" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [("FakeLagosV2", "fake_lagos"), ("FakeTorino", "fake_torino"), ("fake-lagos", "fake_lagos"),
+     ("FAKE_QUITO", "fake_quito"), ("AerSimulator", "aer"), ("Aer", "aer"), ("simulator", "aer")],
+)  # fmt: skip
+def test_a_simulator_by_another_name_asks_for_no_account(device: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=rf"got '{device}'; expected .*{expected}"):
+        account_of(device)
+
+
+def test_a_device_without_a_name() -> None:
+    with pytest.raises(ConfigError, match="a device has a name; got ''; expected such as ibm_fez"):
+        account_of("")
