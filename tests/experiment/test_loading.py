@@ -442,3 +442,36 @@ def test_template_is_a_valid_experiment(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_template_of_any_file_name(tmp_path: Path, file: str, name: str) -> None:
     assert load(write_template(tmp_path / file)).name == name
+
+
+AXES = """axes:
+  passes: {key: training.epochs, values: [1, 2]}
+  size: {values: {few: {data.options.train: 20}, many: {data.options.train: 30,
+                                                        teacher.training.epochs: 9}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "axis", "key"),
+    [("training.epochs=5", "passes", "training.epochs"),
+     ("training={epochs: 5, patience: 2}", "passes", "training.epochs"),
+     ("data.options.train=25", "size", "data.options.train"),
+     ("teacher.training.epochs=3", "size", "teacher.training.epochs"),
+     ("teachers.teacher.training.epochs=3", "size", "teacher.training.epochs"),
+     ("teacher.training={}", "size", "teacher.training.epochs")],
+)  # fmt: skip
+def test_an_override_that_an_axis_would_overrule(override: str, axis: str, key: str) -> None:
+    text = GOOD + AXES
+    if override.startswith("teachers"):
+        text = text.replace("teacher:\n  kind: mlp\n", "teachers: {teacher: {kind: mlp}}\n")
+    said = faults(text, override)
+    assert f": the axis {axis} sets {key} again, so the override would not hold; got" in said
+
+
+def test_overrides_of_other_keys_and_of_axes_hold() -> None:
+    config = parse(GOOD + AXES, ["training.batch_size=5", "axes.passes.values=[7]",
+                                 "axes.size.only=[few]", "teacher.training.epochs=3"])  # fmt: skip
+    (point,) = config.points()
+    here = config.at(point)
+    assert (here.training.epochs, here.training.batch_size) == (7, 5)
+    assert here.teachers["teacher"].training.epochs == 3

@@ -5,6 +5,8 @@ import json
 import shlex
 import shutil
 import sqlite3
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -320,3 +322,48 @@ def test_a_database_that_was_cut_off(folder: Path, tmp_path: Path) -> None:
         (tmp_path / "study.db").write_bytes(content[: int(share * len(content))])
         with pytest.raises(StorageError, match=r"study\.db is damaged"):
             Study.load(tmp_path)
+
+
+SCRIPT = """
+import sys
+import qiskit_kd as qkd
+
+{before}
+
+@qkd.students.register("of_the_script")
+def of_the_script(num_features, num_classes, *, seed, **_):
+    return qkd.students["linear"](num_features, num_classes, seed=seed)
+
+print("begun")
+result = qkd.Study.load(sys.argv[1]).run(sys.argv[2], workers=2)
+print(len(result.rows), result.missing, dict(result.failures))
+"""
+TINY = """
+name: tiny
+data: {kind: digits, options: {classes: [3, 5], train: 20, validation: 20, test: 20}}
+students: {mine: {kind: of_the_script}}
+variants: {plain: {terms: [{loss: ce}]}, smooth: {terms: [{loss: label_smoothing}]}}
+seeds: 2
+training: {epochs: 1}
+"""
+
+
+def scripted(folder: Path, before: str = "") -> subprocess.CompletedProcess[str]:
+    (folder / "study.yaml").write_text(TINY)
+    (folder / "script.py").write_text(SCRIPT.format(before=before))
+    return subprocess.run(
+        [sys.executable, folder / "script.py", folder / "study.yaml", folder / "out"],
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+
+
+def test_a_script_needs_no_main_guard_and_its_parts_reach_the_workers(tmp_path: Path) -> None:
+    found = scripted(tmp_path)
+    assert found.stdout == "begun\n4 0 {}\n", found.stderr
+    assert found.returncode == 0
+
+
+def test_a_script_that_workers_cannot_import_is_named(tmp_path: Path) -> None:
+    found = scripted(tmp_path, "if __name__ != '__main__': raise OSError('no such mount')")
+    assert "unknown student; got 'of_the_script'" in found.stdout, found.stderr
+    assert "script.py cannot be imported: OSError: no such mount" in found.stdout

@@ -14,6 +14,7 @@ from qiskit_kd.report.palette import (
     SERIES,
     dark_twins,
     look,
+    looks,
     order_variants,
     readable,
 )
@@ -63,13 +64,25 @@ def test_unknown_variants_get_a_stable_look_and_their_own_name() -> None:
     assert look("my_idea") == look("my_idea")
     assert look("my_idea").label == "my idea"
     assert not look("my_idea").is_placebo
-    assert look("my_placebo").is_placebo
+    assert not look("my_placebo").is_placebo  # the configuration says what is one
     assert look("my_idea").color in dark_twins()
 
 
-def test_aliases() -> None:
-    assert look("shuffled-teacher") == look("shuffled")
-    assert look("uniform") == look("label_smoothing")
+@pytest.mark.parametrize(
+    "names",
+    [["kd", "distilled"], ["plain", "alone", "none", "baseline"], ["kd_1", "kd-1", "kd.1"],
+     ["uniform", "label_smoothing", "smoothing", "shuffled", "placebo"],
+     ["fine_tuned", "distilled"], ["shuffled-teacher", "shuffled"], [f"v{k}" for k in range(60)],
+     ["uniform", "uniform-teacher"], ["alone", "plain", "variant-alone"]],
+)  # fmt: skip
+def test_variants_that_are_drawn_together_are_told_apart(names: list[str]) -> None:
+    found = looks(names)
+    assert list(found) == names
+    assert len({item.label for item in found.values()}) == len(names)
+    assert len({(item.color, item.marker) for item in found.values()}) == len(names)
+    if len(names) <= len(SERIES):
+        assert len({item.color for item in found.values()}) == len(names)
+    assert {item.color for item in found.values()} <= {*dark_twins()}
 
 
 def test_baseline_first_placebos_last() -> None:

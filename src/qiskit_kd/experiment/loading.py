@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from qiskit_kd.errors import ConfigError, UnknownNameError
 from qiskit_kd.experiment.checks import faults_of_parts
-from qiskit_kd.experiment.config import ExperimentConfig
+from qiskit_kd.experiment.config import TEACHER_ROW, ExperimentConfig
 from qiskit_kd.experiment.grafting import graft, node_at
 from qiskit_kd.yamlfile import Fault, Locator, as_error, faults, load_yaml, parse_yaml
 
@@ -108,10 +108,14 @@ def _build(
         for key, value in (known[preset] or {}).items():
             node = copy.deepcopy(node_at(locate.node, ("presets", preset, str(key))))
             graft(data, str(key).split("."), copy.deepcopy(value), root=tree.node, node=node)
+    asked: list[tuple[str, list[str]]] = []
     for text in [*overrides, *([f"seeds={seeds}"] if seeds is not None else [])]:
         path, value, node = _override(text)
         graft(data, path, value, root=tree.node, node=node)
+        asked += [(text, leaf) for leaf in _leaves(path, value)]
     config, found = _checked(data, tree)
+    if config is not None:
+        _check_overruled(config, asked)
     if config is not None and not found:
         found = _faults_of_points(config, data, tree)
     if config is None or found:
@@ -174,6 +178,35 @@ def _pair_at(node: yaml.Node | None, key: str) -> tuple[yaml.Node | None, yaml.N
     """The nodes of a key and of its value."""
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
     return next((pair for pair in pairs if pair[0].value == key), (None, None))
+
+
+def _leaves(path: list[str], value: Any) -> list[list[str]]:
+    """The paths of the settings in a value; the short form of a teacher written out."""
+    if isinstance(value, dict) and value:
+        return [leaf for key, inner in value.items() for leaf in _leaves([*path, str(key)], inner)]
+    return [["teachers", *path] if path[0] == TEACHER_ROW else path]
+
+
+def _check_overruled(config: ExperimentConfig, asked: Sequence[tuple[str, list[str]]]) -> None:
+    """Refuse an override of what an axis sets again.
+
+    Raises:
+        ConfigError: Naming override and axis.
+    """
+    for name, axis in config.axes.items():
+        set_again = {key: _leaves(key.split("."), None)[0]
+                     for label in axis.labels for key in axis.settings(label)}  # fmt: skip
+        for text, path in asked:
+            for key, other in set_again.items():
+                common = min(len(path), len(other))
+                if path[:common] == other[:common]:
+                    way = f"axes.{name}.values=[...]" if axis.key else "its values in the file"
+                    raise ConfigError(
+                        f"override {'.'.join(path)}: the axis {name} sets {key} again, so the "
+                        "override would not hold",
+                        got=text, expected="a key that no axis sets",
+                        remedy=f"Leave it out, or change the axis: {way}.",
+                    )  # fmt: skip
 
 
 def _override(text: str) -> tuple[list[str], Any, yaml.Node]:

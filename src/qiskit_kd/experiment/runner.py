@@ -12,6 +12,7 @@ import hashlib
 import logging
 import multiprocessing
 import os
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import (
@@ -23,15 +24,17 @@ from concurrent.futures import (
     wait,
 )
 from dataclasses import dataclass, field
+from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Protocol
+from types import ModuleType
+from typing import Any, Protocol
 
 from qiskit_kd.errors import ExecutionError, QiskitKDError, StorageError
 from qiskit_kd.experiment.places import DEVICE, JOURNAL, entries_of
 from qiskit_kd.experiment.plan import Task
 from qiskit_kd.experiment.store import Store
-from qiskit_kd.experiment.worker import Outcome, start_worker, warm, work
+from qiskit_kd.experiment.worker import Outcome, leave_import, start_worker, warm, work
 from qiskit_kd.files import write_atomically
 
 __all__ = ["Summary", "discard", "process_pool", "run", "teacher_file", "warm_pool"]
@@ -73,9 +76,30 @@ class _Stopped(Exception):
 
 def process_pool(workers: int) -> ProcessPoolExecutor:
     """The default executor: spawned processes of one thread each, which die with the driver."""
+    main = sys.modules["__main__"]
+    name = getattr(getattr(main, "__spec__", None), "name", None)  # as `spawn` looks for it
+    path = getattr(main, "__file__", None)
     return ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=start_worker
-    )
+        workers, mp_context=_Context(), initializer=start_worker,
+        initargs=(name, None if path is None else str(Path(path).absolute())),
+    )  # fmt: skip
+
+
+class _Process(SpawnProcess):
+    """A process that does not import the main module: `start_worker` does, and knows how."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            return SpawnProcess._Popen(process_obj)  # noqa: SLF001
+        finally:
+            sys.modules["__main__"] = main
+
+
+class _Context(SpawnContext):
+    Process = _Process
 
 
 def warm_pool(workers: int) -> ProcessPoolExecutor:
@@ -126,6 +150,7 @@ def run(
         StorageError: If a row cannot be written; the rows before it are safe.
         KeyboardInterrupt: After an orderly stop; every finished row is committed.
     """
+    leave_import()
     size = workers or os.cpu_count() or 1
     done = store.keys()
     job = _Job(store, size, watch, Summary(len(tasks), sum(t.key in done for t in tasks)))

@@ -33,6 +33,7 @@ from qiskit_kd.experiment.spending import (
     stopped,
 )
 from qiskit_kd.experiment.store import FILE, Store
+from qiskit_kd.experiment.worker import leave_import
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.backends import Backend
@@ -139,6 +140,7 @@ class Study:
             TransientError: If the service does not answer.
             UncertainJobError: If nobody can say whether a job was sent.
         """
+        leave_import()
         folder = Path(out)
         devices = devices_of(self.config)
         check_budgets(devices)

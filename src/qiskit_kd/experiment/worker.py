@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import signal
 import socket
 import threading
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from qiskit_kd.errors import (
@@ -21,9 +25,10 @@ from qiskit_kd.errors import (
     QuotaError,
     TransientError,
     UncertainJobError,
+    UnknownNameError,
 )
 
-__all__ = ["Outcome", "start_worker", "warm", "work"]
+__all__ = ["Outcome", "leave_import", "start_worker", "warm", "work"]
 
 _FOR_ALL = (AccountError, BudgetError, QuotaError, TransientError, UncertainJobError)
 """Errors that every other task on the device would meet as well."""
@@ -46,15 +51,63 @@ class Outcome:
     """Why no other task is to be started either."""
 
 
-def start_worker() -> None:
-    """Initializer of a worker: one thread, deaf to Ctrl-C, and dead when the driver dies."""
-    for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON"):
-        os.environ[f"{name}_NUM_THREADS"] = "1"
+class _ImportEnded(BaseException):
+    """Ends the import of the user's script at the call that made this worker."""
+
+
+@dataclass
+class _Script:
+    """The user's script in this process."""
+
+    importing: bool = False
+    fault: str = ""
+    """Why it could not be imported."""
+
+
+_script = _Script()
+
+
+def leave_import() -> None:
+    """Where a worker imports the user's script, end that import; called by what starts workers.
+
+    So a script needs no main guard, and what it registered before still reaches the workers.
+    """
+    if _script.importing:
+        raise _ImportEnded
+
+
+def start_worker(name: str | None = None, path: str | None = None) -> None:
+    """Initializer of a worker: one thread, deaf to Ctrl-C, and dead when the driver dies.
+
+    Args:
+        name: The driver's main module, if it was run by name.
+        path: Its file, if it was run as a script.
+    """
+    for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON"):
+        os.environ[f"{library}_NUM_THREADS"] = "1"
     os.environ["QISKIT_PARALLEL"] = "false"
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what an interrupt means
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    _import_script(name, path)
+
+
+def _import_script(name: str | None, path: str | None) -> None:
+    """What `spawn` does itself, but that the script may start a study without a main guard."""
+    _script.importing = True
+    try:
+        with redirect_stdout(StringIO()):  # the driver has printed it
+            if name is not None and not name.endswith("__main__"):
+                runpy.run_module(name, run_name="__mp_main__", alter_sys=True)
+            elif name is None and path is not None and Path(path).stem != "ipython":
+                runpy.run_path(path, run_name="__mp_main__")
+    except _ImportEnded:
+        pass
+    except (Exception, SystemExit) as error:  # perhaps nothing of it is needed
+        _script.fault = f"{path or name} cannot be imported: {type(error).__name__}: {error}"
+    finally:
+        _script.importing = False
 
 
 def _die_with(parent: Any) -> None:
@@ -95,6 +148,8 @@ def work(
         row = {"key": key, **row}
     except Exception as problem:
         error = f"{type(problem).__name__}: {problem}"
+        if _script.fault and isinstance(problem, UnknownNameError):
+            error += f" In this worker {_script.fault}"
         trace = traceback.format_exc()
         stop = problem if isinstance(problem, _FOR_ALL) else None
     seconds = time.perf_counter() - begun

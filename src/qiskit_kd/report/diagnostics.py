@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,8 +19,9 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from qiskit_kd.experiment.statistics import half_width
+from qiskit_kd.report import palette
 from qiskit_kd.report.canvas import SMALL, canvas, finish, saved
-from qiskit_kd.report.palette import INK, MUTED, PAPER, SERIES, look, readable
+from qiskit_kd.report.palette import INK, MUTED, PAPER, SERIES, readable
 from qiskit_kd.report.strokes import Stroke
 from qiskit_kd.report.summary import Row, variants_of
 
@@ -54,14 +56,17 @@ def plot_curves(
     """
     figure, ax = canvas(ax, figsize, (3.5, 2.7))
     label, scale = _CURVES.get(curve, (curve, 1.0))
+    drawn = palette.looks(variants_of(data))
     for variant in variants_of(data, student=student):
         rows = [r for r in data if r["student"] == student and r["variant"] == variant]
         epochs, stack = _held([r["curves"] for r in rows], curve)
         if not len(epochs):
             continue
-        style = looks[student, variant] if looks else look(variant)
+        style = looks[student, variant] if looks else drawn[variant]
         bounds = (0.0, 100.0) if scale == 100 else (-np.inf, np.inf)
-        _line_with_band(ax, epochs, scale * stack, style.color, style.label, bounds=bounds)
+        _line_with_band(
+            ax, epochs, scale * stack, style.color, style.label, bounds=bounds, marker=style.marker
+        )
     _epochs(ax)
     ax.set_ylabel(label)
     if scale == 100:
@@ -130,6 +135,7 @@ def plot_distributions(
     figure, ax = canvas(ax, figsize, (3.5, 2.35))
     shown = list(variants) if variants is not None else variants_of(data, student=student)[:2]
     offset, classes = 0.0, 1
+    drawn = palette.looks([*variants_of(data), *shown])
     for variant in shown:
         tables = [
             _table(r["distribution"])
@@ -137,11 +143,11 @@ def plot_distributions(
             if r["student"] == student and r["variant"] == variant
         ]
         mean = np.mean(tables, axis=0)
-        color = looks[student, variant].color if looks else look(variant).color
+        color = looks[student, variant].color if looks else drawn[variant].color
         _cells(ax, mean, offset, color)
         classes = len(mean)
         ax.text(
-            offset + classes / 2, -0.12 * classes, look(variant).label, ha="center", va="bottom",
+            offset + classes / 2, -0.12 * classes, drawn[variant].label, ha="center", va="bottom",
             fontsize=SMALL, color=color, fontweight="bold",
         )  # fmt: skip
         offset += 1.18 * classes
@@ -195,17 +201,25 @@ def _table(rows: Sequence[Sequence[float] | None]) -> NDArray[np.float64]:
 
 def _line_with_band(
     ax: Axes, epochs: NDArray[np.float64], stack: NDArray[np.float64], color: str, label: str,
-    *, log: bool = False, bounds: tuple[float, float] = (-np.inf, np.inf),
+    *, log: bool = False, bounds: tuple[float, float] = (-np.inf, np.inf), marker: str = "",
 ) -> None:  # fmt: skip
     if log:
         # Norms are positive and spread over decades: mean and band of the logarithm.
         stack = np.log10(np.maximum(stack, 1e-16))
     mean = stack.mean(axis=0)
     middle = 10**mean if log else mean
+    marks: dict[str, Any] = {
+        "marker": marker,
+        "markersize": 3.5,
+        "markevery": max(1, len(epochs) // 6),
+    }
     if len(stack) == 1:
-        ax.plot(epochs, middle, color=color, linewidth=1.4, linestyle=(0, (3, 1.5)), label=label)
+        ax.plot(
+            epochs, middle, color=color, linewidth=1.4, linestyle=(0, (3, 1.5)), label=label,
+            **marks,
+        )  # fmt: skip
         return
-    ax.plot(epochs, middle, color=color, linewidth=1.6, label=label)
+    ax.plot(epochs, middle, color=color, linewidth=1.6, label=label, **marks)
     half = half_width(stack)
     low, high = np.clip(mean - half, *bounds), np.clip(mean + half, *bounds)
     if log:

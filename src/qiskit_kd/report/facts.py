@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qiskit_kd.report.grid import grid_of, labels_of, shown, varied
-from qiskit_kd.report.palette import TEACHER, listed, look, readable
+from qiskit_kd.report.palette import TEACHER, listed, look, looks, readable
 from qiskit_kd.report.summary import (
     Result,
     cells,
@@ -23,11 +23,12 @@ from qiskit_kd.report.summary import (
     students_of,
     variants_of,
 )
+from qiskit_kd.report.svg import variable
 
 if TYPE_CHECKING:
     from qiskit_kd.data import Split
 
-__all__ = ["color", "flat", "listed", "options", "others", "plain", "provenance", "runs"]
+__all__ = ["flat", "listed", "options", "others", "plain", "provenance", "runs"]
 __all__ += ["settings", "table", "title", "traits", "unfinished"]
 
 
@@ -47,6 +48,7 @@ def table(result: Result) -> list[dict[str, Any]]:
         (g.student, g.variant): g for g in gains(result.rows, result.comparisons, baseline=baseline)
     }
     groups: dict[str, dict[str, Any]] = {}
+    drawn = looks(variants_of(result.rows))
     for cell in cells(result.rows):
         own = gain.get((cell.student, cell.variant))
         other = f1[cell.student, cell.variant]
@@ -58,8 +60,8 @@ def table(result: Result) -> list[dict[str, Any]]:
         known = own is not None and own.low is not None and own.high is not None
         group["lines"].append(
             {
-                "variant": look(cell.variant).label if not teacher else "alone",
-                "color": color(TEACHER if teacher else cell.variant),
+                "variant": drawn[cell.variant].label if not teacher else "alone",
+                "color": variable((look(TEACHER) if teacher else drawn[cell.variant]).color),
                 "n": cell.n,
                 "accuracy": f"{100 * cell.mean:.1f}",
                 "accuracy_half": _half(cell.half),
@@ -332,11 +334,6 @@ def title(result: Result) -> str:
         f"{title} · {students} student{'s' * (students != 1)}{points} · {seeds} "
         f"{'paired seeds' if seeds > 1 else 'seed'}"
     )
-
-
-def color(variant: str) -> str:
-    """Name of the CSS variable that holds the variant's colour."""
-    return f"--c{look(variant).color.removeprefix('#')}"
 
 
 def _half(half: float | None) -> str:

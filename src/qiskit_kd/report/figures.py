@@ -25,6 +25,7 @@ from qiskit_kd.report.palette import (
     PAPER,
     TEACHER,
     look,
+    looks,
     order_variants,
     readable,
 )
@@ -49,7 +50,7 @@ def plot_accuracy(
         filename: Where to save it.
     """
     students = [name for name in students_of(data) if not is_teacher(name)]
-    table = cells(data, metric)
+    table, drawn = cells(data, metric), looks(variants_of(data))
     rows = sum(len(variants_of(data, student=name)) for name in students)
     figure, ax = canvas(ax, figsize, (5.2, 0.9 + 0.2 * rows + 0.23 * len(students)))
     position = 0.0
@@ -57,16 +58,16 @@ def plot_accuracy(
         mine = [cell for cell in table if cell.student == student]
         _group(ax, position, student, mine[0].parameters)
         for cell in mine:
-            style = look(cell.variant)
+            style = drawn[cell.variant]
             ax.barh(
-                position, 100 * cell.mean, height=0.82, color=style.color, alpha=0.28,
-                linewidth=0, label=style.label,
-            )  # fmt: skip
+                position, 100 * cell.mean, height=0.82, color=style.color, alpha=0.28, linewidth=0
+            )
             hollow = "none" if cell.n == 1 else style.color
             spread = np.linspace(-0.24, 0.24, cell.n) if cell.n > 1 else np.zeros(1)
             ax.scatter(
                 100 * np.asarray(cell.values), position + spread, s=9, facecolors=hollow,
                 edgecolors=style.color, linewidths=0.6, alpha=0.75, zorder=3,
+                marker=style.marker, label=style.label,
             )  # fmt: skip
             if cell.half is not None:
                 ax.errorbar(
@@ -114,6 +115,7 @@ def plot_parameters(
         variants = [v for v in variants_of(data) if not look(v).is_placebo]
     wanted = set(variants)
     table = [c for c in cells(data, metric) if c.variant in wanted or is_teacher(c.student)]
+    drawn = looks(variants_of(data))
     shift = _dodge({c.student: c.parameters for c in table})
     labels = []
     for student in students_of(data):
@@ -121,7 +123,7 @@ def plot_parameters(
         if not mine:
             continue
         for slot, cell in enumerate(mine):
-            style = look(TEACHER if is_teacher(student) else cell.variant)
+            style = look(TEACHER) if is_teacher(student) else drawn[cell.variant]
             half = None if cell.half is None else _reach(cell)
             ax.errorbar(
                 cell.parameters * shift[student] * 1.03 ** (slot - (len(mine) - 1) / 2),
@@ -171,8 +173,9 @@ def plot_gains(
     table = [
         gain
         for gain in gains(data, comparisons, metric=metric)
-        if (gain.baseline == baseline if baseline else look(gain.baseline) == look(BASELINE))
+        if gain.baseline == (baseline or BASELINE)
     ]
+    drawn = looks([*variants_of(data), *(gain.variant for gain in table)])
     students = list(dict.fromkeys(gain.student for gain in table))
     figure, ax = canvas(ax, figsize, (5.2, 0.9 + 0.24 * len(table) + 0.28 * len(students)))
     ax.axvline(0, color=INK, linewidth=1.0, zorder=1)
@@ -183,7 +186,7 @@ def plot_gains(
         mine = [found[variant] for variant in order_variants(found)]
         _group(ax, position, student, parameters.get(student))
         for gain in mine:
-            style = look(gain.variant)
+            style = drawn[gain.variant]
             ax.scatter(
                 100 * np.asarray(gain.differences), np.full(len(gain.differences), position), s=13,
                 color=style.color, alpha=0.28, linewidths=0, zorder=2,

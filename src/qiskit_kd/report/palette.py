@@ -8,10 +8,10 @@ dark backgrounds; markers differ too, so nothing rests on colour alone.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["BASELINE", "GRID", "INK", "MUTED", "PAPER", "TEACHER", "Look", "dark_twins", "look"]
-__all__ += ["SERIES", "listed", "order_variants", "readable"]
+__all__ += ["SERIES", "listed", "looks", "order_variants", "readable"]
 
 INK = "#1b1f24"
 MUTED = "#5b6471"
@@ -35,7 +35,8 @@ class Look:
     marker: str
     """Matplotlib marker."""
     is_placebo: bool = False
-    """Whether it carries no knowledge of the teacher, so that a real gain must beat it."""
+    """Whether the name is one that placebos have; only for rows without a configuration, which
+    decides wherever there is one."""
     is_known: bool = True
     """Whether the name has a look of its own here; other names share a few colours."""
 
@@ -45,22 +46,11 @@ _LOOKS = {
     "distilled": Look("distilled", "#0072b2", "#56b4e9", "D"),
     "shuffled": Look("shuffled teacher", "#c65102", "#f39a4d", "^", is_placebo=True),
     "label_smoothing": Look("label smoothing", "#a8508a", "#dd94c1", "s", is_placebo=True),
+    "uniform": Look("uniform teacher", "#8a6d00", "#e3c84a", "v", is_placebo=True),
     # A study on a device compares these two, so they must not look alike.
     "fine_tuned": Look("fine-tuned", "#0072b2", "#56b4e9", "p"),
     "noise_aware": Look("noise-aware", "#5a43a8", "#a794f2", "d"),
     TEACHER: Look("teacher", INK, "#e8eaed", "*"),
-}
-_ALIASES = {
-    "alone": BASELINE,
-    "none": BASELINE,
-    "baseline": BASELINE,
-    "distill": "distilled",
-    "kd": "distilled",
-    "shuffled_teacher": "shuffled",
-    "placebo": "shuffled",
-    "smoothing": "label_smoothing",
-    "uniform": "label_smoothing",
-    "uniform_teacher": "label_smoothing",
 }
 SERIES = (
     ("#0072b2", "#56b4e9"),
@@ -73,6 +63,7 @@ SERIES = (
 )
 """Colours on light and on dark paper, for lines that are not variants."""
 _MARKERS = "vPX<>h"
+_SPARE = "oD^spd8H*1234+x"
 
 
 def readable(name: str) -> str:
@@ -87,26 +78,44 @@ def listed(names: Iterable[str]) -> str:
 
 
 def look(variant: str) -> Look:
-    """The look of `variant`; names this package does not know get a stable look of their own."""
-    key = variant.replace("-", "_")
-    key = _ALIASES.get(key, key)
-    if key in _LOOKS:
-        return _LOOKS[key]
+    """The look of `variant`; names this package does not know get a stable look of their own.
+
+    Two of the latter may look alike; where several are drawn together, `looks` keeps them apart.
+    """
+    if variant in _LOOKS:
+        return _LOOKS[variant]
     # The sum of bytes, not hash(): the same colour in every process.
     slot = sum(variant.encode())
     light, dark = SERIES[2 + slot % 3]
-    return Look(
-        readable(variant), light, dark, _MARKERS[slot % len(_MARKERS)],
-        is_placebo="placebo" in variant or "shuffled" in variant or "smoothing" in variant,
-        is_known=False,
-    )  # fmt: skip
+    return Look(readable(variant), light, dark, _MARKERS[slot % len(_MARKERS)], is_known=False)
+
+
+def looks(variants: Iterable[str]) -> dict[str, Look]:
+    """The looks of variants that are drawn together: no two share a label, or colour and marker.
+
+    Each keeps its own look where it can, known names first.
+    """
+    names = list(dict.fromkeys(variants))
+    found: dict[str, Look] = {}
+    for name in sorted(names, key=lambda name: name not in _LOOKS):
+        own, taken = look(name), list(found.values())
+        colors = [(own.color, own.dark), *SERIES]
+        markers = [own.marker, *_MARKERS, *_SPARE]
+        free = [c for c in colors if c[0] not in {item.color for item in taken}]
+        unused = [m for m in markers if m not in {item.marker for item in taken}]
+        pairs = {(item.color, item.marker) for item in taken}
+        light, dark = (free or colors)[0]
+        marker = (unused or [m for m in markers if (light, m) not in pairs] or markers)[0]
+        labels = {item.label for item in taken}
+        label = next(t for t in (own.label, name, f"variant {name}") if t not in labels)
+        found[name] = replace(own, label=label, color=light, dark=dark, marker=marker)
+    return {name: found[name] for name in names}
 
 
 def order_variants(variants: Iterable[str]) -> list[str]:
     """Baseline, then treatments, then placebos; within these the order of appearance."""
     seen = list(dict.fromkeys(variants))
-    baseline = look(BASELINE)
-    return sorted(seen, key=lambda v: 0 if look(v) == baseline else 1 + look(v).is_placebo)
+    return sorted(seen, key=lambda v: 0 if v == BASELINE else 1 + look(v).is_placebo)
 
 
 def dark_twins() -> dict[str, str]:

@@ -13,7 +13,7 @@ from qiskit_kd.report import facts
 from qiskit_kd.report.diagnostics import plot_curves, plot_distributions, plot_gradients
 from qiskit_kd.report.drawings import plot_circuit
 from qiskit_kd.report.figures import plot_accuracy, plot_gains, plot_parameters
-from qiskit_kd.report.palette import look, readable
+from qiskit_kd.report.palette import look, looks, readable
 from qiskit_kd.report.portraits import Portrait
 from qiskit_kd.report.summary import (
     ALONE,
@@ -28,7 +28,7 @@ from qiskit_kd.report.summary import (
     treatment,
     variants_of,
 )
-from qiskit_kd.report.svg import inline, to_svg
+from qiskit_kd.report.svg import inline, to_svg, variable
 
 __all__ = ["Album", "circuits", "groups", "main", "sitters"]
 
@@ -120,7 +120,9 @@ def groups(result: Result, album: Album) -> list[dict[str, Any]]:
     students = [name for name in students_of(rows) if not is_teacher(name)]
     baseline, _ = roles(result)
     variants = variants_of(rows)
-    legend = [{"color": facts.color(v), "label": look(v).label} for v in variants]
+    legend = [
+        {"color": variable(item.color), "label": item.label} for item in looks(variants).values()
+    ]
     many = len({row["seed"] for row in rows}) > 1
     treated = treatment(result) or baseline
     curves, shares, norms = [], [], []

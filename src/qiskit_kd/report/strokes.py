@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qiskit_kd.report.palette import BASELINE, INK, SERIES, look, readable
+from qiskit_kd.report.palette import BASELINE, INK, SERIES, look, looks, readable
 from qiskit_kd.report.summary import Row, is_teacher, students_of, variants_of
 
 __all__ = ["Stroke", "placebos_of", "strokes"]
@@ -38,7 +38,7 @@ class Stroke:
 
 
 def placebos_of(rows: Sequence[Row]) -> set[str]:
-    """Variants whose name says that they are placebos; for rows without a configuration."""
+    """Variants that are called as placebos are; for rows without a configuration."""
     return {name for name in variants_of(rows) if look(name).is_placebo}
 
 
@@ -60,11 +60,12 @@ def strokes(
     first = headline or next(iter(students), None)
     students.sort(key=lambda name: name != first)
     colors, markers = _looks(variants_of(rows), pale, baseline)
+    labels = looks(variants_of(rows))
     taken = {*colors.values()}
     found: dict[tuple[str, str], Stroke] = {}
     for rank, student in enumerate(students):
         for variant in variants_of(rows, student=student):
-            label = alone if variant == baseline else look(variant).label
+            label = alone if variant == baseline else labels[variant].label
             color = colors[variant]
             if rank and variant == baseline:
                 color = _free(_OTHERS, taken, rank)
@@ -98,14 +99,16 @@ def _looks(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Colour and marker of every variant; no two alike as long as there are enough."""
     names = list(variants)
-    known = {name for name in names if look(name).is_known}
-    colors = {name: look(name).color for name in names if name in known}
-    markers = {name: look(name).marker for name in names if name in known}
+    known = looks(name for name in names if look(name).is_known)
+    colors = {name: known[name].color for name in known}
+    markers = {name: known[name].marker for name in known}
     colors[baseline], markers[baseline] = look(BASELINE).color, look(BASELINE).marker
     for slot, name in enumerate(name for name in names if name not in colors):
         order = _PLACEBOS if name in placebos else _TREATED
         colors[name] = _free(order, {*colors.values()}, slot)
+        taken = {markers[other] for other in markers if colors.get(other) == colors[name]}
         unused = [m for m in _MARKERS if m not in markers.values()]
+        unused = unused or [m for m in _MARKERS if m not in taken]
         markers[name] = unused[0] if unused else _MARKERS[slot % len(_MARKERS)]
     return colors, markers
 

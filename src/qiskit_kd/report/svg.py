@@ -63,7 +63,7 @@ def inline(document: str, name: str, alt: str, *, themed: bool = True) -> str:
     if themed:
         body = _without_paper(body)
         for color in dark_twins():
-            body = body.replace(color, f"var({_variable(color)})")
+            body = body.replace(color, f"var({variable(color)})")
     head, rest = body.split(">", 1)
     box = re.search(r'viewBox="([^"]+)"', head)
     assert box is not None
@@ -79,12 +79,13 @@ def inline(document: str, name: str, alt: str, *, themed: bool = True) -> str:
 def color_variables() -> tuple[str, str]:
     """CSS declarations of the figures' colours, for light and for dark paper."""
     twins = dark_twins()
-    light = "".join(f"{_variable(c)}:{c};" for c in twins)
-    dark = "".join(f"{_variable(c)}:{d};" for c, d in twins.items())
+    light = "".join(f"{variable(c)}:{c};" for c in twins)
+    dark = "".join(f"{variable(c)}:{d};" for c, d in twins.items())
     return light, dark
 
 
-def _variable(color: str) -> str:
+def variable(color: str) -> str:
+    """Name of the CSS variable that holds a colour."""
     return f"--c{color.removeprefix('#')}"
 
 
