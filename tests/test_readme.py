@@ -188,7 +188,12 @@ def test_python_of_the_guide_runs() -> None:
 def test_yaml_of_the_guide_makes_an_experiment() -> None:
     """All of it in one file, but for the data of one's own."""
     *blocks, places = [block for block in guide("yaml") if "npz" not in block]
+    (swept,) = [block for block in blocks if "learning_rate: [" in block]
+    blocks.remove(swept)
     assert len(blocks) == 4
+    config = parse(swept + "name: guide\ndata: {kind: digits}\nstudents: {s: {kind: linear}}\n"
+                   "teacher: {kind: mlp, training: {learning_rate: 0.01}}\n")  # fmt: skip
+    assert [len(config.candidates("s", name)) for name in config.variants] == [2, 12]
     config = parse("\n".join([*blocks, "name: guide", "students: {small: {kind: convolution}}"]))
     assert config.taught() == ["both"]
     assert len(config.points()) == 6
