@@ -111,7 +111,7 @@ class Planner:
             name: self._teacher(config, name, teacher, {**common, "evaluation": of_all}, split)
             for name, teacher in config.teachers.items()
         }
-        students = self._students(config, {**common, "evaluation": asked}, teachers)
+        students = self._students(config, {**common, "evaluation": asked}, teachers, split)
         return [*teachers.values(), *students]
 
     def _evaluation(self, config: ExperimentConfig, seed: int) -> dict[str, Any]:
@@ -128,8 +128,9 @@ class Planner:
         return {name: value for name, value in asked.items() if value}
 
     def _students(
-        self, config: ExperimentConfig, common: Mapping[str, Any], teachers: Mapping[str, Task]
-    ) -> list[Task]:
+        self, config: ExperimentConfig, common: Mapping[str, Any], teachers: Mapping[str, Task],
+        split: Split,
+    ) -> list[Task]:  # fmt: skip
         found = []
         for student_name, student in config.students.items():
             for variant_name in config.variants_of(student_name):
@@ -149,6 +150,11 @@ class Planner:
                     if judge is not None:
                         entry = _name_teacher(spec["teachers"], judge, teachers)
                         entry["key"] = teachers[judge].key
+                    identity: Mapping[str, Any] = spec
+                    if variant.sees == "all":
+                        spec["sees"] = "all"
+                        spec["training"] = _on_the_pool(spec["training"], variant, split)
+                        identity = {**spec, "data": _seen(split)}
                     stage = variant.fine_tune
                     if stage is not None:
                         spec["fine_tune"] = {
@@ -158,7 +164,7 @@ class Planner:
                     needs = [entry["key"] for entry in spec["teachers"].values()]
                     found.append(
                         Task(
-                            _key(spec), "student", student_name, variant_name, common["seed"],
+                            _key(identity), "student", student_name, variant_name, common["seed"],
                             candidate, spec, tuple(dict.fromkeys(filter(None, needs))),
                             _checkpoints(config, student),
                         )
@@ -186,9 +192,7 @@ class Planner:
             "candidate": {},
         }  # fmt: skip
         # What a teacher of the whole pool has seen does not depend on how the pool was divided.
-        seen = {
-            part: getattr(split, part).fingerprint for part in ("pool", "validation", "test")
-        } if teacher.sees == "all" else None  # fmt: skip
+        seen = _seen(split) if teacher.sees == "all" else None
         identity = spec if seen is None else {**spec, "data": seen}
         seed = common["seed"]
         task = Task(_key(identity), "teacher", row, config.baseline, seed, {}, spec, (),
@@ -218,6 +222,23 @@ class Planner:
             expected="data such as fashion_mnist, whose parts do not depend on the seed",
             remedy="Set `shared: false`: one teacher per seed.",
         )
+
+
+def _seen(split: Split) -> dict[str, str]:
+    """What a network depends on that is trained on the whole pool, however that is divided."""
+    return {part: getattr(split, part).fingerprint for part in ("pool", "validation", "test")}
+
+
+def _on_the_pool(
+    training: Mapping[str, Any], variant: VariantConfig, split: Split
+) -> dict[str, Any]:
+    """Settings for a student that sees the whole pool: its variant's, else as many steps."""
+    own = variant.training.model_dump(mode="json", exclude_none=True)
+    own.pop("checkpoint_epochs", None)
+    if "batch_size" not in own and training["steps_per_epoch"] is None:
+        steps = -(-len(split.train.labels) // training["batch_size"])
+        return {**training, "steps_per_epoch": steps, **own}
+    return {**training, **own}
 
 
 def _taught_by(terms: list[dict[str, Any]], teachers: Mapping[str, Task]) -> dict[str, Any]:

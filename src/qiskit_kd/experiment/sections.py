@@ -238,6 +238,11 @@ class VariantConfig(Section):
     `uniform` (no teacher at all) or `untrained` (the teacher's network as it was initialised)."""
     temperature: list[Positive] | None = None
     """Candidates for every term that has a temperature; the validation split chooses among them."""
+    sees: Literal["same", "all"] = "same"
+    """`all`: trained on the whole labelled pool, as a teacher that sees all is. An upper control:
+    what the teacher's labels are worth to the student itself."""
+    training: TrainingOverrides = TrainingOverrides()
+    """With `sees: all`, how: by default in as many steps as the other variants."""
     backend: str | None = None
     """Where circuits run while it is trained; None: on the backend of the study."""
     fine_tune: FineTuneConfig | None = None
@@ -262,6 +267,21 @@ class VariantConfig(Section):
         if len(set(names)) < len(names):
             raise ValueError(
                 f"two terms are called the same, got {', '.join(names)}; give each its own `name`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _labels(self) -> VariantConfig:
+        if self.sees == "all" and self.sources:
+            raise ValueError(
+                "a variant that sees the teacher's labels is a control without a teacher; got "
+                "`sees: all` and a term that reads one. Remove one of them"
+            )
+        own = self.training.model_dump(exclude_none=True)
+        if self.sees == "same" and own:
+            raise ValueError(
+                "variants on the same samples are trained alike, or a gain may come from the "
+                f"training; got {', '.join(own)}. Set it in the `training` of the study or student"
             )
         return self
 

@@ -22,7 +22,7 @@ from safetensors.torch import load as load_weights
 from safetensors.torch import save as save_weights
 from torch import nn
 
-from qiskit_kd.data import Split, datasets
+from qiskit_kd.data import Dataset, Split, datasets
 from qiskit_kd.distill.distiller import Distiller
 from qiskit_kd.distill.history import History
 from qiskit_kd.distill.placebos import shuffled, uniform
@@ -30,6 +30,7 @@ from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term
 from qiskit_kd.errors import DataError, StorageError
 from qiskit_kd.execution.backends import Backend
+from qiskit_kd.execution.engine import Array
 from qiskit_kd.execution.torch_use import one_thread
 from qiskit_kd.experiment.evaluation import Jury, judged
 from qiskit_kd.experiment.logbook import Logbook
@@ -123,7 +124,7 @@ def _train(
     checkpoint_epochs: int | None = None, keep_start: bool = False,
 ) -> History:  # fmt: skip
     """Train a network as a spec says; `name` is that of the random stream."""
-    train = split.pool if spec.get("sees") == "all" else split.train
+    train = _trained_on(spec, split)
     transfer = split.transfer if taught and len(split.transfer) else None
     distiller = Distiller(
         network,
@@ -251,17 +252,30 @@ def _network(spec: Mapping[str, Any], split: Split, opened: Opened) -> nn.Module
     return build_network(
         spec["kind"], spec["options"], split, seed=derive(spec["seed"], "weights", *named),
         backend=opened(spec["backend"]), dtype=spec["training"]["dtype"],
+        samples=_trained_on(spec, split).features,
     )  # fmt: skip
+
+
+def _trained_on(spec: Mapping[str, Any], split: Split) -> Dataset:
+    """The labelled samples of a task."""
+    return split.pool if spec.get("sees") == "all" else split.train
 
 
 def build_network(
     kind: str, options: Mapping[str, Any], split: Split, *, seed: int, backend: str | Backend,
-    dtype: str,
+    dtype: str, samples: Array | None = None,
 ) -> nn.Module:  # fmt: skip
-    """The registered network for the data of `split`."""
+    """The registered network for the data of `split`.
+
+    What is fitted to samples when it is built is fitted to `samples`, by default those of training.
+    """
     builder = students[kind]
     known = inspect.signature(builder).parameters
-    given = {"dtype": dtype, "shape": split.shape, "samples": split.train.features}
+    given = {
+        "dtype": dtype,
+        "shape": split.shape,
+        "samples": split.train.features if samples is None else samples,
+    }
     network: nn.Module = builder(
         split.num_features, split.num_classes, seed=seed, backend=backend,
         **{name: value for name, value in given.items() if name in known}, **options,
