@@ -173,7 +173,9 @@ def test_the_terminals_table_fits(seeds: int, train: tuple[Any, ...]) -> None:
 
 def test_the_terminals_table_says_it_all() -> None:
     text = terminal_table(RESULT)
-    assert text.startswith("Distillation helps the convolution student at ")
+    question, rest = text.split("?\n", 1)
+    assert question.startswith("The question: does a teacher help that saw the same labels as its")
+    assert rest.startswith("Distillation helps the convolution student at ")
     assert text.count("\nteacher data: same\n") == text.count("\nteacher data: all\n") == 2
     assert re.search(r"\nconvolution alone +\d\d\.\d±\d\.\d +\d\d\.\d±\d\.\d\n", text)
     assert re.search(r"\nsoft +[+−]\d\.\d[*!]? +[+−]\d\.\d", text)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qiskit_kd.report.grid import grid_of, labels_of, shown, varied
 from qiskit_kd.report.palette import TEACHER, listed, look, looks, readable
 from qiskit_kd.report.summary import (
+    Cell,
     Result,
     cells,
     gains,
@@ -55,7 +56,7 @@ def table(result: Result) -> list[dict[str, Any]]:
         teacher = is_teacher(cell.student)
         group = groups.setdefault(
             cell.student,
-            {"student": readable(cell.student), "parameters": cell.parameters, "lines": []},
+            {"student": readable(cell.student), "size": _size(cell), "lines": []},
         )
         known = own is not None and own.low is not None and own.high is not None
         group["lines"].append(
@@ -76,6 +77,12 @@ def table(result: Result) -> list[dict[str, Any]]:
             }
         )
     return list(groups.values())
+
+
+def _size(cell: Cell) -> str:
+    """`75 parameters, 69 live, 51 effective`; the last two where they are known."""
+    counted = (("parameters", cell.parameters), ("live", cell.live), ("effective", cell.effective))
+    return ", ".join(f"{n:,} {what}" for what, n in counted if n is not None)
 
 
 def others(result: Result) -> str:
@@ -281,9 +288,11 @@ def plain(value: Any) -> str:
 def traits(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a network says of itself, as labels and text for people."""
     kept = dict(facts)
-    kept.pop("dead_weights", None)  # counted with the circuits
-    if isinstance(kept.get("parameters"), int):
-        kept["parameters"] = f"{kept['parameters']:,}"
+    for key in ("dead_weights", "effective_weights"):  # counted with the circuits
+        kept.pop(key, None)
+    for key in ("parameters", "live_parameters", "effective_parameters"):
+        if isinstance(kept.get(key), int):
+            kept[key] = f"{kept[key]:,}"
     mode, sharpness = kept.pop("sharpness_mode", None), kept.pop("sharpness", None)
     if sharpness is not None:
         kept["initial_sharpness" if mode == "learnable" else "sharpness"] = (

@@ -56,7 +56,7 @@ def plot_accuracy(
     position = 0.0
     for student in students:
         mine = [cell for cell in table if cell.student == student]
-        _group(ax, position, student, mine[0].parameters)
+        _group(ax, position, student, mine[0].size)
         for cell in mine:
             style = drawn[cell.variant]
             ax.barh(
@@ -179,12 +179,12 @@ def plot_gains(
     students = list(dict.fromkeys(gain.student for gain in table))
     figure, ax = canvas(ax, figsize, (5.2, 0.9 + 0.24 * len(table) + 0.28 * len(students)))
     ax.axvline(0, color=INK, linewidth=1.0, zorder=1)
-    parameters = {cell.student: cell.parameters for cell in cells(data, metric)}
+    sizes = {cell.student: cell.size for cell in cells(data, metric)}
     position = 0.0
     for student in students:
         found = {gain.variant: gain for gain in table if gain.student == student}
         mine = [found[variant] for variant in order_variants(found)]
-        _group(ax, position, student, parameters.get(student))
+        _group(ax, position, student, sizes.get(student))
         for gain in mine:
             style = drawn[gain.variant]
             ax.scatter(
@@ -212,9 +212,9 @@ def plot_gains(
     return finish(figure, ax, title=title, filename=filename)
 
 
-def _group(ax: Axes, position: float, student: str, parameters: int | None) -> None:
+def _group(ax: Axes, position: float, student: str, count: str | None) -> None:
     """The student's name as a heading above its rows, which leaves the width to the data."""
-    size = "" if parameters is None else f"  ({parameters:,} parameters)"
+    size = "" if count is None else f"  [{count} parameters]"
     ax.text(
         0, position - 0.62, readable(student) + size, transform=ax.get_yaxis_transform(),
         ha="left", va="bottom", fontsize=SMALL, color=INK, fontweight="bold",

@@ -18,7 +18,9 @@ from qiskit_kd.report.grid import Grid, grid_of, shown
 from qiskit_kd.report.portraits import portraits, split_of
 from qiskit_kd.report.sentences import (
     chance_sentence,
+    labels_sentence,
     placebo_sentence,
+    question_sentence,
     setup_sentence,
     verdict_sentence,
 )
@@ -27,6 +29,8 @@ from qiskit_kd.report.svg import color_variables
 from qiskit_kd.report.tally import blocks, looks_of
 
 __all__ = ["parts_csv", "render", "rows_csv", "write"]
+
+_COUNTS = ("live_parameters", "effective_parameters")
 
 
 def write(result: Result | str | Path, out: str | Path | None = None) -> Path:
@@ -99,6 +103,8 @@ def render(result: Result) -> tuple[str, dict[str, str]]:
         light=light,
         dark=dark,
         warning=facts.unfinished(result),
+        question="" if hardware_page.first_words(result) else question_sentence(result, split),
+        labels=labels_sentence(result) if grid is None else "",
         setup=setup_sentence(result, split),
         many=len({row["seed"] for row in result.rows}) > 1,
         **(_plain(result, album) if grid is None else _survey(result, grid, album)),
@@ -175,8 +181,10 @@ def rows_csv(result: Result) -> str:
     names = [f"{part}_{key}" for part, key in metrics]
     for row in result.rows:
         numbers = [row[part].get(key) for part, key in metrics]
-        lines.append([*_labels(row), row["parameters"], *numbers])
-    return csv_text([*axes, "student", "variant", "seed", "parameters", *names], lines)
+        options = row.get("options", {})
+        counts = [row["parameters"], *(options.get(key, row["parameters"]) for key in _COUNTS)]
+        lines.append([*_labels(row), *counts, *numbers])
+    return csv_text([*axes, "student", "variant", "seed", "parameters", *_COUNTS, *names], lines)
 
 
 def parts_csv(result: Result) -> dict[str, str]:

@@ -47,6 +47,7 @@ _LOOKS = {
     "shuffled": Look("shuffled teacher", "#c65102", "#f39a4d", "^", is_placebo=True),
     "label_smoothing": Look("label smoothing", "#a8508a", "#dd94c1", "s", is_placebo=True),
     "uniform": Look("uniform teacher", "#8a6d00", "#e3c84a", "v", is_placebo=True),
+    "teacher_labels": Look("teacher's labels", "#007a5e", "#3fc9a3", "P"),
     # A study on a device compares these two, so they must not look alike.
     "fine_tuned": Look("fine-tuned", "#0072b2", "#56b4e9", "p"),
     "noise_aware": Look("noise-aware", "#5a43a8", "#a794f2", "d"),

@@ -17,6 +17,7 @@ from qiskit import QuantumCircuit
 
 from qiskit_kd.circuits import dead_weights
 from qiskit_kd.errors import QiskitKDError, ResourceError
+from qiskit_kd.execution import effective_weights
 from qiskit_kd.experiment.config import teacher_row
 from qiskit_kd.report.grid import labels_of, settled, shown, varied
 
@@ -158,7 +159,8 @@ def drawable(model: CircuitModel) -> QuantumCircuit:
 def _cost(model: CircuitModel) -> dict[str, int]:
     """Counts of the circuits as written; a device's own gates come on top.
 
-    Dead weights cannot move the readout: they count as parameters but never learn.
+    Dead weights cannot move the readout: they count as parameters but never learn. Effective ones
+    are the rank of the Jacobian.
     """
     encoding = model.encoding.circuit
     ansatz = QuantumCircuit(model.num_qubits)
@@ -168,6 +170,7 @@ def _cost(model: CircuitModel) -> dict[str, int]:
     dead: dict[str, int] = {}
     with contextlib.suppress(ResourceError):  # too large to look: the page then says nothing of it
         dead["dead weights"] = len(dead_weights(model))
+        dead["effective weights"] = effective_weights(model)
     return {
         "qubits": model.num_qubits,
         "weights": model.num_weights,

@@ -6,13 +6,14 @@ The page and the terminal say the same words. A study that is not finished is sp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qiskit_kd.experiment.result import longer_training
 from qiskit_kd.report.grid import settled, varied
 from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.summary import (
+    Cell,
     Gain,
     Result,
     gains,
@@ -23,6 +24,7 @@ from qiskit_kd.report.summary import (
     points,
     roles,
     treatment,
+    upper_controls,
     values,
     variants_of,
 )
@@ -31,9 +33,64 @@ from qiskit_kd.report.whereabouts import is_exact, places_sentence
 if TYPE_CHECKING:
     from qiskit_kd.data import Split
 
-__all__ = ["chance_sentence", "placebo_sentence", "setup_sentence", "verdict_sentence"]
+__all__ = ["chance_sentence", "labels_sentence", "placebo_sentence", "question_sentence"]
+__all__ += ["setup_sentence", "size_sentence", "verdict_sentence"]
 
 _GRADIENTS = {"shift": "parameter-shift gradients", "spsa": "SPSA gradients"}
+
+
+def question_sentence(result: Result, split: Split | None) -> str:
+    """Which question a study answers: what its teachers know that its students do not.
+
+    Args:
+        result: A study.
+        split: Its data for one seed; without it the sentence has no numbers.
+    """
+    config, changes = result.config, varied(result.config)
+    variant: Mapping[str, Any] = config.get("variants", {}).get(treatment(result), {})
+    listed = [term.get("teacher") or variant.get("teacher") for term in variant.get("terms", ())]
+    wanted = [n for n in dict.fromkeys(listed) if n in (config.get("teachers") or {})]
+    seen: dict[str, None] = {}
+    for teacher in wanted:
+        key = f"teachers.{teacher}.sees"
+        seen |= dict.fromkeys(changes.get(key) or [config["teachers"][teacher].get("sees", "same")])
+    if not seen:
+        return ""
+    count = "" if split is None else f"{len(split.train.labels):,} "
+    count = "" if "data.options.train" in changes else count
+    pool = "more" if split is None else f"{len(split.pool.labels):,}"
+    parts = []
+    if "same" in seen:
+        unlabelled = 0 if split is None else len(split.transfer)
+        through = f", by its answers on {unlabelled:,} unlabelled samples" if unlabelled else ""
+        parts.append(f"does a teacher help that saw the same {count}labels as its student{through}")
+    if "all" in seen:
+        than = f" of {count.strip()}" if count else ""
+        parts.append(
+            f"does a teacher that saw {pool} labels help a student{than}, as much as these labels "
+            "themselves would"
+        )
+    return f"The question: {'; and '.join(parts)}?"
+
+
+def labels_sentence(result: Result) -> str:
+    """How far the headline gain is from what the teacher's labels give; empty without that row."""
+    lead, said = headline(result), []
+    if lead is None:
+        return ""
+    for name in upper_controls(result):
+        found = _against(result, lead.student, [(name, lead.baseline), (lead.variant, name)])
+        if len(found) == 2:
+            gain, rest = found
+            verb = {"confirmed": "beats", "harmful": "stays behind"}.get(
+                rest.verdict, "is not told apart from"
+            )
+            said.append(
+                f"The same student trained on the labels that a teacher could see gains "
+                f"{points(gain.mean)} points{_ends(gain)}; with the teacher it {verb} that "
+                f"({points(rest.mean)} points{_ends(rest)})."
+            )
+    return " ".join(said)
 
 
 def verdict_sentence(result: Result) -> str:
@@ -143,6 +200,16 @@ def chance_sentence(
         f"exclude zero; if no variant changed anything, {expected} would (one in twenty), and not "
         "singly, for settings share seeds and samples."
     )
+
+
+def size_sentence(table: Collection[Cell]) -> str:
+    """What is written behind numbers of parameters; empty where nothing is."""
+    less = any("−" in cell.size for cell in table)
+    rank = any("(" in cell.size for cell in table)
+    said = ["params: trained numbers"] * (less or rank)
+    said += ["minus those that cannot move the outputs"] * less
+    said += ["in brackets the effective number, by the rank of the circuit's Jacobian"] * rank
+    return f"{', '.join(said)}." if said else ""
 
 
 def _unseen(sees: str) -> str:

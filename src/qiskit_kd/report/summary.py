@@ -30,7 +30,7 @@ __all__ += [
     "paired",
     "points",
 ]
-__all__ += ["roles", "students_of", "treatment", "variants_of"]
+__all__ += ["roles", "students_of", "treatment", "upper_controls", "variants_of"]
 
 Row = Mapping[str, Any]
 ALONE = "the student alone"
@@ -102,6 +102,18 @@ class Cell:
     mean: float
     half: float | None
     """Half width of the 95 % interval of the mean; None for a single seed."""
+    live: int | None = None
+    """Parameters that can move the outputs; None where it is not known."""
+    effective: int | None = None
+    """The same with the rank of the circuit's Jacobian in place of its weights."""
+
+    @property
+    def size(self) -> str:
+        """`75`; `75-6` with 6 dead ones; `75-6 (51)` where the effective number is smaller."""
+        live = self.parameters if self.live is None else self.live
+        less = "" if live == self.parameters else f"−{self.parameters - live:,}"
+        rank = "" if self.effective in (None, live) else f" ({self.effective:,})"
+        return f"{self.parameters:,}{less}{rank}"
 
     @property
     def n(self) -> int:
@@ -175,12 +187,11 @@ def cells(rows: Sequence[Row], metric: str = "accuracy") -> list[Cell]:
     for student in students_of(rows):
         for variant in variants_of(rows, student=student):
             numbers = tuple(values(rows, student, variant, metric).values())
-            parameters = next(
-                int(row["parameters"])
-                for row in rows
-                if row["student"] == student and row["variant"] == variant
+            row = next(r for r in rows if (r["student"], r["variant"]) == (student, variant))
+            sizes = (row.get("options", {}).get(f"{k}_parameters") for k in ("live", "effective"))
+            out.append(
+                Cell(student, variant, int(row["parameters"]), numbers, *interval(numbers), *sizes)
             )
-            out.append(Cell(student, variant, parameters, numbers, *interval(numbers)))
     return out
 
 
@@ -259,14 +270,28 @@ def roles(result: Result) -> tuple[str, set[str]]:
     }
 
 
-def others_of(result: Result) -> list[str]:
-    """Other trainings than the baseline without teacher or placebo, such as on another backend."""
+def upper_controls(result: Result) -> list[str]:
+    """Variants that learn the labels the teacher saw: what a teacher is to be measured by."""
     variants = result.config.get("variants", {})
-    baseline, placebos = roles(result)
     return [
         name
         for name in variants_of(result.rows)
-        if name in variants and name not in (baseline, *placebos) and not is_taught(variants[name])
+        if variants.get(name, {}).get("sees") == "all" and name != roles(result)[0]
+    ]
+
+
+def others_of(result: Result) -> list[str]:
+    """Other trainings than the baseline without teacher or placebo, such as on another backend.
+
+    Not those on the teacher's labels, which are no training of the same student.
+    """
+    variants = result.config.get("variants", {})
+    baseline, placebos = roles(result)
+    known = (baseline, *placebos, *upper_controls(result))
+    return [
+        name
+        for name in variants_of(result.rows)
+        if name in variants and name not in known and not is_taught(variants[name])
     ]
 
 

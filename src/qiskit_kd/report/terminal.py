@@ -10,8 +10,11 @@ from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.portraits import split_of
 from qiskit_kd.report.sentences import (
     chance_sentence,
+    labels_sentence,
     placebo_sentence,
+    question_sentence,
     setup_sentence,
+    size_sentence,
     verdict_sentence,
 )
 from qiskit_kd.report.summary import (
@@ -80,7 +83,7 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
     ]
     lines = []
     for student in students_of(rows):
-        size = next(f"{c.parameters:,}" for c in table.values() if c.student == student)
+        size = next(c.size for c in table.values() if c.student == student)
         if is_teacher(student):
             own = next(c for c in table.values() if c.student == student)
             middle = [_number(own), *[""] * (len(variants) - 1)]
@@ -92,25 +95,28 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
         heads = ["student", "params", "variant", metric, "gain"]
         lines = [
             [
-                readable(c.student), f"{c.parameters:,}",
+                readable(c.student), c.size,
                 "" if is_teacher(c.student) else look(c.variant).label,
                 _number(c), change(c.student, c.variant),
             ]
             for c in table.values()
         ]  # fmt: skip
         text = aligned(heads, lines)
-    title = _title(result, metric)
+    title, split = _title(result, metric), split_of(result.config)
     return "\n".join(
         [
+            *wrapped("" if lead(result) else question_sentence(result, split)),
             *wrapped(lead(result) or verdict_sentence(result)),
             *wrapped(
                 f"{test_sentence(result)} {teaching(result)}".strip() or placebo_sentence(result)
             ),
-            *wrapped(setup_sentence(result, split_of(result.config))),
+            *wrapped(labels_sentence(result)),
+            *wrapped(setup_sentence(result, split)),
             "",
             title,
             *(line.rstrip() for line in text),
             *["* the 95 % interval of the paired gain excludes zero"] * any("*" in t for t in text),
+            *wrapped(size_sentence(table.values())),
             *wrapped(chance_sentence(sum("[" in t for t in text))),
             *(line for said in in_brief(result) for line in wrapped(said)),
         ]
@@ -121,8 +127,9 @@ def _survey(result: Result, grid: Grid, metric: str) -> str:
     """Verdict; per panel a line per student and variant, a column per value; then the findings."""
     looks = looks_of(result)
     over = alone(result) if others_of(result) else "alone"
-    text = [*wrapped(first_line(result, grid)), *wrapped(caution(result, grid)),
-            *wrapped(setup_sentence(result, split_of(result.config))), "",
+    split = split_of(result.config)
+    text = [*wrapped(question_sentence(result, split)), *wrapped(first_line(result, grid)),
+            *wrapped(caution(result, grid)), *wrapped(setup_sentence(result, split)), "",
             _title(result, metric)]  # fmt: skip
     tables = blocks(result, grid, looks, metric=metric)
     for block in tables:
