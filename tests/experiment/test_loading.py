@@ -86,9 +86,17 @@ def test_examples_and_their_presets(path: Path) -> None:
     sources = [source for variant in config.variants.values() for source in variant.sources]
     assert "shuffled" in [placebo for _, placebo in sources]
     if "distilled" in config.variants:
-        assert {"linear", "equal_size", "hybrid", "fully_quantum", "fully_quantum_sharp"} <= set(
-            config.students
-        )
+        assert {
+            "linear", "classical_control", "hybrid", "fully_quantum", "fully_quantum_sharp"
+        } <= set(config.students)  # fmt: skip
+    # What a teacher's labels are worth to the student itself, and fixed beside learnable sharpness.
+    labels = [name for name, variant in config.variants.items() if variant.sees == "all"]
+    lead = config.resolved()["headline"]
+    assert labels == ["teacher_labels"]
+    assert "teacher_labels" in config.variants_of(lead)
+    modes = {s.options.get("sharpness", "fixed") for s in config.students.values()
+             if s.kind == "fully_quantum"}  # fmt: skip
+    assert modes in (set(), {"fixed", "learnable"})
 
 
 def test_the_study_of_noise() -> None:
@@ -130,6 +138,7 @@ def test_the_published_setting_of_images() -> None:
     assert (len(config.seeds), config.points()[0]["images"]) == (20, 50)
     assert set(config.variants_of("classical")) == {
         "plain", "soft", "features", "both", "untrained_features", "shuffled_soft",
+        "teacher_labels",
     }  # fmt: skip
     assert config.variants_of("hybrid") == ["plain"]
     assert set(config.taught()) == {"soft", "features", "both"}

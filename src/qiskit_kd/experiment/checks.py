@@ -133,6 +133,14 @@ def _part(kind: str, entry: object, path: Path, key: str) -> Iterator[Fault]:
         for option, value in items(entry.get("options"))
         for fault in _option(builder, f"{kind} {name!r}", option, value, (*path, "options", option))
     ]
+    faults += [
+        fault
+        for option, values in items(entry.get("candidates"))
+        for value in (values if isinstance(values, list) else [])[:1]
+        for fault in _option(
+            builder, f"{kind} {name!r}", option, value, (*path, "candidates", option)
+        )
+    ]
     yield from faults
     if kind == "loss" and not faults:
         options = dict(items(entry.get("options")))

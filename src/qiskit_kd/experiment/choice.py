@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from qiskit_kd.experiment.config import ExperimentConfig, is_teacher, teacher_row
+from qiskit_kd.experiment.sections import Label
 
 __all__ = ["Row", "choose"]
 
@@ -29,7 +30,7 @@ def choose(candidates: Sequence[Row], config: ExperimentConfig) -> list[Row]:
     chosen: list[Row] = []
     for student, variant in _order(config):
         listed = [{}] if is_teacher(student) else config.candidates(student, variant)
-        found: dict[tuple[float, ...], dict[int, Row]] = {}
+        found: dict[tuple[Label, ...], dict[int, Row]] = {}
         for row in groups.get((student, variant), ()):
             own = tuple(row["options"][name] for name in listed[0])
             found.setdefault(own, {})[row["seed"]] = row

@@ -198,18 +198,21 @@ class ExperimentConfig(Section):
         own = self.students[student].variants
         return [name for name in self.variants if own is None or name in own]
 
-    def candidates(self, student: str, variant: str) -> list[dict[str, float]]:
+    def candidates(self, student: str, variant: str) -> list[dict[str, Label]]:
         """What the validation split chooses among: every combination of a variant's settings.
 
-        The learning rate is of all variants, so the baseline is swept like the rest. Each is a
-        mapping from the name of a setting to a value, empty where nothing is swept.
+        The learning rate and a student's own options are of all variants, so the baseline is swept
+        like the rest. Each is a mapping from the name of a setting to a value, empty where nothing
+        is swept.
         """
-        swept = dict(self.variants[variant].candidates)
+        swept: dict[str, list[Any]] = {
+            **self.students[student].candidates,
+            **{name: [*map(float, v)] for name, v in self.variants[variant].candidates.items()},
+        }
         rate = self.training.overridden(self.students[student].training).learning_rate
         if isinstance(rate, list):
-            swept["learning_rate"] = rate
-        return [dict(zip(swept, map(float, chosen), strict=True))
-                for chosen in product(*swept.values())]  # fmt: skip
+            swept["learning_rate"] = [*map(float, rate)]
+        return [dict(zip(swept, chosen, strict=True)) for chosen in product(*swept.values())]
 
     def taught(self) -> list[str]:
         """Variants whose terms read teachers that know something, the baseline apart."""

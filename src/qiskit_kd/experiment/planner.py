@@ -23,6 +23,7 @@ from qiskit_kd.experiment.config import (
 )
 from qiskit_kd.experiment.parts import has_temperature, registry
 from qiskit_kd.experiment.places import DEVICE, backend_entry
+from qiskit_kd.experiment.sections import Label
 from qiskit_kd.experiment.store import SCHEMA, canonical
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Task:
     student: str
     variant: str
     seed: int
-    candidate: Mapping[str, float]
+    candidate: Mapping[str, Label]
     """The settings it is trained with of those that validation chooses among, by name."""
     spec: Mapping[str, Any]
     """What `task.run_task` needs; plain JSON."""
@@ -63,7 +64,10 @@ class Task:
     @property
     def label(self) -> str:
         """For people: which task this is."""
-        chosen = (f"{name.replace('_', ' ')} {value:g}" for name, value in self.candidate.items())
+        chosen = (
+            f"{name.replace('_', ' ')} {value if isinstance(value, str) else f'{value:g}'}"
+            for name, value in self.candidate.items()
+        )
         parts = [self.student, self.variant, self.where, f"seed {self.seed}", *chosen]
         return ", ".join(filter(None, parts))
 
@@ -273,17 +277,19 @@ def _checkpoints(config: ExperimentConfig, entry: StudentConfig | TeacherConfig)
 
 
 def _network(
-    config: ExperimentConfig, entry: StudentConfig | TeacherConfig, candidate: Mapping[str, float]
+    config: ExperimentConfig, entry: StudentConfig | TeacherConfig, candidate: Mapping[str, Label]
 ) -> dict[str, Any]:
+    own = entry.candidates if isinstance(entry, StudentConfig) else {}
     return {
-        "kind": entry.kind, "options": dict(entry.options),
+        "kind": entry.kind,
+        "options": {**entry.options, **{k: v for k, v in candidate.items() if k in own}},
         "training": _training(config, entry, candidate),
     }  # fmt: skip
 
 
 def _training(
     config: ExperimentConfig, entry: StudentConfig | TeacherConfig,
-    candidate: Mapping[str, float], stage: TrainingOverrides | None = None,
+    candidate: Mapping[str, Label], stage: TrainingOverrides | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     training = config.training.overridden(entry.training)
     if "learning_rate" in candidate:
@@ -293,7 +299,7 @@ def _training(
     return training.model_dump(mode="json", exclude={"checkpoint_epochs"})
 
 
-def _lessons(variant: VariantConfig, candidate: Mapping[str, float]) -> dict[str, Any]:
+def _lessons(variant: VariantConfig, candidate: Mapping[str, Label]) -> dict[str, Any]:
     """Terms with a candidate's weights, and its temperature where a loss has one of none set."""
     table, temperature = registry("loss"), candidate.get("temperature")
     terms = []

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,18 +52,20 @@ class Rehearsal:
         """
         entries = [
             *(
-                (f"students.{name}", student, backend)
+                (f"students.{name}", student, {**student.options, **dict(chosen)}, backend)
                 for name, student in config.students.items()
                 for backend in _backends_of(config, name)
+                for chosen in product(*([(k, v) for v in values]
+                                        for k, values in student.candidates.items()))
             ),
-            *((f"teachers.{name}", t, "exact") for name, t in config.teachers.items()),
-        ]
+            *((f"teachers.{name}", t, t.options, "exact") for name, t in config.teachers.items()),
+        ]  # fmt: skip
         problems: list[str] = []
         found: dict[str, nn.Module] = {}
-        for where, entry, backend in entries:
+        for where, entry, options, backend in entries:
             dtype = config.training.overridden(entry.training).dtype
             try:
-                network = self._network(config, entry.kind, entry.options, split, backend, dtype)
+                network = self._network(config, entry.kind, options, split, backend, dtype)
             except (BudgetError, ExecutionError):
                 raise  # nothing is wrong with the network
             except (QiskitKDError, TypeError, ValueError) as error:

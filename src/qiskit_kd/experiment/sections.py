@@ -164,6 +164,20 @@ class StudentConfig(_NetworkConfig):
 
     variants: Annotated[list[str], Field(min_length=1)] | None = None
     """Names of the variants it is trained in; None means all."""
+    candidates: dict[str, Annotated[list[Label], Field(min_length=1)]] = {}
+    """Options with several values, of which the validation split chooses one per variant."""
+
+    @model_validator(mode="after")
+    def _chosen_once(self) -> StudentConfig:
+        for name, values in self.candidates.items():
+            if name in self.options:
+                raise ValueError(
+                    f"an option is set or chosen; got {name!r} below `options` and `candidates`. "
+                    "Remove one of them"
+                )
+            if len(set(map(repr, values))) < len(values):
+                raise ValueError(f"candidates are different values; got {values} for {name!r}")
+        return self
 
 
 class TeacherConfig(_NetworkConfig):

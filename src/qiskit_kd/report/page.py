@@ -181,7 +181,7 @@ def rows_csv(result: Result) -> str:
     names = [f"{part}_{key}" for part, key in metrics]
     for row in result.rows:
         numbers = [row[part].get(key) for part, key in metrics]
-        options = row.get("options", {})
+        options = row.get("options") or {}
         counts = [row["parameters"], *(options.get(key, row["parameters"]) for key in _COUNTS)]
         lines.append([*_labels(row), *counts, *numbers])
     return csv_text([*axes, "student", "variant", "seed", "parameters", *_COUNTS, *names], lines)

@@ -135,8 +135,10 @@ def _portrait(
     known = inspect.signature(builder).parameters
     own = {"shape": split.shape, "samples": split.train.features}
     given |= {name: value for name, value in own.items() if name in known}
-    network = builder(split.num_features, split.num_classes, **{**given, **item.get("options", {})})
-    facts = describe(network)
+    chosen: Mapping[str, Any] = item.get("candidates") or {}
+    options = {**item.get("options", {}), **{name: values[0] for name, values in chosen.items()}}
+    network = builder(split.num_features, split.num_classes, **{**given, **options})
+    facts = describe(network) | {name: " or ".join(map(str, v)) for name, v in chosen.items()}
     models = (getattr(module, "model", None) for module in network.modules())
     model = next((m for m in models if isinstance(m, CircuitModel)), None)
     if model is None:

@@ -188,7 +188,7 @@ def cells(rows: Sequence[Row], metric: str = "accuracy") -> list[Cell]:
         for variant in variants_of(rows, student=student):
             numbers = tuple(values(rows, student, variant, metric).values())
             row = next(r for r in rows if (r["student"], r["variant"]) == (student, variant))
-            sizes = (row.get("options", {}).get(f"{k}_parameters") for k in ("live", "effective"))
+            sizes = ((row.get("options") or {}).get(f"{k}_parameters") for k in ("live", "effective"))
             out.append(
                 Cell(student, variant, int(row["parameters"]), numbers, *interval(numbers), *sizes)
             )
