@@ -188,7 +188,8 @@ def cells(rows: Sequence[Row], metric: str = "accuracy") -> list[Cell]:
         for variant in variants_of(rows, student=student):
             numbers = tuple(values(rows, student, variant, metric).values())
             row = next(r for r in rows if (r["student"], r["variant"]) == (student, variant))
-            sizes = ((row.get("options") or {}).get(f"{k}_parameters") for k in ("live", "effective"))
+            known = row.get("options") or {}
+            sizes = (known.get(f"{key}_parameters") for key in ("live", "effective"))
             out.append(
                 Cell(student, variant, int(row["parameters"]), numbers, *interval(numbers), *sizes)
             )
