@@ -16,6 +16,8 @@ from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.execution.backends import load_backend
 from qiskit_kd.experiment.readings import both_readings
 from qiskit_kd.nn.layer import QuantumLayer
+from qiskit_kd.nn.patches import cut_patches
+from qiskit_kd.nn.quanvolution import Quanvolution
 
 pytestmark = [
     pytest.mark.usefixtures("devices"),
@@ -113,11 +115,49 @@ def test_nothing_is_raw_where_nothing_is_undone() -> None:
     assert len(calls) == 1
 
 
-def test_without_mitigation_both_are_the_same() -> None:
-    layer = QuantumLayer(MODEL, backend=load_backend("aer"), seed=0).to(torch.float64)
-    mitigated, raw = both_readings(layer, forward(layer))
-    assert raw is None or torch.equal(mitigated, raw)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("aer", {}), ("lagos", {}), ("noisy", {"shots": 32, "sampled_by": "qiskit_aer"})],
+)
+def test_without_mitigation_nothing_is_raw(name: str, settings: dict) -> None:
+    backend = load_backend(name).changed("mine", settings)
+    layer = QuantumLayer(MODEL, backend=backend, seed=0).to(torch.float64)
+    _, raw = both_readings(layer, forward(layer))
+    assert raw is None
     assert layer.engine.usage.jobs == len(batches())
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_maps_of_a_quanvolution_are_read_both_ways(kind: str, trainable: bool) -> None:
+    name, settings = SETTINGS[kind]
+    backend = load_backend(name).changed("mine", settings)
+    images = torch.from_numpy(np.random.default_rng(2).normal(size=(2, 1, 3, 3)))
+
+    def layer() -> Quanvolution:
+        found = Quanvolution(
+            MODEL, kernel_size=(2, 1), filters=2, backend=backend, seed=3, trainable=trainable,
+            dtype=torch.float64,
+        )  # fmt: skip
+        return found.eval()
+
+    net, twin = layer(), layer()
+
+    def run() -> torch.Tensor:
+        with torch.no_grad():
+            return net(images)
+
+    if not trainable:
+        run()  # what is kept in memory has no raw maps beside it
+        twin.engine.seek(net.engine.position())
+    mitigated, raw = both_readings(net, run)
+    assert raw is not None
+    assert not torch.allclose(mitigated, raw)
+    patches = cut_patches(images, (2, 1), net.stride, net.padding).T.numpy()
+    pair = twin.engine.outputs_with_raw(MODEL, patches, twin.weight.detach().numpy())
+    for found, values in zip((mitigated, raw), pair, strict=True):
+        expected = values.reshape(2, 2, *found.shape[2:], 2).transpose(1, 0, 4, 2, 3)
+        np.testing.assert_allclose(found.numpy(), expected.reshape(found.shape), atol=1e-12)
 
 
 def test_the_engines_are_put_back_where_it_fails() -> None:

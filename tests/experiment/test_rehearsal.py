@@ -3,16 +3,26 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from fixed_images import IMAGES, registered  # noqa: F401 (a fixture)
 from noisy_study import STUDY, backends  # noqa: F401 (a fixture)
 from test_plan import SMALL
 
+from qiskit_kd.circuits.ansatze import hardware_efficient
+from qiskit_kd.circuits.encodings import amplitude
+from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.readouts import ClassGroups
+from qiskit_kd.data import Dataset, Split
 from qiskit_kd.distill.distiller import Distiller
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment.loading import parse
 from qiskit_kd.experiment.plan import plan
+from qiskit_kd.experiment.rehearsal import Rehearsal
+from qiskit_kd.nn.quanvolution import Quanvolution
 
 pytestmark = pytest.mark.usefixtures("registered")
 
@@ -108,7 +118,12 @@ def test_samples_that_seeds_share_are_encoded_once(monkeypatch: pytest.MonkeyPat
 
     checked: list[int] = []
     check = Encoding.check
-    monkeypatch.setattr(Encoding, "check", lambda self, x: (checked.append(len(x)), check(self, x)))
+
+    def counted(self: Encoding, x: np.ndarray) -> None:
+        checked.extend([len(x)] * (x.shape[1] > 4))  # not the patches that filters see
+        check(self, x)
+
+    monkeypatch.setattr(Encoding, "check", counted)
     overrides = ["students.quantum={kind: fully_quantum, options: {layers: 1}}", "seeds=3",
                  "evaluation.feature_maps=null"]  # fmt: skip
     plan(parse(IMAGES, [*overrides, "axes.images.only=[12]"]))
@@ -190,3 +205,24 @@ def test_each_network_is_tried_once_on_each_backend(monkeypatch: pytest.MonkeyPa
     plan(parse(STUDY), opened=watched)
     # The quantum student, the linear one and both teachers; the teachers run exactly.
     assert sorted(opened) == sorted(["exact", "device", "aer"] * 2 + ["exact"])
+
+
+@pytest.mark.parametrize("value", [0.0, math.nan])
+def test_images_that_a_quanvolution_cannot_encode(value: float) -> None:
+    """As the rows of a student are: before anything is trained, with the image and the patch."""
+    rng = np.random.default_rng(0)
+
+    def part(rows: int) -> Dataset:
+        features = rng.uniform(0.1, 1, size=(rows, 16))
+        return Dataset(features, np.arange(rows) % 2, 2, "images", (1, 4, 4))
+
+    split = Split(part(4), part(4), part(4))
+    model = CircuitModel(amplitude(2), hardware_efficient(2, 1), ClassGroups(2, 2))
+    network = torch.nn.Sequential(torch.nn.Unflatten(1, (1, 4, 4)), Quanvolution(model))
+    Rehearsal().samples({"students.q": network}, split, 0)
+    broken = split.test.features.copy()
+    broken[3] = value
+    object.__setattr__(split.test, "features", broken)
+    with pytest.raises(ConfigError, match=r"students.q cannot encode the test samples of seed 0: .*"
+                       r"image 3, the patch at row 0, column 0"):  # fmt: skip
+        Rehearsal().samples({"students.q": network}, split, 0)

@@ -270,9 +270,14 @@ class RowEngine(Engine):
 
 
 class RawEngine(RowEngine):
-    """An engine whose source undoes readout errors, and keeps as `raw` what was read."""
+    """An engine whose source may undo readout errors, and keeps as `raw` what was read."""
 
     source: Any
+
+    @property
+    def mitigated(self) -> bool:
+        """Whether readout errors are undone."""
+        return bool(self.source.mitigated)
 
     def outputs_with_raw(
         self, model: CircuitModel, features: Array, weights: Array

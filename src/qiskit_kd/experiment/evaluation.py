@@ -23,9 +23,8 @@ from qiskit_kd.distill.metrics import kl, metrics
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment.parts import registry
 from qiskit_kd.experiment.readings import both_readings
-from qiskit_kd.nn.layer import QuantumLayer
-from qiskit_kd.nn.quanvolution import Quanvolution
 from qiskit_kd.nn.students import FullyQuantumStudent, describe
+from qiskit_kd.nn.wiring import OnEngine
 
 __all__ = ["Jury", "feature_maps", "judged", "perturbed", "robustness"]
 
@@ -162,8 +161,8 @@ def _side_by_side(
     return found
 
 
-def _layers(network: nn.Module) -> list[QuantumLayer | Quanvolution]:
-    return [part for part in network.modules() if isinstance(part, QuantumLayer | Quanvolution)]
+def _layers(network: nn.Module) -> list[OnEngine]:
+    return [part for part in network.modules() if isinstance(part, OnEngine)]
 
 
 def _shots(network: nn.Module) -> int | None:

@@ -7,7 +7,7 @@ A second run of the circuits would be a second bill, and would compare other sho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import nn
@@ -15,7 +15,8 @@ from torch import nn
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback
 from qiskit_kd.execution.rows import RawEngine
-from qiskit_kd.nn.layer import QuantumLayer
+from qiskit_kd.nn.quanvolution import Quanvolution
+from qiskit_kd.nn.wiring import OnEngine
 
 __all__ = ["both_readings"]
 
@@ -24,7 +25,7 @@ def both_readings(network: nn.Module, run: Callable[[], Any]) -> tuple[Any, Any]
     """What `run` returns, and what it returns when it is given raw readings.
 
     Args:
-        network: A network whose circuits lie in `QuantumLayer`s.
+        network: A network; circuits of all its quantum layers are read both ways.
         run: Runs the network without gradients; called twice, the second time on readings of the
             first.
 
@@ -34,19 +35,25 @@ def both_readings(network: nn.Module, run: Callable[[], Any]) -> tuple[Any, Any]
     found = {
         part: _Recorder(part.engine)
         for part in network.modules()
-        if isinstance(part, QuantumLayer) and isinstance(part.engine, RawEngine)
+        if isinstance(part, OnEngine)
+        and isinstance(part.engine, RawEngine)
+        and part.engine.mitigated
     }
     if not found:
         return run(), None
     layers, recorders = [*found], [*found.values()]
-    with _engines(layers, recorders):
-        mitigated = run()
-    with _engines(layers, [_Player(recorder) for recorder in recorders]):
-        return mitigated, run()
+    with ExitStack() as stack:
+        for layer in layers:
+            if isinstance(layer, Quanvolution):  # maps from memory have no raw ones beside them
+                stack.enter_context(layer.without_memory())
+        with _engines(layers, recorders):
+            mitigated = run()
+        with _engines(layers, [_Player(recorder) for recorder in recorders]):
+            return mitigated, run()
 
 
 @contextmanager
-def _engines(layers: list[QuantumLayer], engines: list[Any]) -> Iterator[None]:
+def _engines(layers: list[OnEngine], engines: list[Any]) -> Iterator[None]:
     own = [layer.engine for layer in layers]
     try:
         for layer, engine in zip(layers, engines, strict=True):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from qiskit_kd.distill.terms import Term
 
 __all__ = ["Rehearsal"]
+
+_IMAGES = 512  # whose patches are cut at once
 
 
 class Rehearsal:
@@ -223,12 +225,10 @@ class Rehearsal:
         Raises:
             ConfigError: Naming the network, the part of the split and the row.
         """
-        from qiskit_kd.nn.layer import QuantumLayer
-
         for where, network in networks.items():
-            layers = [part for part in network.modules() if isinstance(part, QuantumLayer)]
-            for layer in layers:
-                if layer.model.num_features != split.num_features:
+            for layer in _quantum(network):
+                check = _check_of(layer, split)
+                if check is None:
                     continue  # it does not see the samples themselves
                 for part in ("train", "validation", "test", "transfer", "pool"):
                     samples = getattr(split, part)
@@ -236,7 +236,7 @@ class Rehearsal:
                     if self._encoded.get(key) is samples:
                         continue  # seeds and points share it
                     try:
-                        layer.model.encoding.check(getattr(samples, "features", samples))
+                        check(getattr(samples, "features", samples))
                     except QiskitKDError as error:
                         raise ConfigError(
                             f"{where} cannot encode the {part} samples of seed {seed}: {error}"
@@ -278,12 +278,36 @@ def _backends_of(config: ExperimentConfig, student: str) -> list[str]:
 
 
 def _check_circuits(network: nn.Module) -> None:
-    from qiskit_kd.nn.layer import QuantumLayer
+    for layer in _quantum(network):
+        layer.engine.check(layer.model)
+
+
+def _quantum(network: nn.Module) -> list[Any]:
+    """Its layers with circuits, of whatever kind."""
+    from qiskit_kd.nn.wiring import OnEngine
+
+    return [part for part in network.modules() if isinstance(part, OnEngine)]
+
+
+def _check_of(layer: Any, split: Split) -> Callable[[Any], None] | None:
+    """The check of a layer's encoding over rows of samples; None where it sees something else."""
     from qiskit_kd.nn.quanvolution import Quanvolution
 
-    for part in network.modules():
-        if isinstance(part, QuantumLayer | Quanvolution):
-            part.engine.check(part.model)
+    if not isinstance(layer, Quanvolution):
+        check: Callable[[Any], None] = layer.model.encoding.check
+        return check if layer.model.num_features == split.num_features else None
+    shape = split.shape
+    if shape is None or len(shape) != 3 or shape[0] != layer.channels:
+        return None
+
+    def check_images(rows: Any) -> None:
+        import torch
+
+        images = torch.from_numpy(np.asarray(rows)).reshape(-1, *shape)
+        for some in torch.split(images, _IMAGES):
+            layer.check(some)
+
+    return check_images
 
 
 def _two_samples(data: Dataset) -> Dataset:

@@ -182,6 +182,23 @@ class Quanvolution(OnEngine):
         maps = self._recalled(batch, size) if self._is_fixed(batch) else self._maps(batch, size)
         return maps if images.ndim == 4 else maps[0]
 
+    def check(self, images: Tensor) -> None:
+        """Refuse images with a patch that the circuit cannot encode; nothing is run.
+
+        Args:
+            images: `(batch, channels, height, width)`.
+
+        Raises:
+            DataError: Naming the image and the patch.
+        """
+        _, *places = self.output_shape(images.shape[1:])
+        patches = self._patches(images)
+        try:
+            self.model.encoding.check(patches.T.detach().cpu().numpy())
+        except DataError as error:
+            self._explain(patches, (places[0], places[1]), error)
+            raise
+
     @contextmanager
     def without_memory(self) -> Iterator[None]:
         """Inside, a frozen layer neither finds maps nor keeps them, in memory or in its folder."""
@@ -204,9 +221,7 @@ class Quanvolution(OnEngine):
 
     def _maps(self, images: Tensor, size: tuple[int, int, int]) -> Tensor:
         maps, rows, columns = size
-        patches = cut_patches(images, self.kernel_size, self.stride, self.padding)
-        if self.offset:
-            patches = patches + self.offset
+        patches = self._patches(images)
         try:
             values = run(self.engine, self.model, patches.T, self.weight)
         except DataError as error:
@@ -215,6 +230,11 @@ class Quanvolution(OnEngine):
         batch = len(images)
         split = values.reshape(self.filters, batch, rows, columns, self.model.num_outputs)
         return split.permute(1, 0, 4, 2, 3).reshape(batch, maps, rows, columns)
+
+    def _patches(self, images: Tensor) -> Tensor:
+        """`(num_features, patches)` of all images."""
+        patches = cut_patches(images, self.kernel_size, self.stride, self.padding)
+        return patches + self.offset if self.offset else patches
 
     def _explain(self, patches: Tensor, places: Pair, error: DataError) -> None:
         """Say which image cannot be encoded; an engine knows but a long list of patches."""

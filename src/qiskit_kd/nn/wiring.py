@@ -88,6 +88,7 @@ def options_digest(backend: AnyBackend) -> str:
 class OnEngine(nn.Module):
     """What runs a layer's circuits; backend, engine, gradient rule and shots may be exchanged."""
 
+    model: CircuitModel
     _engine: Engine
     _made: tuple[Engine, str]
     _asked: dict[str, Any]

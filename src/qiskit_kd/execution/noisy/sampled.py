@@ -118,6 +118,7 @@ class NoisyShotsSource(ExactSource):
         if mitigation != "none":
             _require_readout_error(engine.workshop.device(1))
             warn_of_few_shots(shots)
+        self.mitigated = mitigation != "none"
         self._shots_of = _Shots(engine, shots, mitigation=mitigation, sampled_by=sampled_by)
         self._raw_parts: list[NDArray[np.float64]] = []
 

@@ -205,9 +205,9 @@ class RuntimeSource(PrimitiveSource):
 
     def __init__(self, options: RuntimeOptions, *, name: str, shots: int, seed: int) -> None:
         self._entry = (options, name)
-        self._mitigated = options.mitigation != "none"
+        self.mitigated = options.mitigation != "none"
         # Expectation values of several copies, or mitigated here, come from samples.
-        estimates = options.tiles == 1 and not self._mitigated
+        estimates = options.tiles == 1 and not self.mitigated
         super().__init__(
             self._sampler, estimator=self._estimator if estimates else None, shots=shots, seed=seed
         )
@@ -248,7 +248,7 @@ class RuntimeSource(PrimitiveSource):
         before = compiler.transpilations
         compiled = compiler.compiled(circuit)
         self.usage.transpilations += compiler.transpilations - before
-        if self._mitigated:
+        if self.mitigated:
             compiler.check_mitigation(compiled)
         self._made[id(compiled.circuit)] = compiled  # kept by the compiler, so the id is its own
         return compiled.circuit
@@ -269,11 +269,11 @@ class RuntimeSource(PrimitiveSource):
             data = result.data if batch is None else batch.untiled(result.data)
             found = outcomes(data.meas)
             raw.append(basis.of_outcomes(found))
-            if self._mitigated:
+            if self.mitigated:
                 copies = np.zeros(len(found), np.intp) if batch is None else batch.tile_of
                 values.append(_without_readout_errors(basis, one, found, copies))
         self._raw = np.sum(raw, axis=0)
-        return np.sum(values, axis=0) if self._mitigated else self._raw
+        return np.sum(values, axis=0) if self.mitigated else self._raw
 
 
 def _without_readout_errors(
