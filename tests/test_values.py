@@ -42,7 +42,6 @@ FORMS = {
     "column order": np.asfortranarray(X),
     "reversed": X[::-1][::-1],
     "read-only": np.frombuffer(X.tobytes()).reshape(X.shape),
-    "matrix": np.asmatrix(X) if hasattr(np, "asmatrix") else X,
     "mask of nothing": np.ma.array(X, mask=False),
     "objects": X.astype(object),
     "fractions": [[Fraction(1, 2), 1], [-2, 3], [4, 0]],

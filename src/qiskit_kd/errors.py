@@ -91,10 +91,10 @@ class UnknownNameError(ConfigError):
     """A name that is not registered; the message lists the near and the known ones."""
 
     @classmethod
-    def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    def of(cls, kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
         """Build the error for `name`, suggesting the nearest of `known`."""
-        names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        names = sorted(map(str, known))
+        near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return cls(
             f"unknown {kind}", got=repr(name), remedy=f"{hint}known: {', '.join(names) or 'none'}"

@@ -37,6 +37,8 @@ class Registry(Mapping[str, T]):
         Raises:
             ConfigError: If the name is taken by another object.
         """
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"a {self.kind} is registered under a name", got=repr(name))
 
         def keep(part: T) -> T:
             if self._parts.get(name, part) is not part:
@@ -52,17 +54,20 @@ class Registry(Mapping[str, T]):
         return keep
 
     def __getitem__(self, name: str) -> T:
-        if name not in self._parts:
-            self._load_plugins()
-        try:
-            return self._parts[name]
-        except KeyError:
-            raise UnknownNameError.of(self.kind, name, self._parts) from None
+        if name not in self:
+            raise UnknownNameError.of(self.kind, name, self._parts)
+        return self._parts[name]
 
     def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):
+            return False
         if name not in self._parts:
             self._load_plugins()
         return name in self._parts
+
+    def name_of(self, part: object) -> str | None:
+        """The name that a part is registered under; None if it is not."""
+        return next((name for name in self if self._parts[name] is part), None)
 
     def __iter__(self) -> Iterator[str]:
         self._load_plugins()
@@ -75,6 +80,14 @@ class Registry(Mapping[str, T]):
     def _load_plugins(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
         for point in entry_points(group=f"qiskit_kd.{self.kind.replace(' ', '_')}"):
-            self.register(point.name)(point.load())
+            try:
+                part = point.load()
+            except Exception as error:  # somebody else's package
+                raise ConfigError(
+                    f"the entry point {point.name!r} of the group {point.group} loads",
+                    got=f"{type(error).__name__}: {error}", expected=point.value,
+                    remedy="Mend or uninstall the package that brings it.",
+                ) from error  # fmt: skip
+            self.register(point.name)(part)
+        self._loaded = True

@@ -28,6 +28,7 @@ __all__ = [
     "numbers",
     "plain",
     "probabilities",
+    "python_number",
     "real",
     "shown",
     "whole",
@@ -83,6 +84,14 @@ def whole(
     bounds = f"{least} or more" if most is None else f"{least} to {most}"
     got = f"{name}={shown(value)}" if name else shown(value)
     raise error(rule, got=got, expected=expected or bounds, remedy=remedy)
+
+
+def python_number(value: Any) -> Any:
+    """A whole number of numpy or torch as Python's; anything else as it is, for who judges it."""
+    try:
+        return whole(value, "a number", least=-(2**63))
+    except ConfigError:
+        return value
 
 
 def real(
@@ -324,21 +333,24 @@ def probabilities(values: Any) -> bool:
 
 
 def image_shape(
-    shape: object, size: int, *, error: type[QiskitKDError] = DataError, remedy: str | None = None
-) -> tuple[int, ...]:
+    shape: object, size: int, *, error: type[QiskitKDError] = DataError,
+    rule: str = "the shape of a sample multiplies to its number of features",
+    axes: int | None = None, remedy: str | None = None,
+) -> tuple[int, ...]:  # fmt: skip
     """The shape of one sample as a tuple of Python's ints.
 
     Args:
         shape: Whole numbers whose product is `size`; `(channels, height, width)` for images.
         size: Features of a sample.
         error: What is raised.
+        rule: What must hold, the first clause of the message.
+        axes: How many numbers there have to be; None: any.
         remedy: What to do.
 
     Raises:
         QiskitKDError: Of the class `error`, if it is none, does not multiply to `size`, or has the
             channels of an image last.
     """
-    rule = "the shape of a sample multiplies to its number of features"
     expected = "for an image (channels, height, width)"
     told = tuple(shape) if isinstance(shape, list | tuple) else shape
     got = f"shape {shown(told)} for {size} features"
@@ -346,7 +358,7 @@ def image_shape(
         sizes = tuple(whole(k, rule, least=1) for k in listed(shape, rule))
     except QiskitKDError:
         sizes = ()
-    if not sizes or math.prod(sizes) != size:
+    if not sizes or math.prod(sizes) != size or axes not in (None, len(sizes)):
         raise error(rule, got=got, expected=expected, remedy=remedy)
     if len(sizes) == 3 and min(sizes[:2]) > 4:
         height, width, last = sizes

@@ -20,6 +20,7 @@ from torch import nn
 from qiskit_kd.errors import DistillError
 from qiskit_kd.nn.modules import seeded, seeded_linear
 from qiskit_kd.registry import Registry
+from qiskit_kd.values import listed, shown, whole
 
 __all__ = ["AdapterBuilder", "adapters", "channels", "linear"]
 
@@ -56,6 +57,7 @@ def channels(
     Raises:
         DistillError: If the positions differ, or there are none.
     """
+    student_shape, teacher_shape = _shapes(student_shape, teacher_shape, dtype)
     kind = _CONVOLUTIONS.get(len(student_shape) - 1)
     if kind is None or student_shape[1:] != teacher_shape[1:]:
         raise DistillError(
@@ -85,6 +87,7 @@ def linear(
     Raises:
         DistillError: If one side is a single number per sample without an axis.
     """
+    student_shape, teacher_shape = _shapes(student_shape, teacher_shape, dtype)
     if not student_shape or not teacher_shape:
         raise DistillError(
             "the adapter 'linear' goes between maps with an axis besides the batch",
@@ -96,3 +99,25 @@ def linear(
         nn.Flatten(), seeded_linear(*sizes, seed=seed, name="adapter", dtype=dtype),
         nn.Unflatten(1, teacher_shape),
     )  # fmt: skip
+
+
+def _shapes(student: object, teacher: object, dtype: object) -> tuple[Shape, Shape]:
+    """Both shapes as Python's numbers.
+
+    Raises:
+        DistillError: If one is none, or the type of the weights is no floating-point type.
+    """
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise DistillError(
+            "an adapter's weights are real numbers", got=f"dtype={shown(dtype)}",
+            expected="torch.float32 or torch.float64",
+        )  # fmt: skip
+    rule = "a shape is a list of whole numbers, without the batch"
+    first, second = (
+        tuple(
+            whole(size, rule, least=1, error=DistillError)
+            for size in listed(shape, rule, error=DistillError)
+        )
+        for shape in (student, teacher)
+    )
+    return first, second

@@ -15,15 +15,16 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from qiskit_kd.errors import DistillError
 from qiskit_kd.registry import Registry
+from qiskit_kd.values import real, shown
 
 __all__ = [
     "Loss",
@@ -69,35 +70,86 @@ class Loss:
         target: Tensor | None = None,
         **options: object,
     ) -> Tensor:
-        """Evaluate the loss."""
-        return self.function(student, teacher, target, **options)
+        """Evaluate the loss.
 
-    def check(self, options: Mapping[str, object]) -> None:
-        """Refuse options the function does not take, suggesting the nearest, or of another type.
+        Raises:
+            DistillError: For an unknown or mistyped option, for what is no tensor, and for tensors
+                that do not fit each other.
+        """
+        checked = self.check(options)
+        needed = {"student": student, **({"teacher": teacher} if self.teacher else {})}
+        for name, value in needed.items():
+            if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim < 1:
+                raise DistillError(
+                    f"the loss {self.name!r} compares tensors of real numbers",
+                    got=f"{name}: {shown(value)}", expected="(batch, ...)",
+                    remedy="Convert arrays with torch.as_tensor.",
+                )  # fmt: skip
+        if self.target and not _is_target(target, student):
+            raise DistillError(
+                f"the loss {self.name!r} reads one class per sample",
+                got=f"target: {shown(target)}",
+                expected=f"({len(student)},) integers from 0 to {student.shape[-1] - 1}",
+            )  # fmt: skip
+        try:
+            return self.function(student, teacher, target, **checked)
+        except (TypeError, ValueError, RuntimeError, IndexError) as error:
+            if isinstance(error, DistillError):
+                raise
+            shapes = ", ".join(f"{name} {shown(value)}" for name, value in needed.items())
+            raise DistillError(
+                f"the loss {self.name!r} takes tensors that fit each other",
+                got=f"{shapes}: {error}",
+                expected="outputs for the same samples",
+            ) from error  # fmt: skip
+
+    def check(self, options: Mapping[str, object]) -> dict[str, object]:
+        """The options, numbers as Python's; unknown ones are refused, suggesting the nearest.
 
         Raises:
             DistillError: For an unknown or mistyped option.
         """
+        if not isinstance(options, Mapping):
+            raise DistillError(
+                f"options of the loss {self.name!r} are named", got=shown(options),
+                expected="a mapping", remedy="For example options={'temperature': 2.0}.",
+            )  # fmt: skip
         parameters = inspect.signature(self.function).parameters.values()
         known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        found = dict(options)
         for name, value in options.items():
-            if isinstance(default := known.get(name), bool | int | float):
-                kind = bool if isinstance(default, bool) else Real
-                if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
-                    raise DistillError(
-                        f"the option {name!r} of the loss {self.name!r} has a type",
-                        got=repr(value),
-                        expected="true or false" if kind is bool else "a number",
-                        remedy=f"The default is {default}.",
-                    )
             if name not in known and not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+                near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
                 hint = f"Did you mean {near[0]!r}? " if near else ""
                 raise DistillError(
                     f"the loss {self.name!r} has no such option", got=repr(name),
                     expected=f"one of {', '.join(known)}" if known else "no options at all",
                     remedy=f"{hint}Rename or remove it.",
                 )  # fmt: skip
+            default = known.get(name)
+            rule = f"the option {name!r} of the loss {self.name!r} has a type"
+            if isinstance(default, bool):
+                if not isinstance(value, bool | np.bool_):
+                    raise DistillError(
+                        rule, got=shown(value), expected="true or false",
+                        remedy=f"The default is {default}.",
+                    )  # fmt: skip
+                found[name] = bool(value)
+            elif isinstance(default, int | float) and type(value) not in (int, float):
+                found[name] = real(
+                    value, rule, error=DistillError, expected="a number",
+                    remedy=f"The default is {default}.",
+                )  # fmt: skip
+        return found
+
+
+def _is_target(target: object, student: Tensor) -> bool:
+    """Whether it is one class per row of the student's logits."""
+    return (
+        isinstance(target, Tensor) and target.dtype == torch.int64
+        and target.shape == student.shape[:1] and student.ndim > 1
+        and (not len(target) or 0 <= int(target.min()) <= int(target.max()) < student.shape[-1])
+    )  # fmt: skip
 
 
 losses: Registry[Loss] = Registry("loss")

@@ -90,10 +90,16 @@ class Objective:
             elif term.adapter is not None and name is not None:
                 maps = maps or self._maps_of_one_sample()
                 own = maps[term.paths[0]]
-                module = adapters[term.adapter](
+                build = adapters[term.adapter] if isinstance(term.adapter, str) else term.adapter
+                module = build(
                     tuple(own.shape[1:]), tuple(self.targets[name, layer].shape[1:]),
                     seed=derive(seed, "adapter", term.label), dtype=own.dtype,
                 )  # fmt: skip
+                if not isinstance(module, nn.Module):
+                    raise DistillError(
+                        f"the adapter of the term {term.label!r} builds a module",
+                        got=type(module).__name__, expected="a torch.nn.Module",
+                    )  # fmt: skip
                 found[term.label] = module.to(own.device)
         return found
 

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
+from typing import Any, cast
 
 from torch import nn
 
-from qiskit_kd.distill.adapters import adapters
+from qiskit_kd.distill.adapters import AdapterBuilder, adapters
 from qiskit_kd.distill.losses import Loss, losses
 from qiskit_kd.errors import DistillError
+from qiskit_kd.values import real, shown, whole
 
 __all__ = ["Ramp", "Term"]
 
@@ -35,11 +35,14 @@ class Ramp:
     epochs: int
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise DistillError(
-                "a ramp takes at least one epoch", got=str(self.epochs), expected="epochs >= 1",
-                remedy="For a constant weight leave the schedule out.",
-            )  # fmt: skip
+        for key in ("first", "last"):
+            number = real(getattr(self, key), f"{key} of a ramp is a number", error=DistillError)
+            object.__setattr__(self, key, number)
+        epochs = whole(
+            self.epochs, "a ramp takes at least one epoch", least=1, error=DistillError,
+            expected="epochs >= 1", remedy="For a constant weight leave the schedule out.",
+        )  # fmt: skip
+        object.__setattr__(self, "epochs", epochs)
 
     def __call__(self, epoch: int) -> float:
         """Factor in `epoch`, counted from 0."""
@@ -51,7 +54,7 @@ class Term:
     """A loss, its weight, and between which tensors it is taken.
 
     Args:
-        loss: A `Loss`, or the name of a registered one.
+        loss: A `Loss`, or the name or the function of a registered one.
         weight: Factor in the objective; 0 logs the term without training on it.
         name: What histories and messages call it; the loss's name by default.
         options: Keyword options of the loss. A module among them is trained along.
@@ -60,8 +63,8 @@ class Term:
             without, they compare logits.
         teacher: Which of the Distiller's teachers the loss reads, by name; None: the only one.
         adapter: What brings the student's features to the teacher's shape before a feature loss
-            sees them, trained along with the student: a name in `adapters`, built when a fit knows
-            both shapes (the student's from one sample), or a module.
+            sees them, trained along with the student: a name in `adapters` or a builder like
+            those, built when a fit knows both shapes (the student's from one sample), or a module.
 
     Raises:
         DistillError: For an unknown option, a weight that is not finite, layers or an adapter given
@@ -69,21 +72,32 @@ class Term:
         UnknownNameError: For an unknown loss or adapter.
     """
 
-    loss: str | Loss
+    loss: str | Loss | Callable[..., Any]
     weight: float = 1.0
     name: str | None = None
     options: Mapping[str, object] = field(default_factory=dict)
-    schedule: Ramp | None = field(default=None, kw_only=True)
+    schedule: Callable[[int], float] | None = field(default=None, kw_only=True)
     layers: tuple[str, str] | None = field(default=None, kw_only=True)
     teacher: str | None = field(default=None, kw_only=True)
-    adapter: str | nn.Module | None = field(default=None, kw_only=True)
+    adapter: str | AdapterBuilder | nn.Module | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        self.resolved.check(self.options)
-        if not isinstance(self.weight, Real) or not math.isfinite(self.weight):
+        object.__setattr__(self, "loss", _loss(self.loss))
+        if not isinstance(self.name, str | None) or self.name == "":
             raise DistillError(
-                f"the weight of the term {self.label!r} is a finite number", got=repr(self.weight),
-                remedy="Use 0 to log a term without training on it.",
+                "a term's name is text", got=shown(self.name), expected="a name, or None"
+            )
+        object.__setattr__(self, "options", self.resolved.check(self.options))
+        weight = real(
+            self.weight, f"the weight of the term {self.label!r} is a finite number",
+            error=DistillError, remedy="Use 0 to log a term without training on it.",
+        )  # fmt: skip
+        if type(self.weight) not in (int, float):
+            object.__setattr__(self, "weight", weight)
+        if self.schedule is not None and not callable(self.schedule):
+            raise DistillError(
+                f"the schedule of the term {self.label!r} is a function of the epoch",
+                got=shown(self.schedule), expected="Ramp(first, last, epochs), or a function",
             )  # fmt: skip
         self._check_features()
         self._check_teacher()
@@ -99,7 +113,8 @@ class Term:
                     + ", ".join(name for name in losses if losses[name].features) + ".",
                 )  # fmt: skip
         if self.layers is not None and (
-            isinstance(self.layers, str) or [type(path) for path in self.layers] != [str, str]
+            not isinstance(self.layers, tuple | list)
+            or [type(path) for path in self.layers] != [str, str]
         ):
             raise DistillError(
                 f"the layers of the term {self.label!r} are two module paths",
@@ -108,17 +123,19 @@ class Term:
             )  # fmt: skip
         if isinstance(self.adapter, nn.Module | None):
             return
-        if not isinstance(self.adapter, str):
+        if not isinstance(self.adapter, str) and not callable(self.adapter):
             raise DistillError(
                 f"the adapter of the term {self.label!r} is a name or a module",
                 got=type(self.adapter).__name__, expected=f"one of {', '.join(adapters)}",
                 remedy="Or pass a torch.nn.Module.",
             )  # fmt: skip
-        adapters[self.adapter]
+        if isinstance(self.adapter, str):
+            adapters[self.adapter]
         if not self.resolved.teacher:
             raise DistillError(
                 "an adapter by name leads to the shape of a teacher's features",
-                got=f"{self.adapter!r} for the loss {self.resolved.name!r}, which reads no teacher",
+                got=f"{shown(self.adapter)} for the loss {self.resolved.name!r}, which reads no "
+                "teacher",
                 remedy="Pass a module, or leave the adapter out.",
             )  # fmt: skip
 
@@ -139,7 +156,7 @@ class Term:
     @property
     def resolved(self) -> Loss:
         """The loss itself."""
-        return losses[self.loss] if isinstance(self.loss, str) else self.loss
+        return _loss(self.loss) if isinstance(self.loss, str) else cast(Loss, self.loss)
 
     @property
     def label(self) -> str:
@@ -174,8 +191,35 @@ class Term:
             "schedule": repr(self.schedule),
             "layers": None if self.layers is None else list(self.layers),
             "teacher": self.teacher,
-            "adapter": str(self.adapter) if isinstance(self.adapter, nn.Module) else self.adapter,
+            "adapter": _described(self.adapter),
         }
+
+
+def _loss(given: object) -> Loss:
+    """The loss that a name, a `Loss` or a registered function stands for."""
+    if isinstance(given, str):
+        return losses[given]
+    if isinstance(given, Loss):
+        return given
+    found = next((each for each in losses.values() if each.function is given), None)
+    if found is None:
+        known = callable(given)
+        raise DistillError(
+            "a term is made of a loss", got=shown(given), expected="a name or a Loss",
+            remedy="Say what the function reads: Loss('mine', function, teacher=True)." if known
+            else f"Known: {', '.join(losses)}.",
+        )  # fmt: skip
+    return found
+
+
+def _described(adapter: object) -> str | None:
+    """What identifies an adapter."""
+    if isinstance(adapter, nn.Module):
+        return str(adapter)
+    if adapter is None or isinstance(adapter, str):
+        return adapter
+    known = adapters.name_of(adapter)
+    return known or f"{adapter.__module__}.{getattr(adapter, '__qualname__', adapter)}"
 
 
 def check_terms(terms: Sequence[Term]) -> None:

@@ -61,7 +61,7 @@ def classical_control(
         ConfigError: If the name is unknown, the budget is no positive integer, or the samples of a
             `pca_` control are missing or of another shape.
     """
-    check_sizes(num_features, num_classes)
+    num_features, num_classes = check_sizes(num_features, num_classes)
     if control not in CONTROLS:
         raise UnknownNameError.of("classical control", str(control), CONTROLS)
     budget = whole_number(budget, what="budget", least=1)

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 import torch
-from qiskit import QuantumCircuit
 from torch import nn
 
-from qiskit_kd.circuits import CircuitModel, warn_dead_weights
+from qiskit_kd.circuits import CircuitModel, encodings, warn_dead_weights
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.nn.modules import ClassicalStudent, seeded_convolution, seeded_linear
 from qiskit_kd.nn.parts import (
     ACTIVATIONS,
+    AnyAnsatz,
+    AnyEncoding,
     ansatz_facts,
     build_ansatz,
     build_encoding,
@@ -31,14 +31,18 @@ from qiskit_kd.nn.parts import (
     dtype_of,
     find_dead_weights,
     measured_qubits,
+    part_name,
+    registered,
     run_facts,
     weight_facts,
+    whole_number,
     z_on,
 )
 from qiskit_kd.nn.patches import pair, positions
 from qiskit_kd.nn.quanvolution import Quanvolution
 from qiskit_kd.nn.students import students
 from qiskit_kd.nn.wiring import AnyBackend
+from qiskit_kd.values import image_shape
 
 __all__ = ["ImageStudent", "convolution", "quanvolution"]
 
@@ -92,14 +96,13 @@ def convolution(
     kind = dtype_of(dtype)
     kernel = pair(kernel_size, name="kernel_size", least=1)
     steps, border = pair(stride, name="stride", least=1), pair(padding, name="padding", least=0)
-    if not isinstance(filters, Integral) or isinstance(filters, bool) or filters < 1:
-        raise ConfigError("filters is a whole number", got=repr(filters), expected="1 or more")
-    maps = (int(filters), *positions(image[1:], kernel, steps, border))
+    filters = whole_number(filters, what="filters", least=1)
+    maps = (filters, *positions(image[1:], kernel, steps, border))
     layer = seeded_convolution(
-        image[0], int(filters), kernel, steps, border, seed=seed, name="filters", dtype=kind
+        image[0], filters, kernel, steps, border, seed=seed, name="filters", dtype=kind
     )
     facts = {
-        "kind": "convolution", "image": list(image), "filters": int(filters),
+        "kind": "convolution", "image": list(image), "filters": filters,
         "kernel_size": list(kernel), "stride": list(steps), "padding": list(border),
         "activation": activation, "maps": list(maps),
     }  # fmt: skip
@@ -111,8 +114,8 @@ def quanvolution(
     num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",
     shape: Sequence[int] | None = None, filters: int = 3, kernel_size: int | Sequence[int] = 2,
     stride: int | Sequence[int] = 2, padding: int | Sequence[int] = 0, activation: str = "relu",
-    encoding: str = "angle", encoding_options: Mapping[str, Any] | None = None,
-    ansatz: str | QuantumCircuit = "hardware_efficient", layers: int = 1,
+    encoding: AnyEncoding = "angle", encoding_options: Mapping[str, Any] | None = None,
+    ansatz: AnyAnsatz = "hardware_efficient", layers: int = 1,
     ansatz_options: Mapping[str, Any] | None = None, measured: Sequence[int] | None = None,
     trainable: bool = True, offset: float | None = None, gradient: str = "auto",
     shots: int | None = None, dtype: torch.dtype | str = torch.float32,
@@ -135,10 +138,11 @@ def quanvolution(
         stride: Steps of the kernel down and to the right, one number or a pair.
         padding: Black pixels added on each side, one number or a pair.
         activation: `"relu"`, `"tanh"` or `"none"`.
-        encoding: A registered name.
+        encoding: A registered name, an `Encoding` or a function that builds one.
         encoding_options: Further options of the encoding. `angle` and `reuploading` have the scale
             pi unless it is given here: pixels are numbers from 0 to 1.
-        ansatz: A registered name or a circuit; `layers` is for names.
+        ansatz: A registered name, a circuit or its file, or a function that builds one;
+            `layers` is for names and functions.
         layers: Layers of the ansatz.
         ansatz_options: Further options of the ansatz.
         measured: Qubits read, each of which makes a map of every filter; None reads the last.
@@ -160,7 +164,7 @@ def quanvolution(
     kernel = pair(kernel_size, name="kernel_size", least=1)
     steps, border = pair(stride, name="stride", least=1), pair(padding, name="padding", least=0)
     positions(image[1:], kernel, steps, border)  # before a circuit as wide as a kernel too large
-    options = encoding_options
+    encoding, options = registered(encodings, encoding), encoding_options
     if encoding in _SCALED and (options is None or isinstance(options, Mapping)):
         options = {"scale": math.pi, **(options or {})}
     code = build_encoding(encoding, image[0] * kernel[0] * kernel[1], None, options)
@@ -184,7 +188,8 @@ def quanvolution(
         "kernel_size": list(layer.kernel_size), "stride": list(layer.stride),
         "padding": list(layer.padding), "activation": activation, "maps": list(maps),
         "trainable": trainable, "quantum_weights": layer.weight.numel(),
-        "encoding": encoding, "encoding_options": dict(options or {}), "offset": layer.offset,
+        "encoding": part_name(encodings, encoding), "encoding_options": dict(options or {}),
+        "offset": layer.offset,
         "qubits": n, "measured": read, **weight_facts(model, dead),
         **ansatz_facts(ansatz, layers, ansatz_options), **run_facts(backend, gradient, shots),
     }  # fmt: skip
@@ -207,15 +212,10 @@ def _student(
 
 
 def _shape(num_features: int, num_classes: int, shape: Sequence[int] | None) -> Shape:
-    check_sizes(num_features, num_classes)
-    listed = isinstance(shape, Sequence) and not isinstance(shape, str)
-    sizes = list(shape) if shape is not None and listed else []
-    whole = [k for k in sizes if isinstance(k, Integral) and not isinstance(k, bool) and k > 0]
-    if len(sizes) != 3 or len(whole) != 3 or math.prod(whole) != num_features:
-        raise ConfigError(
-            "a network for images needs the shape of its images", got=f"shape={shape!r}",
-            expected=f"(channels, height, width) of {num_features} pixels in all",
-            remedy="Use a data set of images, or give the option shape, e.g. [1, 28, 28].",
-        )  # fmt: skip
-    channels, height, width = (int(k) for k in whole)
+    num_features, num_classes = check_sizes(num_features, num_classes)
+    channels, height, width = image_shape(
+        shape, num_features, error=ConfigError, axes=3,
+        rule="a network for images needs the shape of its images",
+        remedy="Use a data set of images, or give the option shape, e.g. [1, 28, 28].",
+    )  # fmt: skip
     return channels, height, width

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
-from numbers import Integral
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias, TypeGuard
 
 import torch
 from qiskit import QuantumCircuit
@@ -26,13 +26,18 @@ from qiskit_kd.circuits import (
     ansatze,
     dead_weights,
     encodings,
+    load_ansatz,
 )
 from qiskit_kd.errors import CircuitError, ConfigError, ResourceError, UnknownNameError
 from qiskit_kd.execution.effective import effective_weights
 from qiskit_kd.nn.wiring import AnyBackend
+from qiskit_kd.registry import Registry
+from qiskit_kd.values import listed, python_number, shown, whole
 
 __all__ = [
     "ACTIVATIONS",
+    "AnyAnsatz",
+    "AnyEncoding",
     "ansatz_facts",
     "build_ansatz",
     "build_encoding",
@@ -42,7 +47,10 @@ __all__ = [
     "check_widths",
     "dtype_of",
     "find_dead_weights",
+    "is_circuit_file",
     "measured_qubits",
+    "part_name",
+    "registered",
     "run_facts",
     "weight_facts",
     "whole_number",
@@ -56,21 +64,66 @@ _LOOK_FOR_DEAD_WEIGHTS = 2**18
 """Amplitudes, one state per weight: about ten qubits and half a second, once per structure."""
 
 
+AnyEncoding: TypeAlias = str | Encoding | Callable[..., Encoding]
+"""A registered name, its builder or one like it, or the object."""
+
+AnyAnsatz: TypeAlias = str | Path | QuantumCircuit | Callable[..., QuantumCircuit]
+"""A registered name, its builder or one like it, a circuit, or the path of its file."""
+
+
 def build_encoding(
-    name: str, num_features: int, num_qubits: int | None, options: Mapping[str, Any] | None
-) -> Encoding:
-    """The named encoding for rows of `num_features`, on as few qubits as hold them.
+    given: AnyEncoding, num_features: int, num_qubits: int | None,
+    options: Mapping[str, Any] | None,
+) -> Encoding:  # fmt: skip
+    """The encoding for rows of `num_features`, by name on as few qubits as hold them.
 
     Equal questions have the same object for an answer.
     """
-    key = (encodings[name], name, num_features, num_qubits, _hashable(options))
-    return _encoding(*key) if _can_hash(key) else _new_encoding(*key[1:4], options)
+    num_qubits = python_number(num_qubits)
+    if isinstance(given, Encoding):
+        return _fitting(given, num_features, num_qubits, options)
+    name = part_name(encodings, given)
+    build: Any = encodings.get(name, given)
+    if not callable(build):
+        raise UnknownNameError.of("encoding", name, encodings)
+    key = (build, name, num_features, num_qubits)
+    if isinstance(options, Mapping | None) and _can_hash(wanted := _hashable(options)):
+        return _encoding(*key, wanted)
+    return _new_encoding(*key, options)
+
+
+def part_name(registry: Registry[Any], given: object) -> str:
+    """What facts and messages call a part that was given by name or as itself."""
+    if isinstance(given, str):
+        return given
+    own = getattr(given, "name", None)
+    return registry.name_of(given) or str(own or getattr(given, "__name__", type(given).__name__))
+
+
+def registered(registry: Registry[Any], given: Any) -> Any:
+    """A registered part as its name, so that it is treated alike; anything else as it is."""
+    return registry.name_of(given) or given
+
+
+def _fitting(
+    code: Encoding, num_features: int, num_qubits: int | None, options: object
+) -> Encoding:
+    """A ready encoding, if it is what else was asked for."""
+    asked = num_features, code.num_qubits if num_qubits is None else num_qubits
+    if asked != (code.num_features, code.num_qubits) or options:
+        raise CircuitError(
+            f"the encoding {code.name!r} takes {code.num_features} features on {code.num_qubits} "
+            "qubits",
+            got=f"num_features={num_features}, num_qubits={num_qubits}, encoding_options={options}",
+            remedy="Leave num_qubits and encoding_options out, and take as many features.",
+        )
+    return code
 
 
 def _new_encoding(
-    name: str, num_features: int, num_qubits: int | None, options: Mapping[str, Any] | None
-) -> Encoding:
-    build = encodings[name]
+    build: Callable[..., Encoding], name: str, num_features: int, num_qubits: int | None,
+    options: Mapping[str, Any] | None,
+) -> Encoding:  # fmt: skip
     options = _checked(f"encoding {name!r}", build, options, given=1)
     if "num_features" in inspect.signature(build).parameters:  # it pads narrower rows with zeros
         options.setdefault("num_features", num_features)
@@ -92,14 +145,14 @@ def _new_encoding(
 
 @lru_cache(maxsize=_KEPT, typed=True)
 def _encoding(
-    build: object, name: str, num_features: int, num_qubits: int | None, options: Any
-) -> Encoding:
-    del build  # a part of the question: a name may come to stand for something else
-    return _new_encoding(name, num_features, num_qubits, _named(options))
+    build: Callable[..., Encoding], name: str, num_features: int, num_qubits: int | None,
+    options: Any,
+) -> Encoding:  # fmt: skip
+    return _new_encoding(build, name, num_features, num_qubits, _named(options))
 
 
 def build_model(
-    code: Encoding, ansatz: str | QuantumCircuit, layers: int, options: Mapping[str, Any] | None,
+    code: Encoding, ansatz: AnyAnsatz, layers: int, options: Mapping[str, Any] | None,
     readout: Readout,
 ) -> CircuitModel:  # fmt: skip
     """Encoding, ansatz and readout as one model.
@@ -107,8 +160,9 @@ def build_model(
     Equal questions have the same object for an answer: hundreds of students of one structure share
     what engines work out for it.
     """
+    layers = python_number(layers)
     key = (code, ansatz, layers, _hashable(options), _Alike(readout))
-    if isinstance(ansatz, str) and _can_hash(key):
+    if isinstance(ansatz, str) and ansatz in ansatze and _can_hash(key):
         return _model(ansatze[ansatz], *key)
     return CircuitModel(code, build_ansatz(ansatz, code.num_qubits, layers, options), readout)
 
@@ -160,13 +214,28 @@ def _can_hash(key: tuple[Any, ...]) -> bool:
 
 
 def build_ansatz(
-    ansatz: str | QuantumCircuit, num_qubits: int, layers: int, options: Mapping[str, Any] | None
+    ansatz: AnyAnsatz, num_qubits: int, layers: int, options: Mapping[str, Any] | None
 ) -> QuantumCircuit:
-    """The named ansatz, or the circuit given."""
+    """The ansatz of that name or builder, the circuit given, or that of the file."""
+    if is_circuit_file(ansatz):
+        ansatz = load_ansatz(ansatz)
     if isinstance(ansatz, QuantumCircuit):
+        if options:
+            raise ConfigError(
+                "a circuit has no options", got=f"ansatz_options={shown(options)}",
+                expected="None", remedy="Leave ansatz_options out, or name a registered ansatz.",
+            )  # fmt: skip
         return ansatz
-    build = ansatze[ansatz]
-    return build(num_qubits, layers, **_checked(f"ansatz {ansatz!r}", build, options, given=2))
+    name = part_name(ansatze, ansatz)
+    build: Any = ansatz if callable(ansatz) else ansatze[name]
+    options = _checked(f"ansatz {name!r}", build, options, given=2)
+    return build(num_qubits, python_number(layers), **options)
+
+
+def is_circuit_file(ansatz: object) -> TypeGuard[str | Path]:
+    """Whether an ansatz is given as the path of a circuit file."""
+    named = isinstance(ansatz, str) and Path(ansatz).suffix.lower() in (".qasm", ".qpy")
+    return named or isinstance(ansatz, Path)
 
 
 def _checked(
@@ -196,17 +265,16 @@ def measured_qubits(measured: str | Sequence[int] | None, num_qubits: int) -> li
         return list(range(num_qubits))
     listed = isinstance(measured, Collection) and not isinstance(measured, str)
     read: list[Any] = list(measured) if listed else []
-    if (
-        not read
-        or any(not isinstance(q, Integral) or isinstance(q, bool) for q in read)
-        or len(set(read)) < len(read)
-        or not set(read) <= set(range(num_qubits))
-    ):
+    try:
+        read = [whole(q, "a qubit", most=num_qubits - 1) for q in read]
+    except ConfigError:
+        read = []
+    if not read or len(set(read)) < len(read):
         raise CircuitError(
-            "measured qubits are distinct qubits of the circuit", got=repr(measured),
+            "measured qubits are distinct qubits of the circuit", got=shown(measured),
             expected=f"one or more of 0..{num_qubits - 1}, as a list, or 'all'",
         )  # fmt: skip
-    return [int(q) for q in read]
+    return read
 
 
 def z_on(qubits: Sequence[int], num_qubits: int) -> Observables:
@@ -215,14 +283,15 @@ def z_on(qubits: Sequence[int], num_qubits: int) -> Observables:
 
 
 def find_dead_weights(
-    model: CircuitModel, encoding: str, encoding_options: Mapping[str, Any] | None,
-    ansatz: str | QuantumCircuit, layers: int, ansatz_options: Mapping[str, Any] | None,
+    model: CircuitModel, encoding: AnyEncoding, encoding_options: Mapping[str, Any] | None,
+    ansatz: AnyAnsatz, layers: int, ansatz_options: Mapping[str, Any] | None,
     readout: ClassGroups | tuple[int, ...],
 ) -> tuple[int, ...] | None:  # fmt: skip
     """Weights that never learn; None where looking for them would take long."""
     if (model.num_weights + 1) * 2**model.num_qubits > _LOOK_FOR_DEAD_WEIGHTS:
         return None
-    if isinstance(ansatz, str):
+    if isinstance(encoding, str) and isinstance(ansatz, str) and ansatz in ansatze:
+        layers = python_number(layers)
         options = [_hashable(each) for each in (encoding_options, ansatz_options)]
         key = (
             encoding, model.num_features, model.num_qubits, options[0],
@@ -247,37 +316,31 @@ def _known_dead_weights(
     return tuple(dead_weights(CircuitModel(code, circuit, readout)))
 
 
-def check_sizes(num_features: int, num_classes: int) -> None:
-    """Refuse sizes no student can have."""
-    for name, value, least in (("num_features", num_features, 1), ("num_classes", num_classes, 2)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ConfigError(
-                f"{name} of a student is a whole number", got=repr(value),
-                expected=f"{least} or more",
-            )  # fmt: skip
+def check_sizes(num_features: int, num_classes: int) -> tuple[int, int]:
+    """The sizes of a student as Python's integers; those no student can have are refused."""
+    sizes = ("num_features", num_features, 1), ("num_classes", num_classes, 2)
+    first, second = (whole_number(value, what=f"{name} of a student", least=least)
+                     for name, value, least in sizes)  # fmt: skip
+    return first, second
 
 
 def whole_number(value: Any, *, what: str, least: int) -> int:
     """An option that counts something, as Python's integer."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ConfigError(f"{what} is a whole number", got=repr(value), expected=f"{least} or more")
-    return int(value)
+    return whole(value, f"{what} is a whole number", least=least)
 
 
 def check_widths(widths: Any, *, what: str) -> tuple[int, ...]:
     """An option that lists the widths of hidden layers, as Python's integers."""
-    listed = isinstance(widths, Iterable) and not isinstance(widths, str)
-    items = tuple(widths) if listed else (None,)
-    if any(isinstance(w, bool) or not isinstance(w, Integral) or w < 1 for w in items):
-        raise ConfigError(
-            f"{what} lists the widths of layers", got=repr(widths), expected="integers from 1 on"
-        )
-    return tuple(int(w) for w in items)
+    rule, expected = f"{what} lists the widths of layers", "integers from 1 on"
+    try:
+        return tuple(whole(width, rule, least=1) for width in listed(widths, rule))
+    except ConfigError:
+        raise ConfigError(rule, got=shown(widths), expected=expected) from None
 
 
 def check_activation(name: str, known: Collection[str]) -> None:
     """Refuse an activation that is not among `known`."""
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ConfigError(
             "unknown activation", got=repr(name), expected=" or ".join(map(repr, sorted(known)))
         )
@@ -308,15 +371,18 @@ def _rank(model: CircuitModel) -> int | None:
 
 
 def ansatz_facts(
-    ansatz: str | QuantumCircuit, layers: int, options: Mapping[str, Any] | None
+    ansatz: AnyAnsatz, layers: int, options: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """What a report must say of an ansatz."""
     if isinstance(ansatz, QuantumCircuit):
         return {"ansatz": ansatz.name}
-    return {"ansatz": ansatz, "layers": layers, "ansatz_options": dict(options or {})}
+    if is_circuit_file(ansatz):
+        return {"ansatz": Path(ansatz).name}
+    name = part_name(ansatze, ansatz)
+    return {"ansatz": name, "layers": python_number(layers), "ansatz_options": dict(options or {})}
 
 
 def run_facts(backend: AnyBackend, gradient: str, shots: int | None) -> dict[str, Any]:
     """What a report must say of how a circuit is run."""
     name = backend if isinstance(backend, str) else backend.name
-    return {"backend": name, "gradient": gradient, "shots": shots}
+    return {"backend": name, "gradient": gradient, "shots": python_number(shots)}

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 
 from torch import Tensor, nn
 
 from qiskit_kd.errors import ConfigError, DataError
+from qiskit_kd.values import listed, shown, whole
 
 __all__ = ["Pair", "cut_patches", "pair", "positions"]
 
@@ -21,16 +21,13 @@ def pair(value: int | Sequence[int], *, name: str, least: int) -> Pair:
     Raises:
         ConfigError: If it is neither, or a number is below `least`.
     """
-    both = [value] * 2 if isinstance(value, Integral) else value
-    numbers = list(both) if isinstance(both, Sequence) and not isinstance(both, str) else []
-    if len(numbers) != 2 or any(
-        not isinstance(k, Integral) or isinstance(k, bool) or k < least for k in numbers
-    ):
-        raise ConfigError(
-            f"{name} is a whole number or a pair of them, for height and width", got=repr(value),
-            expected=f"{least} or more",
-        )  # fmt: skip
-    return int(numbers[0]), int(numbers[1])
+    rule = f"{name} is a whole number or a pair of them, for height and width"
+    try:
+        both = [value] * 2 if hasattr(value, "__index__") else listed(value, rule)
+        first, second = (whole(each, rule, least=least) for each in both)
+    except (ConfigError, ValueError):
+        raise ConfigError(rule, got=shown(value), expected=f"{least} or more") from None
+    return first, second
 
 
 def positions(image: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:

@@ -28,6 +28,7 @@ from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.nn.cache import OutputCache, module_hash, sample_keys
 from qiskit_kd.nn.patches import Pair, cut_patches, pair, positions
 from qiskit_kd.nn.wiring import OnEngine, check_model, circuit_digest, first_weights
+from qiskit_kd.values import python_number
 
 __all__ = ["Quanvolution"]
 
@@ -93,6 +94,7 @@ class Quanvolution(OnEngine):
     ) -> None:  # fmt: skip
         super().__init__()
         check_model(model, part="a quanvolution")
+        filters = python_number(filters)
         _check(filters, trainable, offset, cache_dir)
         self.model = model
         self.filters = int(filters)

@@ -12,19 +12,18 @@ A quantum student some of whose weights can never learn says so when it is built
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from numbers import Real
 from typing import Any
 
 import torch
-from qiskit import QuantumCircuit
 from torch import nn
 
 from qiskit_kd.circuits import (
     ClassGroups,
+    ansatze,
+    encodings,
     hardware_efficient,
     warn_dead_weights,
 )
@@ -41,6 +40,8 @@ from qiskit_kd.nn.modules import (
 )
 from qiskit_kd.nn.parts import (
     ACTIVATIONS,
+    AnyAnsatz,
+    AnyEncoding,
     ansatz_facts,
     build_encoding,
     build_model,
@@ -50,6 +51,8 @@ from qiskit_kd.nn.parts import (
     dtype_of,
     find_dead_weights,
     measured_qubits,
+    part_name,
+    registered,
     run_facts,
     weight_facts,
     whole_number,
@@ -57,6 +60,7 @@ from qiskit_kd.nn.parts import (
 )
 from qiskit_kd.nn.wiring import AnyBackend
 from qiskit_kd.registry import Registry
+from qiskit_kd.values import python_number, real
 
 __all__ = [
     "ClassicalStudent",
@@ -83,7 +87,7 @@ def linear(
     dtype: torch.dtype | str = torch.float32,
 ) -> ClassicalStudent:  # fmt: skip
     """One linear layer: `num_classes (num_features + 1)` parameters; 195 for 64 to 3."""
-    check_sizes(num_features, num_classes)
+    num_features, num_classes = check_sizes(num_features, num_classes)
     layer = seeded_linear(
         num_features, num_classes, seed=seed, name="output", dtype=dtype_of(dtype)
     )
@@ -110,7 +114,7 @@ def mlp(
     Raises:
         ConfigError: If a width makes no sense or the activation is unknown.
     """
-    check_sizes(num_features, num_classes)
+    num_features, num_classes = check_sizes(num_features, num_classes)
     sizes = [num_features, *check_widths(hidden, what="hidden"), num_classes]
     check_activation(activation, ACTIVATIONS)
     layers = seeded_layers(sizes, activation, "output", seed=seed, dtype=dtype_of(dtype))
@@ -141,7 +145,7 @@ def equal_size(
     Raises:
         ConfigError: If the budget is no positive integer.
     """
-    check_sizes(num_features, num_classes)
+    num_features, num_classes = check_sizes(num_features, num_classes)
     budget = whole_number(budget, what="budget", least=1)
     f, h = fitted_widths(num_features, num_classes, budget)
     kind = dtype_of(dtype)
@@ -159,8 +163,8 @@ def equal_size(
 def hybrid(
     num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",
     layers: int = 4,
-    ansatz: str | QuantumCircuit = "hardware_efficient",
-    ansatz_options: Mapping[str, Any] | None = None, encoding: str = "amplitude",
+    ansatz: AnyAnsatz = "hardware_efficient",
+    ansatz_options: Mapping[str, Any] | None = None, encoding: AnyEncoding = "amplitude",
     encoding_options: Mapping[str, Any] | None = None, num_qubits: int | None = None,
     measured: str | Sequence[int] | None = None, head: Sequence[int] = (), gradient: str = "auto",
     shots: int | None = None, dtype: torch.dtype | str = torch.float32,
@@ -179,9 +183,10 @@ def hybrid(
         seed: Fixes the initial weights and, when sampled, the shots.
         backend: Name of a backend, a `Backend` or an `Engine`.
         layers: Layers of the ansatz.
-        ansatz: A registered name or a circuit; `layers` is for names.
+        ansatz: A registered name, a circuit or its file, or a function that builds one;
+            `layers` is for names and functions.
         ansatz_options: Further options of the ansatz.
-        encoding: A registered name.
+        encoding: A registered name, an `Encoding` or a function that builds one.
         encoding_options: Further options of the encoding.
         num_qubits: None takes the fewest qubits that hold the features.
         measured: Qubits read, or `"all"`; None reads the last.
@@ -194,7 +199,8 @@ def hybrid(
         CircuitError: If the features do not fit the qubits or a part cannot be built.
         ConfigError: If a name is unknown or an option makes no sense.
     """
-    check_sizes(num_features, num_classes)
+    num_features, num_classes = check_sizes(num_features, num_classes)
+    ansatz, encoding = registered(ansatze, ansatz), registered(encodings, encoding)
     code = build_encoding(encoding, num_features, num_qubits, encoding_options)
     n = code.num_qubits
     read = measured_qubits(measured, n)
@@ -209,7 +215,7 @@ def hybrid(
     )
     widths = list(check_widths(head, what="head"))
     facts = {
-        "kind": "hybrid", "encoding": encoding, "qubits": n, "measured": read,
+        "kind": "hybrid", "encoding": part_name(encodings, encoding), "qubits": n, "measured": read,
         **({"head": [len(read), *widths, num_classes]} if widths else {}),
         **weight_facts(model, dead), **ansatz_facts(ansatz, layers, ansatz_options),
         **run_facts(backend, gradient, shots),
@@ -226,8 +232,8 @@ def hybrid(
 def fully_quantum(
     num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",
     layers: int = 4,
-    ansatz: str | QuantumCircuit = "hardware_efficient",
-    ansatz_options: Mapping[str, Any] | None = None, encoding: str = "amplitude",
+    ansatz: AnyAnsatz = "hardware_efficient",
+    ansatz_options: Mapping[str, Any] | None = None, encoding: AnyEncoding = "amplitude",
     encoding_options: Mapping[str, Any] | None = None, num_qubits: int | None = None,
     scheme: str | Sequence[int] | None = None, qubits: str | Sequence[int] | None = None,
     sharpness: str = "fixed", initial_sharpness: float = 1.0, smoothing: float | None = None,
@@ -249,10 +255,11 @@ def fully_quantum(
         seed: Fixes the initial weights and, when sampled, the shots.
         backend: Name of a backend, a `Backend` or an `Engine`.
         layers: Layers of the ansatz.
-        ansatz: A registered name or a circuit; `layers` is for names.
+        ansatz: A registered name, a circuit or its file, or a function that builds one;
+            `layers` is for names and functions.
         ansatz_options: Further options of the ansatz; None adds the last RY layer to
             `hardware_efficient`.
-        encoding: A registered name.
+        encoding: A registered name, an `Encoding` or a function that builds one.
         encoding_options: Further options of the encoding.
         num_qubits: None takes the fewest qubits that hold the features.
         scheme: How basis states are grouped, as `ClassGroups`; None is `"contiguous"` where the
@@ -272,6 +279,7 @@ def fully_quantum(
             states, or a part cannot be built.
         ConfigError: If a name is unknown or an option makes no sense.
     """
+    ansatz = registered(ansatze, ansatz)
     if ansatz_options is None and isinstance(ansatz, str) and ansatz == "hardware_efficient":
         ansatz_options = {"final_ry": True}
     student, dead = _class_groups(
@@ -288,7 +296,7 @@ def fully_quantum(
 def separable(
     num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",
     layers: int = 4,
-    num_weights: int | None = None, encoding: str = "amplitude",
+    num_weights: int | None = None, encoding: AnyEncoding = "amplitude",
     encoding_options: Mapping[str, Any] | None = None, num_qubits: int | None = None,
     scheme: str | Sequence[int] | None = None, qubits: str | Sequence[int] | None = None,
     sharpness: str = "fixed", initial_sharpness: float = 1.0, smoothing: float | None = None,
@@ -327,14 +335,15 @@ def separable(
         CircuitError: As `fully_quantum`.
         ConfigError: As `fully_quantum`.
     """
-    check_sizes(num_features, num_classes)
+    num_features, num_classes = check_sizes(num_features, num_classes)
     n = build_encoding(encoding, num_features, num_qubits, encoding_options).num_qubits
     if num_weights is None:
+        layers = python_number(layers)
         num_weights = hardware_efficient(n, layers, final_ry=True).num_parameters
     student, _ = _class_groups(
         "separable", num_features, num_classes, seed, backend, "product", 1,
-        {"num_weights": num_weights}, encoding, encoding_options, num_qubits, scheme, qubits,
-        sharpness, initial_sharpness, smoothing, gradient, shots, dtype,
+        {"num_weights": python_number(num_weights)}, encoding, encoding_options, num_qubits,
+        scheme, qubits, sharpness, initial_sharpness, smoothing, gradient, shots, dtype,
     )  # fmt: skip
     del student.facts["layers"]  # the number of weights says it all
     return student
@@ -342,15 +351,16 @@ def separable(
 
 def _class_groups(
     kind: str, num_features: int, num_classes: int, seed: int, backend: AnyBackend,
-    ansatz: str | QuantumCircuit, layers: int, ansatz_options: Mapping[str, Any] | None,
-    encoding: str, encoding_options: Mapping[str, Any] | None, num_qubits: int | None,
+    ansatz: AnyAnsatz, layers: int, ansatz_options: Mapping[str, Any] | None,
+    encoding: AnyEncoding, encoding_options: Mapping[str, Any] | None, num_qubits: int | None,
     scheme: str | Sequence[int] | None, qubits: str | Sequence[int] | None, sharpness: str,
     initial_sharpness: float, smoothing: float | None, gradient: str, shots: int | None,
     dtype: torch.dtype | str,
 ) -> tuple[FullyQuantumStudent, tuple[int, ...] | None]:  # fmt: skip
     """The student read in class groups, and its dead weights (None: not looked for)."""
-    check_sizes(num_features, num_classes)
+    num_features, num_classes = check_sizes(num_features, num_classes)
     _check_sharpness(sharpness, initial_sharpness, smoothing)
+    ansatz, encoding = registered(ansatze, ansatz), registered(encodings, encoding)
     code = build_encoding(encoding, num_features, num_qubits, encoding_options)
     n = code.num_qubits
     if scheme is None:
@@ -368,7 +378,7 @@ def _class_groups(
         sampled = circuit.engine.shots  # the backend's own where none are given here
         smoothing = 0.5 / sampled if sampled else 0.0
     facts = {
-        "kind": kind, "encoding": encoding, "qubits": n,
+        "kind": kind, "encoding": part_name(encodings, encoding), "qubits": n,
         "scheme": scheme if isinstance(scheme, str) else list(scheme),
         **({} if read is None else {"measured": read}),
         **weight_facts(model, dead), **ansatz_facts(ansatz, layers, ansatz_options),
@@ -376,7 +386,7 @@ def _class_groups(
         **run_facts(backend, gradient, shots),
     }  # fmt: skip
     student = FullyQuantumStudent(
-        circuit, sharpness=initial_sharpness, learnable=sharpness == "learnable",
+        circuit, sharpness=float(initial_sharpness), learnable=sharpness == "learnable",
         smoothing=smoothing, facts=facts, dtype=dtype_of(dtype),
     )  # fmt: skip
     return student, dead
@@ -415,13 +425,7 @@ def _check_sharpness(mode: str, initial: float, smoothing: float | None) -> None
             "unknown sharpness", got=repr(mode), expected="'fixed' or 'learnable'",
             remedy="Its (first) value is the option initial_sharpness.",
         )  # fmt: skip
-    if not (_is_finite(initial) and initial > 0):
-        raise ConfigError(
-            "sharpness is positive", got=f"initial_sharpness={initial!r}", expected="a number"
-        )
-    if smoothing is not None and not (_is_finite(smoothing) and smoothing >= 0):
-        raise ConfigError("smoothing is 0 or more", got=f"smoothing={smoothing!r}")
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    rule = "sharpness is positive"
+    real(initial, rule, name="initial_sharpness", least=0, strict=True, expected="a number")
+    if smoothing is not None:
+        real(smoothing, "smoothing is 0 or more", name="smoothing", least=0)

@@ -19,6 +19,7 @@ from qiskit_kd.errors import CircuitError, ConfigError, ExecutionError
 from qiskit_kd.execution.backends import Backend, load_backend
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.seeding import stream
+from qiskit_kd.values import python_number
 
 __all__ = [
     "AnyBackend",
@@ -69,7 +70,7 @@ def choose_engine(
             "a backend is a name, a Backend or an Engine", got=type(backend).__name__,
             remedy="`qkd backends` lists the names.",
         )  # fmt: skip
-    return backend.engine(gradient=gradient, shots=shots, seed=seed)
+    return backend.engine(gradient=gradient, shots=python_number(shots), seed=python_number(seed))
 
 
 def options_digest(backend: AnyBackend) -> str:
