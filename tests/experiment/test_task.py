@@ -19,7 +19,15 @@ from qiskit_kd.experiment.loading import parse
 from qiskit_kd.experiment.places import open_backend
 from qiskit_kd.experiment.plan import Task, plan
 from qiskit_kd.experiment.store import canonical
-from qiskit_kd.experiment.task import build_network, moved, run_task, sources, split_of, terms
+from qiskit_kd.experiment.task import (
+    _jury,
+    build_network,
+    moved,
+    run_task,
+    sources,
+    split_of,
+    terms,
+)
 from qiskit_kd.seeding import derive
 
 
@@ -462,6 +470,24 @@ def test_numbers_of_shots_that_are_asked_for_win_over_a_students_own(
     home = spec["evaluation"]["backend"]
     assert moved(spec, network, split, home).circuit.engine.shots == 17
     assert moved(spec, network, split, home, 64).circuit.engine.shots == 64
+
+
+def test_numbers_of_shots_and_backends_draw_from_streams_of_their_own(
+    backends: Path,  # noqa: F811
+) -> None:
+    seeds: dict[str, list[int]] = {}
+    for variant in ("plain", "noisy"):
+        spec = by_label("evaluation.backend=exact_shots")[f"quantum, {variant}, seed 0"].spec
+        split = split_of(spec)
+        network = build_network(spec["kind"], spec["options"], split, seed=3, backend="exact",
+                                dtype="float64")  # fmt: skip
+        alone = {**spec, "evaluation": {**spec["evaluation"], "teacher": None}}
+        jury = _jury(alone, network, split, None, open_backend)
+        there = [("exact_shots", None), ("exact_shots", 64), ("exact_shots", 1000), ("aer", 64)]
+        networks = [jury.moved({"name": name}, shots) for name, shots in there]
+        seeds[variant] = [one.circuit.engine.seed for one in networks]
+    assert len({*seeds["plain"]}) == 4
+    assert seeds["plain"] == seeds["noisy"]  # variants of a seed are paired
 
 
 def test_probabilities_are_smoothed_as_the_backend_samples(backends: Path) -> None:  # noqa: F811

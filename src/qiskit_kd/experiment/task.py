@@ -174,7 +174,17 @@ def _jury(
     name, stage = asked.get("teacher"), spec.get("fine_tune", spec)
     return Jury(
         home=asked.get("backend") or stage["backend"],
-        moved=lambda entry, shots: moved(spec, network, split, entry, shots, opened),
+        # Each backend and each number of shots draws for itself: errors of one say nothing of those
+        # of another. Variants of a seed are paired, as they ask by the same names.
+        moved=lambda entry, shots: moved(
+            spec,
+            network,
+            split,
+            entry,
+            shots,
+            opened,
+            name=f"elsewhere {entry['name']} {shots or 'as it says'}",
+        ),
         teacher=None if name is None else _taught_by(spec, split, name, files or {}),
     )
 
