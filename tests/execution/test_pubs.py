@@ -11,11 +11,13 @@ import pytest
 from pydantic import TypeAdapter
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
+from qiskit.circuit.library import RXGate
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_kd.errors import BudgetError, DataError
 from qiskit_kd.execution.backends import AnyOptions, Backend
+from qiskit_kd.execution.runtime import payload
 from qiskit_kd.execution.runtime.engine import open_station
 from qiskit_kd.execution.runtime.journal import Journal
 from tests.execution.runtime.test_engine import MODEL, W, X
@@ -128,3 +130,36 @@ def test_primitives_know_their_entry_and_keep_to_its_budget(tmp_path: Path) -> N
     journal = Journal(tmp_path / "jobs.db")
     assert {job.backend for job in journal.jobs()} == {"spender", "unused"}
     journal.close()
+
+
+def test_a_circuit_changed_in_place_is_another_circuit(tmp_path: Path) -> None:
+    """Circuits are kept by content: what was changed since is not what was measured before."""
+    where = backend("aer played as a device", journal=tmp_path / "jobs.db", shots=32)
+    found = QuantumCircuit(1, 1)
+    found.rx(0.0, 0)
+    found.measure(0, 0)
+    sampler = where.sampler(seed=0)
+    assert sampler.run([found]).result()[0].data.c.get_counts() == {"0": 32}
+    found.data[0] = found.data[0].replace(operation=RXGate(np.pi))
+    assert sampler.run([found]).result()[0].data.c.get_counts() == {"1": 32}
+    found.data.insert(0, found.data[0])
+    assert sampler.run([found]).result()[0].data.c.get_counts() == {"0": 32}
+    assert sampler.dispatcher.counts["sent"] == 3
+
+
+def test_the_digest_of_a_circuit_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    digest = payload.circuit_digest
+
+    def counted(circuit: QuantumCircuit) -> str:
+        calls.append(len(circuit.data))
+        return digest(circuit)
+
+    monkeypatch.setattr(payload, "circuit_digest", counted)
+    found = backend("a fake device", tiles=2, shots=8).engine(seed=0)
+    found.outputs(MODEL, X, W)
+    first = len(calls)
+    assert first <= 2  # of the dispatcher, and of what plays the device
+    for step in range(3):
+        found.outputs(MODEL, X, W + step)
+    assert len(calls) == first

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qiskit import QuantumCircuit
 from qiskit.primitives import PubResult
 
 from qiskit_kd.errors import BudgetError, ConfigError
@@ -17,7 +16,7 @@ from qiskit_kd.execution.runtime.client import Client, Request
 from qiskit_kd.execution.runtime.cost import Cost, ceiling, cost_of_pubs
 from qiskit_kd.execution.runtime.delivery import Courier, Job, Terms
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.payload import circuit_digest, content_key, unpack_results
+from qiskit_kd.execution.runtime.payload import Digests, content_key, unpack_results
 from qiskit_kd.execution.runtime.pieces import Pub, cut, joined
 from qiskit_kd.execution.runtime.records import Record
 
@@ -27,7 +26,6 @@ PER_MINUTE = 5
 """Jobs that may be sent in a minute, by all processes that share a journal."""
 
 _RESULT_OPTIONS = ("rep_delay", "dynamical_decoupling", "twirling", "resilience_level")
-_KEPT_DIGESTS = 64
 _TAG = 32  # digits of the key: 128 bits
 
 
@@ -113,7 +111,7 @@ class Dispatcher:
             backend, options.budget_seconds, options.usd_per_second, attempts, tries,
             None if client.local else per_minute, poll, patience, clock, sleep,
         ))  # fmt: skip
-        self._digests: dict[int, tuple[QuantumCircuit, str]] = {}
+        self._digest = Digests()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -195,14 +193,6 @@ class Dispatcher:
             "+".join(digest[:16] for digest in digests),
             cost,
         )
-
-    def _digest(self, circuit: QuantumCircuit) -> str:
-        known = self._digests.get(id(circuit))
-        if known is None or known[0] is not circuit:
-            while len(self._digests) >= _KEPT_DIGESTS:
-                self._digests.pop(next(iter(self._digests)))
-            known = self._digests[id(circuit)] = (circuit, circuit_digest(circuit))
-        return known[1]
 
     def _perform(self, job: Job) -> Answer:
         found = self._answer(job.key)

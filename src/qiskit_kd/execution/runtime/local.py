@@ -32,7 +32,6 @@ from qiskit_kd.errors import CircuitError
 from qiskit_kd.execution.memory import require_memory
 from qiskit_kd.execution.noise_sources import DeviceNoise
 from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
-from qiskit_kd.execution.runtime.payload import circuit_digest
 from qiskit_kd.execution.runtime.simulator import LocalSimulator
 from qiskit_kd.seeding import stream
 
@@ -42,7 +41,21 @@ Floats = NDArray[np.float64]
 _DEFAULT_PRECISION = 1 / 64  # as IBM's own estimator
 
 
-class LocalSampler(BaseSamplerV2):  # type: ignore[misc]
+class _Local:
+    """Circuits by content, and the random numbers of each."""
+
+    simulator: LocalSimulator
+    seed: int
+
+    def _stream(
+        self, circuit: QuantumCircuit, values: Floats, shots: int, number: int
+    ) -> np.random.Generator:
+        content = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+        digest = self.simulator.digest(circuit)
+        return stream(self.seed, "local shots", digest, content, shots, number)
+
+
+class LocalSampler(_Local, BaseSamplerV2):  # type: ignore[misc]
     """A V2 sampler that simulates a device, however wide, by its independent parts.
 
     Shots are a function of the seed, the circuit's content, its values and its place in the job.
@@ -88,7 +101,7 @@ class LocalSampler(BaseSamplerV2):  # type: ignore[misc]
             "Use a smaller batch or fewer shots.",
         )
         arrays = {r.name: np.zeros((size, _bytes(r.size)), np.uint8) for r in circuit.cregs}
-        generator = _stream(self.seed, circuit, values, pub.shots, number)
+        generator = self._stream(circuit, values, pub.shots, number)
         for part in parts:
             outcomes = _draw(part.probabilities(values), pub.shots, generator).ravel()
             for register in circuit.cregs:
@@ -102,7 +115,7 @@ class LocalSampler(BaseSamplerV2):  # type: ignore[misc]
         return SamplerPubResult(DataBin(**data, shape=pub.shape), {"shots": pub.shots})
 
 
-class LocalEstimator(BaseEstimatorV2):  # type: ignore[misc]
+class LocalEstimator(_Local, BaseEstimatorV2):  # type: ignore[misc]
     """A V2 estimator that simulates a device, however wide, by its independent parts.
 
     Gates err; readout errors count as mitigated, as IBM's estimator does by default. Every Pauli
@@ -136,7 +149,7 @@ class LocalEstimator(BaseEstimatorV2):  # type: ignore[misc]
         shots = math.ceil(pub.precision**-2) if pub.precision else 0
         circuit, values = pub.circuit, _rows(pub)
         at = np.broadcast_to(np.arange(len(values)).reshape(pub.parameter_values.shape), pub.shape)
-        generator = _stream(self.seed, circuit, values, shots, number)
+        generator = self._stream(circuit, values, shots, number)
         means, variances = np.zeros(pub.shape), np.zeros(pub.shape)
         labels = sorted({label for each in pub.observables.ravel() for label in each})
         exact = {label: self._exact(circuit, label, values) for label in labels}
@@ -180,13 +193,6 @@ def _rows(pub: SamplerPub | EstimatorPub) -> Floats:
     if not width:
         return np.zeros((count, 0))
     return np.asarray(values.as_array(pub.circuit.parameters), float).reshape(count, width)
-
-
-def _stream(
-    seed: int, circuit: QuantumCircuit, values: Floats, shots: int, number: int
-) -> np.random.Generator:
-    content = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
-    return stream(seed, "local shots", circuit_digest(circuit), content, shots, number)
 
 
 def _draw(probabilities: Floats, shots: int, generator: np.random.Generator) -> NDArray[np.intp]:

@@ -25,6 +25,7 @@ from qiskit.primitives import BitArray, DataBin, PubResult
 from qiskit_kd.errors import StorageError
 
 __all__ = [
+    "Digests",
     "circuit_bytes",
     "circuit_digest",
     "content_key",
@@ -35,6 +36,7 @@ __all__ = [
     "unpack_values",
 ]
 
+_KEPT_DIGESTS = 64
 _VERSION = slice(7, 10)  # of Qiskit, in the head of a QPY file
 
 
@@ -62,6 +64,32 @@ def circuit_digest(circuit: QuantumCircuit) -> str:
     content = bytearray(circuit_bytes(_with_named_angles(circuit)))
     content[_VERSION] = bytes(3)
     return hashlib.sha256(content).hexdigest()
+
+
+class Digests:
+    """`circuit_digest` of the circuits that were asked for last, each computed once.
+
+    A circuit that was changed in place since is another circuit: to see that costs a hundredth of
+    its digest.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[QuantumCircuit, Any, str]] = {}
+
+    def __call__(self, circuit: QuantumCircuit) -> str:
+        """See `circuit_digest`."""
+        known = self._known.get(id(circuit))
+        if known is None or known[0] is not circuit or known[1] != _state(circuit):
+            while len(self._known) >= _KEPT_DIGESTS:
+                self._known.pop(next(iter(self._known)))
+            known = circuit, _state(circuit), circuit_digest(circuit)
+            self._known[id(circuit)] = known
+        return known[2]
+
+
+def _state(circuit: QuantumCircuit) -> tuple[Any, ...]:
+    data = circuit._data.copy()  # noqa: SLF001 - `circuit.data` compares gate by gate
+    return data, circuit.global_phase, circuit.name, [*circuit.qregs], [*circuit.cregs]
 
 
 def _with_named_angles(circuit: QuantumCircuit) -> QuantumCircuit:

@@ -31,7 +31,7 @@ from qiskit_kd.execution.noisy.native import Gate, Part, delay_seconds
 from qiskit_kd.execution.noisy.observables import observable_rows, zero_state
 from qiskit_kd.execution.noisy.section import Section
 from qiskit_kd.execution.runtime.components import Component, components
-from qiskit_kd.execution.runtime.payload import circuit_digest
+from qiskit_kd.execution.runtime.payload import Digests
 from qiskit_kd.execution.torch_use import one_thread
 
 __all__ = ["LocalSimulator", "SimulatedPart"]
@@ -52,6 +52,8 @@ class LocalSimulator:
 
     def __init__(self, noise: DeviceNoise | None) -> None:
         self.noise = noise
+        self.digest = Digests()
+        """Digest of a circuit, by which it is kept."""
         self._parts: dict[tuple[str, frozenset[int]], list[SimulatedPart]] = {}
 
     def parts(self, circuit: QuantumCircuit, *, keep: Iterable[int] = ()) -> list[SimulatedPart]:
@@ -69,7 +71,7 @@ class LocalSimulator:
         if self.noise is not None:
             self.noise.check_width(circuit.num_qubits)
         wanted = frozenset(keep)
-        key = (circuit_digest(circuit), wanted)
+        key = (self.digest(circuit), wanted)
         if key not in self._parts:
             if len(self._parts) >= _KEPT:
                 del self._parts[next(iter(self._parts))]
