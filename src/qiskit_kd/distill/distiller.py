@@ -43,6 +43,7 @@ from qiskit_kd.distill.terms import Term, check_terms
 from qiskit_kd.errors import DistillError
 from qiskit_kd.execution.runtime.context import with_job_context
 from qiskit_kd.nn.modules import as_student
+from qiskit_kd.nn.shots import warn_few_shots
 from qiskit_kd.seeding import derive
 from qiskit_kd.values import real, shown, whole
 
@@ -266,6 +267,7 @@ class Distiller:
                     keeper.save(state)
         self.student.load_state_dict(state.best_weights)
         self.student.eval()
+        warn_few_shots(self.student, held_out.features, what="the trained student", stacklevel=3)
         return History(
             state.curves, state.best_epoch, state.stopped, state.start, self._count(data)
         )

@@ -23,6 +23,7 @@ from qiskit_kd.distill.metrics import kl, metrics
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment.parts import registry
 from qiskit_kd.experiment.readings import both_readings
+from qiskit_kd.nn.shots import shots_needed
 from qiskit_kd.nn.students import FullyQuantumStudent, describe
 from qiskit_kd.nn.wiring import OnEngine
 
@@ -82,6 +83,8 @@ def judged(
         "distribution": grouped,
         "extra": {"sharpness": facts["sharpness"]} if "sharpness" in facts else {},
     }
+    if isinstance(network, FullyQuantumStudent):
+        found["extra"]["shots_needed"] = shots_needed(network, split.validation.features)
     if asked.get("robustness"):
         found["robustness"] = robustness(network, test, asked["robustness"])
     if asked.get("feature_maps"):

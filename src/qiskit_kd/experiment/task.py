@@ -11,6 +11,7 @@ import hashlib
 import inspect
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +37,7 @@ from qiskit_kd.experiment.evaluation import Jury, judged
 from qiskit_kd.experiment.logbook import Logbook
 from qiskit_kd.experiment.places import Opened, open_backend
 from qiskit_kd.experiment.store import canonical
+from qiskit_kd.nn.shots import FewShotsWarning
 from qiskit_kd.nn.students import describe, num_parameters, students
 from qiskit_kd.seeding import derive
 
@@ -69,7 +71,8 @@ def run_task(
     """
     logbook = Logbook(journal)
     opened = opened or logbook
-    with one_thread():
+    with one_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FewShotsWarning)  # the row counts them, and the report
         split = split_of(spec)
         network = _network(spec, split, opened)
         taught = sources(spec, split, lambda name, trained: _taught_by(

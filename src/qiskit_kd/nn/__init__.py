@@ -8,13 +8,16 @@ from qiskit_kd.nn.layer import QuantumLayer
 from qiskit_kd.nn.modules import FullyQuantumStudent
 from qiskit_kd.nn.network import EngineNetwork
 from qiskit_kd.nn.quanvolution import Quanvolution
+from qiskit_kd.nn.shots import FewShotsWarning, shots_needed
 from qiskit_kd.nn.students import num_parameters, students
 
 __all__ = [
     "EngineNetwork",
+    "FewShotsWarning",
     "FullyQuantumStudent",
     "QuantumLayer",
     "Quanvolution",
     "num_parameters",
+    "shots_needed",
     "students",
 ]

@@ -58,8 +58,10 @@ from qiskit_kd.nn.parts import (
     whole_number,
     z_on,
 )
+from qiskit_kd.nn.shots import warn_few_shots
 from qiskit_kd.nn.wiring import AnyBackend
 from qiskit_kd.registry import Registry
+from qiskit_kd.seeding import stream
 from qiskit_kd.values import python_number, real
 
 __all__ = [
@@ -389,6 +391,8 @@ def _class_groups(
         circuit, sharpness=float(initial_sharpness), learnable=sharpness == "learnable",
         smoothing=smoothing, facts=facts, dtype=dtype_of(dtype),
     )  # fmt: skip
+    few = stream(0, "shots needed").normal(size=(32, num_features))
+    warn_few_shots(student, few, what="the untrained student", stacklevel=3)
     return student, dead
 
 

@@ -7,6 +7,7 @@ The page and the terminal say the same words. A study that is not finished is sp
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from qiskit_kd.experiment.result import longer_training
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from qiskit_kd.data import Split
 
 __all__ = ["chance_sentence", "labels_sentence", "placebo_sentence", "question_sentence"]
-__all__ += ["setup_sentence", "size_sentence", "verdict_sentence"]
+__all__ += ["setup_sentence", "shots_sentence", "size_sentence", "verdict_sentence"]
 
 _GRADIENTS = {"shift": "parameter-shift gradients", "spsa": "SPSA gradients"}
 
@@ -173,8 +174,30 @@ def setup_sentence(result: Result, split: Split | None) -> str:
         said = [_unseen(item.get("sees", "same")) for item in teachers.values()]
     else:
         said = [_counted(next(iter(teachers.values()), None), split)]
-    said += [_shared(config), _run_of(result)]
+    said += [_shared(config), _run_of(result), shots_sentence(result)]
     return " ".join(part for part in said if part)
+
+
+def shots_sentence(result: Result) -> str:
+    """How many shots the headline's student will need on a device; empty where nobody counted."""
+    wanted, names = result.config.get("headline"), (roles(result)[0], treatment(result))
+    said = []
+    for name in dict.fromkeys(filter(None, names)):
+        found = [
+            row["extra"]["shots_needed"]
+            for row in result.rows
+            if (row["student"], row["variant"]) == (wanted, name)
+            and "shots_needed" in (row.get("extra") or {})
+        ]
+        if found:
+            ends = f"{min(found):,} to {max(found):,}"
+            said.append(f"{look(name).label} {round(median(found)):,} ({ends})")
+    if not said:
+        return ""
+    return (
+        f"Shots per circuit that this student needs when sampled (median and range over rows): "
+        f"{'; '.join(said)}."
+    )
 
 
 def chance_sentence(
