@@ -48,6 +48,12 @@ if sys.version_info < (3, 13):
     sqlite3.connect = functools.partial(sqlite3.connect, factory=_Connection)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fuzz", type=int, default=10, help="random circuits of tests/execution/test_fuzz.py"
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests marked `cuda` are skipped, and listed as such, where there is no CUDA device."""
     wanting = [item for item in items if item.get_closest_marker("cuda")]

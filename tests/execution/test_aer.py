@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qiskit import QuantumCircuit
-from qiskit.circuit import AnnotatedOperation, Gate, InverseModifier, Parameter
+from qiskit import QuantumCircuit, generate_preset_pass_manager
+from qiskit.circuit import AnnotatedOperation, ControlModifier, Gate, InverseModifier, Parameter
+from qiskit.circuit.library import PauliEvolutionGate
 from qiskit.circuit.library import standard_gates as gates
 from qiskit.circuit.random import random_circuit
 from qiskit.quantum_info import Operator, SparsePauliOp, Statevector
 from qiskit_aer import AerSimulator
+from qiskit_aer.primitives import SamplerV2
 
 from qiskit_kd.circuits.ansatze import hardware_efficient
 from qiskit_kd.circuits.encodings import amplitude, angle, encodings, reuploading
@@ -476,3 +478,56 @@ def test_primitives_of_aer_keep_their_defaults() -> None:
     values = [float(estimator.run([pub]).result()[0].data.evs) for _ in range(2)]
     assert values[0] == values[1] != 0.0
     assert float(estimator.run([pub], precision=0).result()[0].data.evs) == pytest.approx(0.0)
+
+
+def test_anybodys_sampler_binds_every_gate_rightly() -> None:
+    ansatz = QuantumCircuit(2)
+    a, b = Parameter("a"), Parameter("b")
+    ansatz.global_phase = a / 2
+    ansatz.ry(a, 0)
+    ansatz.crx(b, 0, 1)
+    ansatz.h(1)
+    ansatz.cp(b, 0, 1)
+    model = CircuitModel(angle(2), ansatz, ClassGroups(4, 2))
+    x, w = np.array([[0.3, -0.7], [1.2, 0.4], [2.0, 2.5]]), np.array([1.9, 2.4])
+    wanted = reference_outputs(model, x, w)
+    at_run_time = {"run_options": {"runtime_parameter_bind_enable": True}}
+    level = generate_preset_pass_manager(optimization_level=0, backend=AerSimulator())
+    for options in (None, at_run_time):
+        own = SamplerV2(seed=1, options=options)
+        for sampler, manager in ((own, None), (lambda _, own=own: own, None), (own, level)):
+            engine = SamplerEngine(sampler, pass_manager=manager, shots=20_000)
+            assert np.abs(engine.outputs(model, x, w) - wanted).max() < 0.03
+
+
+def test_a_pauli_evolution_is_its_product_formula_everywhere() -> None:
+    terms = SparsePauliOp(["XX", "ZI", "YZ"], [0.7, 1.1, -0.4])
+    for time in (Parameter("t"), 0.9):
+        ansatz = QuantumCircuit(2)
+        ansatz.ry(Parameter("a"), 0)
+        ansatz.append(PauliEvolutionGate(terms, time), [0, 1])
+        nested = QuantumCircuit(2)
+        nested.append(ansatz.to_gate(), [0, 1])
+        spelt = QuantumCircuit(2)
+        spelt.ry(Parameter("a"), 0)
+        spelt.compose(PauliEvolutionGate(terms, time).definition, [0, 1], inplace=True)
+        x, w = np.array([[0.3, -0.7], [1.2, 0.4]]), np.array([0.8, 0.9])[: ansatz.num_parameters]
+        readout = Observables(["XY", "ZI"])
+        wanted = reference_outputs(CircuitModel(angle(2), spelt, readout), x, w)
+        for part in (ansatz, nested):
+            model = CircuitModel(angle(2), part, readout)
+            for engine in (ExactEngine(), AerExactEngine()):
+                assert np.abs(engine.outputs(model, x, w) - wanted).max() < 1e-12
+
+
+def test_an_annotated_gate_with_a_borrowed_name_is_its_definition() -> None:
+    inner = QuantumCircuit(1, name="h")
+    inner.rx(Parameter("a"), 0)
+    ansatz = QuantumCircuit(2)
+    ansatz.ry(0.4, 0)
+    ansatz.append(AnnotatedOperation(inner.to_gate(), ControlModifier(1, 0)), [0, 1])
+    model = CircuitModel(angle(2), ansatz, ClassGroups(4, 2))
+    x, w = np.array([[0.3, -0.7], [1.2, 0.4]]), np.array([0.8])
+    wanted = reference_outputs(model, x, w)
+    for engine in (ExactEngine(), AerExactEngine()):
+        assert np.abs(engine.outputs(model, x, w) - wanted).max() < 1e-12

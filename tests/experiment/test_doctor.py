@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from qiskit_kd.experiment import doctor
 from qiskit_kd.experiment.doctor import examine
 from tests.data import synthetic
 
@@ -41,3 +42,10 @@ def test_shows_devices_and_their_budgets(tmp_path: Path, monkeypatch: pytest.Mon
     assert examine()["backends"]["devices"] == "none"
     path.write_text("schema: 2")
     assert set(examine()["backends"]) == {"problem"}
+
+
+def test_wrong_parameter_expressions_of_qiskit_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert examine()["Qiskit"] == {"parameter expressions": "right"}
+    monkeypatch.setattr(doctor, "_angles", lambda: (49.0, 1.91))  # as Qiskit 2.5.1
+    found = examine()["Qiskit"]["problem"]
+    assert "at (3, 4) is 49, d cos(a)**2 / da at 0.3 is 1.91; pip install" in found

@@ -23,7 +23,12 @@ from qiskit.circuit import (
     Parameter,
     ParameterExpression,
 )
-from qiskit.circuit.library import GlobalPhaseGate, IGate, get_standard_gate_name_mapping
+from qiskit.circuit.library import (
+    GlobalPhaseGate,
+    IGate,
+    PauliEvolutionGate,
+    get_standard_gate_name_mapping,
+)
 from qiskit.quantum_info import Clifford
 
 from qiskit_kd.errors import CircuitError, ResourceError
@@ -197,7 +202,8 @@ def bare(circuit: QuantumCircuit, *, part: str = "a circuit") -> QuantumCircuit:
 
     A transpiled circuit comes back on the qubits it had before: qubit k is where the transpiler's
     layout put it, and at the end returns from where routing left it. What is no instruction (a
-    Clifford) becomes one, so that every operation has `params`.
+    Clifford) becomes one, so that every operation has `params`; a `PauliEvolutionGate` becomes its
+    product formula, which is what devices run: simulators would take the exact exponential.
 
     Args:
         circuit: The circuit.
@@ -226,6 +232,9 @@ def bare(circuit: QuantumCircuit, *, part: str = "a circuit") -> QuantumCircuit:
             continue
         if not hasattr(operation, "params") and hasattr(operation, "to_instruction"):
             operation = operation.to_instruction()
+        if isinstance(operation, PauliEvolutionGate):
+            plain.compose(operation.definition, [wire[place] for place in places], inplace=True)
+            continue
         plain.append(operation, [wire[place] for place in places])
     if beside:
         raise CircuitError(

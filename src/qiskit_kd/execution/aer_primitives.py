@@ -17,7 +17,6 @@ from typing import Any
 from qiskit import QuantumCircuit, generate_preset_pass_manager
 from qiskit.circuit import ControlledGate, ParameterExpression
 from qiskit.circuit.library import MCXGate, MCXGrayCode
-from qiskit.converters import circuit_to_dag, dag_to_circuit
 from qiskit.dagcircuit import DAGCircuit
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
@@ -27,7 +26,7 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2, SamplerV2
 
 from qiskit_kd.circuits.checks import is_inert
-from qiskit_kd.execution.expansion import inlined
+from qiskit_kd.execution.expansion import inlined, inlining
 from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
 
 __all__ = ["AerEstimator", "AerSampler", "aer_pass_manager", "aer_target", "bindable"]
@@ -57,21 +56,13 @@ def _native_names() -> frozenset[str]:
     return frozenset(AerSimulator().target.operation_names)
 
 
-class _Inline(TransformationPass):  # type: ignore[misc]
-    """Runs `inlined`; later passes and Aer know gates by name."""
-
-    def run(self, dag: DAGCircuit) -> DAGCircuit:
-        circuit = dag_to_circuit(dag, copy_operations=False)
-        changed = inlined(circuit)
-        return dag if changed is circuit else circuit_to_dag(changed)
-
-
 class _WithoutFreePhase(TransformationPass):  # type: ignore[misc]
-    """Drops a global phase that depends on parameters."""
+    """Makes phases of gates the circuit's, and drops it where it depends on parameters."""
 
     def run(self, dag: DAGCircuit) -> DAGCircuit:
-        if isinstance(dag.global_phase, ParameterExpression):
-            dag.global_phase = 0
+        phase = sum((n.op.params[0] for n in dag.named_nodes("global_phase")), dag.global_phase)
+        dag.remove_all_ops_named("global_phase")
+        dag.global_phase = 0 if isinstance(phase, ParameterExpression) else phase
         return dag
 
 
@@ -80,9 +71,8 @@ def aer_pass_manager(*, optimization_level: int = 1, seed: int = 0) -> PassManag
     manager = generate_preset_pass_manager(
         optimization_level=optimization_level, target=aer_target(), seed_transpiler=seed
     )
-    manager.pre_init = PassManager([_Inline()])
     manager.post_scheduling = PassManager([_WithoutFreePhase()])
-    return manager
+    return inlining(manager)
 
 
 def bindable(circuit: QuantumCircuit) -> QuantumCircuit:
@@ -93,7 +83,7 @@ def bindable(circuit: QuantumCircuit) -> QuantumCircuit:
         circuit.global_phase = 0
     for item in circuit.data:
         gate = item.operation
-        if is_inert(gate):
+        if is_inert(gate) and item.qubits:
             continue
         if gate.name not in _native_names() or _wrongly_bound(gate) or hasattr(gate, "blocks"):
             return aer_pass_manager(optimization_level=0).run(circuit)

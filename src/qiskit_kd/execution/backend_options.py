@@ -14,6 +14,7 @@ from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.transpiler import PassManager
 
 from qiskit_kd.execution.engine import Engine
+from qiskit_kd.execution.expansion import inlining
 from qiskit_kd.execution.noise_options import Noise, open_device
 from qiskit_kd.execution.pubs import ExactEstimator, ExactSampler
 
@@ -101,7 +102,7 @@ class ExactOptions(BackendOptions):
 
     def pass_manager(self) -> PassManager:
         """See `Backend.pass_manager`; any circuit runs as it is."""
-        return generate_preset_pass_manager(optimization_level=0)
+        return inlining(generate_preset_pass_manager(optimization_level=0))
 
 
 class AerOptions(BackendOptions):

@@ -31,8 +31,11 @@ from qiskit.circuit.library import (
     get_standard_gate_name_mapping,
 )
 from qiskit.circuit.library import standard_gates as gates
+from qiskit.converters import circuit_to_dag, dag_to_circuit
+from qiskit.dagcircuit import DAGCircuit
 from qiskit.exceptions import QiskitError
 from qiskit.quantum_info import Operator
+from qiskit.transpiler import PassManager, TransformationPass
 
 from qiskit_kd.circuits.checks import is_inert
 from qiskit_kd.circuits.model import CircuitModel
@@ -40,7 +43,7 @@ from qiskit_kd.circuits.parameters import input_parameters, rename, weight_param
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.execution.angles import AngleMap
 
-__all__ = ["FREQUENCIES", "Expanded", "Expansion", "expand", "expansion_of", "inlined"]
+__all__ = ["FREQUENCIES", "Expanded", "Expansion", "expand", "expansion_of", "inlined", "inlining"]
 
 Floats = NDArray[np.floating]
 Frequencies = tuple[float, ...]
@@ -144,6 +147,21 @@ def inlined(circuit: QuantumCircuit) -> QuantumCircuit:
             continue
         whole.append(operation, item.qubits, item.clbits)
     return whole
+
+
+class _Inline(TransformationPass):  # type: ignore[misc]
+    """Runs `inlined`."""
+
+    def run(self, dag: DAGCircuit) -> DAGCircuit:
+        circuit = dag_to_circuit(dag, copy_operations=False)
+        changed = inlined(circuit)
+        return dag if changed is circuit else circuit_to_dag(changed)
+
+
+def inlining(manager: PassManager) -> PassManager:
+    """The pass manager, which knows gates by name, with `inlined` before all it does."""
+    manager.pre_init = PassManager([_Inline()])
+    return manager
 
 
 def _is_touched(operation: Any) -> bool:

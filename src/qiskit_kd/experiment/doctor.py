@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `qkd doctor` looks at: versions, torch, data, backends, saved accounts (never tokens)."""
+"""What `qkd doctor` looks at: versions, Qiskit's arithmetic, torch, data, backends, accounts.
+
+Tokens are never shown.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+import qiskit
+from qiskit.circuit import Parameter
 
 from qiskit_kd.errors import QiskitKDError
 from qiskit_kd.experiment.loading import example_folders, shipped
@@ -25,11 +33,30 @@ def examine() -> dict[str, dict[str, str]]:
     """Findings by section, for printing; nothing in it is secret."""
     return {
         "versions": environment(),
+        "Qiskit": _qiskit(),
         "torch": _torch(),
         "data": _data(),
         "backends": _backends(),
         "IBM accounts": _accounts(),
     }
+
+
+def _qiskit() -> dict[str, str]:
+    """Whether Qiskit computes angles right; versions 2.1.0 to 2.5.1 do not."""
+    value, slope = _angles()
+    if np.allclose((value, slope), (25.0, -math.sin(0.6))):
+        return {"parameter expressions": "right"}
+    return {
+        "problem": f"Qiskit {qiskit.__version__} computes wrong angles and gradients: a**2 + b**2 "
+        f"at (3, 4) is {value:g}, d cos(a)**2 / da at 0.3 is {slope:g}; "
+        "pip install 'qiskit>=2.5.2'"
+    }
+
+
+def _angles() -> tuple[float, float]:
+    a, b = Parameter("a"), Parameter("b")
+    slope = (a.cos() ** 2).gradient(a)
+    return float((a**2 + b**2).bind({a: 3.0, b: 4.0})), float(slope.bind({a: 0.3}))
 
 
 def _torch() -> dict[str, str]:

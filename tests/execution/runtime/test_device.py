@@ -10,6 +10,7 @@ from qiskit.providers.exceptions import QiskitBackendNotFoundError
 from qiskit_ibm_runtime import QiskitRuntimeService
 
 from qiskit_kd.errors import AccountError, DeviceError, TransientError
+from qiskit_kd.execution.noise_sources import fake_device
 from qiskit_kd.execution.runtime import device as module
 from qiskit_kd.execution.runtime.device import DEFAULT_REP_DELAY, Device, open_device
 from qiskit_kd.execution.runtime.options import RuntimeOptions
@@ -51,6 +52,18 @@ def test_a_device_is_opened_once_for_all_entries_that_need_the_same() -> None:
     first = open_device(options(device="fake_lagos"))
     assert open_device(options(device="fake_lagos", shots=5, rep_delay=1e-4)) is first
     assert open_device(options(device="fake_jakarta")) is not first
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_fake_has_fractional_gates_only_where_they_are_asked_for(wanted: bool) -> None:
+    device = open_device(options(device="fake_fractional", fractional_gates=wanted))
+    names = set(device.target.operation_names)
+    assert ({"rx", "rzz"} <= names) == wanted
+    assert bool({"rx", "rzz"} & names) == wanted
+    assert {"cx", "rz", "sx", "x", "if_else"} <= names
+    whole = fake_device("fake_fractional").target
+    assert device.target.qubit_properties[1].t1 == whole.qubit_properties[1].t1
+    assert device.target["cx"][0, 1].error == whole["cx"][0, 1].error
 
 
 def test_a_wide_circuit_is_refused() -> None:

@@ -28,6 +28,7 @@ from qiskit.synthesis import OneQubitEulerDecomposer
 
 from qiskit_kd.circuits.checks import is_inert
 from qiskit_kd.errors import CircuitError
+from qiskit_kd.execution.expansion import inlined
 
 __all__ = ["Diagonal", "Permutation", "RotationY", "lower"]
 
@@ -73,6 +74,7 @@ def lower(circuit: QuantumCircuit) -> Iterator[Item]:
     Raises:
         CircuitError: If an instruction is not unitary, e.g. a measurement.
     """
+    circuit = inlined(circuit)
     for instruction in circuit.data:
         qubits = tuple(circuit.find_bit(q).index for q in instruction.qubits)
         yield from _gate(instruction.operation, qubits)

@@ -21,7 +21,7 @@ from qiskit.transpiler import PassManager
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.execution.angles import AngleMap
-from qiskit_kd.execution.expansion import expand, inlined
+from qiskit_kd.execution.expansion import expand, inlined, inlining
 from qiskit_kd.execution.measurement import bases
 from qiskit_kd.execution.noise_sources import DeviceNoise
 
@@ -126,8 +126,13 @@ def device_pass_manager(
     options: dict[str, Any] = {"scheduling_method": "alap"} if idle else {}
     if qubits is not None:
         options["initial_layout"] = list(qubits)
-    return generate_preset_pass_manager(
-        optimization_level=optimization_level, target=device.target, seed_transpiler=seed, **options
+    return inlining(
+        generate_preset_pass_manager(
+            optimization_level=optimization_level,
+            target=device.target,
+            seed_transpiler=seed,
+            **options,
+        )
     )
 
 

@@ -21,6 +21,7 @@ from qiskit import QuantumCircuit, generate_preset_pass_manager, qpy
 from qiskit.transpiler import PassManager, Target
 
 from qiskit_kd.errors import ConfigError
+from qiskit_kd.execution.expansion import inlining
 from qiskit_kd.execution.noise_sources import readout_rates
 from qiskit_kd.execution.runtime.cost import circuit_duration
 from qiskit_kd.execution.runtime.device import Device
@@ -76,10 +77,10 @@ class Compiled:
 
 def device_pass_manager(device: Device, options: RuntimeOptions) -> PassManager:
     """A pass manager to circuits of a device."""
-    return generate_preset_pass_manager(
+    return inlining(generate_preset_pass_manager(
         optimization_level=options.optimization_level, target=device.target,
         seed_transpiler=options.seed_transpiler,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 class Compiler:

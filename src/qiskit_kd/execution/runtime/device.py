@@ -25,6 +25,7 @@ __all__ = ["DEFAULT_REP_DELAY", "LEAST_BUSY", "Device", "open_device", "secrets_
 
 DEFAULT_REP_DELAY = 250e-6
 """Seconds that most of IBM's devices wait between executions."""
+_FRACTIONAL = {"rx", "rzz"}
 LEAST_BUSY = "least_busy"
 """Instead of a name: the device with the shortest queue."""
 
@@ -150,9 +151,30 @@ def _local(options: RuntimeOptions) -> Device:
     from qiskit_kd.execution.noise_sources import fake_device
 
     try:
-        return Device(options.device, fake_device(options.device), None, True)
+        backend = fake_device(options.device)
     except UnknownNameError as error:
         raise DeviceError(str(error)) from None
+    if not options.fractional_gates:  # as the service does; a fake shows all gates it knows
+        backend._target = _without_fractional_gates(backend.target)  # noqa: SLF001
+    return Device(options.device, backend, None, True)
+
+
+def _without_fractional_gates(target: Target) -> Target:
+    """The target without RX and RZZ, which IBM calls fractional; itself where it has neither."""
+    if not _FRACTIONAL & set(target.operation_names):
+        return target
+    kept = Target(
+        description=target.description, num_qubits=target.num_qubits, dt=target.dt,
+        granularity=target.granularity, min_length=target.min_length,
+        pulse_alignment=target.pulse_alignment, acquire_alignment=target.acquire_alignment,
+        qubit_properties=target.qubit_properties,
+        concurrent_measurements=target.concurrent_measurements,
+    )  # fmt: skip
+    for name in target.operation_names:
+        gate = target.operation_from_name(name)
+        if name not in _FRACTIONAL:  # a class stands for control flow of any width
+            kept.add_instruction(gate, None if isinstance(gate, type) else target[name], name=name)
+    return kept
 
 
 def _remote(options: RuntimeOptions) -> Device:
