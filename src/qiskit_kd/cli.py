@@ -50,6 +50,13 @@ circuits_app = typer.Typer(help="Published circuit files.", no_args_is_help=True
 app.add_typer(circuits_app, name="circuits")
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        help="A Python file of yours that registers students, losses or data; it is executed.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
 
 
@@ -122,6 +129,7 @@ def run(
             min=1, help="Worker processes; one per core if left out, one for a remote device."
         ),
     ] = None,
+    plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Run an experiment: does what is missing, so running again resumes.
@@ -130,7 +138,9 @@ def run(
     """
     from qiskit_kd.experiment.loading import find_experiment
     from qiskit_kd.experiment.study import Study
+    from qiskit_kd.registry import add_plugins
 
+    add_plugins(plugin or ())
     find_experiment(experiment)  # not the folder of a study, which `Study.load` would take
     study = Study.load(experiment, overrides or (), preset=preset, seeds=seeds)
     folder = Path("runs") / study.config.name if out is None else out
@@ -180,12 +190,15 @@ def estimate(
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of paired seeds.")] = None,
     preset: Annotated[str | None, typer.Option(help="One of the file's presets.")] = None,
+    plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what an experiment will cost on a quantum processor; sends nothing."""
     from qiskit_kd.experiment.estimate import estimate
     from qiskit_kd.experiment.loading import find_experiment, load
+    from qiskit_kd.registry import add_plugins
 
+    add_plugins(plugin or ())
     config = load(find_experiment(experiment), overrides or (), preset=preset, seeds=seeds)
     found = estimate(config, backend)
     if as_json:

@@ -2,21 +2,82 @@
 """Names for interchangeable parts: ansatze, encodings, losses, data sets, students, backends.
 
 A part registers itself with a decorator in the one file that defines it. Third parties register
-through an entry point in the group `qiskit_kd.<kind>` (spaces become underscores); entry points
-are read on the first lookup that needs them, never at import.
+through an entry point in the group `qiskit_kd.<kind>` (spaces become underscores), or in files that
+the environment variable `QKD_PLUGINS` names, which worker processes inherit. Both are read on the
+first lookup that needs them, never at import. An experiment file cannot name a file to execute.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
-from typing import TypeVar
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any, TypeVar
 
 from qiskit_kd.errors import ConfigError, UnknownNameError
 
-__all__ = ["Registry"]
+__all__ = ["PLUGINS", "Registry", "add_plugins", "plugin_digest", "plugin_files"]
 
 T = TypeVar("T")
+
+PLUGINS = "QKD_PLUGINS"
+"""Environment variable: paths of Python files that register parts, with the system's separator."""
+
+_PREFIX = "qkd_plugin_"
+
+
+def plugin_files() -> list[Path]:
+    """The files that the environment names."""
+    return [Path(path) for path in os.environ.get(PLUGINS, "").split(os.pathsep) if path]
+
+
+def add_plugins(paths: Iterable[Path]) -> None:
+    """Name files for this process and those it starts, and execute them.
+
+    Raises:
+        ConfigError: If one is missing or fails.
+    """
+    files = dict.fromkeys([*plugin_files(), *(Path(path).resolve() for path in paths)])
+    os.environ[PLUGINS] = os.pathsep.join(map(str, files))
+    for path in files:
+        _execute(path)
+
+
+def plugin_digest(part: object) -> str | None:
+    """SHA-256 of the content of the plugin file that defines a part; None for any other."""
+    module = sys.modules.get(getattr(part, "__module__", None) or "")
+    found: str | None = getattr(module, "__plugin_digest__", None)
+    return found
+
+
+def _execute(path: Path) -> None:
+    """Import a plugin file, once."""
+    name = _PREFIX + hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    if name in sys.modules:
+        return
+    spec = spec_from_file_location(name, path)
+    try:
+        content = path.read_bytes()
+        if spec is None or spec.loader is None:
+            raise ImportError("no Python file")
+        module = module_from_spec(spec)
+        module.__plugin_digest__ = hashlib.sha256(content).hexdigest()  # type: ignore[attr-defined]
+        sys.modules[name] = module  # before it runs: its lookups must not run it again
+        exec(compile(content, str(path), "exec"), module.__dict__)
+    except ConfigError:
+        sys.modules.pop(name, None)
+        raise
+    except Exception as error:
+        sys.modules.pop(name, None)
+        raise ConfigError(
+            "a plugin is a Python file that registers parts",
+            got=f"{path}: {type(error).__name__}: {error}",
+            remedy="Mend the file, or leave it out of --plugin and of $" + PLUGINS + ".",
+        ) from error  # fmt: skip
 
 
 class Registry(Mapping[str, T]):
@@ -58,6 +119,10 @@ class Registry(Mapping[str, T]):
             raise UnknownNameError.of(self.kind, name, self._parts)
         return self._parts[name]
 
+    def get(self, name: object, default: Any = None) -> Any:
+        """The part of that name, or `default`."""
+        return self[name] if isinstance(name, str) and name in self else default
+
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
             return False
@@ -80,6 +145,8 @@ class Registry(Mapping[str, T]):
     def _load_plugins(self) -> None:
         if self._loaded:
             return
+        for path in plugin_files():
+            _execute(path)
         for point in entry_points(group=f"qiskit_kd.{self.kind.replace(' ', '_')}"):
             try:
                 part = point.load()

@@ -102,6 +102,11 @@ class ExperimentConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: object) -> object:
+        if isinstance(value, Mapping) and "plugins" in value:
+            raise ValueError(
+                "an experiment file names no code to execute; got `plugins`. Name the files "
+                "yourself: qkd run FILE --plugin PATH"
+            )
         if not isinstance(value, Mapping) or "teacher" not in value:
             return value
         rest = {key: inner for key, inner in value.items() if key != "teacher"}

@@ -69,7 +69,7 @@ def load(
         ConfigError: One error that lists every fault with its place.
     """
     data, locate = load_yaml(path)
-    return _build(data, locate, overrides, preset, seeds)
+    return _build(data, locate, overrides, preset, seeds, Path(path).parent)
 
 
 def parse(
@@ -93,6 +93,7 @@ def _build(
     overrides: Iterable[str],
     preset: str | None,
     seeds: int | None,
+    folder: Path = Path(),
 ) -> ExperimentConfig:
     tree = _Tree(locate.name, copy.deepcopy(locate.node))
     if preset is not None:
@@ -113,6 +114,7 @@ def _build(
         path, value, node = _override(text)
         graft(data, path, value, root=tree.node, node=node)
         asked += [(text, leaf) for leaf in _leaves(path, value)]
+    _root_circuits(data, folder, set())
     config, found = _checked(data, tree)
     if config is not None:
         _check_overruled(config, asked)
@@ -121,6 +123,19 @@ def _build(
     if config is None or found:
         raise ConfigError(str(as_error(found, tree)).replace(f"{_FROM_COMMAND}: ", f"{_OVERRIDE} "))
     return config
+
+
+def _root_circuits(part: Any, folder: Path, seen: set[int]) -> None:
+    """Make the paths of circuit files, which are relative to the experiment file, absolute."""
+    if id(part) in seen:  # an alias
+        return
+    seen.add(id(part))
+    for key, value in part.items() if isinstance(part, dict) else enumerate(part):
+        if isinstance(value, dict | list):
+            _root_circuits(value, folder, seen)
+        elif isinstance(value, str) and value.lower().endswith((".qasm", ".qpy")):
+            beside = folder / value
+            part[key] = str((beside if beside.is_file() else Path(value)).resolve())
 
 
 def _checked(data: dict[str, Any], tree: _Tree) -> tuple[ExperimentConfig | None, list[Fault]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qiskit_kd.errors import ConfigError
@@ -25,6 +26,7 @@ from qiskit_kd.experiment.parts import has_temperature, registry
 from qiskit_kd.experiment.places import DEVICE, backend_entry
 from qiskit_kd.experiment.sections import Label
 from qiskit_kd.experiment.store import SCHEMA, canonical
+from qiskit_kd.registry import plugin_digest
 
 if TYPE_CHECKING:
     from qiskit_kd.data import Split
@@ -327,10 +329,36 @@ def _key(spec: Mapping[str, Any]) -> str:
     data = dict(spec["data"])
     if "options" in data:
         data["options"] = {k: v for k, v in data["options"].items() if k not in _WHEREABOUTS}
-    return hashlib.sha256(canonical(_lasting({**spec, "data": data})).encode()).hexdigest()
+    lasting = {**_lasting({**spec, "data": data}), **_plugins(spec)}
+    return hashlib.sha256(canonical(lasting).encode()).hexdigest()
 
 
-def _lasting(part: object) -> object:
+def _plugins(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What the plugin files hold that define parts of a spec; nothing where none does."""
+    names = {("student", spec["kind"]), ("data set", spec["data"].get("kind"))}
+    names |= {("student", entry["kind"]) for entry in spec["teachers"].values()}
+    for term in spec["terms"]:
+        names |= {("loss", term["loss"]), ("adapter", term["adapter"])}
+    names |= {("perturbation", name) for name in spec["evaluation"].get("robustness", ())}
+    parts = [registry(kind).get(name) for kind, name in names if name is not None]
+    found = {plugin_digest(getattr(part, "function", part)) for part in parts} - {None}
+    return {"plugins": sorted(found)} if found else {}
+
+
+def _circuit_digest(ansatz: object) -> object:
+    """Of a circuit file what it holds, wherever it lies; a name as it is."""
+    if not isinstance(ansatz, str) or not ansatz.lower().endswith((".qasm", ".qpy")):
+        return ansatz
+    try:
+        return "sha256:" + hashlib.sha256(Path(ansatz).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(
+            "the circuit file of an ansatz can be read", got=f"{ansatz}: {error.strerror}",
+            remedy="Paths are relative to the experiment file.",
+        ) from error  # fmt: skip
+
+
+def _lasting(part: Any) -> Any:
     """Without those settings of devices that do not change results, such as budgets.
 
     The entry of a backend describes what results depend on; its `settings` say that again, and more
@@ -340,5 +368,8 @@ def _lasting(part: object) -> object:
         settings = part.get("settings")
         if part.get("kind") == DEVICE and isinstance(settings, Mapping):
             part = {**part, "settings": {k: v for k, v in settings.items() if k in part}}
-        return {name: _lasting(inner) for name, inner in part.items()}
+        return {
+            name: _circuit_digest(inner) if name == "ansatz" else _lasting(inner)
+            for name, inner in part.items()
+        }
     return [_lasting(inner) for inner in part] if isinstance(part, list | tuple) else part

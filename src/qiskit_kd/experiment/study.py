@@ -34,6 +34,7 @@ from qiskit_kd.experiment.spending import (
 )
 from qiskit_kd.experiment.store import FILE, Store
 from qiskit_kd.experiment.worker import leave_import
+from qiskit_kd.registry import plugin_files
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.backends import Backend
@@ -99,6 +100,7 @@ class Study:
         words = ["qkd", "run", str(experiment), *overrides]
         words += [] if preset is None else ["--preset", preset]
         words += [] if seeds is None else ["--seeds", str(seeds)]
+        words += [word for path in plugin_files() for word in ("--plugin", str(path))]
         study = cls(config, command=backend_setting() + shlex.join(words))
         study._names_no_folder = True
         return study

@@ -60,6 +60,7 @@ __all__ = [
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 _KEPT = 64
+_MOST_ROTATIONS = 30_000  # layers times qubits; a circuit of a hundred thousand weights
 _LOOK_FOR_DEAD_WEIGHTS = 2**18
 """Amplitudes, one state per weight: about ten qubits and half a second, once per structure."""
 
@@ -228,8 +229,14 @@ def build_ansatz(
         return ansatz
     name = part_name(ansatze, ansatz)
     build: Any = ansatz if callable(ansatz) else ansatze[name]
-    options = _checked(f"ansatz {name!r}", build, options, given=2)
-    return build(num_qubits, python_number(layers), **options)
+    options, layers = _checked(f"ansatz {name!r}", build, options, given=2), python_number(layers)
+    if isinstance(layers, int) and layers * num_qubits > _MOST_ROTATIONS:
+        raise ConfigError(
+            f"the layers of an ansatz on {num_qubits} qubits are ones a simulator can run",
+            got=f"layers={layers}", expected=f"at most {_MOST_ROTATIONS // num_qubits}",
+            remedy="Use fewer layers.",
+        )  # fmt: skip
+    return build(num_qubits, layers, **options)
 
 
 def is_circuit_file(ansatz: object) -> TypeGuard[str | Path]:
