@@ -259,3 +259,34 @@ def test_a_device_that_is_too_small_or_out_of_reach() -> None:
         estimate(config_of(data=six, students=students), "tiny")
     with pytest.raises(AccountError, match="a device of the service needs an account"):
         estimate(config_of(), "remote")
+
+
+def test_every_device_of_an_axis_is_named(backends: Path) -> None:
+    text = (
+        HEAD
+        + """
+backends: {there: {base: fake, device: aer, budget_seconds: 9}}
+backend: there
+axes: {device: {key: backends.there.device, values: [aer, fake_lagos, fake_manila]}}
+"""
+    )
+    found = estimate(parse(text), compared=False)
+    assert sorted(site.device for site in found.sites) == ["aer", "fake_lagos", "fake_manila"]
+    assert total(site.cost for site in found.sites).seconds == pytest.approx(found.cost.seconds)
+    assert all(site.whole == pytest.approx(site.cost.seconds) for site in found.sites)
+
+
+def test_entries_of_one_device_are_priced_together_and_at_its_pace(backends: Path) -> None:
+    text = HEAD.replace(
+        "variants: {plain: {terms: [{loss: ce}]}}",
+        """
+variants:
+  plain: {backend: slow, terms: [{loss: ce}]}
+  other: {backend: fake, terms: [{loss: ce}]}
+""",
+    )
+    found = estimate(parse(text), compared=False)
+    assert [site.device for site in found.sites] == ["fake_lagos"] * 2
+    assert {round(site.whole, 6) for site in found.sites} == {round(found.cost.seconds, 6)}
+    assert found.minutes == found.cost.jobs / 5
+    assert found.as_dict()["minutes"] == found.minutes

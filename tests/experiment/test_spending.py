@@ -45,6 +45,7 @@ from qiskit_kd.experiment.spending import (
 )
 from qiskit_kd.experiment.store import Store
 from qiskit_kd.experiment.study import Study
+from qiskit_kd.report.jobs import spent_text
 
 pytestmark = [
     pytest.mark.usefixtures("devices"),
@@ -305,6 +306,24 @@ def test_sums_of_several_backends() -> None:
         "b": {"jobs": 1, "executions": 10, "seconds": 1.0, "usd": None, "budget_seconds": None},
     }
     assert spent_of([]) == {}
+
+
+def test_entries_of_one_device_share_its_budget() -> None:
+    def job(backend: str, device: str, seconds: float) -> dict[str, Any]:
+        return {"backend": backend, "device": device, "status": "done", "executions": 1,
+                "seconds": seconds, "usd": None}  # fmt: skip
+
+    jobs = [job("a", "ibm_x", 2.0), job("renamed", "ibm_x", 1.5), job("c", "ibm_y", 1.0)]
+    found = spent_of(jobs, {"a": 7.0, "renamed": 7.0, "c": 7.0})
+    assert [sums.get("device_seconds") for sums in found.values()] == [3.5, 3.5, None]
+    error = stopped(BudgetError("no"), folder=Path("x"), missing=1, total=3, spent=found)
+    assert "renamed: 1.5 s, 3.5 s by all entries of its device, of its budget of 7 s" in str(error)
+    assert "c: 1.0 s of its budget of 7 s spent in 1 jobs." in str(error)
+    assert spent_text([], found) == [
+        "a: 1 job, 2.0 s, 3.5 s by all entries of its device, of a budget of 7 s.",
+        "renamed: 1 job, 1.5 s, 3.5 s by all entries of its device, of a budget of 7 s.",
+        "c: 1 job, 1.0 s of a budget of 7 s.",
+    ]
 
 
 def test_a_folder_without_jobs(tmp_path: Path) -> None:

@@ -42,6 +42,9 @@ on device (ibm_example, calibrated 2026-11-24): 1,024 shots; SPSA with 4 perturb
 the circuit at a time, 15 would fit; 250 us of delay and a circuit of 4.1 us for each execution. 110
 s there is MORE THAN its budget of 100 s.
 
+Jobs are sent 5 in a minute at most: on a real device this takes at least 10 minutes, before any
+queue.
+
 student     variant  tasks  executions  jobs  QPU s     USD
 ─────────────────────────────────────────────────────────────
 quantum       plain      2       2,000    20   40.5   64.80

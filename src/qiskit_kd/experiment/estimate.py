@@ -23,6 +23,7 @@ from qiskit_kd.execution.runtime.cost import (
     stock_cost,
     total,
 )
+from qiskit_kd.execution.runtime.dispatch import PER_MINUTE
 from qiskit_kd.experiment.dry_run import Asked, DryRuns, opened_dry, shape
 from qiskit_kd.experiment.fitting import Place
 from qiskit_kd.experiment.plan import plan
@@ -56,6 +57,8 @@ class Site:
         usd_per_second: Price of a second, or None if the backend's entry does not state it.
         budget_seconds: What the entry allows, or None.
         cost: What the experiment costs there.
+        device_seconds: What it costs on the device, through all entries that lead there together:
+            a budget is that of a device.
     """
 
     backend: str
@@ -71,6 +74,12 @@ class Site:
     usd_per_second: float | None
     budget_seconds: float | None
     cost: Cost
+    device_seconds: float | None = None
+
+    @property
+    def whole(self) -> float:
+        """Seconds that count against its budget."""
+        return self.cost.seconds if self.device_seconds is None else self.device_seconds
 
 
 @dataclass(frozen=True)
@@ -139,6 +148,14 @@ class Estimate:
         """What the experiment costs as it stands."""
         return total(kind.cost for kind in self.kinds)
 
+    @property
+    def minutes(self) -> float:
+        """How long it takes at least to send its jobs, at the pace that is kept on a device."""
+        jobs: Counter[str] = Counter()
+        for site in self.sites:
+            jobs[site.device] += site.cost.jobs
+        return max(jobs.values(), default=0) / PER_MINUTE
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON and records."""
         return {
@@ -157,6 +174,7 @@ class Estimate:
             "stock": {"same_shots": self.stock.as_dict(),
                       f"{STOCK_SHOTS}_shots": self.stock_default.as_dict()},
             "free_seconds": FREE_SECONDS,
+            "minutes": self.minutes,
             "may_end_early": self.may_end_early,
         }  # fmt: skip
 
@@ -254,15 +272,18 @@ class _Pricing:
                 expected="a quantum student",
             )  # fmt: skip
         longest = sorted(self._places.values(), key=lambda place: place.alone.tariff.duration)
-        sites = {place.backend.name: place for place in longest}
+        sites = {_site_of(place): place for place in longest}
         spent = {
-            name: total(
+            key: total(
                 self._cost(it) * times
                 for it, times in everything.items()
-                if it.backend.name == name
+                if _site_of(self._place(it)) == key
             )
-            for name in sites
+            for key in sites
         }
+        together = dict.fromkeys((place.device.name for place in longest), 0.0)
+        for key, place in sites.items():
+            together[place.device.name] += spent[key].seconds
         choices = tuple(
             Choice(rule, tiled, self._sum(everything, gradient=rule, tiled=tiled))
             for rule in ("spsa", "shift") * compared
@@ -270,7 +291,10 @@ class _Pricing:
         )
         stock = everything if compared else {}
         return Estimate(
-            self._config.name, tuple(_site(place, spent[name]) for name, place in sites.items()),
+            self._config.name, tuple(
+                _site(place, spent[key], together[place.device.name])
+                for key, place in sites.items()
+            ),
             tuple(kinds), choices, self._stock(stock, None), self._stock(stock, STOCK_SHOTS),
             any(_may_end_early(task.spec) for task in self._students),
         )  # fmt: skip
@@ -322,12 +346,17 @@ def _may_end_early(spec: Mapping[str, Any]) -> bool:
     return any(stage["training"]["patience"] is not None for stage in stages)
 
 
-def _site(place: Place, cost: Cost) -> Site:
+def _site_of(place: Place) -> tuple[str, str]:
+    """What tells sites apart: one name may mean several devices, at several points of the axes."""
+    return place.backend.name, place.device.name
+
+
+def _site(place: Place, cost: Cost, device_seconds: float) -> Site:
     options, here = place.options, place.fit(None)
     gradient = "shift" if options.gradient == "shift" else "spsa"
     return Site(
         place.backend.name, place.device.name, options.shots or DEFAULT_SHOTS, gradient,
         options.perturbations, here.tiles, place.several.tiles, here.tariff.rep_delay,
         here.tariff.duration, place.device.calibrated, options.usd_per_second,
-        options.budget_seconds, cost,
+        options.budget_seconds, cost, device_seconds,
     )  # fmt: skip

@@ -63,10 +63,10 @@ class Outlook:
     ) -> Outlook:
         """The outlook of an estimate; says which budgets it exceeds."""
         warnings = [
-            f"{site.cost.seconds:,.0f} s on {site.backend!r} are expected, more than its budget of "
+            f"{site.whole:,.0f} s on {site.backend!r} are expected, more than its budget of "
             f"{site.budget_seconds:g} s: the run stops before crossing it"
             for site in found.sites
-            if site.budget_seconds is not None and site.cost.seconds > site.budget_seconds
+            if site.budget_seconds is not None and site.whole > site.budget_seconds
         ]
         return cls(found, spent, all(map(is_local, devices)), workers, tuple(warnings))
 
@@ -211,6 +211,9 @@ def spent_of(
 ) -> dict[str, dict[str, float | None]]:
     """What jobs have cost, by backend: `jobs`, `executions`, `seconds`, `usd`, `budget_seconds`.
 
+    A budget is that of the device: where other entries have used it, too, `device_seconds` is what
+    all of them have cost together.
+
     Args:
         jobs: As `jobs_of` returns them.
         budgets: Seconds that are allowed, by backend.
@@ -219,6 +222,7 @@ def spent_of(
     for backend in dict.fromkeys(str(job["backend"]) for job in jobs):
         mine = [job for job in jobs if job["backend"] == backend]
         paid = [job["usd"] for job in mine if job["seconds"]]
+        devices = {job.get("device") for job in mine}
         found[backend] = {
             "jobs": len(mine),
             "executions": sum(job["executions"] for job in mine if job["status"] == "done"),
@@ -226,6 +230,12 @@ def spent_of(
             "usd": None if None in paid or not paid else math.fsum(paid),
             "budget_seconds": (budgets or {}).get(backend),
         }
+        others = [
+            j for j in jobs if j["backend"] != backend and j.get("device") in devices - {None}
+        ]
+        if others:
+            whole = math.fsum(job["seconds"] for job in [*mine, *others])
+            found[backend]["device_seconds"] = whole
     return found
 
 
@@ -249,9 +259,10 @@ def stopped(
     """
     lines = [str(error), f"{missing} of {total} tasks have no row yet; the others are in {folder}."]
     for name, sums in spent.items():
-        budget = sums["budget_seconds"]
+        budget, whole = sums["budget_seconds"], sums.get("device_seconds")
         of = "" if budget is None else f" of its budget of {budget:g} s"
-        lines.append(f"{name}: {sums['seconds']:.1f} s{of} spent in {sums['jobs']} jobs.")
+        shared = "" if whole is None else f", {whole:.1f} s by all entries of its device,"
+        lines.append(f"{name}: {sums['seconds']:.1f} s{shared}{of} spent in {sums['jobs']} jobs.")
     larger = isinstance(error, BudgetError)
     lines.append(
         f"Run the same command again {'with a larger budget_seconds' if larger else 'after that'}: "

@@ -148,7 +148,7 @@ def bill(result: Result) -> str:
     )
     for backend, sums in result.spent.items():
         if sums["budget_seconds"]:
-            used = (sums["seconds"] or 0.0) / sums["budget_seconds"]
+            used = (sums.get("device_seconds") or sums["seconds"] or 0.0) / sums["budget_seconds"]
             text += f"; {_share(used)} of the budget of “{readable(backend)}”, "
             text += f"{sums['budget_seconds']:g} s"
     if whole.usd:

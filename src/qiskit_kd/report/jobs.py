@@ -48,7 +48,10 @@ def spent_text(
         budget, usd = sums["budget_seconds"], sums["usd"]
         number = int(sums["jobs"] or 0)
         text = f"{name}: {number:,} {'job' if number == 1 else 'jobs'}, {sums['seconds']:.1f} s"
-        text += "" if budget is None else f" of a budget of {budget:g} s"
+        if budget is not None:
+            whole = sums.get("device_seconds")
+            shared = "" if whole is None else f", {whole:.1f} s by all entries of its device,"
+            text += f"{shared} of a budget of {budget:g} s"
         text += "" if usd is None else f", {usd:,.2f} USD"
         lines += wrapped(f"{text}.")
     open_ones = [job for job in jobs if job["status"] in ("intent", "sent")]

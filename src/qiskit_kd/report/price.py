@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qiskit_kd.execution.runtime.cost import FREE_SECONDS, STOCK_SHOTS, Cost
+from qiskit_kd.execution.runtime.dispatch import PER_MINUTE
 from qiskit_kd.experiment.estimate import Choice, Estimate, Site
 from qiskit_kd.report.terminal import aligned, wrapped
 
@@ -25,6 +26,11 @@ def price_text(found: Estimate, *, brief: bool = False) -> str:
     lines = wrapped(_headline(found))
     for site in found.sites:
         lines += ["", *wrapped(_site(site))]
+    if found.minutes > 1:
+        lines += ["", *wrapped(
+            f"Jobs are sent {PER_MINUTE} in a minute at most: on a real device this takes at least "
+            f"{found.minutes:,.0f} minutes, before any queue."
+        )]  # fmt: skip
     if not brief or len(found.kinds) <= _FEW_KINDS:
         lines += ["", *_kinds(found)]
     if not brief:
@@ -46,7 +52,7 @@ def _headline(found: Estimate) -> str:
         else "a price needs usd_per_second in the backend's entry"
     )  # fmt: skip
     return (
-        f"{found.name}: {most}{_seconds(cost)} s of quantum processor time, {free}; "
+        f"{found.name}: {most}{_seconds(cost.seconds)} s of quantum processor time, {free}; "
         f"{cost.jobs:,} {'job' if cost.jobs == 1 else 'jobs'}, {cost.executions:,} executions; "
         f"{price}."
     )
@@ -62,9 +68,12 @@ def _site(site: Site) -> str:
         date = f"calibrated {site.calibrated[:10]}"
     budget = ""
     if site.budget_seconds is not None:
-        enough = "within" if site.cost.seconds <= site.budget_seconds else "MORE THAN"
+        enough = "within" if site.whole <= site.budget_seconds else "MORE THAN"
+        shared = site.whole > site.cost.seconds
+        where = "of all entries of the device" if shared else "there"
         budget = (
-            f" {_seconds(site.cost)} s there is {enough} its budget of {site.budget_seconds:g} s."
+            f" {_seconds(site.whole)} s {where} is {enough} its budget of "
+            f"{site.budget_seconds:g} s."
         )
     return (
         f"on {site.backend} ({site.device}, {date}): {site.shots:,} shots; {rule}; {copies} of the "
@@ -119,11 +128,11 @@ def _heads(found: Estimate) -> list[str]:
 
 def _numbers(cost: Cost) -> list[str]:
     price = [] if cost.usd is None else [_usd(cost.usd)]
-    return [f"{cost.executions:,}", f"{cost.jobs:,}", _seconds(cost), *price]
+    return [f"{cost.executions:,}", f"{cost.jobs:,}", _seconds(cost.seconds), *price]
 
 
-def _seconds(cost: Cost) -> str:
-    return f"{cost.seconds:,.0f}" if cost.seconds >= 100 else f"{cost.seconds:.1f}"
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.1f}"
 
 
 def _usd(usd: float) -> str:
