@@ -31,6 +31,7 @@ from qiskit_kd.execution.engine import Engine, not_negative
 from qiskit_kd.execution.noise_options import Noise, Rates, open_device
 from qiskit_kd.execution.noisy import NoisyEngine
 from qiskit_kd.nn import QuantumLayer, Quanvolution, students
+from qiskit_kd.nn.modules import FullyQuantumStudent
 
 QUBITS = 2
 RATES = Rates.model_validate({"one_qubit": 0.002, "two_qubit": 0.01, "readout": [0.01, 0.04]})
@@ -538,12 +539,15 @@ def test_students_of_half_precision_stay_finite(dtype: torch.dtype) -> None:
     x = torch.eye(4)[torch.arange(6) % 4].to(dtype)
     target = torch.arange(6) % 2
     teacher = torch.randn(6, 2, generator=torch.Generator().manual_seed(0)).to(dtype)
-    for name in ("fully_quantum", "hybrid"):
-        student = students[name](4, 2, seed=0, layers=1)
+    for name in ("fully_quantum", "hybrid", "nested"):
+        kind = "fully_quantum" if name == "nested" else name
+        student = students[kind](4, 2, seed=0, layers=1)
         with torch.no_grad():  # the circuit does nothing: probabilities are 0 and 1
             student.circuit.weight.zero_()
         for half in (False, True):
             network = copy.deepcopy(student).to(dtype) if half else student
+            if name == "nested":
+                network = FullyQuantumStudent(nn.Sequential(nn.Identity(), network.circuit))
             with contextlib.nullcontext() if half else torch.autocast("cpu", dtype):
                 rows = x if half else x.float()
                 for loss in losses:

@@ -79,6 +79,11 @@ class _Call:
         return _Call(self.engine, self.model, self.needs)
 
 
+def _transformed() -> bool:
+    """Whether a transform of `torch.func` is at work."""
+    return torch._C._are_functorch_transforms_active()  # noqa: SLF001
+
+
 def _array(tensor: Tensor) -> Array:
     try:
         values: Array = tensor.numpy(force=True)
@@ -118,8 +123,12 @@ class _Run(torch.autograd.Function):
     @staticmethod
     @uncompiled
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        needs = ctx.call.needs
-        slopes = iter(_Pull.apply(cotangent, *ctx.saved_tensors, ctx.call))
+        call: _Call = ctx.call
+        needs, saved = call.needs, ctx.saved_tensors
+        if torch.is_grad_enabled() or _transformed():
+            slopes = iter(_apply(_Pull, cotangent, *saved, call))
+        else:
+            slopes = iter(_Pull.forward(cotangent, saved[0], saved[1], call))
         return (
             next(slopes) if needs.features else None,
             next(slopes) if needs.weights else None,
@@ -133,13 +142,13 @@ class _Run(torch.autograd.Function):
         x, w = _front(features, in_dims[0]), _front(weights, in_dims[1])
         if in_dims[0] is None and not call.needs.features:
             call.parts = call.again()  # engines take several rows of weights
-            return _Run.apply(x, w, call.parts), 0
+            return _apply(_Run, x, w, call.parts), 0
         if in_dims[1] is None and not call.needs:
-            values = _Run.apply(x.flatten(0, 1), w, call.again())
+            values = _apply(_Run, x.flatten(0, 1), w, call.again())
             return values.unflatten(-2, x.shape[:2]), values.ndim - 2
         call.parts = [call.again() for _ in range(info.batch_size)]
         rows = [
-            _Run.apply(_entry(x, in_dims[0], k), _entry(w, in_dims[1], k), part)
+            _apply(_Run, _entry(x, in_dims[0], k), _entry(w, in_dims[1], k), part)
             for k, part in enumerate(call.parts)
         ]
         return torch.stack(rows), 0
@@ -212,11 +221,11 @@ class _Pull(torch.autograd.Function):
         if mapped and isinstance(call.parts, _Call):
             if in_dims[0] is None:
                 c = c.expand(info.batch_size, *c.shape)
-            found = _Pull.apply(c, x, w, call.parts)
+            found = _apply(_Pull, c, x, w, call.parts)
             return found, (0,) * len(found)
         calls = call.parts if mapped and isinstance(call.parts, list) else [call] * info.batch_size
         rows = [
-            _Pull.apply(*map(_entry, (c, x, w), in_dims, (k, k, k)), part)
+            _apply(_Pull, *map(_entry, (c, x, w), in_dims, (k, k, k)), part)
             for k, part in enumerate(calls)
         ]
         found = tuple(torch.stack(column) for column in zip(*rows, strict=True))
@@ -225,6 +234,31 @@ class _Pull(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
         return _Run.jvp(ctx, *tangents)
+
+
+def _direct(function: type[Any]) -> type[torch.autograd.Function]:
+    """The same without `setup_context`, for which torch reads signatures: longer than a circuit."""
+
+    class Direct(function):  # type: ignore[misc]
+        setup_context = staticmethod(torch.autograd.Function.setup_context)
+
+        @staticmethod
+        def forward(ctx: Any, *inputs: Any) -> Any:
+            function.setup_context(ctx, inputs, None)
+            return function.forward(*inputs)
+
+    return Direct
+
+
+_DIRECTLY: dict[type, type[torch.autograd.Function]] = {
+    function: _direct(function) for function in (_Run, _Pull)
+}
+
+
+def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """`function.apply`; transforms of `torch.func` want the context apart from the values."""
+    made = function if _transformed() else _DIRECTLY[function]
+    return made.apply(*arguments)
 
 
 def _front(tensor: Tensor, axis: int | None) -> Tensor:
@@ -273,18 +307,26 @@ def run(engine: Engine, model: CircuitModel, features: Tensor, weights: Tensor) 
         return run(engine, model, features.float(), weights).to(features.dtype)
     if weights.dtype != features.dtype:
         weights = weights.to(features.dtype)
+    places = features.device.type, weights.device.type
+    if places != ("cpu", "cpu"):
+        return _elsewhere(engine, model, features, weights)
+    grad = torch.is_grad_enabled()
+    if not torch.is_inference_mode_enabled():
+        # What was made under inference mode could not be saved for a gradient.
+        if features.is_inference():
+            features = features.clone()
+        if weights.is_inference():
+            weights = weights.clone()
+    needs = Needs(grad and features.requires_grad, grad and weights.requires_grad)
+    return _apply(_Run, features, weights, _Call(engine, model, needs))  # type: ignore[no-any-return]
+
+
+def _elsewhere(engine: Engine, model: CircuitModel, features: Tensor, weights: Tensor) -> Tensor:
+    """A run of tensors that do not all lie in the processor's memory."""
     if "meta" in (features.device.type, weights.device.type):
         shape = (*weights.shape[:-1], len(features), model.num_outputs)
         return features.new_empty(shape, device="meta")
-    if features.device.type != "cpu" or weights.device.type != "cpu":
-        native = engine.torch_outputs(model, features, weights)
-        if native is not None:
-            return native
-        home = features.device
-        return run(engine, model, features.cpu(), weights.cpu()).to(home)
-    if not torch.is_inference_mode_enabled():
-        # Made under inference mode; autograd would not let them be saved.
-        features, weights = (t.clone() if t.is_inference() else t for t in (features, weights))
-    grad = torch.is_grad_enabled()
-    needs = Needs(grad and features.requires_grad, grad and weights.requires_grad)
-    return _Run.apply(features, weights, _Call(engine, model, needs))  # type: ignore[no-any-return]
+    native = engine.torch_outputs(model, features, weights)
+    if native is not None:
+        return native
+    return run(engine, model, features.cpu(), weights.cpu()).to(features.device)

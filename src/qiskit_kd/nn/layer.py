@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.errors import DataError
-from qiskit_kd.execution.autograd import refuse_export, run
+from qiskit_kd.execution.autograd import run
 from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.nn.network import EngineNetwork
@@ -129,7 +129,6 @@ class QuantumLayer(OnEngine, TorchConnector):
             DataError: If there is no tensor, the width is wrong, or a row cannot be encoded.
             ExecutionError: If the layer is to be exported, or has no derivative of the kind.
         """
-        refuse_export()
         if input_data is not None and (not isinstance(input_data, Tensor) or input_data.is_nested):
             raise DataError(
                 "a layer takes one dense tensor",

@@ -34,7 +34,8 @@ __all__ = [
 _Layer = TypeVar("_Layer", bound=nn.Module)
 
 _FLOOR = 1e-12  # keeps log p finite where an exact probability is zero
-_HALF_FLOOR = 1e-7
+_HALF = {torch.float16: 1e-4, torch.bfloat16: 1e-7}
+"""Where probabilities come in half precision, which must hold the slope 1 / floor too."""
 
 
 class ClassicalStudent(nn.Sequential):
@@ -105,6 +106,7 @@ class FullyQuantumStudent(nn.Module):
             shots = next((layer.engine.shots for layer in layers), None)
             smoothing = 0.5 / shots if shots else 0.0
         self.circuit = circuit
+        self._is_bare = isinstance(circuit, QuantumLayer)
         if dtype is None:
             dtype = next((p.dtype for p in circuit.parameters()), torch.float32)
         value = torch.tensor(math.log(sharpness), dtype=dtype)
@@ -123,11 +125,13 @@ class FullyQuantumStudent(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(..., num_features)` to `(..., num_classes)` logits."""
         # Half precision has no room between 1e-12 and zero, nor for the logarithm's slope there.
-        half = x.dtype in (torch.float16, torch.bfloat16)
-        p: Tensor = self.circuit(x.float() if half else x)
+        half = x.dtype in _HALF
+        p: Tensor = self.circuit(x.float() if half and self._is_bare else x)
+        floor = _HALF.get(p.dtype, 1e-7 if half else _FLOOR)
+        p = p.float() if p.dtype in _HALF else p
         if self.smoothing:
             p = (p + self.smoothing) / (1.0 + p.shape[-1] * self.smoothing)
-        logits = self.log_sharpness.exp() * torch.log(p + (_HALF_FLOOR if half else _FLOOR))
+        logits = self.log_sharpness.exp() * torch.log(p + floor)
         return logits.to(x.dtype) if half else logits
 
 

@@ -68,13 +68,11 @@ class ExactEngine(Engine):
         lead = weights.shape[:-1]
         operator = program.as_operator(len(features))
         if operator is not None and weights.size:
-            if features.dtype == np.float32 and isinstance(model.readout, ClassGroups):
-                # A form's rounding error is that of its largest coefficient, whatever a small
-                # probability is; the other ways add up squares.
-                return _in_double(self.vjp, model, features, weights, needs)
             rows = weights.reshape(-1, model.num_weights)
-            self.usage.executions += len(features) * len(rows)
             values, back = operator.run(features, rows, needs)
+            if _drowns(model, values):
+                return _in_double(self.vjp, model, features, weights, needs)
+            self.usage.executions += len(features) * len(rows)
             return values.reshape(*lead, *values.shape[1:]), self._stacked(back, lead, needs)
         if weights.ndim == 1:
             return self._one(program, features, weights, needs)
@@ -171,6 +169,16 @@ def _cached(kept: dict[K, V], key: K, make: Callable[[], V]) -> V:
             kept.pop(next(iter(kept)))
         found = kept[key] = make()
     return found
+
+
+def _drowns(model: CircuitModel, values: Array) -> bool:
+    """Whether a class probability is as small as what single precision rounds.
+
+    A form's rounding error is that of its largest coefficient; the other ways add up squares.
+    """
+    if values.dtype != np.float32 or not isinstance(model.readout, ClassGroups):
+        return False
+    return bool(values.size) and values.min() < 16 * float(np.finfo(np.float32).eps)
 
 
 def _in_double(
