@@ -29,10 +29,11 @@ from qiskit_kd.report.summary import (
     roles,
     students_of,
     treatment,
+    upper_controls,
     variants_of,
 )
 from qiskit_kd.report.survey import caution, chance, findings, first_line
-from qiskit_kd.report.tally import blocks, looks_of
+from qiskit_kd.report.tally import blocks, looks_of, taught
 from qiskit_kd.report.trainings import compared
 
 __all__ = ["WIDTH", "aligned", "terminal_table", "wrapped"]
@@ -40,7 +41,9 @@ __all__ = ["WIDTH", "aligned", "terminal_table", "wrapped"]
 WIDTH = 100
 MARKS = "* confirmed, ! harmful, unmarked: neither"
 _MARK = {"confirmed": "*", "harmful": "!"}
-_SHORT = {"shuffled teacher": "shuffled", "label smoothing": "smoothing"}
+_SHORT = {
+    "shuffled teacher": "shuffled", "label smoothing": "smoothing", "teacher's labels": "labels",
+}  # fmt: skip
 
 
 def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
@@ -91,7 +94,19 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
             middle = [_number(table.get((student, v))) for v in variants]
         lines.append([readable(student), size, *middle, change(student, treated)])
     text = aligned(heads, lines)
-    if max(len(line) for line in text) > WIDTH:
+    if max(map(len, text)) > WIDTH:
+        # The numbers, and below them the gains that the study is about.
+        asked = [v for v in variants if v in (*taught(result), *upper_controls(result))]
+        text = aligned(heads[:-1], [line[:-1] for line in lines])
+        gained = [
+            [readable(s), *(change(s, v) for v in asked)]
+            for s in students_of(rows)
+            if not is_teacher(s)
+        ]
+        over = f"paired gain over {alone(result).removeprefix('the student ')}"
+        below = aligned([over, *map(_short, asked), ""], [[*line, ""] for line in gained])
+        text += ["", *(line.rstrip() for line in below)]
+    if max(map(len, text)) > WIDTH:
         heads = ["student", "params", "variant", metric, "gain"]
         lines = [
             [
@@ -117,7 +132,7 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
             *(line.rstrip() for line in text),
             *["* the 95 % interval of the paired gain excludes zero"] * any("*" in t for t in text),
             *wrapped(size_sentence(table.values())),
-            *wrapped(chance_sentence(sum("[" in t for t in text))),
+            *wrapped(chance_sentence(sum(t.count("[") for t in text))),
             *(line for said in in_brief(result) for line in wrapped(said)),
         ]
     )
