@@ -50,13 +50,16 @@ def test_one_seed_has_no_interval() -> None:
     assert "(one seed)" in text
 
 
-def test_long_names_get_one_line_per_variant() -> None:
+@pytest.mark.parametrize(("letters", "lines"), [(42, 2), (60, 4)])
+def test_long_names_get_two_tables_or_one_line_per_variant(letters: int, lines: int) -> None:
     result = make(seeds=3)
+    name = "hybrid_with_a_very_long_name_for_a_student".ljust(letters, "x")
     for row in (*result.rows, *result.comparisons):
         if row["student"] == "hybrid":
-            row["student"] = "hybrid_with_a_very_long_name_for_a_student"
+            row["student"] = name
     text = terminal_table(result)
-    assert sum("very long name" in line for line in text.splitlines()) == 4
+    assert sum("very long name" in line for line in text.splitlines()) == lines
+    assert "comparisons are shown" in text
     assert max(map(len, text.splitlines())) <= WIDTH
 
 
