@@ -17,10 +17,11 @@ from qiskit_kd.circuits import (
     ClassGroups,
     angle,
     ansatze,
+    checks,
     hardware_efficient,
     load_ansatz,
 )
-from qiskit_kd.errors import CircuitError, StorageError
+from qiskit_kd.errors import CircuitError, ResourceError, StorageError
 
 
 def save(circuit: QuantumCircuit, path: Path) -> Path:
@@ -267,6 +268,44 @@ def test_what_openqasm_3_cannot_hold_is_said(body: str, match: str, tmp_path: Pa
     path = tmp_path / "bad.qasm"
     path.write_text(f'OPENQASM 3.0; include "stdgates.inc"; {body}')
     with pytest.raises((CircuitError, StorageError), match=match):
+        load_ansatz(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'OPENQASM 2.0; include "qelib1.inc"; qreg q[100000000]; x q[0];',
+        "OPENQASM 2.0; qreg q[2]; creg c [ 100000000 ];",
+        "OPENQASM 3.0; qubit[100000000] q;",
+        "OPENQASM 3.0; qubit[1] q; bit[100000000] c;",
+    ],
+)
+def test_registers_that_nobody_has_are_refused_at_once(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "huge.qasm"
+    path.write_text(text)
+    with pytest.raises(CircuitError, match=r"could hold; got 100,000,000 bits in huge\.qasm"):
+        load_ansatz(path)
+
+
+@pytest.mark.parametrize("version", [13, qpy.common.QPY_VERSION])
+def test_a_qpy_header_that_promises_too_much_is_refused(version: int, tmp_path: Path) -> None:
+    path = tmp_path / "huge.qpy"
+    with path.open("wb") as file:
+        qpy.dump(QuantumCircuit(77), file, version=version)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"\x00\x00\x00M", b"\x10\x00\x00M", 1))
+    with pytest.raises(CircuitError, match=r"got 268,435,533 bits in huge\.qpy"):
+        load_ansatz(path)
+
+
+def test_definitions_without_end_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "_MOST_GATES", 1000)
+    levels = "".join(f"gate g{k + 1} a {{ g{k} a; g{k} a; }}" for k in range(40))
+    path = tmp_path / "levels.qasm"
+    path.write_text(f"OPENQASM 2.0; gate g0 a {{ U(0,0,0.1) a; }} {levels} qreg q[1]; g40 q[0];")
+    with pytest.raises(ResourceError, match=r"more than 1,000 gates.*defined by each other"):
         load_ansatz(path)
 
 

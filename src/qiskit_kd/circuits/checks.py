@@ -8,6 +8,7 @@ knows and angles that cannot be learned. This module must not import torch.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import cache
 from numbers import Integral
 from typing import Any
@@ -41,12 +42,15 @@ __all__ = [
     "check_unitary",
     "is_inert",
     "is_standard",
+    "of_the_library",
 ]
 
 _INERT = (Barrier, Delay, IGate, GlobalPhaseGate)
 
 _TRIED = (-2.7, -1.1, 0.0, 0.6, 2.9)  # where expressions are evaluated, with the k-th
 _STEP = 0.37  # parameter so many radians on
+
+_MOST_GATES = 50_000  # in definitions
 
 MAX_QUBITS = 30
 """A state vector of 30 qubits takes 16 GiB; engines refuse earlier, by the memory they find."""
@@ -109,7 +113,9 @@ def check_unitary(circuit: QuantumCircuit, *, part: str) -> None:
         CircuitError: If an instruction measures, resets, branches or is a channel; if a gate has
             neither a matrix nor a definition; if an angle's expression is not real or has no
             derivative everywhere. Its name and qubits are given.
+        ResourceError: If definitions of definitions come to too many gates.
     """
+    gates = iter(range(_MOST_GATES))
     for item in circuit.data:
         operation = item.operation
         where = f"on qubits {[circuit.find_bit(q).index for q in item.qubits]}"
@@ -119,7 +125,7 @@ def check_unitary(circuit: QuantumCircuit, *, part: str) -> None:
                 got=f"{operation.name!r} {where}",
                 remedy="Remove it; measurements are added by the readout.",
             )
-        if (obstacle := _obstacle(operation)) is not None:
+        if (obstacle := _obstacle(operation, gates)) is not None:
             raise CircuitError(
                 f"{part} is made of gates that are known, at angles that can be learned",
                 got=f"{operation.name!r} {where}: {obstacle[0]}", remedy=obstacle[1],
@@ -149,17 +155,29 @@ def is_standard(operation: Any) -> bool:
     return getattr(operation, "base_class", None) in _standard()
 
 
-def _obstacle(operation: Any) -> tuple[str, str] | None:
-    """Why no engine can run an operation or learn its angles, and what to do; None if all can."""
+def of_the_library(operation: Any) -> bool:
+    """Whether an operation is of one of Qiskit's own gate classes, standard or not."""
+    kind = getattr(operation, "base_class", type(operation))
+    return is_standard(operation) or str(kind.__module__).startswith("qiskit.circuit.library")
+
+
+def _obstacle(operation: Any, gates: Iterator[int]) -> tuple[str, str] | None:
+    """Why no engine can run an operation or learn its angles, and what to do; None if all can.
+
+    Args:
+        operation: The operation.
+        gates: One number for each gate inside definitions that may still be looked at.
+    """
     if isinstance(operation, AnnotatedOperation):
-        return _obstacle(operation.base_op)
+        return _obstacle(operation.base_op, gates)
     if is_inert(operation) or isinstance(operation, Clifford):
         return None
     free = [value for value in operation.params if isinstance(value, ParameterExpression)]
     for angle in free:
         if not isinstance(angle, Parameter) and (fault := _fault(angle)) is not None:
             return fault, "Use an expression that is smooth for all real values of its parameters."
-    if is_standard(operation) or (not free and hasattr(operation, "__array__")):
+    fixed = not free and hasattr(operation, "__array__")
+    if is_standard(operation) or (fixed and of_the_library(operation)):
         return None
     problem: object = "it has neither a matrix nor a definition"
     try:
@@ -167,9 +185,20 @@ def _obstacle(operation: Any) -> tuple[str, str] | None:
     except Exception as error:  # Qiskit's own classes raise several kinds
         inner, problem = None, str(error).strip("\"'")
     if inner is None:
+        if fixed:
+            return None
         remedy = "Write it as a circuit of standard gates, exp(-iHt) as a PauliEvolutionGate."
         return str(problem), remedy
-    return next((o for item in inner.data if (o := _obstacle(item.operation)) is not None), None)
+    for item in inner.data:
+        if next(gates, None) is None:
+            raise ResourceError(
+                "a circuit is one that can be run",
+                got=f"more than {_MOST_GATES:,} gates in definitions of gates",
+                remedy="Look for gates that are defined by each other, level upon level.",
+            )
+        if (obstacle := _obstacle(item.operation, gates)) is not None:
+            return obstacle
+    return None
 
 
 def _fault(angle: ParameterExpression) -> str | None:

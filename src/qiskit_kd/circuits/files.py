@@ -10,13 +10,14 @@ from __future__ import annotations
 import io
 import re
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from qiskit import QuantumCircuit, qasm2, qasm3, qpy
 from qiskit.circuit import Parameter, ParameterExpression, ParameterVector
 
-from qiskit_kd.circuits.checks import bare, check_unitary, is_inert, is_standard
+from qiskit_kd.circuits.checks import bare, check_unitary, is_inert, is_standard, of_the_library
 from qiskit_kd.circuits.parameters import rename, weight_parameters
 from qiskit_kd.errors import CircuitError, StorageError
 
@@ -30,8 +31,9 @@ _INCLUDE = re.compile(
 )
 _DEEPEST = 10
 _ONE_CIRCUIT = struct.pack("!Q", 1)
-_MOST_BITS = 100_000
+_MOST_BITS = 1000
 _INPUT = re.compile(r"\binput\s+\w+(?:\s*\[[^\]]*\])?\s+(\w+)\s*;")
+_REGISTER = re.compile(r"\b[qc]reg\s+\w+\s*\[\s*(\d+)|\b(?:qubit|bit)\s*\[\s*(\d+)")
 _PHYSICAL = re.compile(r"\$\d+")
 _LIBRARIES = ("stdgates.inc", "stdgates.qasm", "qelib1.inc")
 
@@ -132,8 +134,10 @@ def _read_qasm(path: Path, content: bytes) -> QuantumCircuit:
             "the layout.",
         )
     try:
-        circuit = loads(text, path.parent)
-    except StorageError:
+        whole = _included(text, path.parent)
+        _check_size(path, [int(a or b) for a, b in _REGISTER.findall(_COMMENTS.sub("", whole))])
+        circuit = loads(whole)
+    except (CircuitError, StorageError):
         raise
     except Exception as error:  # the readers raise errors of many classes
         problem = str(error) or _where(error)
@@ -149,8 +153,7 @@ def _read_qasm(path: Path, content: bytes) -> QuantumCircuit:
     return circuit
 
 
-def _loads_2(text: str, folder: Path) -> QuantumCircuit:
-    whole = _included(text, folder)
+def _loads_2(whole: str) -> QuantumCircuit:
     own = set(re.findall(r"\bgate\s+(\w+)", _COMMENTS.sub("", whole)))
     # Gates that were added to qelib1.inc after the paper; what a file defines itself stays its own.
     later = [gate for gate in qasm2.LEGACY_CUSTOM_INSTRUCTIONS if gate.name not in own]
@@ -160,8 +163,7 @@ def _loads_2(text: str, folder: Path) -> QuantumCircuit:
     return circuit
 
 
-def _loads_3(text: str, folder: Path) -> QuantumCircuit:
-    whole = _included(text, folder)
+def _loads_3(whole: str) -> QuantumCircuit:
     circuit = _with_vectors(qasm3.loads(whole))
     order = {name: k for k, name in enumerate(_INPUT.findall(_COMMENTS.sub("", whole)))}
     declared = sorted(circuit.parameters, key=lambda p: order.get(_escaped(p), len(order)))
@@ -197,11 +199,6 @@ def _included(text: str, folder: Path, depth: int = 0) -> str:
     return _INCLUDE.sub(content, text)
 
 
-def _of_the_library(gate: Any) -> bool:
-    kind = getattr(gate, "base_class", type(gate))
-    return is_standard(gate) or str(kind.__module__).startswith("qiskit.circuit.library")
-
-
 def _all_free(circuit: QuantumCircuit) -> QuantumCircuit:
     """Every angle of every gate as a weight, in the order of the gates."""
     whole = circuit.copy_empty_like()
@@ -220,7 +217,7 @@ def _all_free(circuit: QuantumCircuit) -> QuantumCircuit:
                     order.update(dict.fromkeys(sorted(new, key=lambda p: str(p.name))))
                     fixed = None if isinstance(angle, ParameterExpression) else float(angle)
                     angles.extend([fixed] * len(new))
-            elif not _of_the_library(gate) and getattr(gate, "definition", None) is not None:
+            elif not of_the_library(gate) and getattr(gate, "definition", None) is not None:
                 add(gate.definition, qubits)
                 continue
             whole.append(gate, qubits)
@@ -253,19 +250,26 @@ def _where(error: Exception) -> str:
     return f"line {token.line}, column {token.column}: unexpected {token.text!r}"
 
 
-def _check_size(content: bytes) -> None:
-    """Refuse a QPY file whose header promises more than anybody has: it would be allocated."""
-    start = 20 + (8 if content[6] > 15 else 0)  # version 16 brought a table of contents
-    if content[6] < 10 or content[10:18] != _ONE_CIRCUIT or content[19:20] != b"q":
-        return
-    for number in struct.unpack_from("!II", content, start + 5):
-        if number > _MOST_BITS:
-            raise ValueError(f"it promises {number:,} bits")
+def _check_size(path: Path, numbers: Iterable[int]) -> None:
+    """Refuse bits that nobody has: readers would allocate them all."""
+    if (most := max(numbers, default=0)) > _MOST_BITS:
+        raise CircuitError(
+            "a circuit is one that a device could hold", got=f"{most:,} bits in {path.name}",
+            expected=f"at most {_MOST_BITS:,}", remedy="Declare the qubits that the circuit uses.",
+        )  # fmt: skip
+
+
+def _promised(content: bytes) -> tuple[int, ...]:
+    """Numbers of qubits and of classical bits that the header of a QPY file states."""
+    start = 20 + (8 if content[6:7] > b"\x0f" else 0)  # version 16 brought a table of contents
+    if content[6:7] < b"\x0a" or content[10:18] != _ONE_CIRCUIT or content[19:20] != b"q":
+        return ()
+    return struct.unpack_from("!II", content, start + 5) if len(content) > start + 13 else ()
 
 
 def _read_qpy(path: Path, content: bytes) -> QuantumCircuit:
+    _check_size(path, _promised(content))
     try:
-        _check_size(content)
         circuits = qpy.load(io.BytesIO(content))
         for circuit in circuits:  # gates and definitions are built when they are first asked for
             found = [getattr(item.operation, "definition", None) for item in circuit.data]
