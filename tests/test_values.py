@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib.recfunctions import structured_to_unstructured
 
-from qiskit_kd.errors import ConfigError, DataError, QiskitKDError
+import qiskit_kd as qkd
+from qiskit_kd.errors import CircuitError, ConfigError, DataError, QiskitKDError
 from qiskit_kd.values import class_labels, image_shape, listed, numbers, probabilities, real, whole
 
 X = np.array([[0.5, 1.0], [-2.0, 3.0], [4.0, 0.0]])
@@ -285,3 +286,30 @@ def test_lists() -> None:
     for wrong in ("12", b"12", 3, None, {1, 2}, {1: 2}, np.ones((2, 2))):
         with pytest.raises(ConfigError, match="a list; got"):
             listed(wrong, "a list")
+
+
+@pytest.mark.parametrize("value", [None, 3, 2.5, b"x.qasm", ["x"], {}, "", "a\0b"])
+def test_files_are_named_by_text_or_a_path_at_every_door(value: Any) -> None:
+    doors = [
+        qkd.circuits.load_ansatz,
+        lambda path: qkd.datasets["npz"](path, seed=0),
+        qkd.Study.load,
+        *([] if value is None or not value else [lambda path: qkd.load_backend("exact", path)]),
+    ]
+    for door in doors:
+        with pytest.raises(
+            QiskitKDError, match=r"named by its .*; got (?s:.*)text or a pathlib\.Path"
+        ):
+            door(value)
+
+
+@pytest.mark.parametrize("value", [3, 2.5, True, b"ZII", {"ZII": 1}, None])
+def test_observables_are_a_list(value: Any) -> None:
+    with pytest.raises(CircuitError, match=r"a readout takes a list of observables; got"):
+        qkd.Observables(value)
+
+
+@pytest.mark.parametrize("name", sorted(qkd.circuits.ansatze))
+def test_unsigned_sizes_build_the_same_circuit(name: str) -> None:
+    build = qkd.circuits.ansatze[name]
+    assert build(np.uint8(4), np.uint8(3)) == build(4, 3)

@@ -13,6 +13,7 @@ import operator
 import reprlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qiskit_kd.errors import ConfigError, DataError, QiskitKDError
@@ -25,6 +26,7 @@ __all__ = [
     "class_labels",
     "image_shape",
     "listed",
+    "named_path",
     "numbers",
     "plain",
     "probabilities",
@@ -144,6 +146,17 @@ def listed(
     if len(getattr(values, "shape", ())) == 1:
         return list(plain(values, "values", error=error).tolist())
     raise error(rule, got=shown(values), expected=expected or "a list", remedy=remedy)
+
+
+def named_path(value: object, rule: str, *, error: type[QiskitKDError] = ConfigError) -> Path:
+    """Text or a path as a path; whether anything is there is another question.
+
+    Raises:
+        QiskitKDError: Of the class `error`, for anything else, and for what no file can be called.
+    """
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+        raise error(rule, got=shown(value), expected="text or a pathlib.Path")
+    return Path(value)
 
 
 def plain(values: object, of: str, *, error: type[QiskitKDError] = DataError) -> NDArray[Any]:

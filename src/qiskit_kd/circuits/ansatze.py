@@ -205,6 +205,7 @@ def product(
             "product needs at least one rotation per qubit", got=f"num_weights={num_weights!r}",
             expected=f"{num_qubits} or more",
         )  # fmt: skip
+    num_weights, num_qubits = int(num_weights), int(num_qubits)  # numpy may have no negative
     whole = -(-num_weights // (2 * num_qubits))
     steps = [(gate, qubit) for _ in range(whole) for gate in "zx" for qubit in range(num_qubits)]
     circuit = QuantumCircuit(num_qubits, name="product")

@@ -20,6 +20,7 @@ from qiskit.circuit import Parameter, ParameterExpression, ParameterVector
 from qiskit_kd.circuits.checks import bare, check_unitary, is_inert, is_standard, of_the_library
 from qiskit_kd.circuits.parameters import rename, weight_parameters
 from qiskit_kd.errors import CircuitError, StorageError
+from qiskit_kd.values import named_path
 
 __all__ = ["load_ansatz", "read_circuit"]
 
@@ -30,6 +31,7 @@ _INCLUDE = re.compile(
     rf"""{_COMMENTS.pattern}|\binclude\s*["'](?P<name>[^"']*)["']\s*;""", re.DOTALL
 )
 _DEEPEST = 10
+_NAMED = "a circuit file is named by its path"
 _ONE_CIRCUIT = struct.pack("!Q", 1)
 _MOST_BITS = 1000
 _INPUT = re.compile(r"\binput\s+\w+(?:\s*\[[^\]]*\])?\s+(\w+)\s*;")
@@ -65,7 +67,7 @@ def load_ansatz(path: str | Path, *, trainable: bool = False) -> QuantumCircuit:
         CircuitError: If it holds no circuit or several, a circuit that measures in the middle or
             whose qubits are physical ones, or gates that nobody knows.
     """
-    path = Path(path)
+    path = named_path(path, _NAMED, error=StorageError)
     part = f"an ansatz ({path.name})"
     circuit = _unmeasured(read_circuit(path))
     check_unitary(circuit, part=part)
@@ -96,7 +98,7 @@ def read_circuit(path: str | Path) -> QuantumCircuit:
         CircuitError: If a QPY file holds no circuit or several, or an OpenQASM file physical
             qubits.
     """
-    path = Path(path)
+    path = named_path(path, _NAMED, error=StorageError)
     readers = {".qasm": _read_qasm, ".qpy": _read_qpy}
     ending = path.suffix.lower()
     if ending not in readers:

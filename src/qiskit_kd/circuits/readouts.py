@@ -10,7 +10,7 @@ diagonal in the Z basis is one matrix, applied to a distribution by a product an
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral
@@ -21,6 +21,7 @@ from qiskit.quantum_info import Pauli, SparsePauliOp
 
 from qiskit_kd.circuits.checks import check_qubits
 from qiskit_kd.errors import CircuitError
+from qiskit_kd.values import shown
 
 __all__ = ["SCHEMES", "ClassGroups", "Observables", "Readout"]
 
@@ -178,6 +179,12 @@ class Observables:
                 "a readout takes a list of observables", got=repr(operators),
                 remedy=f"Write [{operators!r}].",
             )  # fmt: skip
+        if not isinstance(operators, Iterable) or isinstance(operators, bytes | Mapping):
+            raise CircuitError(
+                "a readout takes a list of observables", got=shown(operators),
+                remedy='For example Observables(["ZII"]).',
+            )  # fmt: skip
+        operators = list(operators)
         if not operators:
             raise CircuitError("a readout has at least one observable", got="none")
         parsed = []

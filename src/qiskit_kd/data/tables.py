@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_kd.errors import DataError, QiskitKDError
+from qiskit_kd.values import named_path
 
 __all__ = ["LABEL_NAMES", "read_arrays", "read_path"]
 
@@ -35,9 +36,7 @@ def read_path(path: object, *, kinds: str, error: type[QiskitKDError] = DataErro
     Raises:
         QiskitKDError: Of the class `error`, if it is no path, or there is no file.
     """
-    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
-        raise error("a data file is named by its path", got=repr(path), expected="text or a Path")
-    found = Path(path).expanduser()
+    found = named_path(path, "a data file is named by its path", error=error).expanduser()
     try:
         there = found.is_file()
     except OSError:

@@ -26,6 +26,7 @@ from qiskit_kd.execution.backend_options import AerOptions, ExactOptions, NoisyO
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.gradients import check_gradient
 from qiskit_kd.execution.runtime.options import RuntimeOptions
+from qiskit_kd.values import named_path
 from qiskit_kd.yamlfile import faults, load_yaml, parse_yaml, validation_error
 
 __all__ = ["Backend", "BackendFile", "backends_path", "list_backends", "load_backend"]
@@ -225,7 +226,8 @@ def backends_path(path: str | Path | None = None) -> Path:
         ConfigError: If there is none.
     """
     named = path or os.environ.get(ENVIRONMENT_VARIABLE)
-    candidates = [Path(named)] if named else list(_usual_places())
+    rule = "a backend file is named by its path"
+    candidates = [named_path(named, rule)] if named else list(_usual_places())
     for candidate in candidates:
         if candidate.is_file():
             return candidate
@@ -290,6 +292,6 @@ def load_backend(name: str, path: str | Path | None = None) -> Backend:
         ConfigError: If the file is missing or wrong.
     """
     backends = list_backends(path)
-    if name not in backends:
+    if not isinstance(name, str) or name not in backends:
         raise UnknownNameError.of("backend", name, backends)
     return backends[name]

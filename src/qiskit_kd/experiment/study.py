@@ -35,6 +35,7 @@ from qiskit_kd.experiment.spending import (
 from qiskit_kd.experiment.store import FILE, Store
 from qiskit_kd.experiment.worker import leave_import
 from qiskit_kd.registry import plugin_files
+from qiskit_kd.values import named_path
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.backends import Backend
@@ -78,7 +79,10 @@ class Study:
             ConfigError: Listing every fault of the configuration; for a folder with settings.
             StorageError: For a folder without a readable study.
         """
-        folder, overrides = Path(experiment), list(overrides)
+        folder = named_path(
+            experiment, "an experiment is named by its file, folder or shipped name"
+        )
+        overrides = list(overrides)
         if folder.is_dir() and not (isinstance(experiment, str) and experiment in shipped()):
             if overrides or preset is not None or seeds is not None:
                 raise ConfigError(
