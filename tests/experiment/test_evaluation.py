@@ -41,7 +41,7 @@ def logits(network: nn.Module, features: np.ndarray) -> np.ndarray:
 
 def test_nothing_but_metrics_unless_asked(network: nn.Module, split: Split) -> None:
     found = judged(network, split, {})
-    assert set(found) == {"validation", "test", "distribution", "extra"}
+    assert set(found) == {"validation", "test", "correct", "distribution", "extra"}
     expected = metrics(logits(network, split.test.features), split.test.labels)
     assert found["test"] == {
         name: expected[name] for name in ("accuracy", "macro_f1", "nll", "ece")

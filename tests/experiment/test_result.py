@@ -64,7 +64,7 @@ def test_table() -> None:
     entry = next(t for t in table if (t["student"], t["variant"]) == ("quantum", "plain"))
     assert entry == {
         "student": "quantum", "variant": "plain", "parameters": 74, "n": 5,
-        "accuracy": pytest.approx(0.6), "macro_f1": pytest.approx(0.3),
+        "accuracy": pytest.approx(0.6), "macro_f1": pytest.approx(0.3), "collapsed": 0,
     }  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def test_comparisons() -> None:
         "student": "linear", "variant": "distilled", "baseline": "plain", "metric": "accuracy",
         "gain": pytest.approx(gain.mean),
         "ci95": [pytest.approx(gain.low), pytest.approx(gain.high)], "n": 5,
-        "verdict": "confirmed",
+        "verdict": "confirmed", "shared": 0.0, "p_sign_flip": 2 / 32,
     }  # fmt: skip
 
 
@@ -281,3 +281,37 @@ def test_a_placebo_that_was_tuned_less_is_named() -> None:
     less = result(candidates(), "variants.shuffled.temperature=4").verdict
     assert less.endswith("; shuffled was tuned less: 1 of 2 candidates")
     assert "tuned less" not in result(candidates()).verdict
+
+
+def test_collapsed_seeds_and_the_sign_flip_test_are_in_the_verdict() -> None:
+    rows = [
+        {**r, "distribution": [[1, 0], [0, 1]],
+         "test": {**r["test"], "accuracy": 0.51 if (r["variant"], r["seed"]) == ("plain", 2)
+                  else 0.9 + 0.01 * r["seed"] * (r["variant"] == "distilled")}}
+        for r in candidates()
+    ]  # fmt: skip
+    found = result(rows)
+    assert "; 1 seed of plain collapsed" in found.verdict
+    assert ", sign-flip p = 0.12" in found.verdict
+    assert {(t["student"], t["variant"]): t["collapsed"] for t in found.table}[
+        "quantum", "plain"
+    ] == 1  # fmt: skip
+    assert "collapsed" not in result(candidates()).verdict
+
+
+def test_intervals_allow_for_samples_that_seeds_share() -> None:
+    told = {"source": "one", "of": 8, "tested": "ff", "trained": 0.0}
+    rights = {"plain": ["01", "03", "01", "07", "03"], "distilled": ["0f", "3f", "1f", "ff", "7f"]}
+    rows = [
+        {**r, "correct": {**told, "right": rights.get(r["variant"], rights["plain"])[r["seed"]]},
+         "test": {**r["test"], "accuracy": rights.get(r["variant"], rights["plain"])[
+             r["seed"]].count("f") / 8}}
+        for r in candidates()
+    ]  # fmt: skip
+    gain = result(rows).gain("quantum", "distilled", "plain")
+    plain = result([{k: v for k, v in r.items() if k != "correct"} for r in rows]).gain(
+        "quantum", "distilled", "plain"
+    )
+    assert gain.shared > 0 == plain.shared
+    assert gain.high - gain.mean > plain.high - plain.mean
+    assert "; intervals allow for samples that seeds share" in result(rows).verdict

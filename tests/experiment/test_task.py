@@ -52,7 +52,7 @@ def test_row(made: dict[str, Task], teacher: dict[str, str]) -> None:
     assert weights is None
     assert set(row) == {
         "experiment", "student", "variant", "seed", "parameters", "options", "validation", "test",
-        "best_epoch", "curves", "distribution", "extra", "steps_per_epoch",
+        "best_epoch", "correct", "curves", "distribution", "extra", "steps_per_epoch",
     }  # fmt: skip
     assert (row["experiment"], row["student"], row["variant"]) == ("small", "quantum", "distilled")
     assert row["options"]["temperature"] == 4.0

@@ -30,7 +30,8 @@ def test_says_verdict_placebos_and_every_student() -> None:
         assert sum(line.startswith(student + " ") for line in lines) >= 1
     row = next(line for line in lines if line.startswith("fully quantum learnable"))
     assert re.search(r"75 +\d\d\.\d±\d\.\d( +\d\d\.\d±\d\.\d){3} +\+\d\.\d \[.*\] \*$", row)
-    assert lines[-2].startswith("* ")
+    assert lines[-3].startswith("* ")
+    assert lines[-2].startswith("The sign-flip test of the gain")
     assert lines[-1].startswith("6 comparisons are shown; at 95 % about one in twenty")
 
 

@@ -126,6 +126,11 @@ class Split:
             looked at; None means there are none.
         pool: For a teacher that is to see more than its student: the training samples, the
             transfer samples and maybe further ones, all with labels. None means `train`.
+        drawn_from: How many samples the training samples were drawn from, where every seed draws
+            from the same ones: splits of several seeds then share samples, and intervals allow for
+            that. None where each seed has samples of its own.
+        test_rows: `(test samples,)` numbers of the test samples among these; None where they were
+            not drawn from them.
         copy: As of `Dataset`, for `transfer`.
 
     Raises:
@@ -137,10 +142,13 @@ class Split:
     test: Dataset
     transfer: NDArray[np.float64]
     pool: Dataset
+    drawn_from: int | None
+    test_rows: NDArray[np.intp] | None
 
     def __init__(
         self, train: Dataset, validation: Dataset, test: Dataset,
         transfer: ArrayLike | Dataset | None = None, pool: Dataset | None = None, *,
+        drawn_from: int | None = None, test_rows: NDArray[np.intp] | None = None,
         copy: bool = True,
     ) -> None:  # fmt: skip
         given = {"train": train, "validation": validation, "test": test, "pool": pool}
@@ -179,6 +187,8 @@ class Split:
         for name, part in parts.items():
             object.__setattr__(self, name, part)
         object.__setattr__(self, "transfer", unlabelled)
+        object.__setattr__(self, "drawn_from", drawn_from)
+        object.__setattr__(self, "test_rows", test_rows)
 
     @property
     def num_features(self) -> int:

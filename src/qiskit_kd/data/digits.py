@@ -102,4 +102,12 @@ def _mapped(
         Dataset(change(part.features), part.labels, part.num_classes, part.name, shape)
         for part in (split.train, split.validation, split.test, split.pool)
     )
-    return Split(train, validation, test, change(split.transfer), pool)
+    return Split(
+        train,
+        validation,
+        test,
+        change(split.transfer),
+        pool,
+        drawn_from=split.drawn_from,
+        test_rows=split.test_rows,
+    )

@@ -179,7 +179,7 @@ def _split(
     taught = pool if count == len(pool) else pool.take(order[:count])
     check_every_class(taught.labels, np.arange(len(kept)), part="train")
     unlabelled = pool.pixels[order[count : count + transfer]] / 255.0
-    return Split(taught, held_out, judged, unlabelled, pool, copy=False)
+    return Split(taught, held_out, judged, unlabelled, pool, drawn_from=len(pool), copy=False)
 
 
 @lru_cache(maxsize=2)

@@ -99,7 +99,9 @@ def stratified_split(
         )
         for key, rows in stretches.items()
     }
-    return Split(**part, transfer=unlabelled, copy=False)
+    return Split(
+        **part, transfer=unlabelled, drawn_from=total, test_rows=stretches["test"], copy=False
+    )
 
 
 @datasets.register("arrays")

@@ -129,7 +129,9 @@ def extended_xor(
     made = {
         part: Dataset(x, y, CLASSES, "extended_xor", copy=False) for part, (x, y) in parts.items()
     }
-    return Split(**made, transfer=unlabelled, copy=False)
+    return Split(
+        made["train"], made["validation"], made["test"], unlabelled, made["pool"], copy=False
+    )
 
 
 def _patterns(pairs: int) -> list[NDArray[np.float64]]:

@@ -81,6 +81,7 @@ def judged(
         "validation": merit.of(merits["validation"], _VALIDATION),
         "test": merit.of(merits["test"], _TEST),
         "distribution": grouped,
+        "correct": _correct(split, logits["test"]),
         "extra": {"sharpness": facts["sharpness"]} if "sharpness" in facts else {},
     }
     if isinstance(network, FullyQuantumStudent):
@@ -105,6 +106,28 @@ def judged(
             network, logits["test"], test, merit, _with(jury), **asked["side_by_side"]
         )
     return found
+
+
+def _correct(split: Split, logits: NDArray[np.float64]) -> dict[str, Any]:
+    """Which test samples a network got right, for `statistics.shared_variance`.
+
+    Returns:
+        `source`, equal where two rows number the same samples; their number `of`; `tested` and
+        `right`, one bit for each in hexadecimal; and the share of the samples that it trained on.
+    """
+    rows = split.test_rows
+    own = rows is None or split.drawn_from is None
+    size = len(logits) if own else split.drawn_from
+    bits = np.zeros((2, size or 0), dtype=bool)
+    places = np.arange(len(logits)) if own else rows
+    bits[0, places] = True
+    bits[1, places] = logits.argmax(axis=1) == split.test.labels
+    return {
+        "source": split.test.fingerprint[:16] if own else split.test.name, "of": size,
+        "tested": np.packbits(bits[0]).tobytes().hex(),
+        "right": np.packbits(bits[1]).tobytes().hex(),
+        "trained": len(split.train) / split.drawn_from if split.drawn_from else 0.0,
+    }  # fmt: skip
 
 
 def _read(network: nn.Module, split: Split) -> tuple[_Logits, _Logits | None]:

@@ -23,10 +23,16 @@ from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment.choice import Row, choose
 from qiskit_kd.experiment.config import ExperimentConfig, Point
 from qiskit_kd.experiment.sections import Label
-from qiskit_kd.experiment.statistics import Gain, paired_gain, verdict
+from qiskit_kd.experiment.statistics import (
+    Gain,
+    collapsed,
+    paired_gain,
+    shared_variance,
+    verdict,
+)
 from qiskit_kd.experiment.store import canonical
 
-__all__ = ["Axis", "StudyResult", "environment", "longer_training"]
+__all__ = ["Axis", "StudyResult", "collapsed_of", "environment", "longer_training"]
 
 METRICS = ("accuracy", "macro_f1")
 _BEATS = {"confirmed": "beats", "harmful": "loses to", "not confirmed": "does not beat"}
@@ -115,6 +121,7 @@ class StudyResult:
                 "student": student, "variant": variant, "parameters": rows[0]["parameters"],
                 "n": len(rows),
                 **{m: float(np.mean([row["test"][m] for row in rows])) for m in METRICS},
+                "collapsed": collapsed_of(rows),
             }
             for (place, student, variant), rows in self._cells.items()
         ]  # fmt: skip
@@ -143,6 +150,8 @@ class StudyResult:
                                 "ci95": [_number(gain.low), _number(gain.high)],
                                 "n": gain.n,
                                 "verdict": verdict(gain),
+                                "shared": gain.shared,
+                                "p_sign_flip": gain.p,
                             }
                         )
         return found
@@ -175,15 +184,14 @@ class StudyResult:
     def _gain(
         self, place: int, student: str, variant: str, baseline: str, metric: str = "accuracy"
     ) -> Gain | None:
-        left, right = (
-            {
-                row["seed"]: row["test"][metric]
-                for row in self._cells.get((place, student, name), ())
-            }
-            for name in (variant, baseline)
-        )
+        cells = [self._cells.get((place, student, name), []) for name in (variant, baseline)]
+        left, right = ({row["seed"]: row["test"][metric] for row in cell} for cell in cells)
         seeds = sorted(left.keys() & right.keys())
-        return paired_gain([left[s] for s in seeds], [right[s] for s in seeds]) if seeds else None
+        if not seeds:
+            return None
+        return paired_gain(
+            [left[s] for s in seeds], [right[s] for s in seeds], shared=shared_variance(*cells)
+        )
 
     @cached_property
     def headline(self) -> tuple[str, str] | None:
@@ -213,6 +221,8 @@ class StudyResult:
             said = [f"{_BEATS[verdict(g[0])]} {name} {g[0]}" for name, g in versus.items()]
             lead = versus[config.baseline][0]
             said[0] = f"{verdict(lead)}: {student} {variant} against {config.baseline} {lead}"
+            if lead.n > 1:
+                said[0] += f", sign-flip p = {lead.p:.2g}"
         else:
             said = [self._counted(name, found) for name, found in versus.items()]
             said[0] = f"{student} {variant} {said[0]}"
@@ -226,6 +236,19 @@ class StudyResult:
             if count < most
             and any(placebo != "none" for _, placebo in config.variants[name].sources)
         ]
+        fallen = {
+            name: count
+            for name in (variant, *versus)
+            if (count := sum(
+                collapsed_of(cell) for (_, s, v), cell in self._cells.items()
+                if (s, v) == (student, name)
+            ))
+        }  # fmt: skip
+        said += [
+            f"{count} seed{'s' * (count > 1)} of {name} collapsed" for name, count in fallen.items()
+        ]
+        if any(gain.shared for found in versus.values() for gain in found.values()):
+            said.append("intervals allow for samples that seeds share")
         said += filter(None, [longer_training(self.rows, student, variant, config.baseline)])
         return f"test accuracy, {'; '.join(said)}"
 
@@ -271,6 +294,14 @@ class StudyResult:
             key = places[canonical(row["point"])], row["student"], row["variant"]
             cells.setdefault(key, []).append(row)
         return cells
+
+
+def collapsed_of(rows: Sequence[Row]) -> int:
+    """Seeds of one student and variant that collapsed, see `statistics.collapsed`."""
+    classes = len(rows[0].get("distribution") or ()) if rows else 0
+    if classes < 2:
+        return 0
+    return collapsed([row["test"]["accuracy"] for row in rows], classes)
 
 
 def longer_training(rows: Sequence[Row], student: str, variant: str, baseline: str) -> str:

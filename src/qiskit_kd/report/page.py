@@ -18,6 +18,7 @@ from qiskit_kd.report.grid import Grid, grid_of, shown
 from qiskit_kd.report.portraits import portraits, split_of
 from qiskit_kd.report.sentences import (
     chance_sentence,
+    interval_sentence,
     labels_sentence,
     placebo_sentence,
     question_sentence,
@@ -142,7 +143,8 @@ def _plain(result: Result, album: sections.Album) -> dict[str, Any]:
     return {
         "tag": tag, "mood": tag.replace(" ", "-"), "verdict": verdict_sentence(result),
         "placebo": placebo_sentence(result), "others": facts.others(result), "findings": [],
-        "chance": chance_sentence(shown), "table": table, "blocks": [], "columns": [],
+        "chance": f"{interval_sentence(result)} {chance_sentence(shown)}".strip(),
+        "table": table, "blocks": [], "columns": [],
         "main": sections.main(result, album), "axis": "", "axes": [],
         "answer": "", "holds": None, "beyond": False, "over": alone(result),
         "groups": groups + [group for group in more if group and group["figures"]],
@@ -160,7 +162,8 @@ def _survey(result: Result, grid: Grid, album: sections.Album) -> dict[str, Any]
         "findings": found, "beyond": any(item.beyond for item in found),
         "answer": noise_page.answer(result, grid), "holds": noise_page.holds(result, grid),
         "over": alone(result),
-        "chance": survey.chance(result, grid), "table": [],
+        "chance": f"{interval_sentence(result)} {survey.chance(result, grid)}".strip(),
+        "table": [],
         "blocks": blocks(result, grid, looks), "columns": [shown(v) for v in grid.values],
         "main": survey_page.main(result, grid, looks, album), "axis": grid.titles[grid.x],
         "axes": list(grid.titles.items()),

@@ -10,13 +10,15 @@ from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from qiskit_kd.experiment.result import longer_training
+from qiskit_kd.experiment.result import collapsed_of, longer_training
+from qiskit_kd.experiment.statistics import shared_variance, sign_flip
 from qiskit_kd.report.grid import settled, varied
 from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.summary import (
     Cell,
     Gain,
     Result,
+    Row,
     gains,
     headline,
     is_placebo,
@@ -34,8 +36,9 @@ from qiskit_kd.report.whereabouts import is_exact, places_sentence
 if TYPE_CHECKING:
     from qiskit_kd.data import Split
 
-__all__ = ["chance_sentence", "labels_sentence", "placebo_sentence", "question_sentence"]
-__all__ += ["setup_sentence", "shots_sentence", "size_sentence", "verdict_sentence"]
+__all__ = ["chance_sentence", "interval_sentence", "labels_sentence", "placebo_sentence"]
+__all__ += ["question_sentence", "setup_sentence", "shots_sentence", "size_sentence"]
+__all__ += ["verdict_sentence"]
 
 _GRADIENTS = {"shift": "parameter-shift gradients", "spsa": "SPSA gradients"}
 
@@ -114,6 +117,38 @@ def verdict_sentence(result: Result) -> str:
     said = f"{opening} the {readable(gain.student)} student: {metric} ({_range(gain)})."
     longer = longer_training(result.rows, gain.student, gain.variant, gain.baseline)
     return f"{said} {longer[0].upper()}{longer[1:]}." if longer else said
+
+
+def interval_sentence(result: Result) -> str:
+    """What intervals are about, and how many seeds collapsed."""
+    said: list[str] = []
+    cells: dict[tuple[str, str, str], list[Row]] = {}
+    for row in result.rows:
+        key = str(row.get("point", {})), str(row["student"]), str(row["variant"])
+        cells.setdefault(key, []).append(row)
+    if any(map(shared_variance, cells.values())):
+        said.append(
+            "Intervals are about other data of the same kind: splits of several seeds share "
+            "samples, which Student's t is corrected for (after Nadeau and Bengio)."
+        )
+    gain = None if result.config.get("axes") else headline(result)
+    if gain is not None and len(gain.differences) > 1:
+        said.append(
+            "The sign-flip test of the gain, which needs no bell shape, has p = "
+            f"{sign_flip(gain.differences):.2g}."
+        )
+    fallen: dict[str, list[int]] = {}
+    for (_, student, variant), rows in cells.items():
+        if count := collapsed_of(rows):
+            name = f"{readable(student)}, {look(variant).label}"
+            fallen.setdefault(name, []).append(count)
+    if fallen:
+        named = "; ".join(f"{name} {sum(counts)}" for name, counts in fallen.items())
+        said.append(
+            "Seeds that collapsed, less than a third of the way from chance to the median: "
+            f"{named}."
+        )
+    return " ".join(said)
 
 
 def placebo_sentence(result: Result) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from qiskit_kd.experiment.config import VariantConfig, is_teacher
-from qiskit_kd.experiment.statistics import half_width, paired_gain, verdict
+from qiskit_kd.experiment.statistics import half_width, paired_gain, shared_variance, verdict
 from qiskit_kd.report.palette import BASELINE, look, order_variants
 
 __all__ = ["Cell", "Gain", "Result", "Row", "cells", "gains", "headline", "interval", "values"]
@@ -148,12 +148,17 @@ def is_placebo(variant: Mapping[str, Any]) -> bool:
     return VariantConfig.model_validate(variant).is_placebo
 
 
-def interval(numbers: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and half width of its 95 % interval (Student's t); None for fewer than two numbers."""
+def interval(numbers: Sequence[float], *, shared: float = 0.0) -> tuple[float, float | None]:
+    """Mean and half width of its 95 % interval (Student's t); None for fewer than two numbers.
+
+    Args:
+        numbers: One per seed.
+        shared: See `statistics.shared_variance`.
+    """
     data = np.asarray(numbers, dtype=float)
     if len(data) < 2:
         return float(data.mean()), None
-    return float(data.mean()), float(half_width(data))
+    return float(data.mean()), float(half_width(data, shared=shared))
 
 
 def students_of(rows: Iterable[Row]) -> list[str]:
@@ -181,6 +186,10 @@ def values(rows: Iterable[Row], student: str, variant: str, metric: str) -> dict
     return dict(sorted(found.items()))
 
 
+def _of(rows: Iterable[Row], student: str, variant: str) -> list[Row]:
+    return [row for row in rows if (row["student"], row["variant"]) == (student, variant)]
+
+
 def cells(rows: Sequence[Row], metric: str = "accuracy") -> list[Cell]:
     """Every (student, variant) with its mean and interval, in the order of tables and figures."""
     out = []
@@ -190,9 +199,9 @@ def cells(rows: Sequence[Row], metric: str = "accuracy") -> list[Cell]:
             row = next(r for r in rows if (r["student"], r["variant"]) == (student, variant))
             known = row.get("options") or {}
             sizes = (known.get(f"{key}_parameters") for key in ("live", "effective"))
-            out.append(
-                Cell(student, variant, int(row["parameters"]), numbers, *interval(numbers), *sizes)
-            )
+            shared = shared_variance(_of(rows, student, variant))
+            ends = interval(numbers, shared=shared)
+            out.append(Cell(student, variant, int(row["parameters"]), numbers, *ends, *sizes))
     return out
 
 
@@ -240,7 +249,8 @@ def paired(
     treated = values(rows, student, variant, metric)
     control = values(rows, student, baseline, metric)
     seeds = [seed for seed in treated if seed in control]
-    found = paired_gain([treated[k] for k in seeds], [control[k] for k in seeds])
+    shared = shared_variance(_of(rows, student, variant), _of(rows, student, baseline))
+    found = paired_gain([treated[k] for k in seeds], [control[k] for k in seeds], shared=shared)
     return Gain(
         student, variant, baseline, found.mean, *bounds((found.low, found.high)), found.n,
         verdict(found), tuple(treated[k] - control[k] for k in seeds),

@@ -10,6 +10,7 @@ from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.portraits import split_of
 from qiskit_kd.report.sentences import (
     chance_sentence,
+    interval_sentence,
     labels_sentence,
     placebo_sentence,
     question_sentence,
@@ -132,6 +133,7 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
             *(line.rstrip() for line in text),
             *["* the 95 % interval of the paired gain excludes zero"] * any("*" in t for t in text),
             *wrapped(size_sentence(table.values())),
+            *wrapped(interval_sentence(result)),
             *wrapped(chance_sentence(sum(t.count("[") for t in text))),
             *(line for said in in_brief(result) for line in wrapped(said)),
         ]
@@ -167,7 +169,7 @@ def _survey(result: Result, grid: Grid, metric: str) -> str:
             text += ["", *([name] if name else []), *_columns(grid, lines)]
     for finding in findings(result, grid):
         text += ["", *wrapped(str(finding))]
-    said = chance(result, grid)
+    said = f"{interval_sentence(result)} {chance(result, grid)}".strip()
     text += [*([""] if said else []), *wrapped(said)]
     for student in compared(result):
         held = answers(result, grid, student)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from qiskit_kd.experiment.statistics import paired_gain, verdict
+from qiskit_kd.experiment.statistics import paired_gain, shared_variance, verdict
 from qiskit_kd.report.grid import Grid, Point, at, settled
 from qiskit_kd.report.summary import (
     Gain,
@@ -134,7 +134,14 @@ def averaged(result: Result, tally: Tally) -> Gain | None:
     left, right = (
         [float(np.mean([table[k][seed] for table in tables])) for seed in seeds] for k in (0, 1)
     )
-    return _gain(first.student, first.variant, first.baseline, left, right)
+    shared = [
+        shared_variance(*(
+            [r for r in at(result.rows, point) if (r["student"], r["variant"]) == (g.student, name)]
+            for name in (g.variant, g.baseline)
+        ))
+        for point, g in tally.found
+    ]  # fmt: skip
+    return _gain(first.student, first.variant, first.baseline, left, right, float(np.mean(shared)))
 
 
 def lost(result: Result, grid: Grid, student: str, variant: str) -> Gain | None:
@@ -143,7 +150,7 @@ def lost(result: Result, grid: Grid, student: str, variant: str) -> Gain | None:
     Seed by seed, averaged over the panels that have both ends; None where there is none.
     """
     ends = (grid.values[0], grid.values[-1])
-    tables = []
+    tables, shared = [], []
     for panel in grid.panels:
         sides = [
             values(at(result.rows, grid.point(panel, end)), student, variant, "accuracy")
@@ -151,17 +158,23 @@ def lost(result: Result, grid: Grid, student: str, variant: str) -> Gain | None:
         ]
         if all(sides):
             tables.append(sides)
+            shared.append(shared_variance(*(
+                [r for r in at(result.rows, grid.point(panel, end))
+                 if (r["student"], r["variant"]) == (student, variant)]
+                for end in reversed(ends)
+            )))  # fmt: skip
     seeds = sorted(set.intersection(*(set(s) for sides in tables for s in sides))) if tables else []
     if not seeds or ends[0] == ends[1]:
         return None
     low, high = ([float(np.mean([t[k][seed] for t in tables])) for seed in seeds] for k in (0, 1))
-    return _gain(student, variant, variant, high, low)
+    return _gain(student, variant, variant, high, low, float(np.mean(shared)))
 
 
 def _gain(
-    student: str, variant: str, baseline: str, left: Sequence[float], right: Sequence[float]
-) -> Gain:
-    found = paired_gain(left, right)
+    student: str, variant: str, baseline: str, left: Sequence[float], right: Sequence[float],
+    shared: float,
+) -> Gain:  # fmt: skip
+    found = paired_gain(left, right, shared=shared)
     return Gain(student, variant, baseline, found.mean, *bounds((found.low, found.high)), found.n,
                 verdict(found))  # fmt: skip
 

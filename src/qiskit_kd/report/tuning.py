@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from qiskit_kd.experiment.statistics import Verdict, paired_gain, verdict
+from qiskit_kd.experiment.statistics import Verdict, paired_gain, shared_variance, verdict
 from qiskit_kd.report.grid import Point, at
 from qiskit_kd.report.summary import Result, Row, bounds, is_teacher, students_of, variants_of
 
@@ -151,6 +151,7 @@ def _changes(before: Mapping[int, Row], after: Mapping[int, Row]) -> list[Change
     """Divergence and accuracy on validation and test data, where both sides have them."""
     taught = all("kl" in row["validation"] for row in (*before.values(), *after.values()))
     loss = "kl" if taught else "nll"
+    shared = shared_variance(after.values(), before.values())
     wanted = [("validation", loss), ("test", loss), ("test", "accuracy")]
     found = []
     for part, metric in wanted:
@@ -160,13 +161,14 @@ def _changes(before: Mapping[int, Row], after: Mapping[int, Row]) -> list[Change
             for side in (before, after)
         ]  # fmt: skip
         if sides[0].keys() & sides[1].keys():
-            found.append(changed(*sides, part=part, metric=metric))
+            found.append(changed(*sides, part=part, metric=metric, shared=shared))
     return found
 
 
 def changed(
-    before: Mapping[int, float], after: Mapping[int, float], *, part: str, metric: str
-) -> Change:
+    before: Mapping[int, float], after: Mapping[int, float], *, part: str, metric: str,
+    shared: float = 0.0,
+) -> Change:  # fmt: skip
     """The paired difference of two sets of numbers by seed.
 
     Args:
@@ -174,11 +176,12 @@ def changed(
         after: The same.
         part: Of which part of the data.
         metric: Which metric; of divergences and losses less is better.
+        shared: See `statistics.shared_variance`.
     """
     seeds = sorted(before.keys() & after.keys())
     left, right = [[side[seed] for seed in seeds] for side in (before, after)]
-    gain = paired_gain(right, left)
-    better = paired_gain(left, right) if metric in _LESS_IS_BETTER else gain
+    gain = paired_gain(right, left, shared=shared)
+    better = paired_gain(left, right, shared=shared) if metric in _LESS_IS_BETTER else gain
     return Change(
         part, metric, float(np.mean(left)), float(np.mean(right)), gain.mean,
         *bounds((gain.low, gain.high)), gain.n, verdict(better),
