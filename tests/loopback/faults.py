@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fnmatch
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 __all__ = ["Fault", "Faults", "Outcome"]
@@ -24,6 +25,8 @@ class Fault:
         after: How many matching requests pass before the first.
         accept: Whether the request is carried out all the same, and only the answer is wrong.
         delay: Seconds before the answer.
+        cut: Whether the body ends in its middle.
+        body: What is sent instead of the answer's own body, None for that; a function is given it.
     """
 
     method: str
@@ -35,6 +38,8 @@ class Fault:
     after: int = 0
     accept: bool = False
     delay: float = 0.0
+    cut: bool = False
+    body: str | Callable[[str], str] | None = None
 
 
 @dataclass

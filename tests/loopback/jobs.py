@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.loopback import legacy
 from tests.loopback.devices import Snapshot, circuit_seconds, not_isa
 from tests.loopback.simulator import Unsupported, shots_of
 
-__all__ = ["FINAL", "Job", "Work", "decode"]
+__all__ = ["FINAL", "Job", "Work", "altered", "decode"]
 
 FINAL = ("Completed", "Failed", "Cancelled")
 OVERHEAD = 2.0
@@ -210,3 +211,15 @@ def _run_program(program: Any, rng: np.random.Generator) -> str:
         passthrough_data=model.quantum_program.passthrough_data,
         metadata=schema.MetadataModel(chunk_timing=[span]),
     ).model_dump_json()
+
+
+def altered(text: str, change: Callable[[NDArray[Any]], NDArray[Any]], rename: str = "") -> str:
+    """A result whose arrays were changed, under another name where one is given."""
+    model = schema.QuantumProgramResultModel.model_validate_json(text)
+    for item in model.data:
+        arrays = {name: change(value.to_numpy()) for name, value in item.results.items()}
+        item.results = {
+            rename or name: CompressedTensorModel.from_numpy(value)
+            for name, value in arrays.items()
+        }  # fmt: skip
+    return model.model_dump_json()

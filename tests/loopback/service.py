@@ -162,7 +162,7 @@ class LoopbackService(Api):
         self.faults.add(fault)
         return fault
 
-    def accept_then(self, status: int, **more: Any) -> Fault:
+    def accept_then(self, status: int | None, **more: Any) -> Fault:
         """Accept the next job and answer `status` all the same; 0 cuts the connection."""
         return self.inject("POST", "*/jobs", status, accept=True, **more)
 
@@ -235,6 +235,8 @@ def _handler(service: LoopbackService) -> type[BaseHTTPRequestHandler]:
                 if fault.status is not None:
                     (status, reply), headers = error(fault.status, fault.message), fault.headers
             text = reply if isinstance(reply, str) else "" if reply is None else json.dumps(reply)
+            if fault is not None and fault.body is not None:
+                text = fault.body if isinstance(fault.body, str) else fault.body(text)
             data = text.encode()
             with contextlib.suppress(ConnectionError):  # the client may have been killed
                 self.send_response(status)
@@ -243,6 +245,9 @@ def _handler(service: LoopbackService) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
+                if fault is not None and fault.cut:
+                    self.close_connection = True
+                    data = data[: len(data) // 2]
                 self.wfile.write(data)
 
         do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = serve

@@ -8,6 +8,10 @@ ran twice, and the journal knows of every second that was charged.
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
+import json
+import re
 import signal
 import sqlite3
 import time
@@ -39,11 +43,17 @@ from qiskit_kd.errors import (
     UncertainJobError,
 )
 from qiskit_kd.execution.runtime.journal import Journal
+from qiskit_kd.execution.runtime.posting import PostOnce
 from tests.execution.runtime.study import KILLS, STEPS, Clock, Study, Wrap, at, killed, start
 from tests.loopback import CRN, LoopbackService
+from tests.loopback.jobs import altered
 from tests.loopback.service import ENVIRONMENT
 
 Rows = list[np.ndarray]
+
+
+def _accept(service: LoopbackService, *, path: str, **more: Any) -> object:
+    return service.inject("POST", path, accept=True, **more)
 
 
 @pytest.fixture(autouse=True)
@@ -77,8 +87,8 @@ class Lab:
     def study(self, wrap: Wrap | None = None, **options: Any) -> Study:
         return Study(self.service.runtime_options(**options), self.path, self.clock, wrap=wrap)
 
-    def run(self, **options: Any) -> Rows:
-        return self.study(**options).run()
+    def run(self, steps: int = STEPS, **options: Any) -> Rows:
+        return self.study(**options).run(steps)
 
     def work_while_waiting(self) -> None:
         """Jobs begin only while somebody waits for them, as they do behind a long queue."""
@@ -147,7 +157,7 @@ SERVICE: dict[str, tuple[Arrange, type[Exception] | None]] = {
     ),
     "500 twice on submit": (lambda s, k: s.inject("POST", "*/jobs", 500, after=k, times=2), None),
     "503 on submit for long": (
-        lambda s, k: s.inject("POST", "*/jobs", 503, after=k, times=13), None,
+        lambda s, k: s.inject("POST", "*/jobs", 503, after=k, times=7), None,
     ),
     "503 on every status": (
         lambda s, k: s.inject("GET", "*/jobs/*", 503, after=k, times=13), None,
@@ -159,7 +169,7 @@ SERVICE: dict[str, tuple[Arrange, type[Exception] | None]] = {
         lambda s, k: s.inject("GET", "*/api/v1/jobs", 503, after=k, times=9), None,
     ),
     "connection cut on submit": (
-        lambda s, k: s.inject("POST", "*/jobs", 0, after=k, times=9), None,
+        lambda s, k: s.inject("POST", "*/jobs", 0, after=k, times=7), None,
     ),
     "connection cut on the result": (
         lambda s, k: s.inject("GET", "*/jobs/*/results", 0, after=k, times=9), None,
@@ -246,29 +256,90 @@ def _until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 # The service accepts, and says something else
 
 
-@pytest.mark.parametrize("status", [500, 503, 504, 0])
-def test_twins_are_cancelled_before_they_run(lab, undisturbed, status):
-    lab.work_while_waiting()
-    lab.service.accept_then(status, after=1)
+Lose = Callable[..., object]
+
+LOSSES: dict[str, Lose] = {
+    **{str(n): functools.partial(_accept, status=n) for n in (500, 502, 503, 504, 520, 429, 0)},
+    "cut body": functools.partial(_accept, status=None, cut=True),
+    "not JSON": functools.partial(_accept, status=None, body="<html>gateway</html>"),
+    "null": functools.partial(_accept, status=None, body="null"),
+    "a list": functools.partial(_accept, status=None, body="[1]"),
+    "no id": functools.partial(_accept, status=None, body='{"id": null, "backend": "ibm"}'),
+    "no backend": functools.partial(_accept, status=None, body='{"id": "d0"}'),
+    "moved": functools.partial(_accept, status=307, headers={"Location": "/api/v1/jobs"}),
+    "time-out": functools.partial(_accept, status=None, delay=0.4),
+}
+
+
+_FOREMOST = ("500", "502", "503", "504", "0", "cut body", "time-out")
+LOST = [
+    *itertools.product(_FOREMOST, (0, 60), (1, 2), ["job"]),
+    *itertools.product([loss for loss in LOSSES if loss not in _FOREMOST], [60], [2], ["job"]),
+    *itertools.product(("500", "0", "cut body"), [0], [1], ["batch", "session"]),
+]
+
+
+@pytest.mark.parametrize(("loss", "queue", "times", "mode"), LOST)
+def test_accepted_and_then_lost(lab, undisturbed, monkeypatch, loss, queue, times, mode):
+    """At every request that spends; the client of the service posts none of them again."""
+    if loss == "time-out":
+        real = PostOnce.send
+        monkeypatch.setattr(PostOnce, "send", lambda s, r, *a, **o: real(
+            s, r, *a, **o | ({"timeout": 0.2} if r.method == "POST" else {})))  # fmt: skip
+    if queue:
+        lab.service.hold()
+        lab.after(queue, lambda: (lab.service.release(), lab.service.wait_idle()))
+    path = "*/jobs" if mode == "job" else "*/sessions"
+    LOSSES[loss](lab.service, path=path, times=times)
+    study = lab.study(mode=mode)
+    lab.check(study.run(), undisturbed)
+    study.client.close()
+    assert lab.service.submitted == STEPS
+    assert len(lab.service.sessions) == (0 if mode == "job" else 1 + times)
+
+
+def test_an_answer_names_another_job(lab, undisturbed):
+    """Before its search knows of the job, and after."""
+    first = lab.run(steps=1)
+    other = next(iter(lab.service.jobs))
+    lab.service.inject("POST", "*/jobs", None, accept=True,
+                       body=json.dumps({"id": other, "backend": "ibm_loopback"}))  # fmt: skip
+    lab.check([*first, *lab.run()[1:]], undisturbed)
+    assert lab.service.submitted == STEPS
+
+
+def test_a_search_that_lags_behind_an_answer_of_another_job(lab, undisturbed):
+    lab.run(steps=1)
+    other = next(iter(lab.service.jobs))
+    lab.service.inject("POST", "*/jobs", None, accept=True,
+                       body=json.dumps({"id": other, "backend": "ibm_loopback"}))  # fmt: skip
+    lab.service.inject("GET", "*/api/v1/jobs", None, accept=True, after=1, 
+                       body='{"jobs": [], "count": 0}')  # fmt: skip
+    with pytest.raises(TransientError, match="names the job that it was sent; got .*another one"):
+        lab.run()
+    lab.check(lab.run(), undisturbed)
+    assert lab.service.submitted == STEPS
+
+
+def _two_of_one(lab: Lab) -> None:
+    """Accepted and lost, while the search for tags lags behind: the job is sent again."""
+    lab.service.hold()
+    lab.after(30, lambda: (lab.service.release(), lab.service.wait_idle()))
+    lab.service.accept_then(503)
+    lab.service.inject("GET", "*/api/v1/jobs", None, accept=True, after=1, times=2,
+                       body='{"jobs": [], "count": 0}')  # fmt: skip
+
+
+def test_twins_are_cancelled_before_they_run(lab, undisturbed):
+    _two_of_one(lab)
     study = lab.study()
     lab.check(study.run(), undisturbed)
     assert lab.service.submitted == STEPS + 1
     assert lab.service.cancelled_before_running == study.dispatcher.counts["twins"] == 1
 
 
-def test_twins_of_a_job_that_was_refused_at_last(lab, undisturbed):
-    """Posted three times by the client, accepted each time, and then an error: three twins."""
-    lab.work_while_waiting()
-    lab.service.accept_then(503, times=2)
-    lab.service.accept_then(429)
-    lab.check(lab.run(), undisturbed)
-    assert lab.service.submitted == STEPS + 2
-    assert lab.service.cancelled_before_running == 2
-
-
 def test_a_twin_and_a_killed_process(lab, undisturbed):
-    lab.work_while_waiting()
-    lab.service.accept_then(503)
+    _two_of_one(lab)
 
     def wrap(journal: Journal, client: Any) -> None:
         at(journal, "sent", 1, _interrupt)
@@ -282,6 +353,106 @@ def test_a_twin_and_a_killed_process(lab, undisturbed):
 
 def _interrupt() -> None:
     raise KeyboardInterrupt
+
+
+# The service sends results that are not those of the job
+
+
+def _half(text: str) -> str:
+    return altered(text, lambda bits: bits[..., : bits.shape[-2] // 2, :])
+
+
+RESULTS: dict[str, str | Callable[[str], str]] = {
+    "half the shots": _half,
+    "more shots": lambda text: altered(text, lambda a: np.concatenate([a, a], axis=-2)),
+    "another shape": lambda text: altered(text, lambda a: a[:1]),
+    "another number of bits": lambda text: altered(text, lambda a: a[..., :1]),
+    "another register": lambda text: altered(text, lambda a: a, "other"),
+    "another PUB": lambda text: json.dumps(
+        (found := json.loads(text)) | {"data": found["data"] * 2}
+    ),
+    "no PUB": lambda text: json.dumps(json.loads(text) | {"data": []}),
+    "truncated": lambda text: text[: len(text) // 2],
+    "nothing": "",
+    "null": "null",
+    "a list": "[]",
+    "a number": "3",
+    "spoilt": lambda text: re.sub('"data":"....', '"data":"!!!!', text),
+    "HTML": "<html>gateway</html>",
+    "no passthrough": lambda text: json.dumps(json.loads(text) | {"passthrough_data": None}),
+}
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+def test_a_result_that_is_not_the_jobs(lab, undisturbed, kind):
+    """Fetched again; never stored; and paid once, however long that lasts."""
+    for times in (9, 1):
+        lab.service.inject("GET", "*/results", None, accept=True, body=RESULTS[kind], times=times)
+        if times > 1:
+            with pytest.raises(TransientError, match="result|answer can be read"):
+                lab.run()
+            lab.service.faults.clear()
+    lab.check(lab.run(), undisturbed)
+    assert lab.service.submitted == STEPS
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_the_result_of_another_job(lab, undisturbed, times):
+    """Of the same circuit and shape, at other values; one that nobody can take for its own."""
+    study = lab.study()
+    first = study.step(0)
+    theirs = next(iter(lab.service.jobs.values())).result
+    lab.service.inject("GET", "*/results", None, accept=True, body=theirs, times=times)
+    if times == 1:
+        study.step(2)
+    else:
+        with pytest.raises(TransientError, match=r"sends the results of the job \w+ for it; got"):
+            study.step(2)
+        assert [job.state for job in study.journal.jobs()] == ["done", "sent"]
+    lab.service.faults.clear()
+    third = study.step(2)
+    study.journal.close()
+    assert third.tolist() != first.tolist()
+    assert lab.service.submitted == 2
+
+
+# What is in the journal is not what was written there
+
+ALTERED = {
+    "swapped": "UPDATE jobs SET result = (SELECT result FROM jobs o WHERE o.rowid != jobs.rowid)",
+    "cut": "UPDATE jobs SET result = substr(result, 1, length(result) - 100)",
+    "changed": "UPDATE jobs SET result = substr(result, 1, 40) || x'00' || substr(result, 42)",
+    "text": "UPDATE jobs SET result = 'a text'",
+    "a number": "UPDATE jobs SET result = 7",
+    "gone": "UPDATE jobs SET result = NULL",
+    "another digest": "UPDATE jobs SET digest = 'ab'",
+    "digest of another type": "UPDATE jobs SET digest = 7",
+    "swapped before there were digests": "UPDATE jobs SET digest = NULL, result = "
+    "(SELECT result FROM jobs o WHERE o.rowid != jobs.rowid)",
+    "spoilt before there were digests": "UPDATE jobs SET digest = NULL, result = x'504b0304'",
+}
+
+
+@pytest.mark.parametrize("kind", ALTERED)
+def test_a_stored_result_that_was_altered(lab, undisturbed, kind):
+    """It is fetched again from the service, which is paid already."""
+    lab.run()
+    with closing(sqlite3.connect(lab.path)) as file, file:
+        file.execute(ALTERED[kind])
+    asked = len(lab.service.requests)
+    lab.check(lab.run(), undisturbed)
+    assert lab.service.submitted == STEPS
+    again = [path for _, path in lab.service.requests[asked:] if path.endswith("/results")]
+    assert 1 <= len(again) <= STEPS
+
+
+def test_a_journal_from_before_there_were_checksums(lab, undisturbed):
+    lab.run()
+    with closing(sqlite3.connect(lab.path)) as file, file:
+        file.execute("ALTER TABLE jobs DROP COLUMN digest")
+    asked = len(lab.service.requests)
+    lab.check(lab.run(), undisturbed)
+    assert not any("/jobs" in path for _, path in lab.service.requests[asked:])
 
 
 # The service is away

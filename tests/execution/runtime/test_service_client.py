@@ -23,6 +23,7 @@ from qiskit_ibm_runtime import RuntimeJobV2
 from qiskit_kd.errors import (
     AccountError,
     DeviceError,
+    ExecutionError,
     JobError,
     QiskitKDError,
     QuotaError,
@@ -316,15 +317,42 @@ def test_too_many_requests_on_the_way_to_a_job(server) -> None:
     assert server.posts() == posts
 
 
-def test_the_library_itself_tries_again_after_5xx(server) -> None:
+@pytest.mark.parametrize("status", [500, 503, 0])
+def test_a_job_is_posted_once(server, status) -> None:
+    """The library would post it again after a 5xx; all that costs nothing it still asks again."""
     sender = client(server)
-    server.inject("POST", "*/jobs", 500)
-    assert sender.submit(request(sender.device, tag="again"))
-    # Accepted, and answered with 503 all the same: the library sends a twin.
-    server.hold()
-    server.accept_then(503)
-    sender.submit(request(sender.device, tag="two"))
-    assert len(sender.find("two")) == 2
+    posts, tag = server.posts(), f"once{status}"
+    server.accept_then(status)
+    with pytest.raises(TransientError, match="cannot be reached or is down"):
+        sender.submit(request(sender.device, tag=tag))
+    assert server.posts() == posts + 1
+    server.inject("GET", "*/api/v1/jobs", 500)
+    (state,) = sender.find(tag)
+    server.inject("GET", "*/results", 500)
+    assert len(sender.result(state.job_id)) == 1
+
+
+def test_a_client_that_hides_how_it_posts(server, monkeypatch) -> None:
+    sender, posts = client(server), server.posts()
+    monkeypatch.setattr(type(sender._service), "_get_api_clients", None)
+    monkeypatch.delattr(type(sender._service), "_get_api_client")
+    with pytest.raises(ExecutionError, match="posted once; got .*; expected qiskit-ibm-runtime"):
+        sender.submit(request(sender.device, tag="hidden"))
+    assert server.posts() == posts
+
+
+def test_no_redirection_carries_the_token_away(server) -> None:
+    with LoopbackService() as other:
+        sender = client(server)
+        there = f"http://127.0.0.1:{other.port}/elsewhere"
+        seen = []
+        other.answer = lambda *a, token: (seen.append(token), (200, {}))[1]
+        for status in (302, 307):
+            server.inject("GET", "*/api/v1/jobs", status, headers={"Location": there}, times=8)
+            with pytest.raises(TransientError):
+                sender.find("anything")
+            server.faults.clear()
+    assert True not in seen
 
 
 def test_jobs_that_end_badly(server) -> None:

@@ -35,6 +35,7 @@ class Request:
         tags: Further tags, as the user gave them.
         max_seconds: Seconds of the device after which the service cuts it off; None leaves that to
             the service.
+        twirled: Whether its shots may be rounded up, to equal shares of random circuits.
     """
 
     kind: Literal["sampler", "estimator"]
@@ -44,6 +45,7 @@ class Request:
     tag: str
     tags: tuple[str, ...] = ()
     max_seconds: int | None = None
+    twirled: bool = False
 
 
 @dataclass(frozen=True)

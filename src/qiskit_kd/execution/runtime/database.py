@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     known TEXT NOT NULL, job_id TEXT, alone INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL,
     sent REAL, finished REAL, seconds REAL NOT NULL DEFAULT 0, usd REAL,
     inputs BLOB NOT NULL, context BLOB NOT NULL, result BLOB, error TEXT NOT NULL DEFAULT '',
-    account TEXT NOT NULL DEFAULT '');
+    account TEXT NOT NULL DEFAULT '', digest TEXT);
 CREATE TABLE IF NOT EXISTS attempts (
     job_id TEXT NOT NULL, key TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
     seconds REAL NOT NULL, sent REAL NOT NULL, finished REAL, PRIMARY KEY (key, job_id));
@@ -35,6 +35,16 @@ CREATE TABLE IF NOT EXISTS submissions (device TEXT NOT NULL, time REAL NOT NULL
 CREATE TABLE IF NOT EXISTS pins (name TEXT PRIMARY KEY, body BLOB NOT NULL, created REAL NOT NULL)
     WITHOUT ROWID;
 """
+_LATER = {"account": "TEXT NOT NULL DEFAULT ''", "digest": "TEXT"}
+"""Columns of jobs that earlier versions did not have: jobs of no account count for all of them."""
+
+
+def _columns(db: sqlite3.Connection) -> dict[str, set[str]]:
+    rows = db.execute(
+        "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c "
+        "WHERE m.type = 'table'"
+    ).fetchall()
+    return {table: {name for one, name in rows if one == table} for table, _ in rows}
 
 
 class Database:
@@ -100,9 +110,21 @@ class Database:
                 got=f"schema {found.get('schema')}", expected=f"schema {_SCHEMA}",
                 remedy="Use the version that wrote it, or another file; nothing was sent.",
             )  # fmt: skip
-        if "account" not in {row[1] for row in self.db.execute("PRAGMA table_info(jobs)")}:
-            # Written before accounts were: those jobs count for all of them.
-            self.db.execute("ALTER TABLE jobs ADD COLUMN account TEXT NOT NULL DEFAULT ''")
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        """Refuse a file that lacks a part; add what earlier versions did not have."""
+        with closing(sqlite3.connect(":memory:")) as new:
+            new.executescript(_TABLES)
+            wanted = _columns(new)
+        with self.transaction():
+            found = _columns(self.db)
+            for table, columns in wanted.items():
+                missing = columns - found.get(table, set())
+                if missing - {*_LATER} or (missing and table != "jobs"):
+                    raise sqlite3.DatabaseError(f"{table} without {', '.join(sorted(missing))}")
+                for name in missing:
+                    self.db.execute(f"ALTER TABLE jobs ADD COLUMN {name} {_LATER[name]}")
 
     def read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         """Rows of a query."""

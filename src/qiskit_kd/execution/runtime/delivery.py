@@ -15,13 +15,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
+from qiskit.primitives import PubResult
+
 from qiskit_kd.errors import JobError, QiskitKDError, QuotaError, TransientError, UncertainJobError
 from qiskit_kd.execution.runtime.client import Client, JobState, Request
 from qiskit_kd.execution.runtime.context import context_bytes
 from qiskit_kd.execution.runtime.cost import Cost
 from qiskit_kd.execution.runtime.journal import Journal
 from qiskit_kd.execution.runtime.options import TAG_PREFIX
-from qiskit_kd.execution.runtime.payload import pack_results, pack_values
+from qiskit_kd.execution.runtime.failures import RESULT_AGAIN
+from qiskit_kd.execution.runtime.payload import misfit, pack_results, pack_values
 from qiskit_kd.execution.runtime.records import Intent
 
 __all__ = ["Courier", "Job", "Terms"]
@@ -126,15 +129,22 @@ class Courier:
     def _under_way(self, job: Job) -> str | None:
         """The id of a job that was sent before; None where it has to be begun."""
         record = self.journal.get(job.key)
-        if record is None or record.state in ("failed", "done") or self.client.local:
+        if record is None or record.state == "failed" or self.client.local:
             return None  # jobs in this process ended with the process that began them
+        if record.state == "done" and not self.keeps:
+            return None
         if record.state == "intent":
             return self._deliver(job, record.known, fresh=False)
         assert record.job_id is not None
         self._check_ours(job, record.job_id)
-        if not record.alone:
+        if not record.alone and record.state == "sent":
             return self._alone(job, record.job_id, record.known)
-        return record.job_id
+        return record.job_id  # of one that is done, the result is fetched again: it was damaged
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a job that is done has its result at the service and in the journal."""
+        return self.journal.lasting and not self.client.local
 
     def _check_ours(self, job: Job, job_id: str) -> None:
         tag, wanted = self._ask(lambda: self.client.pubs_of(job_id)), job.request.tag
@@ -147,6 +157,12 @@ class Courier:
                 remedy="Nothing was sent. Restore the journal from a copy, or name the right job "
                 "with Journal.adopt.", job_id=job_id,
             )  # fmt: skip
+
+    def _is_ours(self, job: Job, job_id: str) -> bool:
+        try:
+            return self.client.pubs_of(job_id) == job.request.tag
+        except JobError:
+            return False
 
     # Sending
 
@@ -279,12 +295,21 @@ class Courier:
         if self.client.local:
             return job_id
         states = self._ask(lambda: self._with_tag(job, known))
-        if states and all(state.job_id != job_id for state in states):
-            # A search that lags behind shows a twin only.
-            states.append(self._ask(lambda: self.client.state(job_id)))
-        self._note_ended(job, [state for state in states if state.job_id != job_id])
+        others = [state for state in states if state.job_id != job_id]
+        if len(others) == len(states):
+            if self._ask(lambda: self._is_ours(job, job_id)):
+                # A search that lags behind shows a twin only, or nothing.
+                states.append(self._ask(lambda: self.client.state(job_id)))
+            else:
+                self.journal.unsent(job.key, job_id)
+        self._note_ended(job, others)
         best = _furthest(states)
-        if best is None or len(states) == 1:  # a search that lags behind finds nothing
+        if best is None and len(others) == len(states):
+            raise TransientError(
+                "the service names the job that it was sent", got=f"{job_id}, another one",
+                remedy="Run the same command later: the job is looked for by its tag.",
+            )  # fmt: skip
+        if best is None or [state.job_id for state in states] == [job_id]:
             self.journal.alone(job.key)
             return job_id
         if best.job_id != job_id:
@@ -342,12 +367,23 @@ class Courier:
             pause = min(1.5 * pause, self.terms.poll)
 
     def _finish(self, job: Job, job_id: str, state: JobState) -> bytes:
-        content = pack_results(self._ask(lambda: self.client.result(job_id)))
+        content = pack_results(self._ask(lambda: self._result(job, job_id)))
         self.journal.done(
             job.key, job_id, content, seconds=_charge(job, state),
             usd_per_second=self.terms.usd_per_second,
         )  # fmt: skip
         return content
+
+    def _result(self, job: Job, job_id: str) -> list[PubResult]:
+        """What a job gave, if it is what was asked for; worth another try if not."""
+        found = self.client.result(job_id)
+        wrong = misfit(found, job.request.pubs, twirled=job.request.twirled)
+        if wrong:
+            raise TransientError(
+                f"the result of the job {job_id} is that of its circuits", got=wrong,
+                remedy=RESULT_AGAIN,
+            )  # fmt: skip
+        return found
 
     def _ask(self, question: Callable[[], T]) -> T:
         """Ask the service, again where it does not answer; the last error where it never does."""

@@ -10,13 +10,18 @@ from typing import Any
 
 from qiskit.primitives import PubResult
 
-from qiskit_kd.errors import BudgetError, ConfigError
+from qiskit_kd.errors import BudgetError, ConfigError, StorageError
 from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
 from qiskit_kd.execution.runtime.client import Client, Request
 from qiskit_kd.execution.runtime.cost import Cost, ceiling, cost_of_pubs
 from qiskit_kd.execution.runtime.delivery import Courier, Job, Terms
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.payload import Digests, content_key, unpack_results
+from qiskit_kd.execution.runtime.payload import (
+    Digests,
+    content_key,
+    misfit,
+    unpack_results,
+)
 from qiskit_kd.execution.runtime.pieces import Pub, cut, joined
 from qiskit_kd.execution.runtime.records import Record
 
@@ -189,44 +194,55 @@ class Dispatcher:
             limit = self._options.max_execution_time or ceiling(cost.seconds)
         return Job(
             key,
-            Request(kind, pubs, shots, precision, key[:_TAG], max_seconds=limit),
+            Request(
+                kind, pubs, shots, precision, key[:_TAG], max_seconds=limit,
+                twirled=self._options.twirling is not None,
+            ),
             "+".join(digest[:16] for digest in digests),
             cost,
         )
 
     def _perform(self, job: Job) -> Answer:
-        found = self._answer(job.key)
+        found = self._answer(job)
         if found is None:
             with self.journal.alone_with(job.key):
-                found = self._answer(job.key)  # another process may have done it meanwhile
+                found = self._answer(job)  # another process may have done it meanwhile
                 if found is None:
                     return self._work(job)
         self.counts["reused"] += 1
         return found
 
-    def _answer(self, key: str) -> Answer | None:
-        record = self.journal.get(key)
+    def _answer(self, job: Job) -> Answer | None:
+        """What the journal knows; None where there is no result, or one that is damaged."""
+        record = self.journal.get(job.key)
         if record is None or record.state != "done":
             return None
-        content = self.journal.result(key)
-        return None if content is None else _read(record, content, record.seconds)
+        try:
+            content = self.journal.result(job.key)
+            if content is None:
+                return None
+            found = unpack_results(content, {"job_id": record.job_id})
+        except StorageError:
+            return None
+        if misfit(found, job.request.pubs, twirled=job.request.twirled):
+            return None
+        return _answered(record, found, record.seconds)
 
     def _work(self, job: Job) -> Answer:
         before = self.journal.get(job.key)
-        # A job whose result was not kept is run anew, and costs anew.
-        paid = before.seconds if before is not None and before.state == "done" else 0.0
         content = self._courier.work(job)
         record = self.journal.get(job.key)
         assert record is not None
-        return _read(record, content, record.seconds - paid)
+        # A job whose result was not kept is run anew, and costs anew.
+        anew = before is not None and before.state == "done" and not self._courier.keeps
+        paid = before.seconds if anew and before is not None else 0.0
+        found = unpack_results(content, {"job_id": record.job_id})
+        return _answered(record, found, record.seconds - paid)
 
 
-def _read(record: Record, content: bytes, seconds: float) -> Answer:
-    return Answer(
-        unpack_results(content, {"job_id": record.job_id}),
-        Cost(record.executions, 1, record.pubs, seconds, record.usd),
-        (str(record.job_id),),
-    )
+def _answered(record: Record, found: list[PubResult], seconds: float) -> Answer:
+    cost = Cost(record.executions, 1, record.pubs, seconds, record.usd)
+    return Answer(found, cost, (str(record.job_id),))
 
 
 def _common(pubs: Sequence[Pub], name: str) -> Any:

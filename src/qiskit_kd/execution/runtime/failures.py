@@ -25,7 +25,7 @@ from qiskit_kd.errors import (
     TransientError,
 )
 
-__all__ = ["mapped", "quota_used_up", "redacted", "service_errors"]
+__all__ = ["RESULT_AGAIN", "mapped", "quota_used_up", "redacted", "service_errors"]
 
 _LONGEST = 300  # characters of somebody else's message
 _SHORTEST_SECRET = 6  # replacing shorter ones would only garble the message
@@ -41,25 +41,35 @@ _PENDING_CAP = re.compile(r"\b3458\b|(?i:pending jobs? limit)")
 _UNAVAILABLE = range(500, 600)
 
 _FAULTS_OF_CODE = (AssertionError, AttributeError, NameError, TypeError, Warning)
+_OF_ANSWERS = (AttributeError, TypeError)
 
 _AGAIN = "Run the same command later: what was sent is found again, not sent twice."
+RESULT_AGAIN = (
+    "Run the same command later: the result is fetched again, and nothing is paid for twice. If it "
+    "stays so, `qkd jobs DIR --forget ID` gives the job up, to be sent again and paid for again."
+)
+"""Remedy for a result that is not that of its job."""
 _LIST = "List the devices of the account with QiskitRuntimeService().backends()."
 
 
 @contextmanager
-def service_errors(*, job_id: str | None = None, secrets: Iterable[str] = ()) -> Iterator[None]:
+def service_errors(
+    *, job_id: str | None = None, secrets: Iterable[str] = (), answer: bool = False
+) -> Iterator[None]:
     """Turn what the client library raises inside into errors of this package.
 
     Args:
         job_id: The job that is asked for, where there is one.
         secrets: Texts that must not show.
+        answer: Whether the service is only asked: whatever the library stumbles over then is an
+            answer that it cannot read, and worth another try.
     """
     try:
         yield
-    except _FAULTS_OF_CODE:
-        raise
     except Exception as error:
-        found = mapped(error, job_id=job_id, secrets=secrets)
+        if isinstance(error, _FAULTS_OF_CODE) and not (answer and isinstance(error, _OF_ANSWERS)):
+            raise
+        found = mapped(error, job_id=job_id, secrets=secrets, answer=answer)
         if found is error:
             raise
         # The original would show in tracebacks, with whatever the service wrote into it.
@@ -67,14 +77,16 @@ def service_errors(*, job_id: str | None = None, secrets: Iterable[str] = ()) ->
 
 
 def mapped(
-    error: BaseException, *, job_id: str | None = None, secrets: Iterable[str] = ()
-) -> QiskitKDError:
+    error: BaseException, *, job_id: str | None = None, secrets: Iterable[str] = (),
+    answer: bool = False,
+) -> QiskitKDError:  # fmt: skip
     """The error of this package that says what an exception means.
 
     Args:
         error: What the client library raised.
         job_id: The job that was asked for, where there is one.
         secrets: Texts that must not show, beside the token of the environment.
+        answer: See `service_errors`.
 
     Returns:
         `AccountError`, `DeviceError`, `QuotaError`, `TransientError`, `JobError`, or where none of
@@ -89,8 +101,23 @@ def mapped(
     if isinstance(error, InvalidAccountError) and hidden and _is_transient(_status(error), error):
         error = hidden
     text = redacted(str(getattr(error, "message", None) or error) or type(error).__name__, secrets)
-    found = _of_job(error, text, job_id) or _of_account(error, text) or _of_device(error, text)
+    found = _of_job(error, text, job_id)
+    if found is None and answer and _is_unreadable(error):
+        found = TransientError(
+            "the service's answer can be read", got=f"{type(error).__name__}: {text}", remedy=_AGAIN
+        )
+    found = found or _of_account(error, text) or _of_device(error, text)
     return found or _of_status(error, text)
+
+
+def _is_unreadable(error: BaseException) -> bool:
+    """Whether the library did not say what is wrong, but fell over it."""
+    from qiskit.providers.exceptions import QiskitBackendNotFoundError
+    from qiskit_ibm_runtime.exceptions import IBMError, IBMInputValueError
+
+    said = isinstance(error, IBMError | QiskitBackendNotFoundError)
+    said = said and not isinstance(error, IBMInputValueError)
+    return not said and _status(error) is None and not _is_transient(None, error)
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:

@@ -8,6 +8,7 @@ intended (written down, perhaps sent), sent (its id is known), done (its result 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -16,7 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from qiskit_kd.errors import BudgetError, ConfigError
+from qiskit_kd.errors import BudgetError, ConfigError, StorageError
 from qiskit_kd.execution.runtime.database import Database
 from qiskit_kd.execution.runtime.locks import held
 from qiskit_kd.execution.runtime.options import TAG_PREFIX
@@ -26,6 +27,11 @@ __all__ = ["Journal"]
 
 _RECORD = ("key, tag, state, backend, device, kind, circuits, shots, executions, pubs, estimate, "
            "known, job_id, alone, created, sent, finished, seconds, usd, error")  # fmt: skip
+
+
+def _digest(key: str, content: bytes) -> str:
+    """What binds a result to its job: one that was changed, or another job's, has another."""
+    return hashlib.sha256(key.encode() + content).hexdigest()
 
 
 class Journal:
@@ -106,9 +112,22 @@ class Journal:
         return bytes(row[0]), bytes(row[1])
 
     def result(self, key: str) -> bytes | None:
-        """The result of a job; None where there is none, or none was kept."""
-        rows = self._read("SELECT result FROM jobs WHERE key = ?", (key,))
-        return bytes(rows[0][0]) if rows and rows[0][0] is not None else None
+        """The result of a job; None where there is none, or none was kept.
+
+        Raises:
+            StorageError: If it is not what was written for this job. One that an earlier version
+                wrote has no checksum and is taken as it is.
+        """
+        rows = self._read("SELECT result, digest FROM jobs WHERE key = ?", (key,))
+        if not rows or rows[0][0] is None:
+            return None
+        content, digest = rows[0]
+        if not isinstance(content, bytes) or digest not in (None, _digest(key, content)):
+            raise StorageError(
+                "a result of the journal is that of its job", got=f"another one under {key[:12]}…",
+                remedy="Run the experiment again: the service is asked for it once more.",
+            )  # fmt: skip
+        return content
 
     def intend(self, intent: Intent, *, budget: float | None) -> None:
         """Write down that a job is about to be sent.
@@ -139,7 +158,8 @@ class Journal:
                 "ON CONFLICT (key) DO UPDATE SET state = 'intent', backend = excluded.backend, "
                 "account = excluded.account, "
                 "estimate = excluded.estimate, known = excluded.known, job_id = NULL, alone = 0, "
-                "sent = NULL, context = excluded.context, error = '', result = NULL",
+                "sent = NULL, context = excluded.context, error = '', result = NULL, "
+                "digest = NULL",
                 (intent.key, intent.tag, intent.backend, intent.device, intent.account,
                  intent.kind, intent.circuits, intent.shots, intent.precision, cost.executions,
                  cost.pubs, cost.seconds, json.dumps(intent.known), self._clock(), None,
@@ -186,6 +206,13 @@ class Journal:
                              "WHERE key = ?", (job_id, now, key))  # fmt: skip
             self._db.execute("INSERT OR IGNORE INTO attempts VALUES (?, ?, 'sent', '', 0, ?, NULL)",
                              (job_id, key, now))  # fmt: skip
+
+    def unsent(self, key: str, job_id: str) -> None:
+        """Take back an id that was said to be that of a job, and is that of another one."""
+        with self._transaction():
+            self._db.execute("UPDATE jobs SET state = 'intent', job_id = NULL, sent = NULL "
+                             "WHERE key = ? AND job_id = ?", (key, job_id))  # fmt: skip
+            self._db.execute("DELETE FROM attempts WHERE key = ? AND job_id = ?", (key, job_id))
 
     def alone(self, key: str) -> None:
         """Write down that no twin of a job is left to run."""
@@ -248,8 +275,9 @@ class Journal:
         with self._transaction():
             self._settle(key, job_id, "done", "", seconds, now)
             self._db.execute(
-                "UPDATE jobs SET state = 'done', result = ?, usd = seconds * ?, finished = ? "
-                "WHERE key = ?", (result if self.lasting else None, usd_per_second, now, key),
+                "UPDATE jobs SET state = 'done', result = ?, digest = ?, usd = seconds * ?, "
+                "finished = ? WHERE key = ?",
+                (result if self.lasting else None, _digest(key, result), usd_per_second, now, key),
             )  # fmt: skip
 
     def _settle(

@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import uuid
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,6 +28,7 @@ __all__ = [
     "circuit_bytes",
     "circuit_digest",
     "content_key",
+    "misfit",
     "pack_results",
     "pack_values",
     "read_circuit",
@@ -196,6 +196,55 @@ def unpack_values(content: bytes) -> list[NDArray[np.float64]]:
     return [arrays[str(place)] for place in range(len(arrays))]
 
 
+def misfit(
+    results: Sequence[Any], pubs: Sequence[Any], *, twirled: bool = False
+) -> str | None:  # fmt: skip
+    """What keeps results from being those of PUBs; None where nothing does.
+
+    Args:
+        results: What the service, or a journal, gave.
+        pubs: The coerced PUBs that were sent.
+        twirled: Whether shots were rounded up to equal shares of random circuits.
+    """
+    if len(results) != len(pubs):
+        return f"{len(results)} results for {len(pubs)} PUBs"
+    for place, (result, pub) in enumerate(zip(results, pubs, strict=True)):
+        if hasattr(pub, "observables"):
+            wrong = _misfit_of_values(result.data, pub)
+        else:
+            wrong = _misfit_of_shots(result.data, pub, twirled)
+        if wrong:
+            return f"for PUB {place} {wrong}"
+    return None
+
+
+def _misfit_of_shots(data: Any, pub: Any, twirled: bool) -> str | None:
+    wanted = {register.name: register.size for register in pub.circuit.cregs}
+    found = {name: getattr(value, "num_bits", None) for name, value in data.items()}
+    if found != wanted:
+        return f"bits of {found} instead of {wanted}"
+    for name, value in data.items():
+        if tuple(value.shape) != tuple(pub.shape):
+            return f"shape {tuple(value.shape)} instead of {tuple(pub.shape)}"
+        if value.num_shots < pub.shots or (value.num_shots > pub.shots and not twirled):
+            return f"{value.num_shots} shots instead of {pub.shots}"
+    return None
+
+
+def _misfit_of_values(data: Any, pub: Any) -> str | None:
+    if "evs" not in data:
+        return f"{list(data)} instead of expectation values"
+    for name in {"evs", "stds"} & {*data}:
+        array = np.asarray(data[name])
+        if array.shape != tuple(pub.shape):
+            return f"{name} of shape {array.shape} instead of {tuple(pub.shape)}"
+        if array.dtype.kind not in "fiu":
+            return f"{name} of type {array.dtype}"
+    if not np.isfinite(np.asarray(data["evs"])).all():
+        return "expectation values that are no finite numbers"
+    return None
+
+
 def pack_results(results: Sequence[Any]) -> bytes:
     """Bits and expectation values of a job."""
     arrays: dict[str, NDArray[Any]] = {}
@@ -238,7 +287,7 @@ def unpack_results(content: bytes, metadata: Mapping[str, Any]) -> list[PubResul
             )
             for place, one in enumerate(layout)
         ]  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever bytes of somebody else's make it stumble over
         raise _damaged(error) from None
 
 
@@ -252,7 +301,7 @@ def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zip, zlib, numpy: each has its own
         raise _damaged(error) from None
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import weakref
 from contextlib import suppress
@@ -13,8 +14,14 @@ from qiskit.primitives import PubResult
 from qiskit_kd.errors import ExecutionError, TransientError
 from qiskit_kd.execution.runtime.client import JobState, Request, Status, check_request
 from qiskit_kd.execution.runtime.device import Device, secrets_of
-from qiskit_kd.execution.runtime.failures import quota_used_up, redacted, service_errors
+from qiskit_kd.execution.runtime.failures import (
+    RESULT_AGAIN,
+    quota_used_up,
+    redacted,
+    service_errors,
+)
 from qiskit_kd.execution.runtime.options import TAG_PREFIX, RuntimeOptions
+from qiskit_kd.execution.runtime.posting import post_once
 
 __all__ = ["RuntimeClient", "configure", "make_primitive"]
 
@@ -61,10 +68,11 @@ class RuntimeClient:
 
         limit = {"shots": request.shots} if request.kind == "sampler" else {
             "precision": request.precision}  # fmt: skip
+        post_once(self._service)
         try:
             primitive = make_primitive(request.kind, self._opened())
             configure(primitive.options, self._options, request)
-            job = primitive.run(list(request.pubs), **limit)
+            job = primitive.run(_marked(request), **limit)
         except QiskitBackendNotFoundError:
             # The library says so, too, if it is the service that is not there: ask it.
             self._service.usage()
@@ -83,32 +91,37 @@ class RuntimeClient:
 
     def find(self, tag: str) -> list[JobState]:
         """See `Client.find`."""
-        with self._errors():
+        with self._errors(answer=True):
             # None pages through all of them; twins are few, and none may be overlooked.
             return [self._state(job) for job in self._service.jobs(
                 limit=None, job_tags=[TAG_PREFIX + tag])]  # fmt: skip
 
     def state(self, job_id: str) -> JobState:
         """See `Client.state`."""
-        with self._errors(job_id):
+        with self._errors(job_id, answer=True):
             return self._state(self._job(job_id))
 
     def pubs_of(self, job_id: str) -> str | None:
         """See `Client.pubs_of`."""
-        with self._errors(job_id):
+        self._jobs.pop(job_id, None)  # one that was sent believes that it has its tags
+        with self._errors(job_id, answer=True):
             return _own_tag(self._job(job_id).tags or [])
 
     def result(self, job_id: str, *, timeout: float | None = None) -> list[PubResult]:
         """See `Client.result`."""
-        with self._errors(job_id):
-            found = self._job(job_id).result(timeout=timeout)
-        self._jobs.pop(job_id, None)
-        if found is None:
-            raise TransientError(
-                f"the job {job_id} has ended, and its result is there", got="no result yet",
-                remedy="Run the same command later: what was sent is found again, not sent twice.",
-            )  # fmt: skip
-        return list(found)
+        with self._errors(job_id, answer=True):
+            job = self._job(job_id)
+            self._jobs.pop(job_id, None)
+            found = job.result(timeout=timeout)
+            if found is None:
+                raise TransientError(
+                    f"the job {job_id} has ended, and its result is there", got="no result yet",
+                    remedy="Run the same command later: what was sent is found again, not sent "
+                    "twice.",
+                )  # fmt: skip
+            results = list(found)
+            _check_marks(job, results)
+        return results
 
     def cancel(self, job_id: str) -> None:
         """See `Client.cancel`."""
@@ -120,9 +133,8 @@ class RuntimeClient:
 
     def remaining_seconds(self) -> float | None:
         """See `Client.remaining_seconds`."""
-        with self._errors():
-            left = self._service.usage().get("usage_remaining_seconds")
-        return None if left is None else float(left)
+        with self._errors(answer=True):
+            return _seconds(self._service.usage().get("usage_remaining_seconds"))
 
     def close(self) -> None:
         """See `Client.close`."""
@@ -130,8 +142,8 @@ class RuntimeClient:
         if self._closing is not None:
             self._closing()
 
-    def _errors(self, job_id: str | None = None) -> Any:
-        return service_errors(job_id=job_id, secrets=self._secrets)
+    def _errors(self, job_id: str | None = None, *, answer: bool = False) -> Any:
+        return service_errors(job_id=job_id, secrets=self._secrets, answer=answer)
 
     def _job(self, job_id: str) -> Any:
         if job_id not in self._jobs:
@@ -159,10 +171,8 @@ class RuntimeClient:
             usage = job.metrics().get("usage", {})
             if usage.get("status", "pending") != "pending":
                 seconds = usage.get("qpu_charge_time_seconds", usage.get("quantum_seconds"))
-        return JobState(
-            str(job.job_id()), status, redacted(reason, self._secrets),
-            None if seconds is None else float(seconds),
-        )  # fmt: skip
+        reason = redacted(reason, self._secrets)
+        return JobState(str(job.job_id()), status, reason, _seconds(seconds))
 
 
 def make_primitive(kind: str, mode: Any) -> Any:
@@ -205,6 +215,48 @@ def configure(target: Any, options: RuntimeOptions, request: Request) -> None:
         target.twirling.num_randomizations = options.twirling.num_randomizations
     if request.kind == "estimator" and options.resilience_level is not None:
         target.resilience_level = options.resilience_level
+
+
+_MARK = "qkd"
+"""Key of a circuit's metadata, which the service sends back with its results."""
+
+
+def _marked(request: Request) -> list[Any]:
+    """The PUBs over circuits that say which job and place they belong to."""
+    pubs = []
+    for place, pub in enumerate(request.pubs):
+        circuit = pub.circuit.copy()
+        circuit.metadata = {_MARK: _mark(request.tag, place)}
+        rest = {"observables": pub.observables} if request.kind == "estimator" else {}
+        limit = {"shots": pub.shots} if request.kind == "sampler" else {"precision": pub.precision}
+        pubs.append(type(pub)(
+            circuit, parameter_values=pub.parameter_values, validate=False, **rest, **limit
+        ))  # fmt: skip
+    return pubs
+
+
+def _mark(tag: str | None, place: int) -> str:
+    return f"{tag}/{place}"
+
+
+def _check_marks(job: Any, results: list[PubResult]) -> None:
+    """Refuse results of another job, or in another order."""
+    tag = _own_tag(job.tags or [])
+    found = [(one.metadata.get("circuit_metadata") or {}).get(_MARK) for one in results]
+    wanted = [_mark(tag, place) for place in range(len(results))]
+    # An earlier version of this package sent no marks: what was sent is at the service.
+    if found != wanted and (any(found) or wanted and wanted[0] in str(job.inputs)):
+        raise TransientError(
+            f"the service sends the results of the job {job.job_id()} for it",
+            got=f"those of {', '.join(sorted({str(one) for one in found}))}",
+            expected=f"those of {tag}", remedy=RESULT_AGAIN,
+        )  # fmt: skip
+
+
+def _seconds(value: Any) -> float | None:
+    """A time as the service says it; None where that is no time."""
+    found = None if value is None else float(value)
+    return found if found is not None and 0 <= found < math.inf else None
 
 
 def _own_tag(tags: list[str]) -> str | None:
