@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from qiskit_kd.execution.runtime.consent import TRUSTED
 from tests.loopback.api import CRN, Api, error
 from tests.loopback.faults import Fault
 
@@ -74,10 +75,11 @@ class LoopbackService(Api):
 
     def start(self) -> LoopbackService:
         """Listen, and run jobs; jobs from before are still there."""
-        self._before = {name: os.environ.get(name) for name in ENVIRONMENT}
+        self._before = {name: os.environ.get(name) for name in (*ENVIRONMENT, TRUSTED)}
         os.environ.update(ENVIRONMENT)
         self.start_worker()
         self.connect()
+        os.environ[TRUSTED] = " ".join([self._before[TRUSTED] or "", self.trusted()])
         return self
 
     def stop(self) -> None:
@@ -142,6 +144,10 @@ class LoopbackService(Api):
         proxies = {"urls": {"http": f"http://127.0.0.1:{self.port}"}}
         return {"url": "http://cloud.ibm.test", "proxies": proxies}
 
+    def trusted(self) -> str:
+        """What its user says of `address`."""
+        return f"http://cloud.ibm.test http://127.0.0.1:{self.port}"
+
     def runtime_options(self, **more: Any) -> dict[str, Any]:
         """Keys of a backend of kind `runtime`; the token is in the environment, as ever."""
         return {
@@ -153,7 +159,7 @@ class LoopbackService(Api):
         """Variables with which the client finds this account, in this or another process."""
         return {
             "QISKIT_IBM_TOKEN": self.api_key, "QISKIT_IBM_CHANNEL": "ibm_quantum_platform",
-            "QISKIT_IBM_INSTANCE": CRN, **ENVIRONMENT,
+            "QISKIT_IBM_INSTANCE": CRN, TRUSTED: self.trusted(), **ENVIRONMENT,
         }  # fmt: skip
 
     def inject(self, method: str, path: str, status: int | None, **more: Any) -> Fault:

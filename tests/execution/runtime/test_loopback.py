@@ -313,9 +313,9 @@ def test_a_search_that_lags_behind_an_answer_of_another_job(lab, undisturbed):
     other = next(iter(lab.service.jobs))
     lab.service.inject("POST", "*/jobs", None, accept=True,
                        body=json.dumps({"id": other, "backend": "ibm_loopback"}))  # fmt: skip
-    lab.service.inject("GET", "*/api/v1/jobs", None, accept=True, after=1, 
+    lab.service.inject("GET", "*/api/v1/jobs", None, accept=True, after=1,
                        body='{"jobs": [], "count": 0}')  # fmt: skip
-    with pytest.raises(TransientError, match="names the job that it was sent; got .*another one"):
+    with pytest.raises(TransientError, match=r"names the job that it was sent; got .*another"):
         lab.run()
     lab.check(lab.run(), undisturbed)
     assert lab.service.submitted == STEPS
@@ -389,7 +389,7 @@ def test_a_result_that_is_not_the_jobs(lab, undisturbed, kind):
     for times in (9, 1):
         lab.service.inject("GET", "*/results", None, accept=True, body=RESULTS[kind], times=times)
         if times > 1:
-            with pytest.raises(TransientError, match="result|answer can be read"):
+            with pytest.raises(TransientError, match=r"result|answer can be read"):
                 lab.run()
             lab.service.faults.clear()
     lab.check(lab.run(), undisturbed)

@@ -21,9 +21,9 @@ from qiskit_kd.errors import JobError, QiskitKDError, QuotaError, TransientError
 from qiskit_kd.execution.runtime.client import Client, JobState, Request
 from qiskit_kd.execution.runtime.context import context_bytes
 from qiskit_kd.execution.runtime.cost import Cost
+from qiskit_kd.execution.runtime.failures import RESULT_AGAIN
 from qiskit_kd.execution.runtime.journal import Journal
 from qiskit_kd.execution.runtime.options import TAG_PREFIX
-from qiskit_kd.execution.runtime.failures import RESULT_AGAIN
 from qiskit_kd.execution.runtime.payload import misfit, pack_results, pack_values
 from qiskit_kd.execution.runtime.records import Intent
 

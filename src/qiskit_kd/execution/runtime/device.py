@@ -16,6 +16,7 @@ from qiskit.transpiler import Target
 
 from qiskit_kd.errors import DeviceError, UnknownNameError
 from qiskit_kd.execution.circuit_facts import check_width
+from qiskit_kd.execution.runtime.consent import check_addresses
 from qiskit_kd.execution.runtime.failures import service_errors
 
 if TYPE_CHECKING:
@@ -110,10 +111,12 @@ def open_device(options: RuntimeOptions) -> Device:
         options: An entry of kind `runtime`.
 
     Raises:
+        ConfigError: If its file sends the account's token where the user did not allow it.
         AccountError: If there is no account, or the service does not accept it.
         DeviceError: If there is no such device; near names are listed.
         TransientError: If the service cannot be reached.
     """
+    check_addresses(options)
     # The environment may name another account by the next call; a digest keeps its token out of
     # the cache.
     variables = sorted((k, v) for k, v in os.environ.items() if k.startswith("QISKIT_IBM_"))

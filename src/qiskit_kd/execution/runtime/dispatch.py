@@ -13,6 +13,7 @@ from qiskit.primitives import PubResult
 from qiskit_kd.errors import BudgetError, ConfigError, StorageError
 from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
 from qiskit_kd.execution.runtime.client import Client, Request
+from qiskit_kd.execution.runtime.consent import BUDGET
 from qiskit_kd.execution.runtime.cost import Cost, ceiling, cost_of_pubs
 from qiskit_kd.execution.runtime.delivery import Courier, Job, Terms
 from qiskit_kd.execution.runtime.journal import Journal
@@ -70,8 +71,9 @@ def check_budget(budget: float | None, *, local: bool, backend: str) -> None:
         raise BudgetError(
             f"a device is used within a budget, and {backend!r} has none",
             got="no budget_seconds", expected="seconds of quantum processor time at most",
-            remedy=f"Set budget_seconds in the entry {backend!r} of the backend file; "
-            "`qkd estimate` says how many an experiment needs.",
+            remedy=f"Allow some with `qkd run ... --budget SECONDS`, with {BUDGET}, or with "
+            f"budget_seconds in the entry {backend!r} of the backend file; `qkd estimate` says how "
+            "many an experiment needs.",
         )  # fmt: skip
 
 
@@ -195,7 +197,12 @@ class Dispatcher:
         return Job(
             key,
             Request(
-                kind, pubs, shots, precision, key[:_TAG], max_seconds=limit,
+                kind,
+                pubs,
+                shots,
+                precision,
+                key[:_TAG],
+                max_seconds=limit,
                 twirled=self._options.twirling is not None,
             ),
             "+".join(digest[:16] for digest in digests),

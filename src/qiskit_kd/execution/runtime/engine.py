@@ -28,6 +28,7 @@ from qiskit_kd.execution.primitives import PrimitiveSource, Program, outcomes
 from qiskit_kd.execution.rows import Block, RawEngine, fresh_seed, unpack
 from qiskit_kd.execution.runtime.client import open_client
 from qiskit_kd.execution.runtime.compiler import Compiled, Compiler, device_pass_manager
+from qiskit_kd.execution.runtime.consent import budget_of
 from qiskit_kd.execution.runtime.device import LEAST_BUSY, Device, open_device
 from qiskit_kd.execution.runtime.dispatch import Dispatcher, check_budget
 from qiskit_kd.execution.runtime.journal import Journal
@@ -108,6 +109,7 @@ def open_station(options: RuntimeOptions, name: str) -> Station:
         DeviceError: If there is no such device.
         TransientError: If the service cannot be reached.
     """
+    options = options.model_copy(update={"budget_seconds": budget_of(options)})
     check_budget(options.budget_seconds, local=options.local, backend=name)
     path = options.journal
     if path is None and not options.local:

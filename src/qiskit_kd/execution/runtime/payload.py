@@ -223,7 +223,7 @@ def _misfit_of_shots(data: Any, pub: Any, twirled: bool) -> str | None:
     found = {name: getattr(value, "num_bits", None) for name, value in data.items()}
     if found != wanted:
         return f"bits of {found} instead of {wanted}"
-    for name, value in data.items():
+    for value in data.values():
         if tuple(value.shape) != tuple(pub.shape):
             return f"shape {tuple(value.shape)} instead of {tuple(pub.shape)}"
         if value.num_shots < pub.shots or (value.num_shots > pub.shots and not twirled):

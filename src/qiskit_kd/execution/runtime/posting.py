@@ -37,7 +37,7 @@ class PostOnce(BaseAdapter):
     def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
         """See `requests.adapters.BaseAdapter.send`."""
         limit = options.get("timeout")
-        if limit is None or isinstance(limit, tuple) and limit[1] is None:
+        if limit is None or (isinstance(limit, tuple) and limit[1] is None):
             options["timeout"] = (limit[0] if limit else None, _PATIENCE)
         path = urlsplit(str(request.url)).path
         if request.method != "POST" or not path.endswith(_SPENDING):
@@ -67,8 +67,8 @@ def post_once(service: Any) -> None:
         ExecutionError: If the installed client hides how it sends requests; nothing was sent.
     """
     try:
-        clients = [service._get_api_client(), *service._get_api_clients().values()]
-        sessions = [client._session for client in clients]
+        clients = [service._get_api_client(), *service._get_api_clients().values()]  # noqa: SLF001
+        sessions = [client._session for client in clients]  # noqa: SLF001
     except AttributeError:
         sessions = []
     if not sessions or not all(isinstance(session, Session) for session in sessions):

@@ -245,7 +245,7 @@ def _check_marks(job: Any, results: list[PubResult]) -> None:
     found = [(one.metadata.get("circuit_metadata") or {}).get(_MARK) for one in results]
     wanted = [_mark(tag, place) for place in range(len(results))]
     # An earlier version of this package sent no marks: what was sent is at the service.
-    if found != wanted and (any(found) or wanted and wanted[0] in str(job.inputs)):
+    if found != wanted and (any(found) or (wanted and wanted[0] in str(job.inputs))):
         raise TransientError(
             f"the service sends the results of the job {job.job_id()} for it",
             got=f"those of {', '.join(sorted({str(one) for one in found}))}",
