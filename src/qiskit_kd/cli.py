@@ -12,6 +12,7 @@ import functools
 import inspect
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from qiskit_kd.experiment.result import StudyResult
     from qiskit_kd.experiment.runner import Watcher
     from qiskit_kd.experiment.spending import Outlook
+    from qiskit_kd.experiment.study import Study
 
 __all__ = ["app", "main"]
 
@@ -129,12 +131,20 @@ def run(
             min=1, help="Worker processes; one per core if left out, one for a remote device."
         ),
     ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Seconds that each device may be charged at most, in all."
+        ),
+    ] = None,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Run an experiment: does what is missing, so running again resumes.
 
-    On a device it says first what that will cost; without a budget nothing is sent.
+    On a device it says first what that will cost; without a budget nothing is sent. The budgets in
+    its files are asked for on a terminal, and elsewhere count only together with --budget,
+    QKD_BUDGET_SECONDS, or in a backend file that QISKIT_KD_BACKENDS names.
     """
     from qiskit_kd.experiment.loading import find_experiment
     from qiskit_kd.experiment.study import Study
@@ -143,6 +153,7 @@ def run(
     add_plugins(plugin or ())
     find_experiment(experiment)  # not the folder of a study, which `Study.load` would take
     study = Study.load(experiment, overrides or (), preset=preset, seeds=seeds)
+    _allow(study, budget)
     folder = Path("runs") / study.config.name if out is None else out
     try:
         with _progress() as watch, _plain_warnings():
@@ -340,6 +351,22 @@ def init(
 
     path = write_template(file)
     typer.echo(f"wrote {path}; try: qkd run {path} --preset quick")
+
+
+def _allow(study: Study, budget: float | None) -> None:
+    """Take the user's budget, or ask for one where only the experiment's files name it."""
+    from qiskit_kd.execution.runtime.consent import BUDGET, allowed_seconds
+
+    if budget is not None:
+        os.environ[BUDGET] = f"{budget!r}"  # for workers, too
+        allowed_seconds()
+    elif sys.stdin.isatty() and sys.stderr.isatty():
+        from qiskit_kd.experiment.spending import unasked
+
+        asked = unasked(study.config)
+        words = ", ".join(f"up to {seconds:g} s on {name!r}" for name, seconds in asked.items())
+        if asked and typer.confirm(f"qkd: its files allow {words}. Do you?", err=True):
+            os.environ[BUDGET] = f"{max(asked.values())!r}"
 
 
 def _show(result: StudyResult, folder: Path, *, as_json: bool) -> None:

@@ -29,6 +29,7 @@ ENVIRONMENT = {
     "IAM_URL": "http://iam.cloud.ibm.test",
     # Or else the client reads the source of every frame of its stack, for a header of statistics.
     "USAGE_DATA_OPT_OUT": "True",
+    TRUSTED: "",  # and its own address, see `LoopbackService.trusted`
 }
 """What a service sets while it runs."""
 
@@ -75,7 +76,7 @@ class LoopbackService(Api):
 
     def start(self) -> LoopbackService:
         """Listen, and run jobs; jobs from before are still there."""
-        self._before = {name: os.environ.get(name) for name in (*ENVIRONMENT, TRUSTED)}
+        self._before = {name: os.environ.get(name) for name in ENVIRONMENT}
         os.environ.update(ENVIRONMENT)
         self.start_worker()
         self.connect()
@@ -159,7 +160,7 @@ class LoopbackService(Api):
         """Variables with which the client finds this account, in this or another process."""
         return {
             "QISKIT_IBM_TOKEN": self.api_key, "QISKIT_IBM_CHANNEL": "ibm_quantum_platform",
-            "QISKIT_IBM_INSTANCE": CRN, TRUSTED: self.trusted(), **ENVIRONMENT,
+            "QISKIT_IBM_INSTANCE": CRN, **ENVIRONMENT, TRUSTED: self.trusted(),
         }  # fmt: skip
 
     def inject(self, method: str, path: str, status: int | None, **more: Any) -> Fault:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.execution.backends import Backend, list_backends, load_backend
+from qiskit_kd.execution.runtime.consent import budget_of
 from qiskit_kd.execution.runtime.cost import (
     FREE_SECONDS,
     STOCK_SHOTS,
@@ -358,5 +359,5 @@ def _site(place: Place, cost: Cost, device_seconds: float) -> Site:
         place.backend.name, place.device.name, options.shots or DEFAULT_SHOTS, gradient,
         options.perturbations, here.tiles, place.several.tiles, here.tariff.rep_delay,
         here.tariff.duration, place.device.calibrated, options.usd_per_second,
-        options.budget_seconds, cost, device_seconds,
+        budget_of(options), cost, device_seconds,
     )  # fmt: skip

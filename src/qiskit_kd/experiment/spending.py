@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Announce",
     "Outlook",
+    "check_allowed",
     "check_budgets",
     "devices_of",
     "few_shots_of",
@@ -36,6 +37,7 @@ __all__ = [
     "opened_at_home",
     "spent_of",
     "stopped",
+    "unasked",
 ]
 
 
@@ -80,15 +82,19 @@ def devices_of(config: ExperimentConfig) -> list[Backend]:
 
     One name may have several settings, at several points of the axes.
     """
-    found: dict[str, Backend] = {}
+    return [backend for _, backend in _places(config)]
+
+
+def _places(config: ExperimentConfig) -> list[tuple[dict[str, Any], Backend]]:
+    found: dict[str, tuple[dict[str, Any], Backend]] = {}
     for point in config.points():
         here = config.at(point)
         for name in _named(here):
             place = place_of(here, name)
             key = canonical(place)
             if key not in found:
-                found[key] = open_backend(place)
-    return [backend for backend in found.values() if backend.kind == DEVICE]
+                found[key] = place, open_backend(place)
+    return [pair for pair in found.values() if pair[1].kind == DEVICE]
 
 
 def _named(config: ExperimentConfig) -> list[str]:
@@ -110,11 +116,55 @@ def check_budgets(devices: Sequence[Backend]) -> None:
         BudgetError: If one that is not local has none.
         ConfigError: If a budget is not positive.
     """
+    from qiskit_kd.execution.runtime.consent import budget_of
     from qiskit_kd.execution.runtime.dispatch import check_budget
 
     for backend in devices:
         options: Any = backend.options
-        check_budget(options.budget_seconds, local=options.local, backend=backend.name)
+        check_budget(budget_of(options), local=options.local, backend=backend.name)
+
+
+def unasked(config: ExperimentConfig) -> dict[str, float]:
+    """Devices that an experiment would spend on by its own word, and the seconds it names.
+
+    A budget counts as its user's if it is in `QKD_BUDGET_SECONDS`, or in the entry of a backend
+    file that `QISKIT_KD_BACKENDS` names: both are said outside of the files that come along with
+    an experiment. What is written in those can only lower it.
+    """
+    from qiskit_kd.execution.backends import ENVIRONMENT_VARIABLE, load_backend
+    from qiskit_kd.execution.runtime.consent import allowed_seconds
+
+    if allowed_seconds() is not None:
+        return {}
+    found = {}
+    for place, backend in _places(config):
+        asked = getattr(backend.options, "budget_seconds", None)
+        if is_local(backend) or asked is None:
+            continue
+        base: Any = load_backend(place.get("base", place["name"])).options
+        own = getattr(base, "budget_seconds", None)
+        if own is None or asked > own or not os.environ.get(ENVIRONMENT_VARIABLE):
+            found[backend.name] = asked
+    return found
+
+
+def check_allowed(config: ExperimentConfig) -> None:
+    """Refuse an experiment that would spend by its own word; nobody is asked for anything.
+
+    Raises:
+        BudgetError: Naming the devices and the seconds.
+    """
+    from qiskit_kd.execution.runtime.consent import BUDGET
+
+    if asked := unasked(config):
+        most = max(asked.values())
+        raise BudgetError(
+            "what a study may spend is said by who runs it, not by its files alone",
+            got=", ".join(f"{seconds:g} s on {name!r}" for name, seconds in asked.items())
+            + " by their word",
+            remedy=f"Allow it with `qkd run ... --budget {most:g}` or {BUDGET}={most:g}: seconds "
+            "of each device at most. `qkd estimate` says how many are needed; nothing was sent.",
+        )  # fmt: skip
 
 
 def is_local(backend: Backend) -> bool:

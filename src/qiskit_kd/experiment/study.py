@@ -22,6 +22,7 @@ from qiskit_kd.experiment.runner import Summary, Watcher, discard, run, warm_poo
 from qiskit_kd.experiment.spending import (
     Announce,
     Outlook,
+    check_allowed,
     check_budgets,
     devices_of,
     few_shots_of,
@@ -139,8 +140,8 @@ class Study:
                 nobody computes that.
 
         Raises:
-            BudgetError: If a device has no budget, before it is contacted, or the budget was used
-                up; finished rows are kept.
+            BudgetError: If a device has no budget, or none that was given outside the experiment's
+                files, before it is contacted; or the budget was used up; finished rows are kept.
             AccountError: If the service does not accept the account.
             QuotaError: If the account has no time left.
             TransientError: If the service does not answer.
@@ -153,6 +154,8 @@ class Study:
         if workers is None:
             workers = (os.cpu_count() or 1) if all(map(is_local, devices)) else 1
         idle = self._seems_done(folder)
+        if not idle:
+            check_allowed(self.config)
         expected: dict[str, Any] | None = None
         with ExitStack() as stack:
             pool = None

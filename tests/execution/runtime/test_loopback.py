@@ -69,7 +69,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Rows:
     path = tmp_path_factory.mktemp("undisturbed") / "journal.sqlite"
     with pytest.MonkeyPatch.context() as patch, LoopbackService() as service:
         for name, value in service.environment().items():
-            if name != "IAM_URL":
+            if name not in ENVIRONMENT:
                 patch.setenv(name, value)
         rows = Study(service.runtime_options(), path, Clock()).run()
         assert service.submitted == STEPS

@@ -341,24 +341,25 @@ def test_a_client_that_hides_how_it_posts(server, monkeypatch) -> None:
     assert server.posts() == posts
 
 
-def test_no_redirection_carries_the_token_away(server) -> None:
-    with LoopbackService() as other:
-        sender = client(server)
-        there = f"http://127.0.0.1:{other.port}/elsewhere"
-        seen: list[bool] = []
+@pytest.mark.parametrize("status", [302, 307])
+def test_no_redirection_carries_the_token_away(server, monkeypatch, status) -> None:
+    sender, real, seen = client(server), server.answer, []
 
-        def answer(*_: Any, token: bool) -> tuple[int, Any]:
-            seen.append(token)
-            return 200, {}
+    def answer(method: str, path: str, *rest: Any, token: bool) -> tuple[int, Any]:
+        if path != "/elsewhere":
+            return real(method, path, *rest, token=token)
+        seen.append(token)
+        return 200, {}
 
-        other.answer = answer  # type: ignore[method-assign]
-        for status in (302, 307):
-            server.inject("GET", "*/api/v1/jobs", status, headers={"Location": there}, times=8)
-            with pytest.raises(TransientError):
-                sender.find("anything")
-            server.faults.clear()
-    assert seen
-    assert not any(seen)
+    monkeypatch.setattr(server, "answer", answer)
+    there = {"Location": "http://elsewhere.test/elsewhere"}
+    server.inject("GET", "*/api/v1/jobs", status, headers=there)
+    with pytest.raises(TransientError):
+        sender.find("anything")
+    server.inject("POST", "*/api/v1/jobs", status, headers=there)
+    with pytest.raises(TransientError, match="redirection to another address"):
+        sender.submit(request(sender.device, tag=f"moved{status}"))
+    assert seen == [False]
 
 
 def test_jobs_that_end_badly(server) -> None:

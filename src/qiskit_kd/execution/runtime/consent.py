@@ -79,14 +79,14 @@ def _check_trusted(address: str, *, proxy: bool) -> None:
 
 def _same(found: SplitResult, trusted: str) -> bool:
     """Whether an address is one of those that an entry of the list means: host, scheme, port."""
-    other = urlsplit(trusted if "://" in trusted else f"//{trusted}")
     try:
+        other = urlsplit(trusted if "://" in trusted else f"//{trusted}")
         return (
             found.hostname == other.hostname
             and other.scheme in ("", found.scheme)
             and other.port in (None, found.port)
         )
-    except ValueError:  # a port that is none
+    except ValueError:  # a host or a port that is none
         return False
 
 

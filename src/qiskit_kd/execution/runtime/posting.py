@@ -43,18 +43,25 @@ class PostOnce(BaseAdapter):
         if request.method != "POST" or not path.endswith(_SPENDING):
             return self.inner.send(request, *args, **options)
         response = self.once.send(request, *args, **options)
-        if response.is_redirect:
-            raise RequestException("the answer to a job is a redirection to another address")
-        if response.ok:
-            body = response.json()  # an error of requests, too, where it is cut or none
-            if not isinstance(body, dict) or not isinstance(body.get("id"), str) or not body["id"]:
-                raise RequestException("the answer to a job does not name it")
+        try:
+            _check_answer(response)
+        except RequestException:
+            response.close()
+            raise
         return response
 
     def close(self) -> None:
         """See `requests.adapters.BaseAdapter.close`."""
         self.inner.close()
         self.once.close()
+
+
+def _check_answer(response: Response) -> None:
+    if response.is_redirect:
+        raise RequestException("the answer to a job is a redirection to another address")
+    body = response.json() if response.ok else {"id": "none"}
+    if not isinstance(body, dict) or not isinstance(body.get("id"), str) or not body["id"]:
+        raise RequestException("the answer to a job does not name it")
 
 
 def post_once(service: Any) -> None:

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stranger's file neither sends the account's token anywhere nor spends by its own word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qiskit_kd.errors import BudgetError, ConfigError
+from qiskit_kd.execution.runtime.consent import BUDGET, TRUSTED, budget_of, check_addresses
+from qiskit_kd.execution.runtime.device import open_device
+from qiskit_kd.execution.runtime.options import RuntimeOptions
+from tests.loopback import LoopbackService
+
+
+@pytest.fixture(autouse=True)
+def _unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (TRUSTED, BUDGET, "QISKIT_KD_BACKENDS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def options(**more: Any) -> RuntimeOptions:
+    return RuntimeOptions.model_validate({"kind": "runtime", "device": "ibm_fez", **more})
+
+
+def proxied(address: str, kind: str = "https") -> dict[str, Any]:
+    return {"proxies": {"urls": {kind: address}}}
+
+
+IBM = [
+    {}, {"url": "https://cloud.ibm.com"}, {"url": "https://eu-de.quantum.cloud.ibm.com/api/v1"},
+    {"url": "https://CLOUD.IBM.COM"}, {"channel": "ibm_cloud"}, {"instance": "my instance (eu)"},
+    {"instance": "crn:v1:bluemix:public:quantum-computing:eu-de:a/1f:00-11::"},
+]  # fmt: skip
+STRANGERS = [
+    {"url": url} for url in (
+        "https://evil.example", "https://cloud.ibm.com.evil.example", "https://evilcloud.ibm.com",
+        "https://cloud.ibm.com@evil.example", "https://evil.example#cloud.ibm.com",
+        "https://evil.example?x=.cloud.ibm.com", "https://evil.example\\.cloud.ibm.com",
+        "https://evil.example/.cloud.ibm.com", "http://127.0.0.1:8080", "http://localhost",
+        "https://cloud.ibm.com.", "//evil.example", "ftp://cloud.ibm.com", "evil.example", "https://",
+        "https://cloud.ibm.com\n.evil.example", "https://evil.example/experimental", "http://[::1]:1",
+        "http://cloud.ibm.com", "http://quantum.cloud.ibm.com",
+    )
+] + [
+    proxied("https://evil.example"), proxied("http://127.0.0.1:1"), proxied("http://evil.example:3128"),
+    proxied("https://cloud.ibm.com"), proxied("http://evil.example", "http"),
+    {"instance": "crn:v1:bluemix:public:quantum-computing:evil.example#:a/1:2::"},
+    {"instance": "evil.example?x"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("more", IBM, ids=str)
+def test_addresses_of_ibm_need_no_word(more: dict[str, Any]) -> None:
+    check_addresses(options(**more))
+
+
+@pytest.mark.parametrize("more", STRANGERS, ids=str)
+def test_other_addresses_do(more: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRUSTED, "https://other.example http://127.0.0.1:2 https://[ 127.0.0.1:x")
+    with pytest.raises(ConfigError) as caught:
+        open_device(options(**more))
+    text = str(caught.value)
+    assert "trusted by its user" in text or "an address is" in text or "an instance is" in text
+
+
+@pytest.mark.parametrize(
+    ("more", "trusted"),
+    [
+        ({"url": "https://mine.example"}, "https://mine.example"),
+        ({"url": "https://mine.example:8443/api"}, "mine.example, other.example"),
+        ({"url": "http://127.0.0.1:99"}, "http://127.0.0.1:99"),
+        ({"url": "http://mine.test", **proxied("http://127.0.0.1:9", "http")},
+         "http://mine.test http://127.0.0.1:9"),
+        (proxied("http://proxy.example:3128"), "proxy.example"),
+    ],
+)  # fmt: skip
+def test_an_address_that_its_user_trusts(more, trusted, monkeypatch) -> None:
+    with pytest.raises(ConfigError, match=f"set {TRUSTED}=") as caught:
+        check_addresses(options(**more))
+    assert "nobody was contacted" in str(caught.value)
+    monkeypatch.setenv(TRUSTED, trusted)
+    check_addresses(options(**more))
+
+
+def test_a_trusted_address_is_still_not_read_on_the_way(monkeypatch) -> None:
+    monkeypatch.setenv(TRUSTED, "mine.example")
+    with pytest.raises(ConfigError, match=r"token travels over https; got http://mine\.example"):
+        check_addresses(options(url="http://mine.example"))
+    proxy = proxied("http://mine.example", "http")
+    with pytest.raises(ConfigError, match="token travels over https"):
+        check_addresses(options(url="http://mine.example", **proxy))
+
+
+def test_nobody_is_contacted_unasked(no_account, monkeypatch) -> None:
+    with LoopbackService() as service:
+        for name, value in service.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv(TRUSTED)
+        entry = {"kind": "runtime", **service.runtime_options()}
+        with pytest.raises(ConfigError, match="trusted by its user"):
+            open_device(RuntimeOptions.model_validate(entry))
+        assert service.requests == []
+        monkeypatch.setenv(TRUSTED, service.trusted())
+        assert open_device(RuntimeOptions.model_validate(entry)).name == "ibm_loopback"
+        monkeypatch.delenv(TRUSTED)  # the word counts each time, not for good
+        with pytest.raises(ConfigError, match="trusted by its user"):
+            open_device(RuntimeOptions.model_validate(entry))
+
+
+def test_the_smaller_budget_counts(monkeypatch) -> None:
+    assert budget_of(options()) is None
+    assert budget_of(options(budget_seconds=7.0)) == 7
+    monkeypatch.setenv(BUDGET, "5")
+    assert budget_of(options()) == budget_of(options(budget_seconds=7.0)) == 5
+    assert budget_of(options(budget_seconds=3.0)) == 3
+    assert budget_of(options(device="fake_lagos", budget_seconds=7.0)) == 7
+    for wrong in ("0", "-1", "nan", "inf", "much"):
+        monkeypatch.setenv(BUDGET, wrong)
+        with pytest.raises(ConfigError, match=f"got {BUDGET}={wrong}"):
+            budget_of(options())
+
+
+STUDY = """\
+name: small
+data: {kind: digits, options: {classes: [3, 5], train: 8, validation: 6, test: 6, components: 2}}
+teacher: {kind: linear}
+students: {quantum: {kind: fully_quantum, options: {encoding: angle, num_qubits: 2, layers: 1}}}
+variants: {plain: {terms: [{loss: ce}]}}
+seeds: 1
+training: {epochs: 1, gradient_every: 0}
+"""
+OWN = f"{STUDY}backends: {{mine: {{base: device, budget_seconds: 50.0}}}}\n"
+OWN += "evaluation: {backend: mine}\n"
+FILE = STUDY + "evaluation: {backend: device}\n"
+
+
+@pytest.mark.parametrize(
+    ("study", "budget", "named", "allowed", "asked"),
+    [
+        (OWN, None, False, None, {"mine": 50.0}),
+        (FILE, 40.0, False, None, {"device": 40.0}),
+        (FILE, 40.0, True, None, {}),  # a file that its user names
+        (OWN, 40.0, True, None, {"mine": 50.0}),  # raised by the experiment
+        (OWN, 60.0, True, None, {}),  # lowered by the experiment
+        (OWN, None, False, "20", {}),
+        (FILE, 40.0, False, "20", {}),
+    ],
+)
+def test_a_budget_is_its_users(
+    study: str, budget: float | None, named: bool, allowed: str | None, asked: dict[str, float],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from qiskit_kd.experiment.loading import load
+    from qiskit_kd.experiment.spending import unasked
+    from qiskit_kd.experiment.study import Study
+
+    entry = "kind: runtime, device: ibm_fez" + (f", budget_seconds: {budget}" if budget else "")
+    (tmp_path / "backends.yaml").write_text(
+        f"schema: 1\nbackends:\n  exact: {{kind: exact}}\n  device: {{{entry}}}\n"
+    )
+    (tmp_path / "study.yaml").write_text(study)
+    monkeypatch.chdir(tmp_path)
+    if named:
+        monkeypatch.setenv("QISKIT_KD_BACKENDS", str(tmp_path / "backends.yaml"))
+    if allowed:
+        monkeypatch.setenv(BUDGET, allowed)
+    assert unasked(load("study.yaml")) == asked
+    if asked:
+        with pytest.raises(BudgetError, match=f"--budget {max(asked.values()):g}` or {BUDGET}="):
+            Study.load("study.yaml").run("out")
+        assert not (tmp_path / "out").exists()
