@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: argument parsing only. Everything heavy is imported inside a command.
 
-Exit status: 0 done, 1 storage or execution failed, 2 configuration or usage, 3 refused for money,
-4 some tasks failed, 130 interrupted. With `--json`, one JSON object is the last thing on stdout;
-progress and errors go to stderr.
+Exit status: 0 done, 1 storage or execution failed, 2 configuration or usage, an account or device
+that cannot be had, 3 refused for money, 4 some tasks failed, 130 interrupted. With `--json`, one
+JSON object is the last thing on stdout; progress and errors go to stderr.
 """
 
 from __future__ import annotations
@@ -18,21 +18,25 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qiskit_kd.errors import (
+    AccountError,
     BudgetError,
+    DeviceError,
     ExecutionError,
     QiskitKDError,
+    QuotaError,
     ResourceError,
     StorageError,
 )
 
 if TYPE_CHECKING:
+    from qiskit_kd.experiment.config import ExperimentConfig
     from qiskit_kd.experiment.result import StudyResult
     from qiskit_kd.experiment.runner import Watcher
     from qiskit_kd.experiment.spending import Outlook
@@ -79,9 +83,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
             if debug:
                 raise
             typer.echo(f"qkd: error: {error}", err=True)
-            machine = isinstance(error, StorageError | ExecutionError | ResourceError)
-            refused = isinstance(error, BudgetError)
-            raise typer.Exit(FAILED if machine else REFUSED if refused else USAGE) from None
+            raise typer.Exit(_status_of(error)) from None
         except KeyboardInterrupt:
             if debug:
                 raise
@@ -96,6 +98,27 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = known.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
+
+
+def _status_of(error: QiskitKDError) -> int:
+    if isinstance(error, BudgetError | QuotaError):
+        return REFUSED
+    if isinstance(error, AccountError | DeviceError):  # what an entry asks for cannot be had
+        return USAGE
+    return FAILED if isinstance(error, StorageError | ExecutionError | ResourceError) else USAGE
+
+
+@contextmanager
+def _at_entry(experiment: str, config: ExperimentConfig) -> Iterator[None]:
+    """Errors of a device begin with the place of its entry: `file:line:col: backends.name: ...`."""
+    try:
+        yield
+    except (AccountError, BudgetError, DeviceError, QuotaError) as error:
+        from qiskit_kd.experiment.loading import find_experiment
+        from qiskit_kd.experiment.spending import entry_place
+
+        place = entry_place(find_experiment(experiment), config, str(error))
+        raise type(error)(f"{place}: {error}" if place else str(error)) from error
 
 
 @contextmanager
@@ -156,13 +179,18 @@ def run(
     _allow(study, budget)
     folder = Path("runs") / study.config.name if out is None else out
     try:
-        with _progress() as watch, _plain_warnings():
+        with _at_entry(experiment, study.config), _progress() as watch, _plain_warnings():
             result = study.run(folder, workers=workers, watch=watch, announce=_announce)
     except KeyboardInterrupt:
         typer.echo(
             f"qkd: interrupted; finished rows are kept in {folder}. Run the same command again "
             "to go on.", err=True,
         )  # fmt: skip
+        from qiskit_kd.experiment.jobs import under_way
+
+        with suppress(QiskitKDError):
+            if text := under_way(folder):
+                typer.echo(f"qkd: {text}", err=True)
         raise typer.Exit(INTERRUPTED) from None
     _show(result, folder, as_json=as_json)
 
@@ -211,7 +239,8 @@ def estimate(
 
     add_plugins(plugin or ())
     config = load(find_experiment(experiment), overrides or (), preset=preset, seeds=seeds)
-    found = estimate(config, backend)
+    with _at_entry(experiment, config):
+        found = estimate(config, backend)
     if as_json:
         typer.echo(json.dumps(found.as_dict()))
         return
@@ -260,6 +289,18 @@ def snapshot(
 def jobs(
     folder: Annotated[Path, typer.Argument(help="Folder that `qkd run` wrote.")],
     *,
+    fetch: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Fetch and keep a job's result.")
+    ] = None,
+    cancel: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Cancel a job at the service.")
+    ] = None,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID", help="Give a job up; the next run sends it again and pays again."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the jobs of a study on devices: ids, what became of them, what they cost."""
@@ -268,7 +309,15 @@ def jobs(
 
     if not folder.is_dir():
         Store(folder)  # says what is wrong
-    result = Study.load(folder).result()
+    study = Study.load(folder)
+    if fetch or cancel or forget:
+        from qiskit_kd.experiment.jobs import manage
+
+        for line in manage(
+            study, folder, fetch=fetch or (), cancel=cancel or (), forget=forget or ()
+        ):
+            typer.echo(f"qkd: {line}", err=True)
+    result = study.result()
     if as_json:
         typer.echo(json.dumps({"jobs": list(result.jobs), "usage": result.spent}))
         return

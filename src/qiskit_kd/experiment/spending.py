@@ -30,6 +30,7 @@ __all__ = [
     "check_allowed",
     "check_budgets",
     "devices_of",
+    "entry_place",
     "few_shots_of",
     "is_local",
     "jobs_of",
@@ -146,6 +147,29 @@ def unasked(config: ExperimentConfig) -> dict[str, float]:
         if own is None or asked > own or not os.environ.get(ENVIRONMENT_VARIABLE):
             found[backend.name] = asked
     return found
+
+
+def entry_place(file: Path, config: ExperimentConfig, text: str) -> str:
+    """Where the entry that an error is about stands, as `file:line:col: backends.name`.
+
+    Args:
+        file: The experiment.
+        config: What it says.
+        text: The error: of several devices, the one whose entry or device it names.
+    """
+    from qiskit_kd.execution.backends import backends_path
+    from qiskit_kd.yamlfile import load_yaml
+
+    pairs = [(place, backend) for place, backend in _places(config) if not is_local(backend)]
+    named = [
+        (place, backend) for place, backend in pairs
+        if repr(backend.name) in text or repr(getattr(backend.options, "device", None)) in text
+    ]  # fmt: skip
+    for place, backend in named or pairs[:1]:
+        source = file if "settings" in place else backends_path()
+        _, locate = load_yaml(source)
+        return f"{locate(('backends', backend.name), key=True)}: backends.{backend.name}"
+    return ""
 
 
 def check_allowed(config: ExperimentConfig) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qiskit_kd.errors import BudgetError, ConfigError
+from qiskit_kd.errors import AccountError, BudgetError, ConfigError
 from qiskit_kd.execution.runtime.consent import BUDGET, TRUSTED, budget_of, check_addresses
 from qiskit_kd.execution.runtime.device import open_device
 from qiskit_kd.execution.runtime.options import RuntimeOptions
@@ -60,7 +60,7 @@ def test_addresses_of_ibm_need_no_word(more: dict[str, Any]) -> None:
 @pytest.mark.parametrize("more", STRANGERS, ids=str)
 def test_other_addresses_do(more: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TRUSTED, "https://other.example http://127.0.0.1:2 https://[ 127.0.0.1:x")
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(AccountError) as caught:
         open_device(options(**more))
     text = str(caught.value)
     assert "trusted by its user" in text or "an address is" in text or "an instance is" in text
@@ -78,7 +78,7 @@ def test_other_addresses_do(more: dict[str, Any], monkeypatch: pytest.MonkeyPatc
     ],
 )  # fmt: skip
 def test_an_address_that_its_user_trusts(more, trusted, monkeypatch) -> None:
-    with pytest.raises(ConfigError, match=f"set {TRUSTED}=") as caught:
+    with pytest.raises(AccountError, match=f"set {TRUSTED}=") as caught:
         check_addresses(options(**more))
     assert "nobody was contacted" in str(caught.value)
     monkeypatch.setenv(TRUSTED, trusted)
@@ -87,10 +87,10 @@ def test_an_address_that_its_user_trusts(more, trusted, monkeypatch) -> None:
 
 def test_a_trusted_address_is_still_not_read_on_the_way(monkeypatch) -> None:
     monkeypatch.setenv(TRUSTED, "mine.example")
-    with pytest.raises(ConfigError, match=r"token travels over https; got http://mine\.example"):
+    with pytest.raises(AccountError, match=r"token travels over https; got http://mine\.example"):
         check_addresses(options(url="http://mine.example"))
     proxy = proxied("http://mine.example", "http")
-    with pytest.raises(ConfigError, match="token travels over https"):
+    with pytest.raises(AccountError, match="token travels over https"):
         check_addresses(options(url="http://mine.example", **proxy))
 
 
@@ -100,13 +100,13 @@ def test_nobody_is_contacted_unasked(no_account, monkeypatch) -> None:
             monkeypatch.setenv(name, value)
         monkeypatch.delenv(TRUSTED)
         entry = {"kind": "runtime", **service.runtime_options()}
-        with pytest.raises(ConfigError, match="trusted by its user"):
+        with pytest.raises(AccountError, match="trusted by its user"):
             open_device(RuntimeOptions.model_validate(entry))
         assert service.requests == []
         monkeypatch.setenv(TRUSTED, service.trusted())
         assert open_device(RuntimeOptions.model_validate(entry)).name == "ibm_loopback"
         monkeypatch.delenv(TRUSTED)  # the word counts each time, not for good
-        with pytest.raises(ConfigError, match="trusted by its user"):
+        with pytest.raises(AccountError, match="trusted by its user"):
             open_device(RuntimeOptions.model_validate(entry))
 
 

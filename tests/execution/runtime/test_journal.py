@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -378,3 +379,86 @@ def test_the_file_is_closed_with_the_last_that_holds_the_journal(tmp_path: Path)
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         database.execute("SELECT 1")
     assert [file.name for file in tmp_path.iterdir()] == ["jobs.db"]  # its log is merged
+
+
+# Files that are not as they were written
+
+
+def _sql(statement: str):
+    def alter(path):
+        with closing(sqlite3.connect(path)) as file, file:
+            file.executescript(statement)
+
+    return alter
+
+
+def _bytes(change):
+    def alter(path):
+        for side in ("-wal", "-shm"):
+            path.with_name(path.name + side).unlink(missing_ok=True)
+        path.write_bytes(change(path.read_bytes()))
+
+    return alter
+
+
+ALTERED = {
+    **{f"no {table}": _sql(f"DROP TABLE {table}")
+       for table in ("jobs", "attempts", "submissions", "pins")},
+    "no meta": _sql("DROP TABLE meta"),
+    "no kind": _sql("DELETE FROM meta WHERE name = 'kind'"),
+    "no schema": _sql("DELETE FROM meta WHERE name = 'schema'"),
+    "a schema of the future": _sql("UPDATE meta SET value = '99' WHERE name = 'schema'"),
+    "meta without values": _sql("DROP TABLE meta; CREATE TABLE meta (name TEXT)"),
+    "a view": _sql("DROP TABLE jobs; CREATE VIEW jobs AS SELECT 1 AS key"),
+    **{f"no {column}": _sql(f"ALTER TABLE jobs DROP COLUMN {column}")
+       for column in ("state", "known", "seconds", "result", "error")},
+    **{f"{column} = {value}": _sql(
+        "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '');"
+        f"PRAGMA writable_schema = RESET; UPDATE jobs SET {column} = {value}"
+    ) for column, value in (
+        ("state", "'flying'"), ("state", "NULL"), ("state", "x'00'"), ("seconds", "'many'"),
+        ("seconds", "-1e6"), ("seconds", "9e999"), ("seconds", "NULL"), ("known", "'['"),
+        ("known", "'{}'"), ("known", "'[1]'"), ("known", "NULL"), ("known", "x'ff'"),
+        ("shots", "'few'"), ("device", "NULL"), ("tag", "x'61'"),
+        ("alone", "'maybe'"), ("created", "'yesterday'"), ("usd", "'free'"), ("pubs", "-3"),
+        ("estimate", "x'00'"), ("error", "NULL"), ("executions", "1.5"),
+        ("backend", "CAST(x'ff' AS TEXT)"),
+    )},
+    "an attempt's seconds": _sql("UPDATE attempts SET seconds = 'some'"),
+    "an attempt's time": _sql("UPDATE attempts SET sent = x'00'"),
+    "cut": _bytes(lambda content: content[: len(content) // 2]),
+    "cut to its head": _bytes(lambda content: content[:100]),
+    "garbage": _bytes(lambda _: b"not a database " * 400),
+    "noise inside": _bytes(lambda content: content[:4096] + bytes(255 - b for b in content[4096:])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ALTERED)
+def test_a_file_that_was_altered(tmp_path, kind):
+    """One clear error, and the file is left as it is."""
+    path = tmp_path / "jobs.db"
+    journal = Journal(path)
+    journal.intend(INTENT, budget=None)
+    journal.sent("k1", "j1")
+    journal.done("k1", "j1", b"result", seconds=1.0)
+    journal._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    journal.close()
+    ALTERED[kind](path)
+    with pytest.raises(StorageError) as caught:
+        Journal(path)
+    assert "Traceback" not in str(caught.value)
+    assert ". " in str(caught.value), "it has a remedy"
+
+
+def test_a_pin_or_values_that_are_no_bytes(tmp_path):
+    journal = Journal(tmp_path / "jobs.db")
+    journal.intend(INTENT, budget=None)
+    journal.pin("p", b"body")
+    journal._db.execute("UPDATE pins SET body = 'text'")
+    journal._db.execute("UPDATE jobs SET inputs = 5")
+    for look in (lambda: journal.pinned("p"), lambda: journal.inputs("k1")):
+        with pytest.raises(StorageError, match="keeps in bytes is in bytes"):
+            look()
+    journal._db.execute("INSERT INTO submissions VALUES ('d', 'soon')")
+    assert journal.admit("d", most=1) == 0
+    journal.close()

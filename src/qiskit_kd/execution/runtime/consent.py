@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
-from qiskit_kd.errors import ConfigError
+from qiskit_kd.errors import AccountError, ConfigError
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.runtime.options import RuntimeOptions
@@ -39,12 +39,12 @@ def check_addresses(options: RuntimeOptions) -> None:
     `QKD_TRUSTED_URLS`, and https unless it is on this machine; so does a proxy.
 
     Raises:
-        ConfigError: If one is not trusted; nobody was contacted.
+        AccountError: If one is not trusted; nobody was contacted.
     """
     if options.local:
         return
     if options.instance and not _INSTANCE.fullmatch(options.instance):
-        raise ConfigError(
+        raise AccountError(
             "an instance is a name or a CRN", got=repr(options.instance),
             remedy="QiskitRuntimeService().instances() lists those of the account.",
         )  # fmt: skip
@@ -58,7 +58,7 @@ def check_addresses(options: RuntimeOptions) -> None:
 def _check_trusted(address: str, *, proxy: bool) -> None:
     match = _PLAIN.fullmatch(address)
     if match is None:
-        raise ConfigError(
+        raise AccountError(
             "an address is https:// or http://, a host, and perhaps a port", got=repr(address),
             expected="for example https://cloud.ibm.com",
         )  # fmt: skip
@@ -69,7 +69,7 @@ def _check_trusted(address: str, *, proxy: bool) -> None:
     trusted = os.environ.get(TRUSTED, "").replace(",", " ").split()
     if not any(_same(found, one) for one in trusted):
         what = "a proxy" if proxy else "an address"
-        raise ConfigError(
+        raise AccountError(
             f"{what} that a file names is trusted by its user before the account's token goes "
             "there", got=address, expected=f"an address of IBM's, or one listed in {TRUSTED}",
             remedy=f"If you know who runs it, set {TRUSTED}={address} (several with spaces between "
@@ -94,7 +94,7 @@ def _check_stays_here(url: str, proxies: Mapping[str, str]) -> None:
     """Refuse http that leaves this machine: the token would be readable on the way."""
     first = proxies.get("http", url)
     if not _is_here(urlsplit(first).hostname or ""):
-        raise ConfigError(
+        raise AccountError(
             "the account's token travels over https", got=f"{url}, by way of {first}",
             expected="https://, or an address on this machine",
             remedy="Correct 'url' in the backend file; nobody was contacted.",

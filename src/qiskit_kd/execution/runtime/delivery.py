@@ -24,10 +24,15 @@ from qiskit_kd.execution.runtime.cost import Cost
 from qiskit_kd.execution.runtime.failures import RESULT_AGAIN
 from qiskit_kd.execution.runtime.journal import Journal
 from qiskit_kd.execution.runtime.options import TAG_PREFIX
-from qiskit_kd.execution.runtime.payload import misfit, pack_results, pack_values
-from qiskit_kd.execution.runtime.records import Intent
+from qiskit_kd.execution.runtime.payload import (
+    misfit,
+    pack_results,
+    pack_values,
+    unpack_values,
+)
+from qiskit_kd.execution.runtime.records import Intent, Record
 
-__all__ = ["Courier", "Job", "Terms"]
+__all__ = ["Courier", "Job", "Terms", "refetch"]
 
 T = TypeVar("T")
 
@@ -396,6 +401,32 @@ class Courier:
                 if wait is None:
                     raise
                 self._sleep(max(wait, error.retry_after or 0.0))
+
+
+def refetch(client: Client, journal: Journal, record: Record, state: JobState) -> None:
+    """Keep the result of a job that has ended, as far as its journal can tell that it is its own.
+
+    Its circuits are not known here: the next run, which has them, looks again.
+
+    Raises:
+        TransientError: If the result is another job's, or cannot be read.
+    """
+    found = client.result(state.job_id)
+    values = unpack_values(journal.inputs(record.key)[0])
+    shapes = [tuple(one.data.shape) for one in found]
+    if len(found) != record.pubs or (
+        record.kind == "sampler" and shapes != [value.shape[:-1] for value in values]
+    ):
+        raise TransientError(
+            f"the result of the job {state.job_id} is that of its circuits",
+            got=f"{len(found)} results of shapes {shapes}", expected=f"{record.pubs} results",
+            remedy=RESULT_AGAIN,
+        )  # fmt: skip
+    price = record.usd / record.seconds if record.usd and record.seconds else None
+    journal.done(
+        record.key, state.job_id, pack_results(found), usd_per_second=price,
+        seconds=record.estimate if state.seconds is None else state.seconds,
+    )  # fmt: skip
 
 
 def _waits(times: int) -> Iterator[float]:

@@ -111,8 +111,8 @@ def open_device(options: RuntimeOptions) -> Device:
         options: An entry of kind `runtime`.
 
     Raises:
-        ConfigError: If its file sends the account's token where the user did not allow it.
-        AccountError: If there is no account, or the service does not accept it.
+        AccountError: If there is no account, the service does not accept it, or its token would go
+            where its user does not allow it.
         DeviceError: If there is no such device; near names are listed.
         TransientError: If the service cannot be reached.
     """

@@ -179,7 +179,7 @@ def _station(entry: _Entry) -> Station:
         chosen = journal.pinned(pin)
         if chosen is None:
             chosen = journal.pin(pin, open_device(options).name.encode())
-        options = options.model_copy(update={"device": chosen.decode()})
+        options = options.model_copy(update={"device": chosen.decode(errors="replace")})
     client = open_client(options)
     dispatcher = Dispatcher(client, journal, options=options, backend=entry.name)
     compiler = _compiler(_Entry(options, entry.name, entry.file, _CIRCUITS))

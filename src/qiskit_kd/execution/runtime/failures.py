@@ -140,7 +140,8 @@ def _of_job(error: BaseException, text: str, job_id: str | None) -> QiskitKDErro
     known: dict[type[BaseException], tuple[str, str]] = {
         ibm.RuntimeJobNotFound: (
             "is one of the account's jobs",
-            "Check the id, the account and the instance; the service forgets old jobs.",
+            "Check the account and the instance. The service forgets old jobs: `qkd jobs DIR "
+            f"--forget {job_id or 'ID'}` gives it up, to be sent again and paid for again.",
         ),
         ibm.RuntimeJobMaxTimeoutError: (
             "ran longer than it may", "Raise max_execution_time, or send fewer shots or samples.",

@@ -21,17 +21,27 @@ from qiskit_kd.errors import BudgetError, ConfigError, StorageError
 from qiskit_kd.execution.runtime.database import Database
 from qiskit_kd.execution.runtime.locks import held
 from qiskit_kd.execution.runtime.options import TAG_PREFIX
-from qiskit_kd.execution.runtime.records import Attempt, Intent, Record
+from qiskit_kd.execution.runtime.records import Attempt, Intent, Record, read
 
 __all__ = ["Journal"]
 
 _RECORD = ("key, tag, state, backend, device, kind, circuits, shots, executions, pubs, estimate, "
            "known, job_id, alone, created, sent, finished, seconds, usd, error")  # fmt: skip
+_ATTEMPT = "job_id, key, status, reason, seconds, sent, finished"
 
 
 def _digest(key: str, content: bytes) -> str:
     """What binds a result to its job: one that was changed, or another job's, has another."""
     return hashlib.sha256(key.encode() + content).hexdigest()
+
+
+def _bytes(value: Any) -> bytes:
+    if not isinstance(value, bytes):
+        raise StorageError(
+            "what a journal keeps in bytes is in bytes", got=f"{value!r:.80}",
+            remedy="Restore the journal from a copy, or start another one; nothing was sent.",
+        )  # fmt: skip
+    return value
 
 
 class Journal:
@@ -54,6 +64,12 @@ class Journal:
         self._file = Database(self.path)
         self._db = self._file.db
         self._transaction, self._read = self._file.transaction, self._file.read
+        try:
+            self.jobs()  # what was altered is said now, not when it has misled somebody
+            self.attempts()
+        except BaseException:
+            self.close()
+            raise
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.path,))
@@ -89,27 +105,20 @@ class Journal:
         """
         rows = self._read(f"SELECT {_RECORD} FROM jobs WHERE {where} ORDER BY rowid", values)
         names = _RECORD.replace(",", "").split()
-        return [
-            Record(**{
-                **dict(zip(names, row, strict=True)),
-                "known": tuple(json.loads(row[names.index("known")])),
-                "alone": bool(row[names.index("alone")]),
-            })
-            for row in rows
-        ]  # fmt: skip
+        return [read(Record, dict(zip(names, row, strict=True))) for row in rows]
 
     def attempts(self, key: str | None = None) -> list[Attempt]:
         """Jobs at the service, of one job or of all, in the order in which their ids were known."""
         rows = self._read(
-            "SELECT job_id, key, status, reason, seconds, sent, finished FROM attempts "
-            "WHERE ?1 IS NULL OR key = ?1 ORDER BY rowid", (key,),
-        )  # fmt: skip
-        return [Attempt(*row) for row in rows]
+            f"SELECT {_ATTEMPT} FROM attempts WHERE ?1 IS NULL OR key = ?1 ORDER BY rowid", (key,)
+        )
+        names = _ATTEMPT.replace(",", "").split()
+        return [read(Attempt, dict(zip(names, row, strict=True))) for row in rows]
 
     def inputs(self, key: str) -> tuple[bytes, bytes]:
         """Parameter values and context of a job, as its intent had them."""
         row = self._read("SELECT inputs, context FROM jobs WHERE key = ?", (key,))[0]
-        return bytes(row[0]), bytes(row[1])
+        return _bytes(row[0]), _bytes(row[1])
 
     def result(self, key: str) -> bytes | None:
         """The result of a job; None where there is none, or none was kept.
@@ -313,6 +322,18 @@ class Journal:
         """
         self.refused(self._open_intent(tag), "taken as never sent")
 
+    def forget(self, key: str, job_id: str) -> None:
+        """Give up a job, so that the next run sends it again.
+
+        One of which nobody knows what it has cost counts as what was expected of it.
+        """
+        record = self.get(key)
+        assert record is not None
+        seconds = record.estimate
+        if record.state == "done":
+            seconds = sum(a.seconds for a in self.attempts(key) if a.job_id == job_id)
+        self.ended(key, job_id, status="failed", reason="given up", seconds=seconds)
+
     def _open_intent(self, tag: str) -> str:
         found = self.jobs("tag = ? AND state = 'intent'", tag.removeprefix(TAG_PREFIX))
         if not found:
@@ -340,7 +361,8 @@ class Journal:
         now = self._clock()
         with self._transaction():
             # Times in the future are those of a clock that was set back since.
-            self._db.execute("DELETE FROM submissions WHERE device = ? AND (time <= ? OR time > ?)",
+            self._db.execute("DELETE FROM submissions WHERE device = ? AND (time <= ? OR time > ? "
+                             "OR typeof(time) NOT IN ('real', 'integer'))",
                              (device, now - window, now))  # fmt: skip
             latest = self._db.execute(
                 "SELECT time FROM submissions WHERE device = ? ORDER BY time DESC LIMIT ?",
@@ -354,7 +376,7 @@ class Journal:
     def pinned(self, name: str) -> bytes | None:
         """What was pinned under a name."""
         rows = self._read("SELECT body FROM pins WHERE name = ?", (name,))
-        return bytes(rows[0][0]) if rows else None
+        return _bytes(rows[0][0]) if rows else None
 
     def pin(self, name: str, body: bytes) -> bytes:
         """Settle something for all later runs; the first who does so decides.

@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Any, Literal, TypeVar, cast, get_args, get_type_hints
 
+from qiskit_kd.errors import StorageError
 from qiskit_kd.execution.runtime.cost import Cost
 
-__all__ = ["Attempt", "Intent", "Record", "State"]
+__all__ = ["Attempt", "Intent", "Record", "State", "read"]
+
+T = TypeVar("T")
 
 State = Literal["intent", "sent", "done", "failed"]
 
@@ -87,3 +94,47 @@ class Attempt:
     seconds: float
     sent: float
     finished: float | None
+
+
+def read(kind: type[T], row: Mapping[str, Any]) -> T:
+    """A `Record` or an `Attempt` from a row of the file, which anybody may have changed.
+
+    Raises:
+        StorageError: If a value is none that a journal writes.
+    """
+    values = dict(row)
+    for name, allowed in _allowed(cast(Any, kind)).items():
+        value = values[name]
+        if bool in allowed and value in (0, 1):
+            value = bool(value)
+        elif tuple in allowed:
+            value = _texts(value)
+        elif float in allowed and isinstance(value, int):
+            value = float(value)
+        right = type(value) in allowed or (isinstance(value, str) and value in allowed)
+        if not right or (isinstance(value, int | float) and not 0 <= value < math.inf):
+            raise StorageError(
+                "a job of the journal is as it was written down", got=f"{name} {value!r:.80}",
+                remedy="Restore the journal from a copy, or start another one; nothing was sent.",
+            )  # fmt: skip
+        values[name] = value
+    return kind(**values)
+
+
+@cache
+def _allowed(kind: Any) -> dict[str, tuple[Any, ...]]:
+    """Types, or words, that a field may have."""
+    hints = get_type_hints(kind)
+    return {
+        name: (tuple,) if "tuple" in str(hint) else get_args(hint) or (hint,)
+        for name, hint in hints.items()
+    }
+
+
+def _texts(value: Any) -> Any:
+    try:
+        found = json.loads(value)
+    except (TypeError, ValueError, RecursionError):
+        return value
+    good = isinstance(found, list) and all(isinstance(one, str) for one in found)
+    return tuple(found) if good else value

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user does to single jobs of a study: fetch a result, cancel a job, give one up."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qiskit_kd.errors import ConfigError, UnknownNameError
+from qiskit_kd.experiment.places import JOURNAL
+
+if TYPE_CHECKING:
+    from qiskit_kd.execution.runtime.client import Client
+    from qiskit_kd.execution.runtime.journal import Journal
+    from qiskit_kd.execution.runtime.records import Record
+    from qiskit_kd.experiment.study import Study
+
+__all__ = ["manage", "under_way"]
+
+
+def manage(
+    study: Study, folder: Path, *, fetch: Sequence[str] = (), cancel: Sequence[str] = (),
+    forget: Sequence[str] = (),
+) -> list[str]:  # fmt: skip
+    """Fetch, cancel and give up jobs; nothing is sent.
+
+    Args:
+        study: The study of the folder, whose devices are asked.
+        folder: Where its journal is.
+        fetch: Ids of jobs whose results are to be kept now, as far as they have any.
+        cancel: Ids of jobs that are not to be run.
+        forget: Ids, or tags where the id is unknown, of jobs to give up: the next run sends them
+            again, and they are charged again. What they have cost so far still counts.
+
+    Returns:
+        A sentence for each job.
+
+    Raises:
+        UnknownNameError: If the journal has no such job; nothing was done then.
+        ConfigError: If a job has ended, or its entry is no longer a device of the study.
+        AccountError, DeviceError, TransientError, JobError: What the service says.
+    """
+    from qiskit_kd.execution.runtime.journal import Journal
+
+    path = folder / JOURNAL
+    if not path.is_file():
+        raise UnknownNameError.of("job", (*fetch, *cancel, *forget)[0], ())
+    journal = Journal(path)
+    try:
+        asked = [
+            (act, _named(journal, name))
+            for act, names in ((_fetch, fetch), (_cancel, cancel), (_forget, forget))
+            for name in names
+        ]
+        return [act(study, journal, record) for act, record in asked]
+    finally:
+        journal.close()
+
+
+def under_way(folder: Path) -> str:
+    """Which jobs of a study may still run, and how to cancel them; "" where there are none."""
+    from qiskit_kd.execution.runtime.journal import Journal
+
+    path = folder / JOURNAL
+    if not path.is_file():
+        return ""
+    journal = Journal(path)
+    try:
+        # Jobs that this machine plays have ended with the process that ran them.
+        found = journal.jobs(
+            "state IN ('intent', 'sent') AND device != 'aer' AND device NOT LIKE 'fake~_%' "
+            "ESCAPE '~'"
+        )
+    finally:
+        journal.close()
+    ids = [job.job_id for job in found if job.job_id]
+    text = ""
+    if ids:
+        words = ["qkd", "jobs", str(folder)]
+        words += [word for job_id in ids for word in ("--cancel", job_id)]
+        text = (
+            f"{_counted(ids)} still queued or running at the service: {', '.join(ids)}. Run the "
+            f"same command again to go on with them, or cancel them: {shlex.join(words)}"
+        )
+    unknown = [job for job in found if job.job_id is None]
+    if unknown:
+        text += f"{' ' if text else ''}{_counted(unknown)} perhaps sent: the next run finds out."
+    return text
+
+
+def _counted(jobs: Sequence[Any]) -> str:
+    return "1 job is" if len(jobs) == 1 else f"{len(jobs)} jobs are"
+
+
+def _named(journal: Journal, name: str) -> Record:
+    from qiskit_kd.execution.runtime.options import TAG_PREFIX
+
+    found = journal.jobs("job_id = ? OR tag = ?", name, name.removeprefix(TAG_PREFIX))
+    if not found:
+        known = [job.job_id or TAG_PREFIX + job.tag for job in journal.jobs()]
+        raise UnknownNameError.of("job", name, known)
+    return found[0]
+
+
+def _client(study: Study, record: Record) -> Client:
+    """A client of the device that ran a job, as the study's entry reaches it."""
+    from qiskit_kd.execution.runtime.client import open_client
+    from qiskit_kd.experiment.spending import devices_of
+
+    entries: dict[str, Any] = {one.name: one.options for one in devices_of(study.config)}
+    if record.backend not in entries:
+        raise ConfigError(
+            "a job is reached by the entry that sent it", got=f"no device {record.backend!r}",
+            expected=", ".join(entries) or "a study with devices",
+            remedy="Name the backend file of then in QISKIT_KD_BACKENDS.",
+        )  # fmt: skip
+    return open_client(entries[record.backend].model_copy(update={"device": record.device}))
+
+
+def _id(record: Record) -> str:
+    if record.job_id is None:
+        raise ConfigError(
+            "a job is fetched or cancelled by its id", got="one whose id is not known",
+            remedy="Run the study again: it is looked for by its tag.",
+        )  # fmt: skip
+    return record.job_id
+
+
+def _fetch(study: Study, journal: Journal, record: Record) -> str:
+    from qiskit_kd.execution.runtime.delivery import refetch
+
+    job_id, client = _id(record), _client(study, record)
+    state = client.state(job_id)
+    if state.status != "done":
+        reason = f": {state.reason}" if state.reason else ""
+        return f"{job_id} is {state.status} at the service{reason}; nothing was fetched"
+    refetch(client, journal, record, state)
+    return f"{job_id}: its result is kept"
+
+
+def _cancel(study: Study, journal: Journal, record: Record) -> str:
+    job_id, client = _id(record), _client(study, record)
+    if record.state == "sent":
+        client.cancel(job_id)
+        state = client.state(job_id)
+        if state.status == "done":
+            return f"{job_id} had ended before: run the study again, and its result is fetched"
+        seconds = state.seconds or 0.0
+        journal.ended(record.key, job_id, status="cancelled", reason="by its user", seconds=seconds)
+        return f"{job_id} is cancelled; the next run sends it again"
+    return f"{job_id} has ended ({record.state}): there is nothing to cancel"
+
+
+def _forget(study: Study, journal: Journal, record: Record) -> str:
+    del study  # the service is not asked: it may have forgotten the job itself
+    if record.job_id is None:
+        journal.resend(record.tag)
+        return f"{record.tag} is taken as never sent; the next run looks for it, then sends it"
+    journal.forget(record.key, record.job_id)
+    return f"{record.job_id} is given up; the next run sends it again, at a price"
