@@ -109,16 +109,32 @@ def _status_of(error: QiskitKDError) -> int:
 
 
 @contextmanager
-def _at_entry(experiment: str, config: ExperimentConfig) -> Iterator[None]:
-    """Errors of a device begin with the place of its entry: `file:line:col: backends.name: ...`."""
+def _at_entry(place: Callable[[str], str]) -> Iterator[None]:
+    """Errors of a device begin with the place of its entry: `file:line:col: backends.name: ...`.
+
+    Args:
+        place: Given the error, says where the entry stands; "" where there is none.
+    """
     try:
         yield
     except (AccountError, BudgetError, DeviceError, QuotaError) as error:
+        where = place(str(error))
+        raise type(error)(f"{where}: {error}" if where else str(error)) from error
+
+
+def _entry_of(
+    experiment: str, config: ExperimentConfig, backend: str | None = None
+) -> Callable[[str], str]:
+    def place(text: str) -> str:
+        from qiskit_kd.execution.backends import load_backend
         from qiskit_kd.experiment.loading import find_experiment
         from qiskit_kd.experiment.spending import entry_place
 
-        place = entry_place(find_experiment(experiment), config, str(error))
-        raise type(error)(f"{place}: {error}" if place else str(error)) from error
+        if backend is not None:
+            return load_backend(backend).place()
+        return entry_place(find_experiment(experiment), config, text)
+
+    return place
 
 
 @contextmanager
@@ -179,7 +195,11 @@ def run(
     _allow(study, budget)
     folder = Path("runs") / study.config.name if out is None else out
     try:
-        with _at_entry(experiment, study.config), _progress() as watch, _plain_warnings():
+        with (
+            _at_entry(_entry_of(experiment, study.config)),
+            _progress() as watch,
+            _plain_warnings(),
+        ):
             result = study.run(folder, workers=workers, watch=watch, announce=_announce)
     except KeyboardInterrupt:
         typer.echo(
@@ -239,7 +259,7 @@ def estimate(
 
     add_plugins(plugin or ())
     config = load(find_experiment(experiment), overrides or (), preset=preset, seeds=seeds)
-    with _at_entry(experiment, config):
+    with _at_entry(_entry_of(experiment, config, backend)):
         found = estimate(config, backend)
     if as_json:
         typer.echo(json.dumps(found.as_dict()))
@@ -272,10 +292,12 @@ def snapshot(
 
     Noise can then be that of the device, on any machine: `noise: {device: DEVICE}`.
     """
+    from qiskit_kd.execution.backends import load_backend
     from qiskit_kd.execution.runtime.calibration import account_of, take_snapshot
 
     options = account_of(device, backend=backend, account=account, instance=instance)
-    taken = take_snapshot(options, file, force=force)
+    with _at_entry(lambda _: "" if backend is None else load_backend(backend).place()):
+        taken = take_snapshot(options, file, force=force)
     if as_json:
         facts = {"device": taken.device, "qubits": taken.num_qubits, "calibrated": taken.calibrated}
         typer.echo(json.dumps({"file": str(taken.file), **facts}))

@@ -73,6 +73,15 @@ class Backend:
         """Shots per circuit; None where outputs are exact."""
         return self.options.shots
 
+    def place(self, file: str | Path | None = None) -> str:
+        """Where its entry stands, as `file:line:col: backends.name`.
+
+        Args:
+            file: Another file than the one it comes from, such as an experiment's.
+        """
+        _, locate = load_yaml(self.source if file is None else file)
+        return f"{locate(('backends', self.name), key=True)}: backends.{self.name}"
+
     def engine(
         self, *, gradient: str = "auto", shots: int | None = None, seed: int | None = None
     ) -> Engine:

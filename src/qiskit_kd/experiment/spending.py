@@ -157,18 +157,13 @@ def entry_place(file: Path, config: ExperimentConfig, text: str) -> str:
         config: What it says.
         text: The error: of several devices, the one whose entry or device it names.
     """
-    from qiskit_kd.execution.backends import backends_path
-    from qiskit_kd.yamlfile import load_yaml
-
     pairs = [(place, backend) for place, backend in _places(config) if not is_local(backend)]
     named = [
         (place, backend) for place, backend in pairs
         if repr(backend.name) in text or repr(getattr(backend.options, "device", None)) in text
     ]  # fmt: skip
-    for place, backend in named or pairs[:1]:
-        source = file if "settings" in place else backends_path()
-        _, locate = load_yaml(source)
-        return f"{locate(('backends', backend.name), key=True)}: backends.{backend.name}"
+    for place, backend in named or pairs:
+        return backend.place(file if "settings" in place else None)
     return ""
 
 

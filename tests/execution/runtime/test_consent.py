@@ -172,3 +172,60 @@ def test_a_budget_is_its_users(
         with pytest.raises(BudgetError, match=f"--budget {max(asked.values()):g}` or {BUDGET}="):
             Study.load("study.yaml").run("out")
         assert not (tmp_path / "out").exists()
+
+
+def _call(*words: str) -> Any:
+    from typer.testing import CliRunner
+
+    from qiskit_kd.cli import app
+
+    return CliRunner().invoke(app, list(words))
+
+
+def _write(folder: Path, entry: str, study: str) -> None:
+    (folder / "backends.yaml").write_text(
+        f"schema: 1\nbackends:\n  exact: {{kind: exact}}\n  device: {{kind: runtime, {entry}}}\n"
+    )
+    (folder / "study.yaml").write_text(study)
+
+
+@pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.liveness.DeadWeightsWarning")
+def test_the_command_line_says_whose_entry_it_is(no_account, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with LoopbackService() as service:
+        for name, value in service.environment().items():
+            monkeypatch.setenv(name, value)
+        address = f"url: 'http://cloud.ibm.test', {_flow(service)}, channel: ibm_quantum_platform"
+        _write(tmp_path, f"device: ibm_lopback, {address}, budget_seconds: 9", FILE)
+        told = "backends.yaml:4:3: backends.device: "
+        for words in (
+            ("run", "study.yaml"), ("run", "study.yaml", "--out", "o"),
+            ("run", "study.yaml", "--budget", "0"), ("run", "study.yaml", "--budget", "nan"),
+        ):  # fmt: skip
+            done = _call(*words)
+            assert done.exit_code == (2 if "--budget" in words else 3), done.output
+            assert ("QKD_BUDGET_SECONDS" if "--budget" in words else told) in done.stderr
+            monkeypatch.delenv(BUDGET, raising=False)
+        assert service.requests == []
+        for words in (
+            ("estimate", "study.yaml"), ("estimate", "study.yaml", "--backend", "device"),
+            ("run", "study.yaml", "--budget", "9"),
+            ("snapshot", "ibm_lopback", "--backend", "device"),
+        ):  # fmt: skip
+            done = _call(*words)
+            assert (done.exit_code, told in done.stderr) == (2, True), (words, done.stderr, done.exc_info)
+            assert "did you mean 'ibm_loopback'" in done.stderr
+            monkeypatch.delenv(BUDGET, raising=False)
+        asked = len(service.requests)
+        monkeypatch.delenv(TRUSTED)
+        _write(tmp_path, "device: ibm_fez", OWN.replace("budget_seconds: 50.0", address))
+        for words in (("estimate", "study.yaml"), ("run", "study.yaml", "--budget", "5")):
+            done = _call(*words)
+            assert done.exit_code == 2, done.output
+            assert "study.yaml:10:12: backends.mine: an address that a file names" in done.stderr
+            monkeypatch.delenv(BUDGET, raising=False)
+        assert len(service.requests) == asked
+
+
+def _flow(service: LoopbackService) -> str:
+    return f"proxies: {{urls: {{http: 'http://127.0.0.1:{service.port}'}}}}"

@@ -36,6 +36,9 @@ __all__ = ["Courier", "Job", "Terms", "refetch"]
 
 T = TypeVar("T")
 
+_LAG = 5.0
+"""Seconds for a job whose answer was lost to show up under its tag, before it is sent again."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -255,7 +258,7 @@ class Courier:
                     if found is not None:
                         self.counts["adopted"] += 1
                         return found
-                self._sleep(max(wait, error.retry_after or 0.0))
+                self._sleep(max(wait, error.retry_after or (_LAG if posted else 0.0)))
                 continue
             except QiskitKDError as error:
                 if fresh:  # no earlier try that might have arrived after all
