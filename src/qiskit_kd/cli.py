@@ -12,7 +12,6 @@ import functools
 import inspect
 import json
 import logging
-import os
 import signal
 import sys
 import threading
@@ -36,11 +35,9 @@ from qiskit_kd.errors import (
 )
 
 if TYPE_CHECKING:
-    from qiskit_kd.experiment.config import ExperimentConfig
     from qiskit_kd.experiment.result import StudyResult
     from qiskit_kd.experiment.runner import Watcher
     from qiskit_kd.experiment.spending import Outlook
-    from qiskit_kd.experiment.study import Study
 
 __all__ = ["app", "main"]
 
@@ -109,35 +106,6 @@ def _status_of(error: QiskitKDError) -> int:
 
 
 @contextmanager
-def _at_entry(place: Callable[[str], str]) -> Iterator[None]:
-    """Errors of a device begin with the place of its entry: `file:line:col: backends.name: ...`.
-
-    Args:
-        place: Given the error, says where the entry stands; "" where there is none.
-    """
-    try:
-        yield
-    except (AccountError, BudgetError, DeviceError, QuotaError) as error:
-        where = place(str(error))
-        raise type(error)(f"{where}: {error}" if where else str(error)) from error
-
-
-def _entry_of(
-    experiment: str, config: ExperimentConfig, backend: str | None = None
-) -> Callable[[str], str]:
-    def place(text: str) -> str:
-        from qiskit_kd.execution.backends import load_backend
-        from qiskit_kd.experiment.loading import find_experiment
-        from qiskit_kd.experiment.spending import entry_place
-
-        if backend is not None:
-            return load_backend(backend).place()
-        return entry_place(find_experiment(experiment), config, text)
-
-    return place
-
-
-@contextmanager
 def _terminable() -> Iterator[None]:
     """SIGTERM as Ctrl-C, so that batch systems get the same orderly stop."""
     if threading.current_thread() is not threading.main_thread():
@@ -185,6 +153,7 @@ def run(
     its files are asked for on a terminal, and elsewhere count only together with --budget,
     QKD_BUDGET_SECONDS, or in a backend file that QISKIT_KD_BACKENDS names.
     """
+    from qiskit_kd.experiment.consent import allow, at_entry
     from qiskit_kd.experiment.loading import find_experiment
     from qiskit_kd.experiment.study import Study
     from qiskit_kd.registry import add_plugins
@@ -192,14 +161,11 @@ def run(
     add_plugins(plugin or ())
     find_experiment(experiment)  # not the folder of a study, which `Study.load` would take
     study = Study.load(experiment, overrides or (), preset=preset, seeds=seeds)
-    _allow(study, budget)
+    asking = sys.stdin.isatty() and sys.stderr.isatty()
+    allow(study.config, budget, functools.partial(typer.confirm, err=True) if asking else None)
     folder = Path("runs") / study.config.name if out is None else out
     try:
-        with (
-            _at_entry(_entry_of(experiment, study.config)),
-            _progress() as watch,
-            _plain_warnings(),
-        ):
+        with at_entry(study.config, experiment), _progress() as watch, _plain_warnings():
             result = study.run(folder, workers=workers, watch=watch, announce=_announce)
     except KeyboardInterrupt:
         typer.echo(
@@ -253,13 +219,14 @@ def estimate(
     as_json: AsJson = False,
 ) -> None:
     """Say what an experiment will cost on a quantum processor; sends nothing."""
+    from qiskit_kd.experiment.consent import at_entry
     from qiskit_kd.experiment.estimate import estimate
     from qiskit_kd.experiment.loading import find_experiment, load
     from qiskit_kd.registry import add_plugins
 
     add_plugins(plugin or ())
     config = load(find_experiment(experiment), overrides or (), preset=preset, seeds=seeds)
-    with _at_entry(_entry_of(experiment, config, backend)):
+    with at_entry(config, experiment, backend):
         found = estimate(config, backend)
     if as_json:
         typer.echo(json.dumps(found.as_dict()))
@@ -292,11 +259,11 @@ def snapshot(
 
     Noise can then be that of the device, on any machine: `noise: {device: DEVICE}`.
     """
-    from qiskit_kd.execution.backends import load_backend
     from qiskit_kd.execution.runtime.calibration import account_of, take_snapshot
+    from qiskit_kd.experiment.consent import at_entry
 
     options = account_of(device, backend=backend, account=account, instance=instance)
-    with _at_entry(lambda _: "" if backend is None else load_backend(backend).place()):
+    with at_entry(backend=backend):
         taken = take_snapshot(options, file, force=force)
     if as_json:
         facts = {"device": taken.device, "qubits": taken.num_qubits, "calibrated": taken.calibrated}
@@ -422,22 +389,6 @@ def init(
 
     path = write_template(file)
     typer.echo(f"wrote {path}; try: qkd run {path} --preset quick")
-
-
-def _allow(study: Study, budget: float | None) -> None:
-    """Take the user's budget, or ask for one where only the experiment's files name it."""
-    from qiskit_kd.execution.runtime.consent import BUDGET, allowed_seconds
-
-    if budget is not None:
-        os.environ[BUDGET] = f"{budget!r}"  # for workers, too
-        allowed_seconds()
-    elif sys.stdin.isatty() and sys.stderr.isatty():
-        from qiskit_kd.experiment.spending import unasked
-
-        asked = unasked(study.config)
-        words = ", ".join(f"up to {seconds:g} s on {name!r}" for name, seconds in asked.items())
-        if asked and typer.confirm(f"qkd: its files allow {words}. Do you?", err=True):
-            os.environ[BUDGET] = f"{max(asked.values())!r}"
 
 
 def _show(result: StudyResult, folder: Path, *, as_json: bool) -> None:

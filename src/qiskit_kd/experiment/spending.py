@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Announce",
     "Outlook",
-    "check_allowed",
     "check_budgets",
+    "device_places",
     "devices_of",
-    "entry_place",
     "few_shots_of",
     "is_local",
     "jobs_of",
@@ -38,7 +37,6 @@ __all__ = [
     "opened_at_home",
     "spent_of",
     "stopped",
-    "unasked",
 ]
 
 
@@ -83,10 +81,11 @@ def devices_of(config: ExperimentConfig) -> list[Backend]:
 
     One name may have several settings, at several points of the axes.
     """
-    return [backend for _, backend in _places(config)]
+    return [backend for _, backend in device_places(config)]
 
 
-def _places(config: ExperimentConfig) -> list[tuple[dict[str, Any], Backend]]:
+def device_places(config: ExperimentConfig) -> list[tuple[dict[str, Any], Backend]]:
+    """The devices, each with what `open_backend` needs for it."""
     found: dict[str, tuple[dict[str, Any], Backend]] = {}
     for point in config.points():
         here = config.at(point)
@@ -123,67 +122,6 @@ def check_budgets(devices: Sequence[Backend]) -> None:
     for backend in devices:
         options: Any = backend.options
         check_budget(budget_of(options), local=options.local, backend=backend.name)
-
-
-def unasked(config: ExperimentConfig) -> dict[str, float]:
-    """Devices that an experiment would spend on by its own word, and the seconds it names.
-
-    A budget counts as its user's if it is in `QKD_BUDGET_SECONDS`, or in the entry of a backend
-    file that `QISKIT_KD_BACKENDS` names: both are said outside of the files that come along with
-    an experiment. What is written in those can only lower it.
-    """
-    from qiskit_kd.execution.backends import ENVIRONMENT_VARIABLE, load_backend
-    from qiskit_kd.execution.runtime.consent import allowed_seconds
-
-    if allowed_seconds() is not None:
-        return {}
-    found = {}
-    for place, backend in _places(config):
-        asked = getattr(backend.options, "budget_seconds", None)
-        if is_local(backend) or asked is None:
-            continue
-        base: Any = load_backend(place.get("base", place["name"])).options
-        own = getattr(base, "budget_seconds", None)
-        if own is None or asked > own or not os.environ.get(ENVIRONMENT_VARIABLE):
-            found[backend.name] = asked
-    return found
-
-
-def entry_place(file: Path, config: ExperimentConfig, text: str) -> str:
-    """Where the entry that an error is about stands, as `file:line:col: backends.name`.
-
-    Args:
-        file: The experiment.
-        config: What it says.
-        text: The error: of several devices, the one whose entry or device it names.
-    """
-    pairs = [(place, backend) for place, backend in _places(config) if not is_local(backend)]
-    named = [
-        (place, backend) for place, backend in pairs
-        if repr(backend.name) in text or repr(getattr(backend.options, "device", None)) in text
-    ]  # fmt: skip
-    for place, backend in named or pairs:
-        return backend.place(file if "settings" in place else None)
-    return ""
-
-
-def check_allowed(config: ExperimentConfig) -> None:
-    """Refuse an experiment that would spend by its own word; nobody is asked for anything.
-
-    Raises:
-        BudgetError: Naming the devices and the seconds.
-    """
-    from qiskit_kd.execution.runtime.consent import BUDGET
-
-    if asked := unasked(config):
-        most = max(asked.values())
-        raise BudgetError(
-            "what a study may spend is said by who runs it, not by its files alone",
-            got=", ".join(f"{seconds:g} s on {name!r}" for name, seconds in asked.items())
-            + " by their word",
-            remedy=f"Allow it with `qkd run ... --budget {most:g}` or {BUDGET}={most:g}: seconds "
-            "of each device at most. `qkd estimate` says how many are needed; nothing was sent.",
-        )  # fmt: skip
 
 
 def is_local(backend: Backend) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from qiskit_kd.errors import ConfigError, QiskitKDError, StorageError
 from qiskit_kd.experiment.config import ExperimentConfig
+from qiskit_kd.experiment.consent import check_allowed
 from qiskit_kd.experiment.loading import backend_setting, find_experiment, load, shipped
 from qiskit_kd.experiment.places import JOURNAL
 from qiskit_kd.experiment.plan import Task, plan
@@ -22,7 +23,6 @@ from qiskit_kd.experiment.runner import Summary, Watcher, discard, run, warm_poo
 from qiskit_kd.experiment.spending import (
     Announce,
     Outlook,
-    check_allowed,
     check_budgets,
     devices_of,
     few_shots_of,

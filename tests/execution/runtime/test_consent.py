@@ -153,8 +153,8 @@ def test_a_budget_is_its_users(
     study: str, budget: float | None, named: bool, allowed: str | None, asked: dict[str, float],
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
+    from qiskit_kd.experiment.consent import unasked
     from qiskit_kd.experiment.loading import load
-    from qiskit_kd.experiment.spending import unasked
     from qiskit_kd.experiment.study import Study
 
     entry = "kind: runtime, device: ibm_fez" + (f", budget_seconds: {budget}" if budget else "")
@@ -213,7 +213,7 @@ def test_the_command_line_says_whose_entry_it_is(no_account, tmp_path, monkeypat
             ("snapshot", "ibm_lopback", "--backend", "device"),
         ):  # fmt: skip
             done = _call(*words)
-            assert (done.exit_code, told in done.stderr) == (2, True), (words, done.stderr, done.exc_info)
+            assert (done.exit_code, told in done.stderr) == (2, True), (words, done.stderr)
             assert "did you mean 'ibm_loopback'" in done.stderr
             monkeypatch.delenv(BUDGET, raising=False)
         asked = len(service.requests)
@@ -222,7 +222,7 @@ def test_the_command_line_says_whose_entry_it_is(no_account, tmp_path, monkeypat
         for words in (("estimate", "study.yaml"), ("run", "study.yaml", "--budget", "5")):
             done = _call(*words)
             assert done.exit_code == 2, done.output
-            assert "study.yaml:10:12: backends.mine: an address that a file names" in done.stderr
+            assert "study.yaml:8:12: backends.mine: an address that a file names" in done.stderr
             monkeypatch.delenv(BUDGET, raising=False)
         assert len(service.requests) == asked
 

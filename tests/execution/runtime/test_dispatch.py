@@ -525,7 +525,8 @@ def test_no_budget_no_jobs(lab: Lab) -> None:
     with pytest.raises(
         BudgetError,
         match="a device is used within a budget, and 'ibm' has none; got no budget_seconds; "
-        r"expected seconds of quantum processor time at most\. Set budget_seconds in the entry "
+        r"expected seconds of quantum processor time at most\. Allow some with `qkd run \.\.\. "
+        "--budget SECONDS`, with QKD_BUDGET_SECONDS, or with budget_seconds in the entry "
         "'ibm' of the backend file; `qkd estimate` says how many an experiment needs",
     ):
         lab.process(settings=options(budget_seconds=None))

@@ -111,8 +111,9 @@ CASES = [
      TransientError, "the job d1 has not ended yet; got Timed out waiting for job to complete "
      f"after 1 secs. {AGAIN}"),
     (ibm.RuntimeJobNotFound("Job not found: d1"), JobError,
-     "the job d1 is one of the account's jobs; got Job not found: d1. Check the id, the account "
-     "and the instance; the service forgets old jobs."),
+     "the job d1 is one of the account's jobs; got Job not found: d1. Check the account and the "
+     "instance. The service forgets old jobs: `qkd jobs DIR --forget d1` gives it up, to be sent "
+     "again and paid for again."),
     (ibm.RuntimeJobMaxTimeoutError("Error code 1305; ran too long"), JobError,
      "the job d1 ran longer than it may; got Error code 1305; ran too long. Raise "
      "max_execution_time, or send fewer shots or samples."),

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user is asked before an experiment spends, and which entry an error is about."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qiskit_kd.errors import AccountError, BudgetError, DeviceError, QuotaError
+from qiskit_kd.experiment.spending import device_places, is_local
+
+if TYPE_CHECKING:
+    from qiskit_kd.experiment.config import ExperimentConfig
+
+__all__ = ["allow", "at_entry", "check_allowed", "unasked"]
+
+
+def unasked(config: ExperimentConfig) -> dict[str, float]:
+    """Devices that an experiment would spend on by its own word, and the seconds it names.
+
+    A budget counts as its user's if it is in `QKD_BUDGET_SECONDS`, or in the entry of a backend
+    file that `QISKIT_KD_BACKENDS` names: both are said outside of the files that come along with
+    an experiment. What is written in those can only lower it.
+    """
+    from qiskit_kd.execution.backends import ENVIRONMENT_VARIABLE, load_backend
+    from qiskit_kd.execution.runtime.consent import allowed_seconds
+
+    if allowed_seconds() is not None:
+        return {}
+    found = {}
+    for place, backend in device_places(config):
+        asked = getattr(backend.options, "budget_seconds", None)
+        if is_local(backend) or asked is None:
+            continue
+        base: Any = load_backend(place.get("base", place["name"])).options
+        own = getattr(base, "budget_seconds", None)
+        if own is None or asked > own or not os.environ.get(ENVIRONMENT_VARIABLE):
+            found[backend.name] = asked
+    return found
+
+
+def entry_place(file: Path, config: ExperimentConfig, text: str) -> str:
+    """Where the entry that an error is about stands, as `file:line:col: backends.name`.
+
+    Args:
+        file: The experiment.
+        config: What it says.
+        text: The error: of several devices, the one whose entry or device it names.
+    """
+    pairs = [(place, backend) for place, backend in device_places(config) if not is_local(backend)]
+    named = [
+        (place, backend) for place, backend in pairs
+        if repr(backend.name) in text or repr(getattr(backend.options, "device", None)) in text
+    ]  # fmt: skip
+    for place, backend in named or pairs:
+        return backend.place(file if "settings" in place else None)
+    return ""
+
+
+def check_allowed(config: ExperimentConfig) -> None:
+    """Refuse an experiment that would spend by its own word; nobody is asked for anything.
+
+    Raises:
+        BudgetError: Naming the devices and the seconds.
+    """
+    from qiskit_kd.execution.runtime.consent import BUDGET
+
+    if asked := unasked(config):
+        most = max(asked.values())
+        raise BudgetError(
+            "what a study may spend is said by who runs it, not by its files alone",
+            got=", ".join(f"{seconds:g} s on {name!r}" for name, seconds in asked.items())
+            + " by their word",
+            remedy=f"Allow it with `qkd run ... --budget {most:g}` or {BUDGET}={most:g}: seconds "
+            "of each device at most. `qkd estimate` says how many are needed; nothing was sent.",
+        )  # fmt: skip
+
+
+def allow(
+    config: ExperimentConfig, budget: float | None, ask: Callable[[str], bool] | None
+) -> None:  # fmt: skip
+    """Take the user's budget for this process and its workers.
+
+    Args:
+        config: The experiment.
+        budget: Seconds of each device, as the command line names them.
+        ask: Puts a question to the user, where only the experiment's files name a budget; None
+            where nobody is there to answer.
+
+    Raises:
+        ConfigError: If the budget is no positive number.
+    """
+    from qiskit_kd.execution.runtime.consent import BUDGET, allowed_seconds
+
+    if budget is not None:
+        os.environ[BUDGET] = f"{budget!r}"
+        allowed_seconds()
+    elif ask is not None and (asked := unasked(config)):
+        words = ", ".join(f"up to {seconds:g} s on {name!r}" for name, seconds in asked.items())
+        if ask(f"qkd: its files allow {words}. Do you?"):
+            os.environ[BUDGET] = f"{max(asked.values())!r}"
+
+
+@contextmanager
+def at_entry(
+    config: ExperimentConfig | None = None, experiment: str | None = None,
+    backend: str | None = None,
+) -> Iterator[None]:  # fmt: skip
+    """Errors of a device begin with the place of its entry: `file:line:col: backends.name: ...`.
+
+    Args:
+        config: The experiment.
+        experiment: Its file, or the name of a shipped one.
+        backend: The entry, where it is known.
+    """
+    from qiskit_kd.execution.backends import load_backend
+    from qiskit_kd.experiment.loading import find_experiment
+
+    try:
+        yield
+    except (AccountError, BudgetError, DeviceError, QuotaError) as error:
+        where = ""
+        if backend is not None:
+            where = load_backend(backend).place()
+        elif config is not None and experiment is not None:
+            where = entry_place(find_experiment(experiment), config, str(error))
+        raise type(error)(f"{where}: {error}" if where else str(error)) from error
