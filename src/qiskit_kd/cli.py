@@ -153,7 +153,7 @@ def run(
     its files are asked for on a terminal, and elsewhere count only together with --budget,
     QKD_BUDGET_SECONDS, or in a backend file that QISKIT_KD_BACKENDS names.
     """
-    from qiskit_kd.experiment.consent import allow, at_entry
+    from qiskit_kd.experiment.consent import allowing, at_entry
     from qiskit_kd.experiment.loading import find_experiment
     from qiskit_kd.experiment.study import Study
     from qiskit_kd.registry import add_plugins
@@ -161,11 +161,14 @@ def run(
     add_plugins(plugin or ())
     find_experiment(experiment)  # not the folder of a study, which `Study.load` would take
     study = Study.load(experiment, overrides or (), preset=preset, seeds=seeds)
-    asking = sys.stdin.isatty() and sys.stderr.isatty()
-    allow(study.config, budget, functools.partial(typer.confirm, err=True) if asking else None)
+    person = sys.stdin.isatty() and sys.stderr.isatty()
+    ask = functools.partial(typer.confirm, err=True) if person else None
     folder = Path("runs") / study.config.name if out is None else out
     try:
-        with at_entry(study.config, experiment), _progress() as watch, _plain_warnings():
+        with (
+            allowing(study.config, budget, ask), at_entry(study.config, experiment),
+            _progress() as watch, _plain_warnings(),
+        ):  # fmt: skip
             result = study.run(folder, workers=workers, watch=watch, announce=_announce)
     except KeyboardInterrupt:
         typer.echo(

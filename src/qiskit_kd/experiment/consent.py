@@ -15,7 +15,7 @@ from qiskit_kd.experiment.spending import device_places, is_local
 if TYPE_CHECKING:
     from qiskit_kd.experiment.config import ExperimentConfig
 
-__all__ = ["allow", "at_entry", "check_allowed", "unasked"]
+__all__ = ["allowing", "at_entry", "check_allowed", "unasked"]
 
 
 def unasked(config: ExperimentConfig) -> dict[str, float]:
@@ -79,10 +79,11 @@ def check_allowed(config: ExperimentConfig) -> None:
         )  # fmt: skip
 
 
-def allow(
+@contextmanager
+def allowing(
     config: ExperimentConfig, budget: float | None, ask: Callable[[str], bool] | None
-) -> None:  # fmt: skip
-    """Take the user's budget for this process and its workers.
+) -> Iterator[None]:  # fmt: skip
+    """Inside, the user's budget is that of this process and of workers that it starts.
 
     Args:
         config: The experiment.
@@ -95,13 +96,20 @@ def allow(
     """
     from qiskit_kd.execution.runtime.consent import BUDGET, allowed_seconds
 
-    if budget is not None:
-        os.environ[BUDGET] = f"{budget!r}"
-        allowed_seconds()
-    elif ask is not None and (asked := unasked(config)):
+    if budget is None and ask is not None and (asked := unasked(config)):
         words = ", ".join(f"up to {seconds:g} s on {name!r}" for name, seconds in asked.items())
         if ask(f"qkd: its files allow {words}. Do you?"):
-            os.environ[BUDGET] = f"{max(asked.values())!r}"
+            budget = max(asked.values())
+    before = os.environ.get(BUDGET)
+    try:
+        if budget is not None:
+            os.environ[BUDGET] = f"{budget!r}"
+            allowed_seconds()
+        yield
+    finally:
+        os.environ.pop(BUDGET, None)
+        if before is not None:
+            os.environ[BUDGET] = before
 
 
 @contextmanager

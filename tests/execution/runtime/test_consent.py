@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ def test_the_command_line_says_whose_entry_it_is(no_account, tmp_path, monkeypat
             done = _call(*words)
             assert done.exit_code == (2 if "--budget" in words else 3), done.output
             assert ("QKD_BUDGET_SECONDS" if "--budget" in words else told) in done.stderr
-            monkeypatch.delenv(BUDGET, raising=False)
+            assert BUDGET not in os.environ
         assert service.requests == []
         for words in (
             ("estimate", "study.yaml"), ("estimate", "study.yaml", "--backend", "device"),
@@ -215,7 +216,7 @@ def test_the_command_line_says_whose_entry_it_is(no_account, tmp_path, monkeypat
             done = _call(*words)
             assert (done.exit_code, told in done.stderr) == (2, True), (words, done.stderr)
             assert "did you mean 'ibm_loopback'" in done.stderr
-            monkeypatch.delenv(BUDGET, raising=False)
+            assert BUDGET not in os.environ
         asked = len(service.requests)
         monkeypatch.delenv(TRUSTED)
         _write(tmp_path, "device: ibm_fez", OWN.replace("budget_seconds: 50.0", address))
@@ -223,8 +224,29 @@ def test_the_command_line_says_whose_entry_it_is(no_account, tmp_path, monkeypat
             done = _call(*words)
             assert done.exit_code == 2, done.output
             assert "study.yaml:8:12: backends.mine: an address that a file names" in done.stderr
-            monkeypatch.delenv(BUDGET, raising=False)
+            assert BUDGET not in os.environ
         assert len(service.requests) == asked
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_person_is_asked(answer: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from qiskit_kd.experiment.consent import allowing, unasked
+    from qiskit_kd.experiment.loading import load
+
+    monkeypatch.chdir(tmp_path)
+    _write(tmp_path, "device: ibm_fez", OWN)
+    config, questions = load("study.yaml"), []
+
+    def ask(question: str) -> bool:
+        questions.append(question)
+        return answer
+
+    with allowing(config, None, ask):
+        assert unasked(config) == ({} if answer else {"mine": 50.0})
+    with allowing(config, 7.0, ask):
+        assert os.environ[BUDGET] == "7.0"
+    assert questions == ["qkd: its files allow up to 50 s on 'mine'. Do you?"]
+    assert BUDGET not in os.environ
 
 
 def _flow(service: LoopbackService) -> str:
