@@ -88,9 +88,8 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(INTERRUPTED) from None
 
     known = inspect.signature(command, eval_str=True)
-    option = inspect.Parameter(
-        "debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug
-    )
+    kind = inspect.Parameter.KEYWORD_ONLY
+    option = inspect.Parameter("debug", kind, default=False, annotation=Debug)
     parameters = [*known.parameters.values(), option]
     run.__signature__ = known.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -100,9 +99,9 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 def _status_of(error: QiskitKDError) -> int:
     if isinstance(error, BudgetError | QuotaError):
         return REFUSED
-    if isinstance(error, AccountError | DeviceError):  # what an entry asks for cannot be had
-        return USAGE
-    return FAILED if isinstance(error, StorageError | ExecutionError | ResourceError) else USAGE
+    asked = isinstance(error, AccountError | DeviceError)  # for what cannot be had
+    machine = isinstance(error, StorageError | ExecutionError | ResourceError)
+    return FAILED if machine and not asked else USAGE
 
 
 @contextmanager
@@ -139,19 +138,15 @@ def run(
         ),
     ] = None,
     budget: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS", help="Seconds that each device may be charged at most, in all."
-        ),
+        float | None, typer.Option(metavar="SECONDS", help="What each device may charge at most.")
     ] = None,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Run an experiment: does what is missing, so running again resumes.
 
-    On a device it says first what that will cost; without a budget nothing is sent. The budgets in
-    its files are asked for on a terminal, and elsewhere count only together with --budget,
-    QKD_BUDGET_SECONDS, or in a backend file that QISKIT_KD_BACKENDS names.
+    On a device it says first what that will cost; without a budget nothing is sent. Budgets of its
+    own files are asked about on a terminal; elsewhere --budget or QKD_BUDGET_SECONDS allows them.
     """
     from qiskit_kd.experiment.consent import allowing, at_entry
     from qiskit_kd.experiment.loading import find_experiment
@@ -161,8 +156,8 @@ def run(
     add_plugins(plugin or ())
     find_experiment(experiment)  # not the folder of a study, which `Study.load` would take
     study = Study.load(experiment, overrides or (), preset=preset, seeds=seeds)
-    person = sys.stdin.isatty() and sys.stderr.isatty()
-    ask = functools.partial(typer.confirm, err=True) if person else None
+    talks = sys.stdin.isatty() and sys.stderr.isatty()
+    ask = functools.partial(typer.confirm, err=True) if talks else None
     folder = Path("runs") / study.config.name if out is None else out
     try:
         with (
@@ -175,9 +170,9 @@ def run(
             f"qkd: interrupted; finished rows are kept in {folder}. Run the same command again "
             "to go on.", err=True,
         )  # fmt: skip
-        from qiskit_kd.experiment.jobs import under_way
-
         with suppress(QiskitKDError):
+            from qiskit_kd.experiment.jobs import under_way
+
             if text := under_way(folder):
                 typer.echo(f"qkd: {text}", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -288,10 +283,7 @@ def jobs(
         list[str] | None, typer.Option(metavar="ID", help="Cancel a job at the service.")
     ] = None,
     forget: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ID", help="Give a job up; the next run sends it again and pays again."
-        ),
+        list[str] | None, typer.Option(metavar="ID", help="Give a job up: it is paid for again.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -305,9 +297,8 @@ def jobs(
     if fetch or cancel or forget:
         from qiskit_kd.experiment.jobs import manage
 
-        for line in manage(
-            study, folder, fetch=fetch or (), cancel=cancel or (), forget=forget or ()
-        ):
+        acts = {"fetch": fetch or (), "cancel": cancel or (), "forget": forget or ()}
+        for line in manage(study, folder, **acts):
             typer.echo(f"qkd: {line}", err=True)
     result = study.result()
     if as_json:
