@@ -4,21 +4,30 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import re
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from qiskit_machine_learning.algorithms.classifiers import NeuralNetworkClassifier
 from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.optimizers import COBYLA, L_BFGS_B
 from torch import nn
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from qiskit_kd import circuits as kd
 from qiskit_kd.circuits import CircuitModel, ClassGroups, Observables
+from qiskit_kd.distill import Teacher
 from qiskit_kd.errors import CircuitError, ConfigError, DataError
 from qiskit_kd.execution import ExactEngine, load_backend
+from qiskit_kd.execution.noise_options import Noise, Rates, open_device
+from qiskit_kd.execution.noisy import NoisyEngine
+from qiskit_kd.execution.noisy.workshop import Workshop
 from qiskit_kd.execution.reference import reference_outputs
-from qiskit_kd.nn import QuantumLayer
+from qiskit_kd.nn import QuantumLayer, Quanvolution, students
+
+NOISE = Noise(rates=Rates.model_validate({"one_qubit": 0.002, "two_qubit": 0.02}))
 
 
 @pytest.fixture
@@ -245,3 +254,173 @@ def test_network_jacobians_match_finite_differences(model):
     for k, step in enumerate(1e-6 * np.eye(8)):
         slope = (network.forward(x + step, w) - network.forward(x - step, w)) / 2e-6
         np.testing.assert_allclose(by_x[..., k], slope, atol=1e-8)
+
+
+def stock(model: CircuitModel) -> TorchConnector:
+    return TorchConnector(QuantumLayer(model).neural_network)
+
+
+def test_state_dicts_of_stock_connectors_and_ours_are_the_same(model):
+    theirs, ours = stock(model), QuantumLayer(model, seed=1)
+    assert list(theirs.state_dict()) == list(ours.state_dict())
+    for wrap in (lambda m: m, lambda m: nn.Sequential(nn.Linear(8, 8), nn.ModuleDict({"q": m}))):
+        source, target = wrap(stock(model)), wrap(QuantumLayer(model, seed=1))
+        target.load_state_dict(source.state_dict(), strict=True)
+        for one, other in zip(source.parameters(), target.parameters(), strict=True):
+            assert torch.equal(one, other)
+        back = wrap(stock(model))
+        back.load_state_dict(target.state_dict(), strict=True)
+        for one, other in zip(back.parameters(), target.parameters(), strict=True):
+            assert torch.equal(one, other)
+    state = theirs.state_dict()
+    for key in ("weight", "_weights"):  # one of them is enough
+        layer = QuantumLayer(model, seed=1)
+        layer.load_state_dict({key: state[key]}, strict=True)
+        assert torch.equal(layer.weight, theirs.weight)
+    with pytest.raises(RuntimeError, match="weight and _weights name one tensor, but their values"):
+        ours.load_state_dict({"weight": state["weight"], "_weights": state["weight"] + 1})
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        ours.load_state_dict({"_weights": state["weight"][:2]})
+    assert safetensors_keys(ours) == {"weight", "_weights"}
+    one = Quanvolution(CircuitModel(kd.angle(4), kd.hardware_efficient(4, 1), ClassGroups(2, 4)), 1)
+    one.load_state_dict(stock(one.model).state_dict(), strict=True)
+    more = Quanvolution(one.model, 2)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        more.load_state_dict(stock(one.model).state_dict())
+
+
+def safetensors_keys(module: nn.Module) -> set[str]:
+    return set(safetensors.torch.load(safetensors.torch.save(module.state_dict())))
+
+
+CHANGES = {
+    "pruned": lambda m: prune.l1_unstructured(m, "weight", 0.5),
+    "pruned at random": lambda m: prune.random_unstructured(m, "weight", 2),
+    "parametrised": lambda m: parametrize.register_parametrization(m, "weight", nn.Tanh()),
+    "spectral": lambda m: parametrizations.spectral_norm(m, "weight"),
+    "weight norm": lambda m: parametrizations.weight_norm(m, "weight"),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_torchs_changes_of_the_weight(model, kind):
+    x = rows(4, 8, torch.float64)
+    layer = QuantumLayer(model, seed=2, dtype=torch.float64)
+    CHANGES[kind](layer)
+    values = layer(x)
+    weight = layer.weight
+    expected = reference_outputs(model, x.numpy(), weight.detach().numpy())
+    np.testing.assert_allclose(values.detach().numpy(), expected, atol=1e-12)
+    values[:, 0].sum().backward()
+    assert all(p.grad.abs().max() > 0 for p in layer.parameters())
+    assert "_weights" not in layer.state_dict()
+    twin = QuantumLayer(model, seed=5, dtype=torch.float64)
+    CHANGES[kind](twin)
+    twin.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(twin.eval()(x), layer.eval()(x))
+    if "pruned" in kind:
+        prune.remove(layer, "weight")
+        assert list(layer.state_dict()) == ["weight", "_weights"]
+        torch.testing.assert_close(layer(x), values)
+
+
+def test_the_weight_is_an_ordinary_parameter(model):
+    layer, x = QuantumLayer(model), rows(3, 8)
+    seen = []
+    layer.register_forward_hook(lambda *_: seen.append("forward"))
+    layer.register_full_backward_hook(lambda *_: seen.append("backward"))
+    layer.weight.register_hook(lambda _: seen.append("weight"))
+    layer(x.requires_grad_()).square().sum().backward()
+    assert sorted(seen) == ["backward", "forward", "weight"]
+    layer.weight = nn.Parameter(torch.zeros(8))
+    assert not layer.weight.any()
+    del layer.weight
+    with pytest.raises(AttributeError, match="weight"):
+        _ = layer.weight
+    replica = QuantumLayer(model)._replicate_for_data_parallel()  # as nn.DataParallel does
+    replica.weight = torch.zeros(8)
+    zero = QuantumLayer(model)
+    nn.init.zeros_(zero.weight)
+    torch.testing.assert_close(replica(x), zero(x))
+    ensemble = [QuantumLayer(model, seed=k) for k in range(3)]
+    state, _ = torch.func.stack_module_state(ensemble)
+    one = lambda w: torch.func.functional_call(ensemble[0], w, (x,))  # noqa: E731
+    values = torch.vmap(one)(state)
+    torch.testing.assert_close(values, torch.stack([member(x) for member in ensemble]))
+    with pytest.raises(ConfigError, match=r"functional_call takes dict\(layer\.named_parameters"):
+        torch.func.functional_call(ensemble[0], ensemble[1].state_dict(), (x,))
+    same = torch.func.functional_call(ensemble[0], dict(ensemble[1].named_parameters()), (x,))
+    torch.testing.assert_close(same, ensemble[1](x))
+    torch.testing.assert_close(ensemble[0](x), QuantumLayer(model, seed=0)(x))
+
+
+@pytest.mark.parametrize("kind", ["layer", "quanvolution"])
+def test_what_runs_a_layer_may_be_exchanged(kind):
+    model = CircuitModel(kd.angle(4), kd.hardware_efficient(4, 1), ClassGroups(2, 4))
+    make = QuantumLayer if kind == "layer" else Quanvolution
+    x = rows(3, 4) if kind == "layer" else rows(3, 16).reshape(3, 1, 4, 4)
+    layer = make(model, seed=4)
+    exact = layer(x)
+    layer.backend = "exact_shots"
+    assert (layer.backend, layer.shots) == ("exact_shots", make(model, backend="exact_shots").shots)
+    torch.testing.assert_close(layer(x), make(model, backend="exact_shots", seed=4)(x))
+    layer.shots = 7
+    counts = layer(x) * 7
+    torch.testing.assert_close(counts, counts.round())
+    assert layer.engine.shots == 7
+    layer.gradient = "shift"
+    assert (layer.engine.gradient, layer.shots) == ("shift", 7)
+    layer.backend = ExactEngine()
+    assert (layer.gradient, layer.shots) == ("auto", None)
+    torch.testing.assert_close(layer(x), exact)
+    layer.shots = None
+    with pytest.raises(ConfigError, match="an engine already has its gradient rule and shots"):
+        layer.shots = 5
+    with pytest.raises(ConfigError, match=r"unknown backend; got 'exat'\. did you mean 'exact'"):
+        layer.backend = "exat"
+    with pytest.raises(ConfigError, match=r"an engine runs circuit models; got 'noisy'.*\.backend"):
+        layer.engine = "noisy"
+    torch.testing.assert_close(layer(x), exact)  # a refusal changes nothing
+
+
+def test_a_teacher_answers_with_the_engine_its_layer_has():
+    model = CircuitModel(kd.angle(2), kd.hardware_efficient(2, 1), Observables(["ZI", "IZ"]))
+    layer = QuantumLayer(model)
+    teacher, x = Teacher.from_module(layer), rows(5, 2)
+    noisy = [
+        NoisyEngine(
+            Workshop(
+                lambda n, scale=scale: open_device(NOISE, scale=scale, readout=True, num_qubits=n)
+            )
+        )
+        for scale in (1.0, 5.0)
+    ]  # of one name
+    own = layer.engine
+    for engine in (own, *noisy, noisy[0], own):
+        layer.engine = engine
+        torch.testing.assert_close(teacher(x), layer(x).detach(), atol=1e-6, rtol=0)
+    assert teacher.misses == 3 * len(x)  # each engine was asked once
+    assert layer.backend == "exact"
+
+
+def test_a_student_says_where_its_engine_is_set():
+    for name in ("hybrid", "fully_quantum", "quanvolution"):
+        options = {"shape": [1, 2, 4]} if name == "quanvolution" else {}
+        student = students[name](8, 3, seed=0, **options)
+        for attribute, value in (("backend", "aer"), ("engine", ExactEngine()), ("shots", 5)):
+            with pytest.raises(
+                ConfigError, match="where circuits run is an attribute of"
+            ) as caught:
+                setattr(student, attribute, value)
+            path = re.search(r"set it as network\.(\w+)\.", str(caught.value)).group(1)
+        getattr(student, path).backend = "aer"
+        assert getattr(student, path).engine.name == "aer"
+    with pytest.raises(ConfigError, match="Leave it out: there are no circuits in this network"):
+        students["linear"](8, 3, seed=0).backend = "aer"
+
+
+def test_a_hybrid_takes_what_its_circuit_takes():
+    student = students["hybrid"](8, 3, seed=0)
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        x = rows(4, 8).to(dtype)
+        torch.testing.assert_close(student(x), student(x.float()), atol=2e-2, rtol=0)

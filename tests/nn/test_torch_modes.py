@@ -210,26 +210,6 @@ def test_compiled_steps_are_eager_steps(engine: str, backend: str, capfd) -> Non
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.liveness.DeadWeightsWarning")
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch, at any graph break
-@pytest.mark.parametrize("name", ["hybrid", "fully_quantum"])
-def test_a_compiled_student_learns_what_it_learns_uncompiled(name: str) -> None:
-    ends = []
-    x = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
-    target = torch.arange(6) % 2
-    for compiled in (False, True):
-        student = students[name](8, 2, seed=0, layers=1)
-        network = torch.compile(student, backend="aot_eager") if compiled else student
-        optimizer = torch.optim.Adam(network.parameters(), 0.1)
-        for rows in (slice(0, 3), slice(0, 6), slice(2, 6)):  # 3 < 2**3 and the shape changes
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(network(x[rows]), target[rows]).backward()
-            optimizer.step()
-        ends.append(torch.cat([p.detach().flatten() for p in student.parameters()]))
-    torch._dynamo.reset()
-    torch.testing.assert_close(ends[0], ends[1], atol=1e-6, rtol=0)
-
-
 def loss_of(layer: QuantumLayer):
     def loss(weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return torch.func.functional_call(layer, {"weight": weight}, (x,)).square().sum()

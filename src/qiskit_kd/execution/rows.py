@@ -12,6 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,22 @@ def unpack(values: NDArray[np.float64], blocks: Sequence[Block]) -> list[NDArray
     ]
 
 
+class _Guard:
+    """A lock that copies and pickles of its engine have anew."""
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+
+    def __reduce__(self) -> tuple[type[_Guard], tuple[()]]:
+        return _Guard, ()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 def fresh_seed() -> int:
     """A seed from the system's entropy, for engines that were given none."""
     return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
@@ -161,6 +178,7 @@ class RowEngine(Engine):
         self.epsilon = epsilon
         self.seed = fresh_seed() if seed is None else seed
         self._steps = 0
+        self._guard = _Guard()  # threads draw their shots one after the other, never the same
 
     def position(self) -> dict[str, int]:
         """See `Engine.position`."""
@@ -219,6 +237,10 @@ class RowEngine(Engine):
 
     def _see(self, model: CircuitModel, x: Array, w: Array, needs: Needs) -> _Seen:
         """Everything a step needs, `w: (settings, num_weights)`, from one job."""
+        with self._guard:
+            return self._ask(model, x, w, needs)
+
+    def _ask(self, model: CircuitModel, x: Array, w: Array, needs: Needs) -> _Seen:
         if needs.features and model.encoding.angle_pullback is None:
             raise model.encoding.no_derivative()
         expansion = expansion_of(model)
@@ -292,10 +314,11 @@ class RawEngine(RowEngine):
         Returns:
             Mitigated and raw outputs, `(..., batch, num_outputs)` each.
         """
-        mitigated = self.outputs(model, features, weights)
-        if not mitigated.size:  # no shots were drawn
-            return mitigated, mitigated.copy()
-        raw = self.source.raw[0].reshape(mitigated.shape)
+        with self._guard:
+            mitigated = self.outputs(model, features, weights)
+            if not mitigated.size:  # no shots were drawn
+                return mitigated, mitigated.copy()
+            raw = self.source.raw[0].reshape(mitigated.shape)
         return mitigated, raw.astype(mitigated.dtype)
 
 

@@ -15,7 +15,7 @@ from qiskit_machine_learning.connectors import TorchConnector
 from torch import Tensor, nn
 
 from qiskit_kd.circuits.model import CircuitModel
-from qiskit_kd.errors import DataError
+from qiskit_kd.errors import ConfigError, DataError
 from qiskit_kd.execution.autograd import run
 from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Engine
@@ -85,6 +85,14 @@ class QuantumLayer(OnEngine, TorchConnector):
     def _weights(self) -> Tensor:  # type: ignore[override]
         """The parent's name for the parameter, kept as a view so that it is not a second one."""
         return self.weight
+
+    @_weights.setter
+    def _weights(self, value: Tensor) -> None:
+        del value
+        raise ConfigError(
+            "the weights of a layer are one tensor", got="_weights set", expected="weight",
+            remedy="Set layer.weight; functional_call takes dict(layer.named_parameters()).",
+        )  # fmt: skip
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from qiskit_kd.circuits import CircuitModel, ClassGroups
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.nn.layer import QuantumLayer
+from qiskit_kd.nn.wiring import OnEngine
 from qiskit_kd.seeding import stream
 from qiskit_kd.values import real
 
@@ -38,7 +39,24 @@ _HALF = {torch.float16: 1e-4, torch.bfloat16: 1e-7}
 """Where probabilities come in half precision, which must hold the slope 1 / floor too."""
 
 
-class ClassicalStudent(nn.Sequential):
+class Student(nn.Module):
+    """What all students share: where circuits run is said by their layers."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("backend", "engine", "gradient", "shots"):
+            parts = self.named_modules()
+            path = next((path for path, part in parts if isinstance(part, OnEngine)), None)
+            option = "backend" if name == "engine" else name
+            raise ConfigError(
+                "where circuits run is an attribute of the layers that have circuits",
+                got=f"{name} set on a {type(self).__name__}",
+                remedy="Leave it out: there are no circuits in this network." if path is None
+                else f"Build the network with {option}=..., or set it as network.{path}.{name}.",
+            )  # fmt: skip
+        super().__setattr__(name, value)
+
+
+class ClassicalStudent(Student, nn.Sequential):
     """Layers in a row, and what a report must say about them; some of them, sliced, say less."""
 
     def __init__(
@@ -48,7 +66,7 @@ class ClassicalStudent(nn.Sequential):
         self.facts = dict(facts or {"kind": type(self).__name__})
 
 
-class HybridStudent(nn.Module):
+class HybridStudent(Student):
     """Expectation values of a circuit, then one linear layer or a few.
 
     Args:
@@ -65,11 +83,14 @@ class HybridStudent(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(..., num_features)` to `(..., num_classes)` logits."""
-        logits: Tensor = self.head(self.circuit(x))
+        values = self.circuit(x)
+        if not torch.is_autocast_enabled(values.device.type):
+            values = values.to(next(self.head.parameters()).dtype)
+        logits: Tensor = self.head(values)
         return logits
 
 
-class FullyQuantumStudent(nn.Module):
+class FullyQuantumStudent(Student):
     """A circuit and nothing else: logits are `sharpness * log p`.
 
     Args:

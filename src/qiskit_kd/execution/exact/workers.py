@@ -30,13 +30,14 @@ class Workers:
 
     def each(self, work: Callable[[Sequence[T]], None], items: Sequence[T]) -> None:
         """Call `work` on equal runs of `items`, one run a thread; errors are raised here."""
-        count = min(self.count, len(items))
+        most = self.count  # another thread may change it meanwhile
+        count = min(most, len(items))
         if count <= 1:
             work(items)
             return
         edges = [len(items) * k // count for k in range(count + 1)]
         runs = [items[a:b] for a, b in itertools.pairwise(edges)]
-        pool = self._threads(self.count - 1)
+        pool = self._threads(most - 1)
         others = [pool.submit(work, run) for run in runs[1:]]
         try:
             work(runs[0])

@@ -11,6 +11,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from functools import lru_cache
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,7 @@ class StateStore:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self._lock = RLock()  # tables grow and start anew between a find and a take
         self._tables: OrderedDict[Hashable, _Table] = OrderedDict()
 
     @property
@@ -103,6 +105,10 @@ class StateStore:
             row_bytes: Bytes of one state.
 
         """
+        with self._lock:
+            return self._rows(key, features, encode, row_bytes)
+
+    def _rows(self, key: Hashable, features: Array, encode: Encode, row_bytes: int) -> EncodedRows:
         table = self._tables.setdefault(key, _Table())
         self._tables.move_to_end(key)
         most = max(1, self.limit // row_bytes)
