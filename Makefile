@@ -56,8 +56,8 @@ bench: setup  ## speed of a training step beside other libraries (installs them)
 	$(BIN)/python benchmarks/student_step.py
 	$(BIN)/python benchmarks/quanvolution.py
 
-readme: setup  ## put the figure and the table of the last demo into README.md
-	$(BIN)/python docs/update_readme.py $(OUT)
+readme: setup  ## put figures and tables of the studies below runs/ into README.md
+	$(BIN)/python docs/update_readme.py $(if $(filter command line,$(origin OUT)),$(OUT))
 
 clean:  ## remove caches and build products; runs/ and .venv stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist

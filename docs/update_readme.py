@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Put the figure and the printed table of a finished study into README.md.
+"""Put the figures and the printed tables of finished studies into README.md.
 
-    make readme                             after `make demo`
-    make readme OUT=runs/q2c-fashion        after `qkd run q2c-fashion --out runs/q2c-fashion`
-    make readme OUT=runs/c2q-noise          after `qkd run c2q-noise --out runs/c2q-noise`
+    make readme                      of all studies below runs/: demo (c2q-digits) and those that
+                                     lie in a folder of their own name
+    make readme OUT=runs/somewhere   of one folder
 
 Nothing in those parts of README is written by hand, so they are what a run printed or they are not
 there. The comment before each holds the hash of the run's configuration: a test compares it with
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -33,38 +34,56 @@ from qiskit_kd.report.svg import to_svg
 from qiskit_kd.report.tally import looks_of
 
 ROOT = Path(__file__).parents[1]
-PICTURES = {"c2q-digits": "first-light", "q2c-fashion": "fashion", "c2q-noise": "noise"}
+FOLDERS = {
+    "c2q-digits": "demo", "c2q-xor": "c2q-xor", "q2c-fashion": "q2c-fashion",
+    "c2q-noise": "c2q-noise", "c2q-hardware": "c2q-hardware",
+}  # fmt: skip
 
 
-def picture(result: StudyResult) -> Figure:
-    """Gains over the axis of numbers, or students beside their gains where there is no axis.
-
-    Of a study of noise, accuracy of the headline student over the noise's scale.
-    """
-    if result.name == "c2q-noise":
-        lead = str(result.config["headline"])
-        rows = [row for row in result.rows if row["student"] == lead or is_teacher(row["student"])]
-        return plot_accuracy_over(rows, grid=grid_of(result), figsize=(10.4, 6.2))
-    baseline = result.config["baseline"]
-    if (grid := grid_of(result)) is not None:
-        return plot_gains_over(
-            result.rows, result.comparisons, grid=grid, looks=looks_of(result), baseline=baseline,
-            figsize=(10.4, 4.2),
-        )  # fmt: skip
-    figure = Figure(figsize=(10.4, 5.2), layout="constrained", facecolor=PAPER)
+def beside(result: StudyResult) -> Figure:
+    """Students by size, beside their gains."""
+    figure = Figure(figsize=(10.4, 7.4), layout="constrained", facecolor=PAPER)
     left, right = figure.subplots(1, 2)
     plot_parameters(result.rows, ax=left)
-    plot_gains(result.rows, result.comparisons, baseline=baseline, ax=right)
+    plot_gains(result.rows, result.comparisons, baseline=result.config["baseline"], ax=right)
     return figure
 
 
+def gains(result: StudyResult) -> Figure:
+    """Gains over the axis of numbers."""
+    grid = grid_of(result)
+    assert grid is not None
+    return plot_gains_over(
+        result.rows, result.comparisons, grid=grid, looks=looks_of(result),
+        baseline=result.config["baseline"], figsize=(10.4, 4.2),
+    )  # fmt: skip
+
+
+def accuracies(result: StudyResult) -> Figure:
+    """Accuracy of the headline student over the noise's scale."""
+    grid, lead = grid_of(result), str(result.config["headline"])
+    assert grid is not None
+    rows = [row for row in result.rows if row["student"] == lead or is_teacher(row["student"])]
+    return plot_accuracy_over(rows, grid=grid, figsize=(10.4, 6.2))
+
+
+PICTURES: dict[str, tuple[str, Callable[[StudyResult], Figure]]] = {
+    "c2q-digits": ("first-light", beside), "q2c-fashion": ("fashion", gains),
+    "c2q-noise": ("noise", accuracies),
+}  # fmt: skip
+
+
 def table(result: StudyResult) -> str:
-    """What `qkd run` printed; of a study with axes its first line and the gains."""
+    """What `qkd run` printed; of a study with axes its first lines and the gains."""
     printed = terminal_table(result)
+    if result.name == "c2q-xor":  # as the slides do: the mean F1 of the classes
+        f1 = terminal_table(result, metric="macro_f1").split("\n\n")
+        start = next(k for k, block in enumerate(f1) if block.startswith(f"{result.name}: test"))
+        return "\n\n".join([printed, f1[start]])
     if not result.axes:
         return printed
     first, *blocks = printed.split("\n\n")
-    if result.name == "c2q-noise":  # thirty panels of numbers are for the page
+    if result.name == "c2q-noise":  # so many panels of numbers are for the page
         lead = str(result.config["headline"]).replace("_", " ")
         holds = next(b for b in blocks if b.startswith(f"which training holds, {lead}"))
         return f"{first}\n\n{holds}"
@@ -73,15 +92,20 @@ def table(result: StudyResult) -> str:
     return "\n\n".join([first, blocks[start], *panels])
 
 
-def main(folder: str) -> None:
-    result = Study.load(Path(folder)).result()
+def update(folder: Path) -> list[Path]:
+    """Put one study into README; the files written."""
+    result = Study.load(folder).result()
     if result.missing:
         sys.exit(f"{folder} is not finished: {result.missing} tasks have no row")
-    if result.name not in PICTURES:
-        sys.exit(f"{folder} holds {result.name}; README shows {', '.join(PICTURES)}")
-    file = ROOT / "docs" / "assets" / f"{PICTURES[result.name]}.svg"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(to_svg(picture(result), file.stem, outlines=True), encoding="utf-8")
+    if result.name not in FOLDERS:
+        sys.exit(f"{folder} holds {result.name}; README shows {', '.join(FOLDERS)}")
+    written = []
+    if result.name in PICTURES:
+        stem, draw = PICTURES[result.name]
+        file = ROOT / "docs" / "assets" / f"{stem}.svg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(to_svg(draw(result), stem, outlines=True), encoding="utf-8")
+        written.append(file)
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     place = re.compile(
@@ -96,8 +120,23 @@ def main(folder: str) -> None:
     if count != 1:
         sys.exit(f"README.md has {count} places for the output of {result.name}, not one")
     readme.write_text(text, encoding="utf-8")
-    sys.stdout.write(f"{file}\n{readme}\n")
+    return [*written, readme]
+
+
+def main(folders: list[str]) -> None:
+    """Update README from the folders, or from every known one that is there."""
+    runs = ROOT / "runs"
+    found = [Path(folder) for folder in folders]
+    found = found or [runs / name for name in FOLDERS.values() if (runs / name).is_dir()]
+    if not found:
+        sys.exit(f"nothing below {runs}: run a study first, for example `make demo`")
+    for folder in found:
+        for file in update(folder):
+            sys.stdout.write(f"{folder}: {file}\n")
+    for name, folder in FOLDERS.items() if not folders else ():
+        if not (runs / folder).is_dir():
+            sys.stdout.write(f"left as it was: {name}, no folder runs/{folder}\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else str(ROOT / "runs" / "demo"))
+    main(sys.argv[1:])
