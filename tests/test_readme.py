@@ -125,7 +125,7 @@ def test_what_the_teacher_saw_is_said_and_right() -> None:
     split = split_of(Study.load("c2q-digits").config.resolved())
     assert split is not None
     (said,) = re.findall(
-        r"The teacher\nsaw the same (\d+) labels as its students and speaks on (\d+) samples without",
+        r"The teacher\nsaw the same (\d+) labels as its students and speaks on (\d+) samples",
         README,
     )
     assert (int(said[0]), int(said[1])) == (len(split.train.labels), len(split.transfer))
@@ -178,8 +178,14 @@ def test_yaml_of_the_guide_makes_an_experiment() -> None:
     """All of it in one file, but for the data of one's own."""
     *blocks, places = [block for block in guide("yaml") if "npz" not in block]
     (swept,) = [block for block in blocks if "learning_rate: [" in block]
-    blocks.remove(swept)
+    (upper,) = [block for block in blocks if "teacher_labels" in block]
+    (control,) = [block for block in blocks if "candidates:" in block]
+    blocks = [block for block in blocks if block not in (swept, upper, control)]
     assert len(blocks) == 4
+    config = parse(
+        upper + control + "name: guide\ndata: {kind: digits}\nbaseline: teacher_labels\n"
+    )
+    assert len(config.candidates("classical_control", "teacher_labels")) == 4
     config = parse(swept + "name: guide\ndata: {kind: digits}\nstudents: {s: {kind: linear}}\n"
                    "teacher: {kind: mlp, training: {learning_rate: 0.01}}\n")  # fmt: skip
     assert [len(config.candidates("s", name)) for name in config.variants] == [2, 12]

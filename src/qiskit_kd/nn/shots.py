@@ -4,7 +4,8 @@
 Its logits are `sharpness * log p`. A class probability p measured with N shots is off by about
 `sqrt(p (1 - p) / N)`, so its logit is off by `sharpness * sqrt((1 - p) / (p N))`: sharpness costs
 shots quadratically. And the more qubits class groups sum over, the less p differs from sample to
-sample, so that ever smaller differences have to be measured.
+sample, so that ever smaller differences have to be measured. `benchmarks/shots_needed.py` has
+numbers.
 """
 
 from __future__ import annotations
@@ -118,8 +119,8 @@ def warn_few_shots(
     if shots < needed:
         warnings.warn(
             f"{what} needs about {needed:,} shots per circuit and has {shots:,}: shot noise will "
-            "hide what it has learned. Take more shots, a fixed sharpness of 1, or class groups "
-            "on a few measured qubits (qubits=...).",
+            "hide what it has learned. Take more shots, a fixed sharpness, or, with encodings of "
+            "one feature per qubit, class groups on a few measured qubits (qubits=[...]).",
             FewShotsWarning,
             stacklevel=stacklevel + 1,
         )

@@ -267,7 +267,8 @@ def fully_quantum(
         scheme: How basis states are grouped, as `ClassGroups`; None is `"contiguous"` where the
             number of classes is a power of two, else `"modulo"`.
         qubits: The qubits measured ("selective measurement"), lowest bit first; None measures all.
-            Class groups over many qubits concentrate, and few measured ones need fewer shots.
+            Class groups over many qubits concentrate; with encodings of one feature per qubit, few
+            measured ones need far fewer shots.
         sharpness: `"fixed"` or `"learnable"`.
         initial_sharpness: Its (first) value; 1 is the published form.
         smoothing: Added to each class probability; None adds half a count (0.5 / shots) where
