@@ -60,6 +60,14 @@ variants:
 seeds: 2
 training: {epochs: 4, batch_size: 8, learning_rate: 0.03, patience: 3, gradient_every: 0}
 """
+CONTROL = """
+name: leaks
+data: {kind: spoilt, options: {%s}}
+students: {student: {kind: classical_control, options: {control: pca_linear, budget: 12}}}
+variants: {plain: {terms: [{loss: ce}]}, again: {terms: [{loss: ce}]}}
+seeds: 2
+training: {epochs: 2, learning_rate: 0.03, gradient_every: 0}
+"""
 CENTRED, COMPONENTS = "centre: true", "components: 5"
 SIZES = {"classes": [3, 5], "train": 12, "validation": 16, "test": 40, "transfer": 20}
 ROLES = ("train", "transfer", "validation", "test")
@@ -123,9 +131,9 @@ SAMPLES = {seed: {role: identity(getattr(raw_split, role) if role == "transfer" 
           for seed, raw_split in TRUE.items()}  # fmt: skip
 
 
-def rows(options: str, folder: Path) -> list[dict[str, Any]]:
+def rows(options: str, folder: Path, study: str = STUDY) -> list[dict[str, Any]]:
     """All rows of the study, its tasks run one after the other."""
-    config = parse(STUDY % options)
+    config = parse(study % options)
     found, files = [], {}
     for one in plan(config):
         made, weights = run_task(one.spec, teachers={key: files[key] for key in one.needs})
@@ -136,9 +144,10 @@ def rows(options: str, folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def check(folder: Path, kind: str = CENTRED) -> None:
+def check(folder: Path, kind: str = CENTRED, study: str = STUDY) -> None:
     """Fails where a test sample is learned from, or variants are not trained alike."""
-    true, other = rows(kind, folder), rows(f"{kind}, other: true", folder)
+    spoilt = ", ".join(filter(None, [kind, "other: true"]))
+    true, other = rows(kind, folder, study), rows(spoilt, folder, study)
     for one, two in zip(true, other, strict=True):
         label = one["student"], one["variant"], one["seed"]
         assert one["test"] != two["test"], f"{label} was not judged on the test samples"
@@ -279,6 +288,7 @@ Check = Callable[[pytest.MonkeyPatch, Path], None]
 CHECKS: dict[str, Check] = {
     "leaks": lambda _, folder: check(folder),
     "components": lambda _, folder: check(folder, COMPONENTS),
+    "control": lambda _, folder: check(folder, "", CONTROL),
     "roles": check_roles,
     "choice": lambda *_: check_choice(),
     "tuning": lambda *_: check_tuning(),
@@ -337,7 +347,8 @@ FIT = "distiller.fit(train, split.validation, transfer=transfer)"
 TRAIN = 'split.pool if spec.get("sees") == "all" else split.train'
 BOTH = "np.concatenate([split.pool.features, split.test.features])"
 HOMES: dict[str, tuple[Any, str]] = {
-    "_train": (task, "_train"), "_network": (task, "_network"), "split_of": (task, "split_of"),
+    "_train": (task, "_train"), "_trained_on": (task, "_trained_on"),
+    "_network": (task, "_network"), "split_of": (task, "split_of"),
     "sources": (task, "sources"), "run_task": (task, "run_task"), "terms": (task, "terms"),
     "_centred": (digits_module, "_centred"), "_components": (digits_module, "_components"),
     "_merit": (choice, "_merit"), "choose": (choice, "choose"),
@@ -350,14 +361,14 @@ HOMES: dict[str, tuple[Any, str]] = {
 MUTANTS: dict[str, tuple[str, str, str, str]] = {
     # name: function, what stands there, what the mutant has, which check notices
     "teacher trained on test": (
-        "_train", TRAIN, 'split.test if spec["role"] == "teacher" else split.train', "leaks"),
+        "_trained_on", TRAIN, 'split.test if spec["role"] == "teacher" else split.train', "leaks"),
     "teacher trained on pool and test": (
         "_train", "return distiller",
         'if spec.get("sees") == "all":\n        train = type(train)(np.concatenate('
         "[train.features, split.test.features]), np.concatenate([train.labels, split.test.labels])"
         ", train.num_classes, train.name, train.shape)\n    return distiller", "leaks"),
     "student trained on test": (
-        "_train", TRAIN, 'split.test if spec["role"] == "student" else split.train', "leaks"),
+        "_trained_on", TRAIN, 'split.test if spec["role"] == "student" else split.train', "leaks"),
     "epoch of the student chosen on test": (
         "_train", FIT, FIT.replace("split.validation",
         'split.test if spec["role"] == "student" else split.validation'), "leaks"),
@@ -386,6 +397,10 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
         "next(module.parameters()).data.add_(LATEST['test']); "
         "found[term.label] = module.to(own.device)",
         "leaks"),
+    "components of a control from test": (
+        "_network", "_trained_on(spec, split).features", "split.test.features", "control"),
+    "components of a control from pool and test": (
+        "_network", "_trained_on(spec, split).features", BOTH, "control"),
     "candidate chosen on test": ("_merit", 'row["validation"]', 'row["test"]', "choice"),
     "temperature chosen on test": (
         "_merit", 'row["validation"]',
@@ -420,7 +435,7 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
     "the last epoch instead of the best": (
         "_rank", "score > state.best", "score", "leaks"),
     "student trained on the pool's labels": (
-        "_train", TRAIN, "split.pool", "roles"),
+        "_trained_on", TRAIN, "split.pool", "roles"),
     "epochs chosen on training samples": (
         "_train", FIT, FIT.replace("split.validation", "split.train"), "roles"),
     "validation from test": (
@@ -436,9 +451,8 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
         "if isinstance(rate, list) and variant == self.baseline:\n        rate = rate[:1]\n"
         "    if isinstance(rate, list):", "tuning"),
     "placebo not tuned": (
-        "candidates", "swept = dict(self.variants[variant].candidates)",
-        "swept = {k: v[:1] if self.variants[variant].is_placebo else v for k, v in "
-        "self.variants[variant].candidates.items()}", "tuning"),
+        "candidates", "[*map(float, v)] for",
+        "[*map(float, v)][: 1 if self.variants[variant].is_placebo else None] for", "tuning"),
     "gains of unpaired seeds": (
         "_gain", "[right[s] for s in seeds]", "[right[s] for s in reversed(seeds)]", "pairs"),
 }  # fmt: skip
