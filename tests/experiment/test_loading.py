@@ -458,6 +458,8 @@ AXES = """axes:
   passes: {key: training.epochs, values: [1, 2]}
   size: {values: {few: {data.options.train: 20}, many: {data.options.train: 30,
                                                         teacher.training.epochs: 9}}}
+  rate: {values: {low: {students.linear.training: {learning_rate: 0.01}},
+                  high: {students.linear.training: {learning_rate: 0.1}}}}
 """
 
 
@@ -468,7 +470,8 @@ AXES = """axes:
      ("data.options.train=25", "size", "data.options.train"),
      ("teacher.training.epochs=3", "size", "teacher.training.epochs"),
      ("teachers.teacher.training.epochs=3", "size", "teacher.training.epochs"),
-     ("teacher.training={}", "size", "teacher.training.epochs")],
+     ("teacher.training={}", "size", "teacher.training.epochs"),
+     ("students.linear.training.learning_rate=1", "rate", "students.linear.training")],
 )  # fmt: skip
 def test_an_override_that_an_axis_would_overrule(override: str, axis: str, key: str) -> None:
     text = GOOD + AXES
@@ -480,7 +483,9 @@ def test_an_override_that_an_axis_would_overrule(override: str, axis: str, key: 
 
 def test_overrides_of_other_keys_and_of_axes_hold() -> None:
     config = parse(GOOD + AXES, ["training.batch_size=5", "axes.passes.values=[7]",
-                                 "axes.size.only=[few]", "teacher.training.epochs=3"])  # fmt: skip
+                                 "axes.size.only=[few]", "teacher.training.epochs=3",
+                                 "axes.rate.only=[low]", "students.linear.training.patience=2"]
+                   )  # fmt: skip
     (point,) = config.points()
     here = config.at(point)
     assert (here.training.epochs, here.training.batch_size) == (7, 5)

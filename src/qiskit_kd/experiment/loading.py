@@ -209,10 +209,11 @@ def _check_overruled(config: ExperimentConfig, asked: Sequence[tuple[str, list[s
         ConfigError: Naming override and axis.
     """
     for name, axis in config.axes.items():
-        set_again = {key: _leaves(key.split("."), None)[0]
-                     for label in axis.labels for key in axis.settings(label)}  # fmt: skip
+        set_again = [(key, leaf) for label in axis.labels
+                     for key, value in axis.settings(label).items()
+                     for leaf in _leaves(key.split("."), value)]  # fmt: skip
         for text, path in asked:
-            for key, other in set_again.items():
+            for key, other in set_again:
                 common = min(len(path), len(other))
                 if path[:common] == other[:common]:
                     way = f"axes.{name}.values=[...]" if axis.key else "its values in the file"
