@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from qiskit import QuantumCircuit, qasm3, qpy
 from qiskit.circuit.library import real_amplitudes as qiskit_real_amplitudes
 from qiskit.quantum_info import Operator, random_unitary
 from qiskit.synthesis import OneQubitEulerDecomposer, TwoQubitWeylDecomposition
 
 from qiskit_kd.circuits import (
+    ClassGroups,
+    amplitude,
     ansatze,
+    encodings,
     hardware_efficient,
     product,
     real_amplitudes,
@@ -180,3 +184,18 @@ def test_product_has_no_entangler_and_ends_alive() -> None:
 def test_product_turns_every_qubit(bad: Any) -> None:
     with pytest.raises(CircuitError, match="at least one rotation per qubit; got num_weights="):
         product(4, num_weights=bad)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int64, np.array, torch.tensor])
+def test_whole_numbers_of_numpy_and_torch_build_the_same_circuits(kind: Any) -> None:
+    for name, builder in ansatze.items():
+        assert builder(kind(6), kind(10)) == builder(6, 10), name  # 170 weights: no 8 bits hold it
+    assert product(kind(5), num_weights=kind(120)) == product(5, num_weights=120)
+    for name, encode in encodings.items():
+        made, plain = encode(kind(3)), encode(3)
+        assert made.circuit == plain.circuit, name
+        assert type(made.num_features) is type(made.layers) is int
+    assert amplitude(kind(3), num_features=kind(5)).num_features == 5
+    groups = ClassGroups(kind(3), kind(2), "contiguous", qubits=(kind(1), kind(0)))
+    assert groups == ClassGroups(3, 2, "contiguous", qubits=(1, 0))
+    assert type(groups.num_classes) is type(groups.num_qubits) is int

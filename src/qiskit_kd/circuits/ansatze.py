@@ -8,15 +8,15 @@ ansatz; `circuits.files.load_ansatz` reads one from a file. This module must not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from numbers import Integral
 
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
-from qiskit_kd.circuits.checks import check_layers, check_qubits
+from qiskit_kd.circuits.checks import MAX_LAYERS, check_layers, check_qubits
 from qiskit_kd.circuits.parameters import weight_parameters
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.registry import Registry
+from qiskit_kd.values import whole
 
 __all__ = [
     "ansatze",
@@ -54,8 +54,8 @@ def hardware_efficient(
         Kandala et al., arXiv:1704.05018, fig. 1 (hardware-efficient trial states); Sim et al.,
         arXiv:1905.10876, circuit 4 (the CRX chain).
     """
-    check_qubits(num_qubits, part="hardware_efficient")
-    check_layers(layers, part="hardware_efficient")
+    num_qubits = check_qubits(num_qubits, part="hardware_efficient")
+    layers = check_layers(layers, part="hardware_efficient")
     weight = _weights(layers * (3 * num_qubits - 1) + (num_qubits if final_ry else 0))
     circuit = QuantumCircuit(num_qubits, name="hardware_efficient")
     for _ in range(layers):
@@ -89,8 +89,8 @@ def real_amplitudes(num_qubits: int, layers: int) -> QuantumCircuit:
     References:
         Qiskit, `real_amplitudes`; Sim et al., arXiv:1905.10876, circuit 15 (the CX ring form).
     """
-    check_qubits(num_qubits, part="real_amplitudes")
-    check_layers(layers, part="real_amplitudes")
+    num_qubits = check_qubits(num_qubits, part="real_amplitudes")
+    layers = check_layers(layers, part="real_amplitudes")
     weight = _weights((layers + 1) * num_qubits)
     circuit = QuantumCircuit(num_qubits, name="real_amplitudes")
     for layer in range(layers + 1):
@@ -121,8 +121,8 @@ def strongly_entangling(num_qubits: int, layers: int) -> QuantumCircuit:
     References:
         Schuld et al., arXiv:1804.00633 (the code blocks of circuit-centric classifiers).
     """
-    check_qubits(num_qubits, part="strongly_entangling")
-    check_layers(layers, part="strongly_entangling")
+    num_qubits = check_qubits(num_qubits, part="strongly_entangling")
+    layers = check_layers(layers, part="strongly_entangling")
     weight = _weights(3 * num_qubits * layers)
     circuit = QuantumCircuit(num_qubits, name="strongly_entangling")
     for layer in range(layers):
@@ -153,8 +153,8 @@ def su4_brickwork(num_qubits: int, layers: int) -> QuantumCircuit:
     References:
         Vatan and Williams, arXiv:quant-ph/0308006 (15 angles and 3 CX).
     """
-    check_qubits(num_qubits, least=2, part="su4_brickwork")
-    check_layers(layers, part="su4_brickwork")
+    num_qubits = check_qubits(num_qubits, least=2, part="su4_brickwork")
+    layers = check_layers(layers, part="su4_brickwork")
     weight = _weights(15 * (num_qubits - 1) * layers)
     circuit = QuantumCircuit(num_qubits, name="su4_brickwork")
     for _ in range(layers):
@@ -196,18 +196,17 @@ def product(
     References:
         Bowles et al., arXiv:2403.07059 (separable models as controls).
     """
-    check_qubits(num_qubits, part="product")
-    check_layers(layers, part="product")
+    num_qubits = check_qubits(num_qubits, part="product")
+    layers = check_layers(layers, part="product")
     if num_weights is None:
         num_weights = 2 * num_qubits * layers
-    if not isinstance(num_weights, Integral) or num_weights < num_qubits:
-        raise CircuitError(
-            "product needs at least one rotation per qubit", got=f"num_weights={num_weights!r}",
-            expected=f"{num_qubits} or more",
-        )  # fmt: skip
-    num_weights, num_qubits = int(num_weights), int(num_qubits)  # numpy may have no negative
-    whole = -(-num_weights // (2 * num_qubits))
-    steps = [(gate, qubit) for _ in range(whole) for gate in "zx" for qubit in range(num_qubits)]
+    num_weights = whole(
+        num_weights, "product needs at least one rotation per qubit", name="num_weights",
+        least=num_qubits, most=2 * num_qubits * MAX_LAYERS, error=CircuitError,
+        expected=f"{num_qubits} or more",
+    )  # fmt: skip
+    rounds = -(-num_weights // (2 * num_qubits))
+    steps = [(gate, qubit) for _ in range(rounds) for gate in "zx" for qubit in range(num_qubits)]
     circuit = QuantumCircuit(num_qubits, name="product")
     for (gate, qubit), weight in zip(
         steps[-num_weights:], _weights(num_weights), strict=True

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cache
-from numbers import Integral
 from typing import Any
 
 from qiskit import QuantumCircuit
@@ -33,6 +32,7 @@ from qiskit.circuit.library import (
 from qiskit.quantum_info import Clifford
 
 from qiskit_kd.errors import CircuitError, ResourceError
+from qiskit_kd.values import whole
 
 __all__ = [
     "MAX_QUBITS",
@@ -52,12 +52,14 @@ _STEP = 0.37  # parameter so many radians on
 
 _MOST_GATES = 50_000  # in definitions
 
+MAX_LAYERS = 10_000
+"""A circuit of so many layers takes minutes to build, and no device holds it."""
 MAX_QUBITS = 30
 """A state vector of 30 qubits takes 16 GiB; engines refuse earlier, by the memory they find."""
 
 
-def check_qubits(num_qubits: int, *, least: int = 1, most: int = MAX_QUBITS, part: str) -> None:
-    """Refuse a number of qubits outside `least..most`.
+def check_qubits(num_qubits: int, *, least: int = 1, most: int = MAX_QUBITS, part: str) -> int:
+    """The number of qubits as Python's int; one outside `least..most` is refused.
 
     Args:
         num_qubits: The number asked for.
@@ -69,29 +71,26 @@ def check_qubits(num_qubits: int, *, least: int = 1, most: int = MAX_QUBITS, par
         CircuitError: If the number is no integer or below `least`.
         ResourceError: If it is above `most`.
     """
-    if not isinstance(num_qubits, Integral) or isinstance(num_qubits, bool) or num_qubits < least:
-        raise CircuitError(
-            f"{part} needs a whole number of qubits", got=repr(num_qubits),
-            expected=f"{least} or more",
-        )  # fmt: skip
+    num_qubits = whole(
+        num_qubits, f"{part} needs a whole number of qubits", least=least, error=CircuitError
+    )
     if num_qubits > most:
         raise ResourceError(
             f"{part} on {num_qubits} qubits would not fit in memory",
             got=f"2**{num_qubits} amplitudes", expected=f"at most {most} qubits",
             remedy="Reduce the number of qubits, for instance by reducing the features first.",
         )  # fmt: skip
+    return num_qubits
 
 
-def check_layers(layers: int, *, part: str) -> None:
-    """Refuse fewer than one layer.
+def check_layers(layers: int, *, part: str) -> int:
+    """The number of layers as Python's int; fewer than one or more than `MAX_LAYERS` are refused.
 
     Raises:
-        CircuitError: If the number is no integer or below 1.
+        CircuitError: If the number is no integer or outside.
     """
-    if not isinstance(layers, Integral) or isinstance(layers, bool) or layers < 1:
-        raise CircuitError(
-            f"{part} needs a whole number of layers", got=repr(layers), expected="1 or more"
-        )
+    rule = f"{part} needs a whole number of layers"
+    return whole(layers, rule, least=1, most=MAX_LAYERS, error=CircuitError)
 
 
 def is_inert(operation: Operation) -> bool:

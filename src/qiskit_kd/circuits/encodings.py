@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from qiskit_kd.circuits.parameters import input_parameters
 from qiskit_kd.circuits.tree import tree_angles, tree_circuit, tree_pullback
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.registry import Registry
+from qiskit_kd.values import python_number, whole
 
 __all__ = ["amplitude", "amplitude_mps", "angle", "dense_angle", "encodings", "reuploading"]
 
@@ -52,7 +53,7 @@ def amplitude(num_qubits: int, *, num_features: int | None = None) -> Encoding:
     References:
         Mottonen et al., arXiv:quant-ph/0407010, eq. 8.
     """
-    check_qubits(num_qubits, most=MAX_AMPLITUDE_QUBITS, part="amplitude encoding")
+    num_qubits = check_qubits(num_qubits, most=MAX_AMPLITUDE_QUBITS, part="amplitude encoding")
     return Encoding(
         "amplitude",
         tree_circuit(num_qubits),
@@ -86,7 +87,9 @@ def amplitude_mps(num_qubits: int, *, num_features: int | None = None) -> Encodi
         Ran, arXiv:1908.07958 (circuits from matrix product states); Vatan and Williams,
         arXiv:quant-ph/0308006 (2 CX for a rotation in SO(4)).
     """
-    check_qubits(num_qubits, least=2, most=MAX_AMPLITUDE_QUBITS, part="amplitude_mps encoding")
+    num_qubits = check_qubits(
+        num_qubits, least=2, most=MAX_AMPLITUDE_QUBITS, part="amplitude_mps encoding"
+    )
     return Encoding(
         "amplitude_mps",
         mps_circuit(num_qubits),
@@ -132,7 +135,7 @@ def dense_angle(num_qubits: int, *, scale: float = 2 * math.pi) -> Encoding:
     References:
         LaRose and Coyle, arXiv:2003.01695 (dense angle encoding).
     """
-    check_qubits(num_qubits, part="dense_angle encoding")
+    num_qubits = check_qubits(num_qubits, part="dense_angle encoding")
     _check_scale(scale)
     inputs = input_parameters(2 * num_qubits)
     circuit = QuantumCircuit(num_qubits, name="dense_angle")
@@ -171,12 +174,12 @@ def reuploading(
     References:
         Perez-Salinas et al., arXiv:1907.02085; Schuld et al., arXiv:2008.08605, eq. 4.
     """
-    check_layers(layers, part="reuploading encoding")
+    layers = check_layers(layers, part="reuploading encoding")
     return _angle("reuploading", num_qubits, axis, scale, layers=layers)
 
 
 def _angle(name: str, num_qubits: int, axis: str, scale: float, *, layers: int) -> Encoding:
-    check_qubits(num_qubits, part=f"{name} encoding")
+    num_qubits = check_qubits(num_qubits, part=f"{name} encoding")
     _check_scale(scale)
     if axis not in ("x", "y", "z"):
         raise CircuitError("unknown rotation axis", got=repr(axis), expected="'x', 'y' or 'z'")
@@ -200,14 +203,13 @@ def _features(num_qubits: int, num_features: int | None) -> int:
     most = 1 << num_qubits
     if num_features is None:
         return most
-    if not isinstance(num_features, Integral) or not 1 <= num_features <= most:
-        raise CircuitError(
-            f"amplitudes of {num_qubits} qubits hold at most {most} features",
-            got=f"num_features={num_features!r}", expected=f"1 to {most}",
-            remedy=f"Use {max(1, math.ceil(math.log2(num_features)))} qubits."
-            if isinstance(num_features, Integral) and num_features > most else None,
-        )  # fmt: skip
-    return int(num_features)
+    given = python_number(num_features)
+    return whole(
+        given, f"amplitudes of {num_qubits} qubits hold at most {most} features",
+        name="num_features", least=1, most=most, error=CircuitError,
+        remedy=f"Use {math.ceil(math.log2(given))} qubits."
+        if isinstance(given, int) and given > most else None,
+    )  # fmt: skip
 
 
 def _check_scale(scale: float) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from qiskit_kd.circuits.parameters import (
 )
 from qiskit_kd.circuits.readouts import ClassGroups, Observables, Readout
 from qiskit_kd.errors import CircuitError, DataError
+from qiskit_kd.values import python_number
 
 __all__ = ["CircuitModel", "Encoding"]
 
@@ -83,8 +83,10 @@ class Encoding:
                 "an encoding has at least one angle", got="a circuit without parameters",
                 remedy="Replace the angles the data set by qiskit.circuit.Parameter.",
             )  # fmt: skip
+        for name in ("num_features", "layers"):
+            object.__setattr__(self, name, python_number(getattr(self, name)))
         numbers = (self.num_features, self.layers)
-        if any(not isinstance(k, Integral) or isinstance(k, bool) or k < 1 for k in numbers):
+        if any(not isinstance(k, int) or isinstance(k, bool) or k < 1 for k in numbers):
             raise CircuitError(
                 "an encoding takes at least one feature, at least once",
                 got=f"num_features={self.num_features!r}, layers={self.layers!r}",
@@ -95,8 +97,6 @@ class Encoding:
         if order != list(circuit.parameters):
             circuit = rename(circuit, input_parameters(len(order)), order)
         object.__setattr__(self, "circuit", circuit)
-        for name in ("num_features", "layers"):
-            object.__setattr__(self, name, int(getattr(self, name)))
         if self.is_amplitude:
             object.__setattr__(self, "zero_is_undefined", True)
 

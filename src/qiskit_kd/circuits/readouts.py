@@ -13,7 +13,6 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from qiskit.quantum_info import Pauli, SparsePauliOp
 
 from qiskit_kd.circuits.checks import check_qubits
 from qiskit_kd.errors import CircuitError
-from qiskit_kd.values import shown
+from qiskit_kd.values import python_number, shown
 
 __all__ = ["SCHEMES", "ClassGroups", "Observables", "Readout"]
 
@@ -59,7 +58,8 @@ class ClassGroups:
     qubits: tuple[int, ...] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        check_qubits(self.num_qubits, part="a readout")
+        object.__setattr__(self, "num_qubits", check_qubits(self.num_qubits, part="a readout"))
+        object.__setattr__(self, "num_classes", python_number(self.num_classes))
         if not isinstance(self.scheme, str):
             groups = _integers(
                 self.scheme, "class groups are a scheme or one class per basis state",
@@ -77,7 +77,7 @@ class ClassGroups:
                 "measured qubits are distinct qubits of the circuit", got=str(list(qubits)),
                 expected=f"distinct indices in 0..{self.num_qubits - 1}",
             )  # fmt: skip
-        number = isinstance(self.num_classes, Integral) and not isinstance(self.num_classes, bool)
+        number = isinstance(self.num_classes, int) and not isinstance(self.num_classes, bool)
         if not number or self.num_classes < 2:
             raise CircuitError(
                 "a readout distinguishes at least two classes",
@@ -268,12 +268,10 @@ Readout = ClassGroups | Observables
 
 def _integers(values: object, rule: str, *, expected: str) -> tuple[int, ...]:
     """The values as plain integers; booleans, strings and fractions are refused, not rounded."""
-    items = tuple(values) if isinstance(values, Iterable) else (None,)
-    if isinstance(values, str) or any(
-        not isinstance(v, Integral) or isinstance(v, bool) for v in items
-    ):
+    items = tuple(map(python_number, values)) if isinstance(values, Iterable) else (None,)
+    if isinstance(values, str) or any(not isinstance(v, int) or isinstance(v, bool) for v in items):
         raise CircuitError(rule, got=repr(values), expected=expected)
-    return tuple(int(v) for v in items)
+    return items
 
 
 def _did_you_mean(scheme: str) -> str | None:

@@ -14,7 +14,6 @@ from qiskit.circuit import Parameter
 from qiskit_kd.circuits.model import CircuitModel, Encoding
 from qiskit_kd.circuits.parameters import input_parameters, rename
 from qiskit_kd.circuits.readouts import ClassGroups, Readout
-from qiskit_kd.errors import ConfigError
 from qiskit_kd.execution.circuit_facts import CircuitFacts
 from qiskit_kd.execution.engine import Engine, Usage
 from qiskit_kd.execution.expansion import Expansion
@@ -22,6 +21,7 @@ from qiskit_kd.execution.measurement import Basis, bases
 from qiskit_kd.execution.memory import require_memory, simulation_bytes
 from qiskit_kd.execution.rows import Block, RowEngine, Source, fresh_seed
 from qiskit_kd.seeding import stream
+from qiskit_kd.values import whole
 
 __all__ = ["ExactShotsEngine", "ExactSource"]
 
@@ -41,8 +41,8 @@ class ExactSource(Source):
     """
 
     def __init__(self, engine: Engine, *, shots: int | None, seed: int) -> None:
-        if shots is not None and shots < 1:
-            raise ConfigError("sampling takes at least one shot", got=str(shots))
+        if shots is not None:
+            shots = whole(shots, "sampling takes at least one shot", least=1)
         self.usage = Usage()
         self.engine = engine
         self.shots = shots
@@ -197,7 +197,7 @@ class ExactShotsEngine(RowEngine):
         epsilon: float | None = None,
         seed: int | None = None,
     ) -> None:
-        seed = fresh_seed() if seed is None else seed
+        seed = fresh_seed() if seed is None else whole(seed, "a seed is a whole number")
         super().__init__(
             ExactSource(engine, shots=shots, seed=seed), name=name, gradient=gradient,
             perturbations=perturbations, epsilon=epsilon, seed=seed,

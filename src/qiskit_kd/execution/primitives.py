@@ -29,6 +29,7 @@ from qiskit_kd.execution.measurement import Basis, bases, measured
 from qiskit_kd.execution.memory import require_memory, simulation_bytes
 from qiskit_kd.execution.rows import Block, RowEngine, Source, fresh_seed, pack, unpack
 from qiskit_kd.seeding import derive
+from qiskit_kd.values import whole
 
 __all__ = ["PrimitiveSource", "SamplerEngine", "outcomes"]
 
@@ -83,8 +84,7 @@ class PrimitiveSource(Source):
         seed: int | None = None,
         simulated: bool = False,
     ) -> None:
-        if shots < 1:
-            raise ConfigError("a sampler takes at least one shot", got=str(shots))
+        shots = whole(shots, "a sampler takes at least one shot", least=1)
         for part, value in (("sampler", sampler), ("estimator", estimator)):
             if value is not None and not (hasattr(value, "run") or callable(value)):
                 raise ConfigError(
@@ -96,7 +96,7 @@ class PrimitiveSource(Source):
         self.pass_manager = pass_manager
         self._manager = pass_manager if hasattr(pass_manager, "run") else None
         self.shots = shots
-        self.seed = fresh_seed() if seed is None else seed
+        self.seed = fresh_seed() if seed is None else whole(seed, "a seed is a whole number")
         self.simulated = simulated
         self._programs: dict[Expansion, Program] = {}
         self._compiled: dict[str, QuantumCircuit] = {}
@@ -259,7 +259,7 @@ class SamplerEngine(RowEngine):
         seed: int | None = None,
         simulated: bool = False,
     ) -> None:
-        seed = fresh_seed() if seed is None else seed
+        seed = fresh_seed() if seed is None else whole(seed, "a seed is a whole number")
         source = PrimitiveSource(
             sampler, estimator=estimator, pass_manager=pass_manager, shots=shots, seed=seed,
             simulated=simulated,

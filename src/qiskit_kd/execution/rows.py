@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_kd.circuits.model import CircuitModel
-from qiskit_kd.errors import ConfigError, DataError
+from qiskit_kd.errors import DataError
 from qiskit_kd.execution.circuit_facts import CircuitFacts
 from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage, check_weights
 from qiskit_kd.execution.expansion import Expansion, expansion_of
@@ -32,6 +32,7 @@ from qiskit_kd.execution.gradients import (
     spsa_points,
 )
 from qiskit_kd.seeding import stream
+from qiskit_kd.values import real, whole
 
 __all__ = ["Block", "RawEngine", "RowEngine", "Source", "fresh_seed", "pack", "unpack"]
 
@@ -158,15 +159,12 @@ class RowEngine(Engine):
         epsilon: float | None = None,
         seed: int | None = None,
     ) -> None:
-        if perturbations < 1:
-            raise ConfigError(
-                "SPSA averages at least one perturbation", got=str(perturbations),
-                expected="1 or more",
+        perturbations = whole(perturbations, "SPSA averages at least one perturbation", least=1)
+        if epsilon is not None:
+            epsilon = real(
+                epsilon, "the SPSA step is positive", least=0, strict=True,
+                expected="radians above 0, finite",
             )  # fmt: skip
-        if epsilon is not None and not 0 < epsilon < math.inf:
-            raise ConfigError(
-                "the SPSA step is positive", got=str(epsilon), expected="radians above 0, finite"
-            )
         self.name = name
         self.source = source
         self.usage = source.usage
@@ -176,7 +174,7 @@ class RowEngine(Engine):
             self.gradient = "spsa" if source.sampled else "shift"
         self.perturbations = perturbations
         self.epsilon = epsilon
-        self.seed = fresh_seed() if seed is None else seed
+        self.seed = fresh_seed() if seed is None else whole(seed, "a seed is a whole number")
         self._steps = 0
         self._guard = _Guard()  # threads draw their shots one after the other, never the same
 
