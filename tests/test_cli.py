@@ -539,8 +539,8 @@ def test_a_device_without_a_budget_is_status_3(paid: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "status"),
-    [("AccountError", 1), ("QuotaError", 1), ("UncertainJobError", 1), ("TransientError", 1),
-     ("BudgetError", 3)],
+    [("AccountError", 2), ("DeviceError", 2), ("QuotaError", 3), ("UncertainJobError", 1),
+     ("TransientError", 1), ("BudgetError", 3)],
 )  # fmt: skip
 @pytest.mark.usefixtures("inline")
 def test_the_status_of_what_ends_a_study(
@@ -608,7 +608,7 @@ def test_snapshot(paid: Path) -> None:
     assert (found["file"], found["device"], found["qubits"]) == ("mine.json", "fake_lima", 5)
     assert call("snapshot", "fake_lima", "mine.json", "--force", "--backend", "aer").exit_code == 0
     wrong = call("snapshot", "fake_lime")
-    assert (wrong.exit_code, "unknown fake device" in wrong.stderr) == (1, True)
+    assert (wrong.exit_code, "unknown fake device" in wrong.stderr) == (2, True)
     both = call("snapshot", "ibm_fez", "--backend", "ibm", "--account", "mine")
     assert both.exit_code == 2
     assert "an entry of the backend file names its own account" in both.stderr

@@ -152,6 +152,7 @@ def test_workers(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     monkeypatch.setattr(study_module, "warm_pool", started.append)
     monkeypatch.setattr(study_module, "discard", lambda *_: None)
     monkeypatch.setattr(study_module, "run", lambda *_, **__: None)
+    monkeypatch.setenv("QKD_BUDGET_SECONDS", "5")
     settings = [f"backends.device={{base: {where}, budget_seconds: 5}}"]
     Study.load("device.yaml", settings).run("out")
     Study.load("device.yaml", settings).run("other", workers=3)

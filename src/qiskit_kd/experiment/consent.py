@@ -117,7 +117,7 @@ def at_entry(
     config: ExperimentConfig | None = None, experiment: str | None = None,
     backend: str | None = None,
 ) -> Iterator[None]:  # fmt: skip
-    """Errors of a device begin with the place of its entry: `file:line:col: backends.name: ...`.
+    """Errors of a device tell the place of its entry: `file:line:col: backends.name: ...`.
 
     Args:
         config: The experiment.
@@ -135,4 +135,6 @@ def at_entry(
             where = load_backend(backend).place()
         elif config is not None and experiment is not None:
             where = entry_place(find_experiment(experiment), config, str(error))
+        if isinstance(error, BudgetError):  # it is about the user's word first
+            raise BudgetError(f"{error} The entry: {where}" if where else str(error)) from error
         raise type(error)(f"{where}: {error}" if where else str(error)) from error

@@ -283,8 +283,8 @@ class _Pricing:
             for key in sites
         }
         together = dict.fromkeys((place.device.name for place in longest), 0.0)
-        for key, place in sites.items():
-            together[place.device.name] += spent[key].seconds
+        for site, place in sites.items():
+            together[place.device.name] += spent[site].seconds
         choices = tuple(
             Choice(rule, tiled, self._sum(everything, gradient=rule, tiled=tiled))
             for rule in ("spsa", "shift") * compared

@@ -198,7 +198,7 @@ def test_the_command_line_says_whose_entry_it_is(no_account, tmp_path, monkeypat
             monkeypatch.setenv(name, value)
         address = f"url: 'http://cloud.ibm.test', {_flow(service)}, channel: ibm_quantum_platform"
         _write(tmp_path, f"device: ibm_lopback, {address}, budget_seconds: 9", FILE)
-        told = "backends.yaml:4:3: backends.device: "
+        told = "backends.yaml:4:3: backends.device"
         for words in (
             ("run", "study.yaml"), ("run", "study.yaml", "--out", "o"),
             ("run", "study.yaml", "--budget", "0"), ("run", "study.yaml", "--budget", "nan"),

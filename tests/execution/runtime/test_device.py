@@ -135,7 +135,7 @@ def test_no_device_online(loopback, monkeypatch) -> None:
         open_device(at(loopback, device="least_busy"))
 
 
-def test_no_account(no_account) -> None:
+def test_no_account(no_account, monkeypatch) -> None:
     with pytest.raises(AccountError, match=r"a device of the service needs an account; got Unable "
                        "to find account.* Save one with QiskitRuntimeService.save_account, or set "
                        "QISKIT_IBM_TOKEN"):  # fmt: skip
@@ -143,7 +143,8 @@ def test_no_account(no_account) -> None:
     with pytest.raises(AccountError, match="a device of the service needs an account; got Account "
                        "with the name work does not exist"):  # fmt: skip
         open_device(options(device="ibm_fez", account="work"))
-    url = "http://cloud.ibm.test"
+    url = "https://cloud.ibm.test"
+    monkeypatch.setenv("QKD_TRUSTED_URLS", url)
     with pytest.raises(AccountError, match="needs an account; got Unable to find account"):
         open_device(options(device="ibm_fez", url=url))
     with pytest.raises(AccountError, match="needs an account; got Account with the name work"):

@@ -27,6 +27,7 @@ from qiskit_kd.execution.runtime.payload import (
     circuit_bytes,
     circuit_digest,
     content_key,
+    misfit,
     pack_results,
     pack_values,
     read_circuit,
@@ -205,3 +206,41 @@ def test_damaged_results(content: bytes) -> None:
         "job is paid for and will not be sent again",
     ):
         unpack_results(content, {})
+
+
+def _sampled(shots: int = 10, bits: int = 2, shape: tuple[int, ...] = (3,), name: str = "meas"):
+    array = np.zeros((*shape, shots, -(-bits // 8)), np.uint8)
+    return [PubResult(DataBin(shape=shape, **{name: BitArray(array, bits)}))]
+
+
+def _estimated(values: object, **more: object):
+    array = np.asarray(values)
+    return [PubResult(DataBin(shape=array.shape, **{"evs": array, **more}))]
+
+
+def test_what_keeps_results_from_being_those_of_a_job() -> None:
+    a, plain = Parameter("a"), QuantumCircuit(2)
+    plain.rx(a, 0)
+    measured = plain.measure_all(inplace=False)
+    shots = [SamplerPub.coerce((measured, [[0.1], [0.2], [0.3]]), 10)]
+    assert misfit(_sampled(), shots) is None
+    assert misfit(_sampled(12), shots, twirled=True) is None
+    for wrong, text in (
+        ([], "0 results for 1 PUBs"), (_sampled() * 2, "2 results for 1 PUBs"),
+        (_sampled(5), "5 shots instead of 10"), (_sampled(12), "12 shots instead of 10"),
+        (_sampled(bits=3), "bits of"), (_sampled(name="c"), "bits of"),
+        (_sampled(shape=(3, 1)), "shape (3, 1) instead of (3,)"), (_sampled(shape=()), "shape ()"),
+        (_estimated(np.zeros(3)), "bits of"),
+    ):  # fmt: skip
+        assert text in str(misfit(wrong, shots))
+    assert "5 shots" in str(misfit(_sampled(5), shots, twirled=True))
+    values = [EstimatorPub.coerce((plain, "ZZ", [[0.1], [0.2], [0.3]]), 0.1)]
+    assert misfit(_estimated(np.zeros(3)), values) is None
+    assert misfit(_estimated(np.zeros(3), stds=np.full(3, np.nan)), values) is None
+    for wrong, text in (
+        (_sampled(), "instead of expectation values"), (_estimated(np.zeros(2)), "evs of shape"),
+        (_estimated([0.0, np.nan, 0.0]), "no finite numbers"),
+        (_estimated([0.0, np.inf, 0.0]), "no finite numbers"),
+        (_estimated(["a", "b", "c"]), "of type"), (_estimated(np.zeros(3, complex)), "of type"),
+    ):  # fmt: skip
+        assert text in str(misfit(wrong, values))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from qiskit_kd.errors import BudgetError, ConfigError, StorageError
+from qiskit_kd.execution.runtime.consent import BUDGET
 from qiskit_kd.execution.runtime.database import Database
 from qiskit_kd.execution.runtime.locks import held
 from qiskit_kd.execution.runtime.options import TAG_PREFIX
@@ -187,7 +188,8 @@ class Journal:
                 got=f"{spent:.1f} s used or under way, and a job of {seconds:.1f} s{worst}",
                 expected=f"at most {budget:g} s of the device",
                 remedy=f"Set budget_seconds to {math.ceil(spent + seconds)} or more and run again: "
-                "what is done is kept. Fewer shots, samples or steps, or tiles, cost less.",
+                "what is done is kept. Fewer shots, samples or steps, or tiles, cost less. "
+                f"A --budget or {BUDGET} must allow it, too.",
             )  # fmt: skip
 
     def spent(self, device: str, account: str = "") -> float:
