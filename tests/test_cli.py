@@ -539,7 +539,7 @@ def test_a_device_without_a_budget_is_status_3(paid: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "status"),
-    [("AccountError", 2), ("DeviceError", 2), ("QuotaError", 3), ("UncertainJobError", 1),
+    [("AccountError", 2), ("QuotaError", 3), ("UncertainJobError", 1),
      ("TransientError", 1), ("BudgetError", 3)],
 )  # fmt: skip
 @pytest.mark.usefixtures("inline")
