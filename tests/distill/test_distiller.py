@@ -537,7 +537,7 @@ def test_a_value_that_is_not_finite_names_term_and_step():
     term = Term(Loss("soft", explodes, teacher=True))
     student = linear()
     with pytest.raises(
-        DistillError, match=r"term 'soft' stays finite; got nan at step 4, epoch 2.*Lower learning"
+        DistillError, match=r"term 'soft' stays finite; got nan at step 4, epoch 2.*are finite, so "
     ):
         Distiller(
             student, [Term("ce"), term], teacher=teacher(), batch_size=20, gradient_every=0
@@ -550,8 +550,17 @@ def test_a_validation_that_is_not_finite_is_named():
         def forward(self, x):
             return super().forward(x) * (1 if self.training else math.nan)
 
-    with pytest.raises(DistillError, match="validation loss stays finite; got nan after epoch 1"):
+    text = "validation loss stays finite; got nan after epoch 1.* are finite, so look at what"
+    with pytest.raises(DistillError, match=text):
         Distiller(Breaks(FEATURES, CLASSES), [Term("ce")]).fit(TRAIN, VALIDATION)
+
+
+def test_weights_that_are_not_finite_are_told_from_a_loss_that_is_not():
+    student = linear()
+    with torch.no_grad():
+        student.weight[0, 0] = math.nan
+    with pytest.raises(DistillError, match=r"are not finite any more: lower learning_rate\."):
+        Distiller(student, [Term("ce")]).fit(TRAIN, VALIDATION)
 
 
 def test_student_teacher_and_data_must_tell_the_same_classes_apart():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qiskit_kd.execution.engine import Usage
-from qiskit_kd.execution.torch_use import one_thread, side_by_side
+from qiskit_kd.execution.torch_use import counted, one_thread, own_modes
 
 
 @pytest.fixture(autouse=True)
@@ -30,20 +30,22 @@ def test_one_thread_is_given_back_after_an_error_too() -> None:
     assert torch.get_num_threads() == 2
 
 
-def test_rows_take_the_leading_axes_of_the_weights_and_one_gradient_is_counted() -> None:
-    weights = torch.arange(12.0).reshape(2, 3, 2).requires_grad_()
-    rows = [row.sum() * torch.ones(5, 4) for row in weights.reshape(-1, 2)]
-    usage = Usage()
-    values = side_by_side(rows, weights, usage)
-    assert values.shape == (2, 3, 5, 4)
-    assert torch.equal(values[1, 2, 0], torch.full((4,), 21.0))
+def test_one_gradient_is_counted() -> None:
+    weights, usage = torch.ones(2).requires_grad_(), Usage()
+    values = counted(weights * 3, usage)
     assert usage.backward == 0
     values.sum().backward()
     assert usage.backward == 1
-    assert torch.equal(weights.grad, torch.full((2, 3, 2), 20.0))
+    assert torch.equal(weights.grad, torch.full((2,), 3.0))
+    assert not counted(torch.ones(1), usage).requires_grad  # and nothing where none is asked for
 
 
-def test_nothing_is_counted_where_no_gradient_is_asked_for() -> None:
-    values = side_by_side([torch.ones(1, 1)], torch.ones(2), Usage())
-    assert values.shape == (1, 1)
-    assert not values.requires_grad
+def test_engines_have_modes_of_their_own() -> None:
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), own_modes():
+        assert not torch.is_inference_mode_enabled()
+        assert not torch.is_autocast_enabled("cpu")
+        made = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert made.dtype == torch.float32
+    assert not made.is_inference()
+    with torch.no_grad(), own_modes():
+        assert not torch.is_grad_enabled()

@@ -326,7 +326,7 @@ class Distiller:
                 raise DistillError(
                     f"the term {term.label!r} stays finite",
                     got=f"{number} at step {state.step + 1}, epoch {state.epoch + 1}",
-                    remedy="Lower learning_rate, or look for unusual samples.",
+                    remedy=_why_not_finite(self.student),
                 )  # fmt: skip
             sums = state.sums[term.label]
             count = labelled if term.resolved.target else len(rows)
@@ -372,7 +372,7 @@ class Distiller:
         if not math.isfinite(loss):
             raise DistillError(
                 "the validation loss stays finite", got=f"{loss} after epoch {state.epoch + 1}",
-                remedy="Lower learning_rate.",
+                remedy=_why_not_finite(self.student),
             )  # fmt: skip
         return loss, accuracy
 
@@ -434,3 +434,13 @@ def _optimizer_name(optimizer: object, options: object) -> str:
             remedy="Set them inside the function, or give a name or a class.",
         )  # fmt: skip
     return "custom"
+
+
+def _why_not_finite(student: nn.Module) -> str:
+    """What to do about a loss that is not finite: it is told from the weights."""
+    if all(bool(p.isfinite().all()) for p in student.parameters()):
+        return (
+            "The student's weights are finite, so look at what it makes of them: its outputs, its "
+            "samples and the teacher's values; with weights that grew large, lower learning_rate."
+        )
+    return "The student's weights are not finite any more: lower learning_rate."

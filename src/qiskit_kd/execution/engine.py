@@ -82,7 +82,8 @@ def check_weights(model: CircuitModel, weights: Array) -> None:
         place = np.argwhere(~np.isfinite(weights))[0].tolist()
         raise DataError(
             "weights are finite numbers", got=f"{weights[tuple(place)]} at {place}",
-            remedy="The training diverged: lower the learning rate.",
+            remedy="Set finite weights. If training made them so, look at its loss, which was not "
+            "finite before, or lower the learning rate.",
         )  # fmt: skip
 
 
