@@ -113,9 +113,8 @@ def test_one_circuit_a_file(count: int, tmp_path: Path) -> None:
     path = tmp_path / "several.qpy"
     with path.open("wb") as file:
         qpy.dump(circuits, file)
-    with pytest.raises(CircuitError, match=rf"one circuit; got {count} in several\.qpy") as got:
+    with pytest.raises(CircuitError, match=rf"one circuit; got {count} in several\.qpy"):
         load_ansatz(path)
-    assert ("(circuit 0, circuit 1)" in str(got.value)) == (count == 2)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 60, -7])
@@ -295,6 +294,21 @@ def test_a_qpy_header_that_promises_too_much_is_refused(version: int, tmp_path: 
     content = path.read_bytes()
     path.write_bytes(content.replace(b"\x00\x00\x00M", b"\x10\x00\x00M", 1))
     with pytest.raises(CircuitError, match=r"got 268,435,533 bits in huge\.qpy"):
+        load_ansatz(path)
+
+
+@pytest.mark.parametrize("version", [13, qpy.common.QPY_VERSION])
+@pytest.mark.parametrize("place", [13, 21, 25, 33])  # metadata, registers, instructions, variables
+def test_a_qpy_header_that_its_file_cannot_hold_is_damage(
+    version: int, place: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "bad.qpy"
+    with path.open("wb") as file:
+        qpy.dump(hardware_efficient(2, 1), file, version=version)
+    content = bytearray(path.read_bytes())
+    content[(20 if version < 16 else 28) + place + (4 if place in (13, 25) else 0)] = 0x7F
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match=r"damaged; got bad\.qpy: [0-9,]+ parts in .* bytes"):
         load_ansatz(path)
 
 

@@ -32,7 +32,11 @@ _INCLUDE = re.compile(
 )
 _DEEPEST = 10
 _NAMED = "a circuit file is named by its path"
-_ONE_CIRCUIT = struct.pack("!Q", 1)
+# Of QPY from version 12 on: number of circuits and kind of the first; qubits, classical bits, size
+# of metadata, registers, instructions, variables.
+_FILE = struct.Struct("!10xQxc")
+_CIRCUIT = struct.Struct("!5xIIQIQI")
+_READABLE, _WITHOUT_CONTENTS = 12, 15  # a table of contents follows in version 16
 _MOST_BITS = 1000
 _INPUT = re.compile(r"\binput\s+\w+(?:\s*\[[^\]]*\])?\s+(\w+)\s*;")
 _REGISTER = re.compile(r"\b[qc]reg\s+\w+\s*\[\s*(\d+)|\b(?:qubit|bit)\s*\[\s*(\d+)")
@@ -261,16 +265,35 @@ def _check_size(path: Path, numbers: Iterable[int]) -> None:
         )  # fmt: skip
 
 
-def _promised(content: bytes) -> tuple[int, ...]:
-    """Numbers of qubits and of classical bits that the header of a QPY file states."""
-    start = 20 + (8 if content[6:7] > b"\x0f" else 0)  # version 16 brought a table of contents
-    if content[6:7] < b"\x0a" or content[10:18] != _ONE_CIRCUIT or content[19:20] != b"q":
-        return ()
-    return struct.unpack_from("!II", content, start + 5) if len(content) > start + 13 else ()
+def _check_header(path: Path, content: bytes) -> None:
+    """Refuse a QPY file that states other than one circuit, or more of anything than it can hold.
+
+    The reader believes both, and allocates.
+    """
+    version = content[6] if len(content) > _FILE.size else 0
+    if version < _READABLE or not content.startswith(b"QISKIT"):
+        return  # said by the reader
+    circuits, kind = _FILE.unpack_from(content)
+    if circuits != 1:
+        raise CircuitError(
+            "an ansatz file holds one circuit", got=f"{circuits:,} in {path.name}",
+            remedy="Write the wanted circuit into a file of its own.",
+        )  # fmt: skip
+    start = _FILE.size + (8 if version > _WITHOUT_CONTENTS else 0)
+    if kind != b"q" or len(content) < start + _CIRCUIT.size:
+        return
+    qubits, clbits, *counts = _CIRCUIT.unpack_from(content, start)
+    _check_size(path, (qubits, clbits))
+    if max(counts) > len(content):
+        raise StorageError(
+            "the QPY file is damaged",
+            got=f"{path.name}: {max(counts):,} parts in {len(content):,} bytes",
+            remedy="Write it again with qiskit.qpy.dump.",
+        )  # fmt: skip
 
 
 def _read_qpy(path: Path, content: bytes) -> QuantumCircuit:
-    _check_size(path, _promised(content))
+    _check_header(path, content)
     try:
         circuits = qpy.load(io.BytesIO(content))
         for circuit in circuits:  # gates and definitions are built when they are first asked for
@@ -286,11 +309,9 @@ def _read_qpy(path: Path, content: bytes) -> QuantumCircuit:
             got=f"{path.name}: {type(error).__name__}: {error}",
             remedy="Write it again with qiskit.qpy.dump, with version= for an older reader.",
         ) from error
-    if len(circuits) != 1:
-        names = ", ".join(circuit.name for circuit in circuits[:5])
+    if len(circuits) != 1:  # of a version whose header is not looked at
         raise CircuitError(
-            "an ansatz file holds one circuit",
-            got=f"{len(circuits)} in {path.name}" + (f" ({names})" if circuits else ""),
+            "an ansatz file holds one circuit", got=f"{len(circuits)} in {path.name}",
             remedy="Write the wanted circuit into a file of its own.",
-        )
+        )  # fmt: skip
     return circuits[0]
