@@ -190,6 +190,7 @@ def test_chance_counts_distinct_intervals() -> None:
     away = sum(low > 0 or high < 0 for low, high in meant.values())
     assert len(meant) == 4 * 6 + 3
     assert said.startswith(f"27 intervals of gains over the student alone are shown and {away} of")
+    assert said.endswith("picked by these results, so their gains are extremes, not estimates.")
     single = make(seeds=1, train=(50, 500), maps=False, robust=False)
     assert chance(single, grid(single)) == ""
 

@@ -163,7 +163,13 @@ def chance(result: Result, grid: Grid) -> str:
                 runs = runs_of(here, gain) or str(point)
                 seen.setdefault((gain.student, gain.variant, runs), gain)
     excluding = sum((g.low or 0.0) > 0 or (g.high or 0.0) < 0 for g in seen.values())
-    return chance_sentence(len(seen), excluding=excluding, over=alone(result))
+    said = chance_sentence(len(seen), excluding=excluding, over=alone(result))
+    if said and any(len(tally.found) > 1 for tally in tallies(result, grid, taught(result))):
+        said += (
+            " The best and the worst setting of a variant are picked by these results, so their "
+            "gains are extremes, not estimates."
+        )
+    return said
 
 
 def _controls(result: Result) -> list[str]:
