@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qiskit_kd.experiment.result import collapsed_of, longer_training
 from qiskit_kd.experiment.statistics import shared_variance, sign_flip
 from qiskit_kd.report.grid import settled, varied
-from qiskit_kd.report.palette import look, readable
+from qiskit_kd.report.palette import TEACHER, look, readable
 from qiskit_kd.report.summary import (
     Cell,
     Gain,
@@ -306,7 +306,8 @@ def _teachers(config: Mapping[str, Any], split: Split | None) -> list[str]:
         shared = changes.get(f"teachers.{name}.shared") or [item.get("shared")]
         if any(shared) and "all" in sees:
             text += "; trained on the pool once, for all seeds and settings"
-        groups.setdefault(text, []).append(f"{readable(name)} ({readable(str(item['kind']))})")
+        called = "" if name == TEACHER else f"{readable(name)} "  # the teacher teacher
+        groups.setdefault(text, []).append(f"{called}({readable(str(item['kind']))})")
     said = []
     for text, names in groups.items():
         many = "teachers" if len(names) > 1 else "teacher"
