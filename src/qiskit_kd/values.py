@@ -244,7 +244,7 @@ def numbers(
             remedy=remedies.get(array.dtype.kind, "Give a list or an array of numbers."),
         )  # fmt: skip
     with np.errstate(over="ignore", invalid="ignore"):
-        found = np.array(array, dtype=np.float64, order="C", copy=copy or None)
+        found = np.array(array, dtype=np.float64, order="C", copy=True if copy else None)
         total = found.sum()  # finds NaN and infinity alike; only then is the row looked for
     if not np.isfinite(total) and not (finite := np.isfinite(found)).all():
         place = tuple(int(k) for k in np.argwhere(~finite)[0])
@@ -326,7 +326,7 @@ def class_labels(
     elif array.dtype.kind == "u" and (array > np.iinfo(np.int64).max).any():
         raise error(f"{of} are class numbers", got=str(array.max()),
                     remedy=f"Number the classes: {_NUMBERED}.")  # fmt: skip
-    found: NDArray[np.int64] = array.astype(np.int64, copy=copy)
+    found: NDArray[np.int64] = array.astype(np.int64, copy=bool(copy))
     return found
 
 

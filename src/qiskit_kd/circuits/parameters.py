@@ -18,6 +18,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
 from qiskit_kd.errors import CircuitError
+from qiskit_kd.values import listed
 
 __all__ = ["feature_order", "input_parameters", "rename", "weight_parameters"]
 
@@ -85,7 +86,11 @@ def feature_order(
     """
     known = {p.name: p for p in circuit.parameters}
     if given is not None:
-        names = [p if isinstance(p, str) else getattr(p, "name", repr(p)) for p in given]
+        rule = "the order of the inputs is a list of parameters"
+        names = [
+            p if isinstance(p, str) else str(getattr(p, "name", repr(p)))
+            for p in listed(given, rule, error=CircuitError)
+        ]
         if sorted(names) != sorted(known):
             raise CircuitError(
                 "the order of the inputs names each parameter of the circuit once",

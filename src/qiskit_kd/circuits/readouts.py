@@ -20,7 +20,7 @@ from qiskit.quantum_info import Pauli, SparsePauliOp
 
 from qiskit_kd.circuits.checks import check_qubits
 from qiskit_kd.errors import CircuitError
-from qiskit_kd.values import python_number, shown
+from qiskit_kd.values import listed, python_number, shown
 
 __all__ = ["SCHEMES", "ClassGroups", "Observables", "Readout"]
 
@@ -179,7 +179,8 @@ class Observables:
                 "a readout takes a list of observables", got=repr(operators),
                 remedy=f"Write [{operators!r}].",
             )  # fmt: skip
-        if not isinstance(operators, Iterable) or isinstance(operators, bytes | Mapping):
+        single = getattr(operators, "shape", None) == ()  # an array that is a number
+        if single or not isinstance(operators, Iterable) or isinstance(operators, bytes | Mapping):
             raise CircuitError(
                 "a readout takes a list of observables", got=shown(operators),
                 remedy='For example Observables(["ZII"]).',
@@ -268,8 +269,9 @@ Readout = ClassGroups | Observables
 
 def _integers(values: object, rule: str, *, expected: str) -> tuple[int, ...]:
     """The values as plain integers; booleans, strings and fractions are refused, not rounded."""
-    items = tuple(map(python_number, values)) if isinstance(values, Iterable) else (None,)
-    if isinstance(values, str) or any(not isinstance(v, int) or isinstance(v, bool) for v in items):
+    given = listed(values, rule, error=CircuitError, expected=expected)
+    items = tuple(map(python_number, given))
+    if any(not isinstance(v, int) or isinstance(v, bool) for v in items):
         raise CircuitError(rule, got=repr(values), expected=expected)
     return items
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from qiskit_kd.errors import DataError
+from qiskit_kd.values import named_path
 
 __all__ = ["CACHE", "SOURCES", "VARIABLE", "Source", "find", "locate"]
 
@@ -119,7 +120,7 @@ def locate(source: Source, root: str | Path | None = None, *, download: bool = F
         DataError: If the files are nowhere, `root` is no folder, or the download fails.
     """
     if root is not None:
-        _check_root(source, Path(root).expanduser(), may_be_made=download)
+        _check_root(source, _bases(root)[0], may_be_made=download)
     found = find(source, root)
     if found is None and download:
         _download(source, _bases(root)[0])
@@ -150,7 +151,9 @@ def _check_root(source: Source, root: Path, *, may_be_made: bool) -> None:
 def _bases(root: str | Path | None) -> list[Path]:
     """Folders that may hold several data sets, or one."""
     if root is not None:
-        return [Path(root).expanduser()]
+        return [
+            named_path(root, "the root of a data set is a folder", error=DataError).expanduser()
+        ]
     given = os.environ.get(VARIABLE)
     return [Path(path).expanduser() for path in (given, CACHE) if path]
 

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 from qiskit_kd.data import Dataset, Split
 from qiskit_kd.errors import DataError, QiskitKDError
 from qiskit_kd.seeding import stream
-from qiskit_kd.values import class_labels, numbers, shown, whole
+from qiskit_kd.values import class_labels, numbers, plain, shown, whole
 
 __all__ = ["AnySamples", "Labelled", "Samples", "check_samples", "labelled_sets", "unlabelled"]
 
@@ -120,9 +120,8 @@ def unlabelled(data: object) -> NDArray[np.float64] | None:
     if x is None:
         found = _collected(data, "transfer set") if isinstance(data, _TORCH) else [data]
         x = found[0] if found else ()
-    if isinstance(x, np.ndarray) and not len(x):
-        return None
-    return numbers(x, "the transfer set")
+    rows = plain(x, "the transfer set")
+    return None if rows.ndim and not rows.size else numbers(rows, "the transfer set")
 
 
 _TORCH = (DataLoader, TorchDataset)

@@ -36,7 +36,7 @@ from qiskit_kd.distill.history import History
 from qiskit_kd.distill.identity import run_hash
 from qiskit_kd.distill.objective import Objective, norm, student_layers
 from qiskit_kd.distill.optimizers import make_optimizer
-from qiskit_kd.distill.outputs import check_logits, class_rows
+from qiskit_kd.distill.outputs import check_logits, class_rows, passed
 from qiskit_kd.distill.sources import check_sources, named
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term, check_terms
@@ -152,7 +152,13 @@ class Distiller:
         if isinstance(self._optimizer, str | type):
             options = {"lr": self._options["learning_rate"], **self._options["optimizer_options"]}
             return make_optimizer(self._optimizer, parameters, options)
-        made = self._optimizer(parameters)
+        try:
+            made = self._optimizer(parameters)
+        except Exception as error:  # somebody else's function
+            raise DistillError(
+                "a function from parameters to an optimiser returns one",
+                got=f"{type(error).__name__}: {error}", expected="a torch.optim.Optimizer",
+            ) from error  # fmt: skip
         if not isinstance(made, Optimizer):
             raise DistillError(
                 "a function from parameters to an optimiser returns one", got=type(made).__name__,
@@ -362,7 +368,12 @@ class Distiller:
         with torch.no_grad():
             parts = torch.split(held_out.features, CHUNK)
             logits = torch.cat(
-                [class_rows(self.student(part), len(part), role="student") for part in parts]
+                [
+                    class_rows(
+                        passed(self.student, part, role="student"), len(part), role="student"
+                    )
+                    for part in parts
+                ]
             )
             if state.epoch == 0:
                 check_logits(logits, role="student")

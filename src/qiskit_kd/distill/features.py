@@ -23,8 +23,8 @@ def check_paths(module: nn.Module, paths: Iterable[str], *, role: str) -> dict[s
     known = dict(module.named_modules(remove_duplicate=False))
     found: dict[str, nn.Module] = {}
     for path in paths:
-        if path not in known:
-            near = difflib.get_close_matches(path, known, n=3, cutoff=0.3)
+        if not isinstance(path, str) or path not in known:
+            near = difflib.get_close_matches(str(path), known, n=3, cutoff=0.3)
             listed = near or [name for name in known if name][:8]
             raise DistillError(
                 f"the {role} has no layer of that name", got=repr(path),

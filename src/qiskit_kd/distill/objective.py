@@ -17,7 +17,7 @@ from qiskit_kd.distill.adapters import adapters
 from qiskit_kd.distill.batches import Labelled
 from qiskit_kd.distill.features import FeatureCapture
 from qiskit_kd.distill.inspection import engines, untouched
-from qiskit_kd.distill.outputs import check_logits, class_rows
+from qiskit_kd.distill.outputs import check_logits, class_rows, passed
 from qiskit_kd.distill.sources import source
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term
@@ -113,7 +113,8 @@ class Objective:
                     stack.enter_context(layer.without_memory())
             stack.enter_context(untouched(self.student))
             stack.enter_context(torch.no_grad())
-            logits = class_rows(self.student(self._data.features[:1]), 1, role="student")
+            first = passed(self.student, self._data.features[:1], role="student")
+            logits = class_rows(first, 1, role="student")
         for engine, position in drawn:
             engine.seek(position)
         return {LOGITS: logits} | {path: self._capture[path] for path in self._capture.outputs}
@@ -127,7 +128,7 @@ class Objective:
             DistillError: If the student's output is not `(batch, classes)`, student and teacher
                 differ in classes, or a layer of the student does not return one map per sample.
         """
-        output = self.student(self._data.features.index_select(0, rows))
+        output = passed(self.student, self._data.features.index_select(0, rows), role="student")
         logits = self._check(output, len(rows))
         target = self._data.labels.index_select(0, rows[:labelled]) if labelled else None
         targets = {key: table.index_select(0, rows) for key, table in self.targets.items()}

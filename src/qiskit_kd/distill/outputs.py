@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from qiskit_kd.errors import DistillError
+from qiskit_kd.errors import DistillError, QiskitKDError
 from qiskit_kd.values import probabilities
 
-__all__ = ["BINARY", "check_logits", "class_rows", "log_probabilities"]
+__all__ = ["BINARY", "check_logits", "class_rows", "log_probabilities", "passed"]
 
 _FLOOR = 1e-12  # keeps log p finite where a probability is zero
 
@@ -21,6 +21,24 @@ _REMEDIES = {
     "qiskit_kd.nn.FullyQuantumStudent(network); or return log(p).",
     "teacher": "Say so: outputs='probabilities'; or outputs='logits' if they are logits after all.",
 }
+
+
+def passed(network: nn.Module, batch: Tensor, *, role: str) -> object:
+    """What a network returns for a batch.
+
+    Raises:
+        DistillError: If it fails in torch, for instance on samples of another width.
+    """
+    try:
+        return network(batch)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        if isinstance(error, QiskitKDError):
+            raise
+        raise DistillError(
+            f"a {role} runs on the samples", got=f"{type(error).__name__}: {error}",
+            expected=f"a forward pass on a tensor of {batch.dtype}, shape {tuple(batch.shape)}",
+            remedy="Build the network for samples of this shape and type.",
+        ) from error  # fmt: skip
 
 
 def class_rows(output: object, rows: int, *, role: str) -> Tensor:

@@ -23,7 +23,13 @@ from torch import Tensor, nn
 
 from qiskit_kd.data.tables import read_arrays, read_path
 from qiskit_kd.distill.features import FeatureCapture
-from qiskit_kd.distill.outputs import BINARY, check_logits, class_rows, log_probabilities
+from qiskit_kd.distill.outputs import (
+    BINARY,
+    check_logits,
+    class_rows,
+    log_probabilities,
+    passed,
+)
 from qiskit_kd.errors import DataError, DistillError, StorageError
 from qiskit_kd.nn.cache import OutputCache, module_hash, sample_keys
 from qiskit_kd.nn.modules import as_student
@@ -256,7 +262,7 @@ class ModuleTeacher(Teacher):
 
         def features(batch: Tensor) -> Tensor:
             with FeatureCapture(self._modules[0], [layer], role="teacher") as capture:
-                self._modules[0](batch)
+                passed(self._modules[0], batch, role="teacher")
             maps = capture[layer]
             if maps.ndim < 1 or len(maps) != len(batch):
                 raise DistillError(
@@ -299,7 +305,8 @@ class ModuleTeacher(Teacher):
 
     def _logits(self, batch: Tensor) -> Tensor:
         members = [
-            class_rows(module(batch), len(batch), role="teacher") for module in self._modules
+            class_rows(passed(module, batch, role="teacher"), len(batch), role="teacher")
+            for module in self._modules
         ]
         members = [m if m.dtype == torch.float64 else m.float() for m in members]
         shapes = [tuple(m.shape) for m in members]

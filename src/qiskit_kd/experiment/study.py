@@ -36,7 +36,7 @@ from qiskit_kd.experiment.spending import (
 from qiskit_kd.experiment.store import FILE, Store
 from qiskit_kd.experiment.worker import leave_import
 from qiskit_kd.registry import plugin_files
-from qiskit_kd.values import named_path
+from qiskit_kd.values import listed, named_path, shown, whole
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.backends import Backend
@@ -83,7 +83,13 @@ class Study:
         folder = named_path(
             experiment, "an experiment is named by its file, folder or shipped name"
         )
-        overrides = list(overrides)
+        overrides = listed(overrides, "overrides are a list of texts", expected="['key=value']")
+        if not all(isinstance(each, str) for each in overrides):
+            raise ConfigError("an override reads key=value", got=shown(overrides), expected="texts")
+        if not isinstance(preset, str | None):
+            raise ConfigError("a preset has a name", got=shown(preset), expected="text, or None")
+        if seeds is not None:
+            seeds = whole(seeds, "seeds is a number of seeds", least=1)
         if folder.is_dir() and not (isinstance(experiment, str) and experiment in shipped()):
             if overrides or preset is not None or seeds is not None:
                 raise ConfigError(

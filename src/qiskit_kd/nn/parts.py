@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import torch
 from qiskit import QuantumCircuit
@@ -28,7 +28,13 @@ from qiskit_kd.circuits import (
     encodings,
     load_ansatz,
 )
-from qiskit_kd.errors import CircuitError, ConfigError, ResourceError, UnknownNameError
+from qiskit_kd.errors import (
+    CircuitError,
+    ConfigError,
+    QiskitKDError,
+    ResourceError,
+    UnknownNameError,
+)
 from qiskit_kd.execution.effective import effective_weights
 from qiskit_kd.nn.wiring import AnyBackend
 from qiskit_kd.registry import Registry
@@ -59,6 +65,8 @@ __all__ = [
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
+T = TypeVar("T")
+
 _KEPT = 64
 _MOST_ROTATIONS = 30_000  # layers times qubits; a circuit of a hundred thousand weights
 _LOOK_FOR_DEAD_WEIGHTS = 2**18
@@ -88,7 +96,7 @@ def build_encoding(
     if not callable(build):
         raise UnknownNameError.of("encoding", name, encodings)
     key = (build, name, num_features, num_qubits)
-    if isinstance(options, Mapping | None) and _can_hash(wanted := _hashable(options)):
+    if isinstance(options, Mapping | None) and _can_hash((*key, wanted := _hashable(options))):
         return _encoding(*key, wanted)
     return _new_encoding(*key, options)
 
@@ -131,7 +139,7 @@ def _new_encoding(
     least = 2 if name == "amplitude_mps" else 1
     fewest = max(least, math.ceil(math.log2(num_features)))
     qubits = fewest if num_qubits is None else num_qubits
-    code = build(qubits, **options)
+    code = _made(build, Encoding, qubits, **options)
     while num_qubits is None and code.num_features < num_features:
         qubits += 1
         code = build(qubits, **options)
@@ -236,7 +244,26 @@ def build_ansatz(
             got=f"layers={layers}", expected=f"at most {_MOST_ROTATIONS // num_qubits}",
             remedy="Use fewer layers.",
         )  # fmt: skip
-    return build(num_qubits, layers, **options)
+    return _made(build, QuantumCircuit, num_qubits, layers, **options)
+
+
+def _made(build: Callable[..., Any], kind: type[T], *args: Any, **options: Any) -> T:
+    """What a builder returns, which may be somebody else's."""
+    try:
+        found = build(*args, **options)
+    except QiskitKDError:
+        raise
+    except Exception as error:
+        raise CircuitError(
+            f"a function builds {kind.__name__} objects from a number of qubits",
+            got=f"{type(error).__name__}: {error}",
+        ) from error  # fmt: skip
+    if not isinstance(found, kind):
+        raise CircuitError(
+            f"a function builds {kind.__name__} objects", got=type(found).__name__,
+            expected=f"a {kind.__name__}",
+        )  # fmt: skip
+    return found
 
 
 def is_circuit_file(ansatz: object) -> TypeGuard[str | Path]:
@@ -270,10 +297,8 @@ def measured_qubits(measured: str | Sequence[int] | None, num_qubits: int) -> li
         return [num_qubits - 1]
     if isinstance(measured, str) and measured == "all":
         return list(range(num_qubits))
-    listed = isinstance(measured, Collection) and not isinstance(measured, str)
-    read: list[Any] = list(measured) if listed else []
     try:
-        read = [whole(q, "a qubit", most=num_qubits - 1) for q in read]
+        read = [whole(q, "a qubit", most=num_qubits - 1) for q in listed(measured, "qubits")]
     except ConfigError:
         read = []
     if not read or len(set(read)) < len(read):

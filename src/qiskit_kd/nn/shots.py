@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.execution import ExactEngine
+from qiskit_kd.nn.layer import QuantumLayer
 from qiskit_kd.nn.modules import FullyQuantumStudent
 from qiskit_kd.seeding import stream
 
@@ -54,7 +56,7 @@ def shots_needed(student: FullyQuantumStudent, features: Array) -> int:
     Raises:
         ConfigError: If the student is not read in class groups.
     """
-    if not isinstance(student, FullyQuantumStudent):
+    if not _is_read(student):
         raise ConfigError(
             "shots are counted of students read in class groups", got=type(student).__name__,
             expected="a fully quantum student",
@@ -64,6 +66,11 @@ def shots_needed(student: FullyQuantumStudent, features: Array) -> int:
     x = np.asarray(features, dtype=np.float64)
     weights = layer.weight.detach().to("cpu", torch.float64).numpy()
     return needed_for(engine.outputs(layer.model, x, weights), student.sharpness)
+
+
+def _is_read(student: nn.Module) -> TypeGuard[FullyQuantumStudent]:
+    """Whether it is one circuit, with nothing in front of it."""
+    return isinstance(student, FullyQuantumStudent) and isinstance(student.circuit, QuantumLayer)
 
 
 def needed_for(probabilities: Array, sharpness: float) -> int:
@@ -109,7 +116,7 @@ def warn_few_shots(
         what: Which student, for the message.
         stacklevel: Frames up from here to the code to blame.
     """
-    if not isinstance(student, FullyQuantumStudent):
+    if not _is_read(student):
         return
     shots = student.circuit.engine.shots
     if shots is None or student.circuit.model.num_qubits > _WIDEST:
