@@ -68,6 +68,17 @@ class BackendOptions(BaseModel):
         """What a list of backends says: `describe`, and what results do not depend on."""
         return self.describe()
 
+    def unused(self) -> set[str]:
+        """Options that change nothing while the others are as they are, whatever their values."""
+        by_spsa = self.gradient == "spsa" or (self.gradient == "auto" and self.shots is not None)
+        found = set() if by_spsa else {"perturbations", "epsilon"}
+        return found if by_spsa or self.shots is not None else {*found, "seed"}
+
+    def without_effect(self) -> list[str]:
+        """Options that were given another value than their default, and change nothing."""
+        fields = type(self).model_fields
+        return sorted(name for name in self.unused() if getattr(self, name) != fields[name].default)
+
     def spsa(self) -> dict[str, Any]:
         """Options of SPSA, as engines take them."""
         return {"perturbations": self.perturbations, "epsilon": self.epsilon}
@@ -111,6 +122,10 @@ class AerOptions(BackendOptions):
     kind: Literal["aer"]
     optimization_level: int = Field(default=1, ge=0, le=3)
     seed_transpiler: int = Field(default=0, ge=0)
+
+    def unused(self) -> set[str]:
+        """See `BackendOptions.unused`; Aer couples every qubit to every other: nothing is tried."""
+        return {*super().unused(), "seed_transpiler"}
 
     def engine(self, name: str, gradient: str, shots: int | None, seed: int | None) -> Engine:
         """See `Backend.engine`."""

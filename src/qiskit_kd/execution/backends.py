@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from numbers import Integral
@@ -109,6 +110,7 @@ class Backend:
         _check_seed(seed)
         shots = self.options.shots if shots is None else shots
         seed = self.options.seed if seed is None else seed
+        self._say_what_is_not_done()
         return self.options.engine(self.name, gradient, shots, seed)
 
     def sampler(self, *, seed: int | None = None) -> BaseSamplerV2:
@@ -123,6 +125,7 @@ class Backend:
         """
         _check_seed(seed)
         seed = self.options.seed if seed is None else seed
+        self._say_what_is_not_done()
         return self.options.sampler(self.name, self.shots, seed)
 
     def estimator(self, *, seed: int | None = None) -> BaseEstimatorV2:
@@ -142,7 +145,16 @@ class Backend:
         _check_seed(seed)
         precision = 0.0 if self.shots is None else float(self.shots**-0.5)
         seed = self.options.seed if seed is None else seed
+        self._say_what_is_not_done()
         return self.options.estimator(self.name, precision, seed)
+
+    def _say_what_is_not_done(self) -> None:
+        names = self.options.without_effect()
+        if names:
+            warnings.warn(
+                f"options of the backend {self.name!r} that change nothing on it: "
+                f"{', '.join(names)}", stacklevel=3,
+            )  # fmt: skip
 
     def pass_manager(self) -> PassManager:
         """A pass manager to circuits this backend runs."""
@@ -192,7 +204,9 @@ class Backend:
 
     def shown(self) -> dict[str, Any]:
         """`describe`, and what results do not depend on, such as the description."""
-        return {"name": self.name, "source": self.source, **self.options.shown()}
+        found = {"name": self.name, "source": self.source, **self.options.shown()}
+        names = self.options.without_effect()
+        return {**found, "without_effect": ", ".join(names)} if names else found
 
 
 def _faults(

@@ -54,6 +54,8 @@ class Logbook:
                     "circuits": [], "usage": dict.fromkeys(_USED, 0),
                 },
             )  # fmt: skip
+            not_done = backend.options.without_effect()
+            entry |= {"without_effect": not_done} if not_done else {}
             entry["circuits"] += [one for one in facts["circuits"] if one not in entry["circuits"]]
             for name in _USED:
                 entry["usage"][name] += used[name]
@@ -70,6 +72,9 @@ class _Logged(Backend):
     def __init__(self, backend: Backend, engines: list[tuple[Backend, Engine]]) -> None:
         super().__init__(backend.name, backend.options, backend.source)
         self._engines = engines
+
+    def _say_what_is_not_done(self) -> None:
+        """Said by the driver, and in the row."""
 
     def engine(
         self, *, gradient: str = "auto", shots: int | None = None, seed: int | None = None

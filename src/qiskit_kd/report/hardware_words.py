@@ -153,6 +153,12 @@ def bill(result: Result) -> str:
             text += f"{sums['budget_seconds']:g} s"
     if whole.usd:
         text += f"; {price(whole.usd)} USD"
+    idle = {
+        str(entry["backend"]): entry["without_effect"]
+        for entry in devices_of(result) if entry.get("without_effect")
+    }  # fmt: skip
+    for backend, options in idle.items():
+        text += f". Of “{readable(backend)}”, {listed(options)} changed nothing there"
     played = [name for name in names if is_simulated(name)]
     if not played:
         return f"{text}."

@@ -183,7 +183,7 @@ class Dispatcher:
         digests = [self._digest(pub.circuit) for pub in pubs]
         key = content_key(
             kind, pubs, digests, shots=shots, precision=precision, device=device.name,
-            options=_options_of(self._options, kind), occasion=occasion,
+            options=_options_of(self._options, kind, local=self.client.local), occasion=occasion,
         )  # fmt: skip
         rep_delay = self._options.rep_delay
         cost = cost_of_pubs(
@@ -263,8 +263,11 @@ def _common(pubs: Sequence[Pub], name: str) -> Any:
     return values.pop() if values else None
 
 
-def _options_of(options: Any, kind: str) -> Mapping[str, Any]:
-    """Settings that change what a job gives, as plain data."""
+def _options_of(options: Any, kind: str, *, local: bool) -> Mapping[str, Any]:
+    """Settings that change what a job gives, as plain data; here, all but one change nothing."""
     names = [n for n in _RESULT_OPTIONS if n != "resilience_level" or kind == "estimator"]
-    values: dict[str, Any] = {name: getattr(options, name, None) for name in names}
+    values: dict[str, Any] = {
+        name: None if local and name != "rep_delay" else getattr(options, name, None)
+        for name in names
+    }
     return {k: v.model_dump() if hasattr(v, "model_dump") else v for k, v in values.items()}

@@ -29,6 +29,12 @@ _NO_RESULT = _NOT_SHOWN | {"instance", "channel", "mode", "tags", "description"}
 
 _SIMULATORS = {"aer", "aersimulator", "qasmsimulator", "ibmqqasmsimulator", "simulator"}
 
+# What only the service does.
+_OF_THE_SERVICE = {
+    "account", "instance", "channel", "url", "proxies", "mode", "max_execution_time", "tags",
+    "dynamical_decoupling", "twirling", "resilience_level", "fractional_gates",
+}  # fmt: skip
+
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
@@ -147,6 +153,22 @@ class RuntimeOptions(BackendOptions):
     def local(self) -> bool:
         """Whether jobs run in this process: no account, no money."""
         return self.device == "aer" or self.device.startswith("fake_")
+
+    def unused(self) -> set[str]:
+        """See `BackendOptions.unused`.
+
+        A device that this machine plays has no account, no queue and no time limit. Its noise has
+        no memory, so that neither decoupling nor random frames change it.
+        """
+        found = super().unused()
+        if self.local:
+            found |= _OF_THE_SERVICE
+            found -= {"fractional_gates"} if self.device == "fake_fractional" else set()
+        if self.device == "aer":
+            found |= {"seed_transpiler"}
+        elif self.twirling == Twirling():
+            found |= {"twirling"}
+        return found
 
     def engine(self, name: str, gradient: str, shots: int | None, seed: int | None) -> Engine:
         """See `Backend.engine`."""
