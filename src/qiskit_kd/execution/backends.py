@@ -23,7 +23,12 @@ from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.transpiler import PassManager
 
 from qiskit_kd.errors import ConfigError, UnknownNameError
-from qiskit_kd.execution.backend_options import AerOptions, ExactOptions, NoisyOptions
+from qiskit_kd.execution.backend_options import (
+    AerOptions,
+    BackendOptions,
+    ExactOptions,
+    NoisyOptions,
+)
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.gradients import check_gradient
 from qiskit_kd.execution.runtime.options import RuntimeOptions
@@ -149,7 +154,9 @@ class Backend:
         return self.options.estimator(self.name, precision, seed)
 
     def _say_what_is_not_done(self) -> None:
-        names = self.options.without_effect()
+        """Warn of options that somebody would look for in results; `shown` names all of them."""
+        could = {"mode", *self.options.describe()} - BackendOptions.model_fields.keys()
+        names = [name for name in self.options.without_effect() if name in could]
         if names:
             warnings.warn(
                 f"options of the backend {self.name!r} that change nothing on it: "
