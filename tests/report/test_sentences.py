@@ -12,6 +12,7 @@ from qiskit_kd.report.portraits import split_of
 from qiskit_kd.report.sentences import (
     chance_sentence,
     placebo_sentence,
+    question_sentence,
     setup_sentence,
     verdict_sentence,
 )
@@ -99,9 +100,8 @@ def test_a_placebo_that_shares_no_seed_yet_is_waited_for() -> None:
 
 def digits(sees: str | None) -> FakeResult:
     config = Study.load("c2q-digits").config.resolved()
-    one = config["teachers"].pop("teacher")
-    if sees is not None:
-        config["teachers"] = {"teacher": {**one, "sees": sees}}
+    one = config["teachers"]["teacher"]
+    config["teachers"] = {} if sees is None else {"teacher": {**one, "sees": sees}}
     row: dict[str, Any] = {
         "student": config["headline"], "variant": "plain", "seed": 0,
         "options": {"backend": "exact", "gradient": "auto", "sharpness_mode": "learnable"},
@@ -130,6 +130,27 @@ def test_what_the_teacher_saw_is_said_with_numbers(sees: str | None, said: str) 
     assert setup_sentence(result, split_of(result.config)) == (
         f"{said} Backend exact, exact gradients; sharpness learnable."
     )
+
+
+@pytest.mark.parametrize(
+    ("sees", "said"),
+    [
+        (
+            "same",
+            "The question: does a teacher help that saw the same 30 labels as its student, by its "
+            "answers on 180 unlabelled samples?",
+        ),
+        (
+            "all",
+            "The question: does a teacher that saw 210 labels help a student of 30, as much as "
+            "these labels themselves would?",
+        ),
+        (None, ""),
+    ],
+)
+def test_which_question_is_answered(sees: str | None, said: str) -> None:
+    result = digits(sees)
+    assert question_sentence(result, split_of(result.config)) == said
 
 
 def test_without_the_data_it_is_said_without_numbers() -> None:
