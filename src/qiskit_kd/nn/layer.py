@@ -81,8 +81,8 @@ class QuantumLayer(OnEngine, TorchConnector):
         self._sparse = False
         self.register_parameter("weight", start)
 
-    @property
-    def _weights(self) -> Tensor:  # type: ignore[override]
+    @property  # type: ignore[override]
+    def _weights(self) -> Tensor:
         """The parent's name for the parameter, kept as a view so that it is not a second one."""
         return self.weight
 

@@ -350,7 +350,7 @@ def test_refusals():
         engine.outputs(model, x * [[1], [0]], w)
     w[3] = np.nan
     with pytest.raises(
-        DataError, match=r"weights are finite numbers; got nan at \[3\]. The training"
+        DataError, match=r"weights are finite numbers; got nan at \[3\]. Set finite"
     ):
         engine.outputs(model, x, w)
     w[3] = 0
