@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +176,9 @@ _ODD = ("2a", "B", "a b", "a-b", "θ", "θ 1", "input", "gate", "pi", "sin", "x[
 @pytest.mark.parametrize("ending", ["qasm", "qpy"])
 def test_names_that_openqasm_must_escape_keep_their_order(ending: str, tmp_path: Path) -> None:
     ansatz = QuantumCircuit(2)
-    for k, weight in enumerate([*map(Parameter, _ODD), *ParameterVector("t-1", 12)]):
+    # Qiskit 2.5 writes a parameter `pi` as it is, which no reader takes for one.
+    names = [name for name in _ODD if name != "pi" or version("qiskit") >= "2.6"]
+    for k, weight in enumerate([*map(Parameter, names), *ParameterVector("t-1", 12)]):
         (ansatz.rx if k % 2 else ansatz.ry)(weight, k // 2 % 2)
     ansatz.cx(0, 1)
     weights = np.linspace(-2, 3, ansatz.num_parameters)

@@ -380,7 +380,10 @@ def test_a_full_disk_leaves_whole_files_only(
     left = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     assert len(left) == 3
     for path in left:
-        assert path.read_bytes() == (GOLDEN / "templates" / path.name).read_bytes()
+        golden = (GOLDEN / "templates" / path.name).read_bytes()
+        found = path.read_bytes()
+        start = 10 if path.suffix == ".qpy" else 0  # behind the version of the Qiskit that wrote it
+        assert found[start:] == golden[start:]
 
 
 def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
