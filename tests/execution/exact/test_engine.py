@@ -380,5 +380,7 @@ def test_a_gate_nobody_can_open():
 
     circuit = QuantumCircuit(1)
     circuit.append(Opaque(Parameter("t")), [0])
-    with pytest.raises(CircuitError, match=r"'opaque' on qubits \[0\]: it has neither a matrix nor"):
+    with pytest.raises(
+        CircuitError, match=r"'opaque' on qubits \[0\]: it has neither a matrix nor"
+    ):
         CircuitModel(kd.angle(1), circuit, ClassGroups(2, 1))  # before anything is run
