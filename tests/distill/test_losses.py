@@ -157,6 +157,20 @@ def test_kl_is_summed_over_classes_and_averaged_over_the_batch(temperature: floa
     assert kl(z, t).item() != pytest.approx(reverse_kl(z, t).item(), rel=1e-2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+@pytest.mark.parametrize("name", sorted(CONTRACT))
+def test_half_precision_stays_finite(name: str, scale: float, dtype: torch.dtype):
+    student, teacher, target = inputs(losses[name], batch=6)
+    student = (scale * student).to(dtype).requires_grad_()
+    teacher = None if teacher is None else (scale * teacher).to(dtype)
+    value = losses[name](student, teacher, target)
+    value.backward()
+    assert value.isfinite()
+    assert student.grad is not None
+    assert student.grad.isfinite().all()
+
+
 def test_classes_of_probability_zero_do_not_dilute_kl():
     z, t = logits("s"), logits("t")
     pad = torch.full((5, 13), -1e4, dtype=torch.float64)

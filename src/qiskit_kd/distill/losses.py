@@ -41,6 +41,8 @@ __all__ = [
 ]
 
 
+_HALF = (torch.float16, torch.bfloat16)
+
 F = TypeVar("F", bound=Callable[..., Tensor])
 
 
@@ -70,7 +72,7 @@ class Loss:
         target: Tensor | None = None,
         **options: object,
     ) -> Tensor:
-        """Evaluate the loss.
+        """Evaluate the loss; of half precisions in float32, whose squares and sums stay finite.
 
         Raises:
             DistillError: For an unknown or mistyped option, for what is no tensor, and for tensors
@@ -91,6 +93,10 @@ class Loss:
                 got=f"target: {shown(target)}",
                 expected=f"({len(student)},) integers from 0 to {student.shape[-1] - 1}",
             )  # fmt: skip
+        if student.dtype in _HALF:
+            student = student.float()
+        if teacher is not None and teacher.dtype in _HALF:
+            teacher = teacher.float()
         try:
             return self.function(student, teacher, target, **checked)
         except (TypeError, ValueError, RuntimeError, IndexError) as error:
