@@ -103,7 +103,7 @@ def test_the_study_of_noise() -> None:
     """What the issue asks of `c2q-noise`: axes, trainings, shots, seeds."""
     config = load(next(path for path in EXAMPLES if path.stem == "c2q-noise"))
     assert {name: axis.labels for name, axis in config.axes.items()} == {
-        "scale": [0, 0.5, 1, 2], "device": ["torino", "marrakesh"],
+        "scale": [0, 1, 2], "device": ["torino", "marrakesh"],
         "encoding": ["amplitude", "amplitude_mps", "angle"],
     }  # fmt: skip
     assert len(config.seeds) == 10
