@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -562,6 +563,30 @@ def test_the_status_of_what_ends_a_study(
 
 
 @pytest.mark.usefixtures("inline")
+def test_a_device_error_of_a_task_names_the_entry(
+    paid: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qiskit_kd.errors import DeviceError
+    from qiskit_kd.experiment import task
+
+    def fail(*_: object, **__: object) -> None:
+        raise DeviceError("that is that", got="'device'", remedy="Ask somebody.")
+
+    real = task.run_task
+
+    def run(spec: dict[str, object], **more: object) -> object:
+        return (fail if "device" in str(spec) and more.get("journal") else real)(spec, **more)
+
+    monkeypatch.setattr(task, "run_task", run)
+    done = call("run", paid, "--out", "here")
+    place = f"{paid}:4:12: backends.device"
+    assert done.exit_code == 4
+    assert f": DeviceError: {place}: that is that; got 'device'. Ask somebody." in done.stderr
+    again = call("report", "here")
+    assert f": DeviceError: {place}: that is that" in again.stderr
+
+
+@pytest.mark.usefixtures("inline")
 def test_a_warning_is_a_line_for_people(paid: Path) -> None:
     paid.write_text(ON_DEVICE.replace("base: aer", "base: aer, mitigation: tensored"))
     Path("backends.yaml").write_text(PAID.replace("device: aer", "device: fake_lagos"))
@@ -620,3 +645,29 @@ def test_snapshot(paid: Path) -> None:
 def test_jobs_of_no_study(paid: Path) -> None:
     done = call("jobs", "nowhere")
     assert (done.exit_code, "nowhere holds no study" in done.stderr) == (1, True)
+
+
+@pytest.mark.usefixtures("inline")
+def test_jobs_of_a_bare_journal(paid: Path) -> None:
+    forgotten()
+    assert call("run", paid, "--out", "here").exit_code == 0
+    listed = call("jobs", "here", "--json")
+    wanted = json.loads(listed.stdout)["jobs"]
+    Path("bare").mkdir()
+    for path in ("bare/jobs.db", "bare/qiskit_kd-jobs.db", "other.db"):
+        shutil.copy("here/jobs.db", path)
+        for name in (path, "bare") if path.startswith("bare") else (path,):
+            found = json.loads(call("jobs", name, "--json").stdout)
+            assert [one | {"usd": 0} for one in found["jobs"]] == [j | {"usd": 0} for j in wanted]
+        assert call("jobs", path).stdout.count("done") == len(wanted)
+        Path(path).unlink()
+    shutil.copy("here/jobs.db", "other.db")
+    gone = call("jobs", "other.db", "--forget", wanted[0]["job_id"])
+    assert (gone.exit_code, "is given up" in gone.stderr) == (0, True)
+    assert call("jobs", "other.db").stdout.count("failed") == 1
+    for path, text in (("bare", "holds no study"), ("paid.yaml", "is damaged"),
+                       ("here/study.db", "journal"), ("nowhere.db", "holds no study")):  # fmt: skip
+        done = call("jobs", path)
+        assert (done.exit_code, done.stderr.count("qkd: error: ")) == (1, 1)
+        assert text in done.stderr, done.stderr
+        assert not Path("nowhere.db").exists()

@@ -274,7 +274,7 @@ def snapshot(
 @app.command()
 @_guarded
 def jobs(
-    folder: Annotated[Path, typer.Argument(help="Folder that `qkd run` wrote.")],
+    folder: Annotated[Path, typer.Argument(help="Folder that `qkd run` wrote, or a journal.")],
     *,
     fetch: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Fetch and keep a job's result.")
@@ -288,25 +288,17 @@ def jobs(
     as_json: AsJson = False,
 ) -> None:
     """List the jobs of a study on devices: ids, what became of them, what they cost."""
-    from qiskit_kd.experiment.store import Store
-    from qiskit_kd.experiment.study import Study
-
-    if not folder.is_dir():
-        Store(folder)  # says what is wrong
-    study = Study.load(folder)
-    if fetch or cancel or forget:
-        from qiskit_kd.experiment.jobs import manage
-
-        acts = {"fetch": fetch or (), "cancel": cancel or (), "forget": forget or ()}
-        for line in manage(study, folder, **acts):
-            typer.echo(f"qkd: {line}", err=True)
-    result = study.result()
-    if as_json:
-        typer.echo(json.dumps({"jobs": list(result.jobs), "usage": result.spent}))
-        return
+    from qiskit_kd.experiment.jobs import listing
     from qiskit_kd.report.jobs import jobs_text
 
-    typer.echo(jobs_text(result.jobs, result.spent))
+    acts = {"fetch": fetch or (), "cancel": cancel or (), "forget": forget or ()}
+    said, found, spent = listing(folder, **acts)
+    for line in said:
+        typer.echo(f"qkd: {line}", err=True)
+    if as_json:
+        typer.echo(json.dumps({"jobs": found, "usage": spent}))
+        return
+    typer.echo(jobs_text(found, spent))
 
 
 @app.command()

@@ -19,6 +19,7 @@ from qiskit_kd.experiment.loading import parse
 from qiskit_kd.experiment.places import open_backend
 from qiskit_kd.experiment.plan import plan
 from qiskit_kd.experiment.task import run_task
+from qiskit_kd.report.price import price_text
 
 pytestmark = pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.liveness.DeadWeightsWarning")
 
@@ -290,3 +291,18 @@ variants:
     assert {round(site.whole, 6) for site in found.sites} == {round(found.cost.seconds, 6)}
     assert found.minutes == found.cost.jobs / 5
     assert found.as_dict()["minutes"] == found.minutes
+
+
+def test_every_number_of_shots_of_an_axis_is_named(backends: Path) -> None:
+    text = (
+        HEAD
+        + """
+backends: {there: {base: fake}}
+backend: there
+axes: {shots: {key: backends.there.shots, values: [2048, 8, 16]}}
+"""
+    )
+    found = estimate(parse(text), compared=False)
+    (site,) = found.sites
+    assert site.numbers == (8, 16, 2048)
+    assert "): 8, 16 and 2,048 shots; " in " ".join(price_text(found, brief=True).split())

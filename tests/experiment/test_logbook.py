@@ -14,7 +14,9 @@ from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.execution import engine as usage_module
 from qiskit_kd.execution.engine import Needs
 from qiskit_kd.execution.runtime import engine as engine_module
+from qiskit_kd.execution.runtime.client import Calibration
 from qiskit_kd.execution.runtime.journal import Journal
+from qiskit_kd.execution.runtime.local_client import LocalClient
 from qiskit_kd.experiment.logbook import Logbook
 
 pytestmark = pytest.mark.usefixtures("devices")
@@ -115,6 +117,24 @@ def test_a_row_does_not_depend_on_what_its_process_did_before(
     for cache in (engine_module._station, engine_module._compiler):
         cache.cache_clear()
     assert task("one.db") == alone  # in another process
+
+
+def test_a_recalibration_is_part_of_the_row(
+    devices: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logbook = Logbook(devices / "jobs.db")
+    engine = logbook(MINE).engine(seed=3)
+    rates = Calibration("2030-01-01", np.full((7, 2), 0.1))
+    dates = iter([None, rates, rates, Calibration("2030-01-02", rates.readout)])
+    monkeypatch.setattr(LocalClient, "calibration", lambda *_: next(dates))
+    engine.outputs(model(), X, weights(model()))
+    assert "calibrations" not in logbook.devices()[0]
+    for step in range(3):
+        engine.outputs(model(), X, step + weights(model()))
+    (entry,) = logbook.devices()
+    assert entry["calibrations"] == ["2030-01-01", "2030-01-02"]
+    assert entry["calibrated"] == entry["circuits"][0]["calibrated"]
 
 
 def test_what_a_row_says_is_part_of_what_is_counted() -> None:

@@ -86,11 +86,11 @@ class Api(Machine):
         return 200, {"devices": [device.listed() for device in self.devices.values()]}
 
     def _device(
-        self, _data: dict[str, Any], _query: dict[str, list[str]], name: str, what: str
+        self, _data: dict[str, Any], query: dict[str, list[str]], name: str, what: str
     ) -> Reply:
         if name not in self.devices:
             return error(404, f"no backend named {name}", 1216)
-        return 200, self.devices[name].answer(what)
+        return 200, self.devices[name].answer(what, *query.get("updated_before", ()))
 
     def _usage(self, _data: dict[str, Any], _query: dict[str, list[str]]) -> Reply:
         left = 1e9 if self.quota is None else self.quota

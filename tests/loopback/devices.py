@@ -6,6 +6,7 @@ The snapshot files of `fake_provider` have the very format in which the service 
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import inspect
 import json
@@ -56,10 +57,20 @@ class Snapshot:
         self.couplings |= {(b, a) for a, b in self.couplings}
         self.durations = self._durations(properties)
         # Read once by every client that opens a service: 133 qubits are a megabyte of JSON.
-        self._texts = {
-            "configuration": json.dumps(self.configuration),
-            "properties": json.dumps(self.properties),
-        }
+        self._texts = {"configuration": json.dumps(self.configuration)}
+        self.calibrations = [(dt.datetime.min.replace(tzinfo=dt.UTC), json.dumps(self.properties))]
+        """When each began to hold, oldest first, and the properties as JSON."""
+
+    def recalibrate(self, *readout: float) -> str:
+        """From now on every qubit has P(read 1 | state 0) and P(read 0 | state 1); the date."""
+        now = dt.datetime.now(dt.UTC)
+        found = json.loads(self.calibrations[-1][1])
+        found["last_update_date"] = now.isoformat()
+        wanted = dict(zip(("prob_meas1_prep0", "prob_meas0_prep1"), readout, strict=True))
+        for item in (item for qubit in found["qubits"] for item in qubit):
+            item["value"] = wanted.get(item["name"], item["value"])
+        self.calibrations.append((now, json.dumps(found)))
+        return now.isoformat()
 
     @property
     def rep_delay(self) -> float:
@@ -67,13 +78,16 @@ class Snapshot:
         delay = self.configuration.get("default_rep_delay")
         return REP_DELAY if delay is None else delay * 1e-6
 
-    def answer(self, what: str) -> str:
-        """JSON text of `configuration`, `properties` or `status`."""
+    def answer(self, what: str, before: str | None = None) -> str:
+        """JSON text of `configuration`, `status`, or the `properties` at some time."""
         if what == "status":
             return json.dumps(
                 {"backend_version": "1.0", "state": True, "status": self.status,
                  "length_queue": self.queue_length, "message": ""}
             )  # fmt: skip
+        if what == "properties":
+            end = dt.datetime.fromisoformat(before) if before else dt.datetime.now(dt.UTC)
+            return [text for begun, text in self.calibrations if begun <= end][-1]
         return self._texts[what]
 
     def listed(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from qiskit_kd.report.hardware_words import bill
 from qiskit_kd.report.layouts import layouts
 
 from .fake_device import CIRCUIT, make
@@ -92,3 +93,17 @@ def test_dates(written: str, said: str) -> None:
 
 def test_no_device_no_layout() -> None:
     assert layouts(make_plain(seeds=1)) == []
+
+
+def test_a_recalibration_is_said() -> None:
+    result = make(device="ibm_fez")
+    entries = [entry for row in result.rows for entry in row.get("devices", ())]
+    assert "calibrated anew" not in bill(result)
+    entries[0]["calibrations"] = [CIRCUIT["calibrated"], "2025-02-27T15:26:08-05:00"]
+    both = "2025-02-26 15:26 (UTC−05:00) and 2025-02-27 15:26 (UTC−05:00)"
+    assert (
+        f". ibm fez was calibrated anew: its jobs ran under the calibrations of {both}, and "
+        "readout errors, where they are undone, are those in force when each job ran."
+    ) in bill(result)
+    (device,) = layouts(result)
+    assert dict(device["facts"])["jobs ran under the calibrations of"] == both

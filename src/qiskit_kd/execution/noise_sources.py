@@ -220,10 +220,14 @@ def fake_device(name: str) -> Any:
     return fakes[name]()
 
 
-def readout_rates(backend: Any) -> Float:
+def readout_rates(backend: Any, properties: Any = None) -> Float:
     """`(num_qubits, 2)` P(1 | 0) and P(0 | 1) of a backend, zero where nothing is known.
 
     The two differ by as much as a factor of ten; the target knows their mean only.
+
+    Args:
+        backend: A V2 backend.
+        properties: Those of another moment; None for the ones that the backend has now.
     """
     target = backend.target
     rates = np.zeros((target.num_qubits, 2))
@@ -231,8 +235,9 @@ def readout_rates(backend: Any) -> Float:
     for (qubit,), known in (measure or {}).items():
         if known is not None and known.error is not None:
             rates[qubit] = known.error
-    properties = getattr(backend, "properties", None)
-    properties = properties() if callable(properties) else None
+    if properties is None:
+        known = getattr(backend, "properties", None)
+        properties = known() if callable(known) else None
     for qubit, items in enumerate([] if properties is None else properties.qubits):
         values = {item.name: item.value for item in items}
         if {"prob_meas1_prep0", "prob_meas0_prep1"} <= values.keys():

@@ -42,21 +42,24 @@ def unasked(config: ExperimentConfig) -> dict[str, float]:
     return found
 
 
-def entry_place(file: Path, config: ExperimentConfig, text: str) -> str:
+def entry_place(file: Path | None, config: ExperimentConfig, text: str) -> str:
     """Where the entry that an error is about stands, as `file:line:col: backends.name`.
 
     Args:
-        file: The experiment.
+        file: The experiment; None if it is not known any more.
         config: What it says.
         text: The error: of several devices, the one whose entry or device it names.
     """
-    pairs = [(place, backend) for place, backend in device_places(config) if not is_local(backend)]
+    every = device_places(config)
+    pairs = [(place, backend) for place, backend in every if not is_local(backend)] or every
     named = [
-        (place, backend) for place, backend in pairs
+        (place, backend) for place, backend in every
         if repr(backend.name) in text or repr(getattr(backend.options, "device", None)) in text
     ]  # fmt: skip
     for place, backend in named or pairs:
-        return backend.place(file if "settings" in place else None)
+        if "settings" not in place:
+            return backend.place()
+        return backend.place(file) if file else f"backends.{backend.name}"
     return ""
 
 

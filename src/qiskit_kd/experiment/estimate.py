@@ -9,7 +9,7 @@ it, and with other gradient rules, with and without tiling, and as stock network
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,7 @@ class Site:
         cost: What the experiment costs there.
         device_seconds: What it costs on the device, through all entries that lead there together:
             a budget is that of a device.
+        numbers: Every number of shots that the experiment asks for there, ascending.
     """
 
     backend: str
@@ -76,6 +77,7 @@ class Site:
     budget_seconds: float | None
     cost: Cost
     device_seconds: float | None = None
+    numbers: tuple[int, ...] = ()
 
     @property
     def whole(self) -> float:
@@ -282,6 +284,9 @@ class _Pricing:
             )
             for key in sites
         }
+        numbers: dict[tuple[str, str], set[int]] = {key: set() for key in sites}
+        for it in everything:
+            numbers[_site_of(self._place(it))].add(_shots(it))
         together = dict.fromkeys((place.device.name for place in longest), 0.0)
         for site, place in sites.items():
             together[place.device.name] += spent[site].seconds
@@ -293,7 +298,7 @@ class _Pricing:
         stock = everything if compared else {}
         return Estimate(
             self._config.name, tuple(
-                _site(place, spent[key], together[place.device.name])
+                _site(place, spent[key], together[place.device.name], numbers[key])
                 for key, place in sites.items()
             ),
             tuple(kinds), choices, self._stock(stock, None), self._stock(stock, STOCK_SHOTS),
@@ -352,12 +357,12 @@ def _site_of(place: Place) -> tuple[str, str]:
     return place.backend.name, place.device.name
 
 
-def _site(place: Place, cost: Cost, device_seconds: float) -> Site:
+def _site(place: Place, cost: Cost, device_seconds: float, numbers: Iterable[int]) -> Site:
     options, here = place.options, place.fit(None)
     gradient = "shift" if options.gradient == "shift" else "spsa"
     return Site(
         place.backend.name, place.device.name, options.shots or DEFAULT_SHOTS, gradient,
         options.perturbations, here.tiles, place.several.tiles, here.tariff.rep_delay,
         here.tariff.duration, place.device.calibrated, options.usd_per_second,
-        budget_of(options), cost, device_seconds,
+        budget_of(options), cost, device_seconds, tuple(sorted(numbers)),
     )  # fmt: skip

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qiskit_kd.errors import ConfigError, UnknownNameError
-from qiskit_kd.experiment.places import JOURNAL
+from qiskit_kd.experiment.places import DEVICE, JOURNAL
+from qiskit_kd.experiment.spending import devices_of, jobs_of, spent_of
+from qiskit_kd.experiment.store import FILE, Store
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.runtime.client import Client
@@ -17,18 +19,58 @@ if TYPE_CHECKING:
     from qiskit_kd.execution.runtime.records import Record
     from qiskit_kd.experiment.study import Study
 
-__all__ = ["manage", "under_way"]
+__all__ = ["listing", "manage", "under_way"]
+
+
+def listing(
+    path: Path, **acts: Sequence[str]
+) -> tuple[list[str], list[Mapping[str, Any]], Mapping[str, Any]]:  # fmt: skip
+    """The jobs of a study, or of a journal alone, after something was done to some of them.
+
+    Args:
+        path: The folder of a study, a journal, or a folder that holds only that.
+        **acts: See `manage`.
+
+    Returns:
+        What `manage` says; the jobs, as `jobs_of` returns them; what they have cost, as `spent_of`
+        does.
+
+    Raises:
+        StorageError: If there is neither, or it is damaged; else see `manage`.
+    """
+    from qiskit_kd.experiment.study import Study
+
+    journal = _bare_journal(path)
+    if journal is None and not path.is_dir():
+        Store(path)  # says what is wrong
+    study = Study.load(path) if journal is None else None
+    said = manage(study, journal or path / JOURNAL, **acts) if any(acts.values()) else []
+    if study is not None:
+        result = study.result()
+        return said, list(result.jobs), result.spent
+    found: list[Mapping[str, Any]] = [*jobs_of(journal or path)]
+    return said, found, spent_of(found)
+
+
+def _bare_journal(path: Path) -> Path | None:
+    """The journal that a path names itself, or that lies alone in a folder; None for a study's."""
+    from qiskit_kd.execution.runtime.engine import JOURNAL as PLAIN
+
+    if path.is_dir():
+        alone = [path / name for name in (JOURNAL, PLAIN) if (path / name).is_file()]
+        return None if Store.begun(path) or not alone else alone[0]
+    return path if path.is_file() and path.name != FILE else None
 
 
 def manage(
-    study: Study, folder: Path, *, fetch: Sequence[str] = (), cancel: Sequence[str] = (),
+    study: Study | None, path: Path, *, fetch: Sequence[str] = (), cancel: Sequence[str] = (),
     forget: Sequence[str] = (),
 ) -> list[str]:  # fmt: skip
     """Fetch, cancel and give up jobs; nothing is sent.
 
     Args:
-        study: The study of the folder, whose devices are asked.
-        folder: Where its journal is.
+        study: The study whose devices are asked; None for those of the backend file.
+        path: The journal.
         fetch: Ids of jobs whose results are to be kept now, as far as they have any.
         cancel: Ids of jobs that are not to be run.
         forget: Ids, or tags where the id is unknown, of jobs to give up: the next run sends them
@@ -44,7 +86,6 @@ def manage(
     """
     from qiskit_kd.execution.runtime.journal import Journal
 
-    path = folder / JOURNAL
     if not path.is_file():
         raise UnknownNameError.of("job", (*fetch, *cancel, *forget)[0], ())
     journal = Journal(path)
@@ -104,16 +145,17 @@ def _named(journal: Journal, name: str) -> Record:
     return found[0]
 
 
-def _client(study: Study, record: Record) -> Client:
+def _client(study: Study | None, record: Record) -> Client:
     """A client of the device that ran a job, as the study's entry reaches it."""
+    from qiskit_kd.execution.backends import list_backends
     from qiskit_kd.execution.runtime.client import open_client
-    from qiskit_kd.experiment.spending import devices_of
 
-    entries: dict[str, Any] = {one.name: one.options for one in devices_of(study.config)}
+    known = list_backends().values() if study is None else devices_of(study.config)
+    entries: dict[str, Any] = {one.name: one.options for one in known if one.kind == DEVICE}
     if record.backend not in entries:
         raise ConfigError(
             "a job is reached by the entry that sent it", got=f"no device {record.backend!r}",
-            expected=", ".join(entries) or "a study with devices",
+            expected=", ".join(entries) or "an entry of a device",
             remedy="Name the backend file of then in QISKIT_KD_BACKENDS.",
         )  # fmt: skip
     return open_client(entries[record.backend].model_copy(update={"device": record.device}))
@@ -128,7 +170,7 @@ def _id(record: Record) -> str:
     return record.job_id
 
 
-def _fetch(study: Study, journal: Journal, record: Record) -> str:
+def _fetch(study: Study | None, journal: Journal, record: Record) -> str:
     from qiskit_kd.execution.runtime.delivery import refetch
 
     job_id, client = _id(record), _client(study, record)
@@ -140,7 +182,7 @@ def _fetch(study: Study, journal: Journal, record: Record) -> str:
     return f"{job_id}: its result is kept"
 
 
-def _cancel(study: Study, journal: Journal, record: Record) -> str:
+def _cancel(study: Study | None, journal: Journal, record: Record) -> str:
     job_id, client = _id(record), _client(study, record)
     if record.state == "sent":
         client.cancel(job_id)
@@ -153,7 +195,7 @@ def _cancel(study: Study, journal: Journal, record: Record) -> str:
     return f"{job_id} has ended ({record.state}): there is nothing to cancel"
 
 
-def _forget(study: Study, journal: Journal, record: Record) -> str:
+def _forget(study: Study | None, journal: Journal, record: Record) -> str:
     del study  # the service is not asked: it may have forgotten the job itself
     if record.job_id is None:
         journal.resend(record.tag)

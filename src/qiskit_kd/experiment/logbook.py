@@ -51,9 +51,12 @@ class Logbook:
                 backend.name,
                 {
                     "backend": backend.name, "device": facts["device"], "calibrated": None,
-                    "circuits": [], "usage": dict.fromkeys(_USED, 0),
+                    "circuits": [], "calibrations": [], "usage": dict.fromkeys(_USED, 0),
                 },
             )  # fmt: skip
+            entry["calibrations"] += [
+                date for date in facts["calibrations"] if date not in entry["calibrations"]
+            ]  # fmt: skip
             not_done = backend.options.without_effect()
             entry |= {"without_effect": not_done} if not_done else {}
             entry["circuits"] += [one for one in facts["circuits"] if one not in entry["circuits"]]
@@ -63,6 +66,9 @@ class Logbook:
             # Of the day the circuits were made, which a run that goes on tomorrow still uses.
             dates = [one["calibrated"] for one in entry["circuits"] if one["calibrated"]]
             entry["calibrated"] = min(dates, default=None)
+            # Those that its jobs ran under, where that is not this one alone.
+            if {*entry["calibrations"]} <= {entry["calibrated"]}:
+                del entry["calibrations"]
         return list(found.values())
 
 

@@ -41,6 +41,7 @@ __all__ = ["Summary", "discard", "process_pool", "run", "teacher_file", "warm_po
 
 logger = logging.getLogger(__name__)
 
+_OF_ENTRIES = ("AccountError", "DeviceError", "QuotaError")
 _STRIKES = 3
 _BREAKS = 12
 
@@ -131,6 +132,7 @@ def run(
     workers: int | None = None,
     pool: ProcessPoolExecutor | None = None,
     watch: Watcher | None = None,
+    where: Callable[[str], str] | None = None,
 ) -> Summary:
     """Run the tasks that have no row yet.
 
@@ -144,6 +146,7 @@ def run(
         workers: Size of that pool, by default one per core.
         pool: A pool to begin with, see `warm_pool`; it is shut down.
         watch: Told about progress.
+        where: Says where the entry stands that the text of a device's error is about.
 
     Raises:
         ExecutionError: If workers keep dying, whatever they are given.
@@ -153,7 +156,7 @@ def run(
     leave_import()
     size = workers or os.cpu_count() or 1
     done = store.keys()
-    job = _Job(store, size, watch, Summary(len(tasks), sum(t.key in done for t in tasks)))
+    job = _Job(store, size, watch, Summary(len(tasks), sum(t.key in done for t in tasks)), where)
     job.queue(tasks, done)
     before = set(multiprocessing.active_children())
     if job.empty and executor is None:
@@ -182,7 +185,11 @@ def _pays(task: Task) -> bool:
 class _Job:
     """The state of one run: what waits, what is in flight, what is suspected."""
 
-    def __init__(self, store: Store, workers: int, watch: Watcher | None, summary: Summary) -> None:
+    def __init__(
+        self, store: Store, workers: int, watch: Watcher | None, summary: Summary,
+        where: Callable[[str], str] | None = None,
+    ) -> None:  # fmt: skip
+        self._where = where
         self.store, self.workers, self.watch, self.summary = store, workers, watch, summary
         self._ready: deque[Task] = deque()
         self._blocked: dict[str, list[Task]] = {}  # by each teacher they wait for
@@ -324,7 +331,7 @@ class _Job:
         self._breaks = 0
         self._strikes.pop(task.key, None)
         if outcome.row is None:
-            self._fail(task, outcome.error, outcome.traceback, attempt)
+            self._fail(task, self._placed(task, outcome.error), outcome.traceback, attempt)
             return
         if outcome.weights is not None:
             write_atomically(teacher_file(self.store.folder, task.key), outcome.weights)
@@ -340,6 +347,14 @@ class _Job:
                     del self._lacks[other.key]
                     self._ready.append(other)
         self._tell(task)
+
+    def _placed(self, task: Task, error: str) -> str:
+        """What a task failed with; an error of a device names the place of its entry."""
+        kind, _, text = error.partition(": ")
+        if self._where is None or kind not in _OF_ENTRIES or not _pays(task):
+            return error
+        place = self._where(text)
+        return f"{kind}: {place}: {text}" if place else error
 
     def _fail(self, task: Task, error: str, trace: str, attempt: int | None) -> None:
         logger.info("failed: %s: %s", task.label, error)  # the command line shows what is stored

@@ -160,7 +160,7 @@ def jobs_of(
     """The jobs of a study's journal in the order in which they were first intended.
 
     Args:
-        folder: The folder of the study.
+        folder: The folder of the study, or a journal.
         prices: USD for a second, by backend; where it is not known, what the journal says.
 
     Returns:
@@ -189,7 +189,7 @@ def _plain(job: Record, price: float | None) -> dict[str, Any]:
 def _records(folder: Path) -> list[Record]:
     from qiskit_kd.execution.runtime.journal import Journal
 
-    path = folder / JOURNAL
+    path = folder if folder.is_file() else folder / JOURNAL
     if not path.is_file() or not path.stat().st_size:
         return []
     with _writable(path) as file:

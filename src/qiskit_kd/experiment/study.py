@@ -8,13 +8,13 @@ import os
 import shlex
 from collections.abc import Iterable
 from concurrent.futures import Executor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qiskit_kd.errors import ConfigError, QiskitKDError, StorageError
 from qiskit_kd.experiment.config import ExperimentConfig
-from qiskit_kd.experiment.consent import check_allowed
+from qiskit_kd.experiment.consent import check_allowed, entry_place
 from qiskit_kd.experiment.loading import backend_setting, find_experiment, load, shipped
 from qiskit_kd.experiment.places import JOURNAL
 from qiskit_kd.experiment.plan import Task, plan
@@ -60,6 +60,7 @@ class Study:
         self.command = command
         self.folder = None if folder is None else Path(folder)
         self.summary: Summary | None = None
+        self._file: Path | None = None
         self._names_no_folder = False  # whether the command still lacks its --out
         self._tasks: list[Task] | None = None
 
@@ -107,13 +108,14 @@ class Study:
                 )  # fmt: skip
             config = ExperimentConfig.model_validate(facts["config"])
             return cls(config, command=facts.get("command", ""), folder=folder)
-        config = load(find_experiment(experiment), overrides, preset=preset, seeds=seeds)
+        file = find_experiment(experiment)
+        config = load(file, overrides, preset=preset, seeds=seeds)
         words = ["qkd", "run", str(experiment), *overrides]
         words += [] if preset is None else ["--preset", preset]
         words += [] if seeds is None else ["--seeds", str(seeds)]
         words += [word for path in plugin_files() for word in ("--plugin", str(path))]
         study = cls(config, command=backend_setting() + shlex.join(words))
-        study._names_no_folder = True
+        study._file, study._names_no_folder = file, True
         return study
 
     def tasks(self) -> list[Task]:
@@ -180,12 +182,19 @@ class Study:
                 store.describe(estimate=expected)  # for reports, beside what is then counted
             self.folder = folder
             self.summary = run(
-                tasks, store, executor=executor, workers=workers, pool=pool, watch=watch
-            )
+                tasks, store, executor=executor, workers=workers, pool=pool, watch=watch,
+                where=self._where,
+            )  # fmt: skip
         if self.summary is not None and self.summary.stopped is not None:
             error = self.summary.stopped
             raise self._told(error, devices) from error
         return self.result()
+
+    def _where(self, text: str) -> str:
+        """Where the entry of a device stands; "" where that can no longer be told."""
+        with suppress(QiskitKDError):
+            return entry_place(self._file, self.config, text)
+        return ""
 
     def _announce(
         self, announce: Announce, devices: list[Backend], folder: Path, workers: int

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from qiskit_kd.execution.runtime.cost import FREE_SECONDS
+from qiskit_kd.report.layouts import day
 from qiskit_kd.report.palette import listed, look, readable
 from qiskit_kd.report.summary import (
     Gain,
@@ -27,7 +28,7 @@ from qiskit_kd.report.tuning import (
     kept_epochs,
     tuned,
 )
-from qiskit_kd.report.usage import devices_of, is_simulated, spendings, total_of
+from qiskit_kd.report.usage import calibrations_of, devices_of, is_simulated, spendings, total_of
 
 __all__ = ["UNITS", "WORDS", "bill", "ends", "in_brief", "lead", "mitigation", "named", "number"]
 __all__ += ["price", "said", "seconds", "teaching", "test_sentence", "tuning_tag"]
@@ -159,6 +160,14 @@ def bill(result: Result) -> str:
     }  # fmt: skip
     for backend, options in idle.items():
         text += f". Of “{readable(backend)}”, {listed(options)} changed nothing there"
+    for device in names:
+        dates = calibrations_of(result, device)
+        if dates:
+            text += (
+                f". {readable(device)} was calibrated anew: its jobs ran under the calibration"
+                f"{'s' * (len(dates) > 1)} of {listed(map(day, dates))}, and readout errors, where "
+                "they are undone, are those in force when each job ran"
+            )
     played = [name for name in names if is_simulated(name)]
     if not played:
         return f"{text}."

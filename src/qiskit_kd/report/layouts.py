@@ -11,9 +11,9 @@ import numpy as np
 
 from qiskit_kd.report.palette import listed, readable
 from qiskit_kd.report.summary import Result
-from qiskit_kd.report.usage import devices_of, is_simulated
+from qiskit_kd.report.usage import calibrations_of, devices_of, is_simulated
 
-__all__ = ["layouts"]
+__all__ = ["day", "layouts"]
 
 
 def layouts(result: Result) -> list[dict[str, Any]]:
@@ -33,7 +33,9 @@ def layouts(result: Result) -> list[dict[str, Any]]:
                 ("used as", listed(backends[device, calibrated])),
                 ("kind", "simulated in the process, from the device's stored calibration"
                  if is_simulated(device) else "quantum processor"),
-                ("calibrated", _day(calibrated)),
+                ("calibrated", day(calibrated)),
+                *[("jobs ran under the calibrations of", listed(map(day, dates)))
+                  for dates in [calibrations_of(result, device)] if dates],
                 ("circuits", f"{len(circuits)} distinct"),
             ],
             "circuits": [_circuit(circuit) for circuit in circuits.values()],
@@ -80,8 +82,8 @@ def _path(qubits: list[int]) -> str:
     return " ".join(map(str, qubits))
 
 
-def _day(calibrated: str | None) -> str:
-    """`2025-02-26 15:26 (UTC−05:00)`; what is not known is said to be so."""
+def day(calibrated: str | None) -> str:
+    """`2025-02-26 15:26 (UTC−05:00)` of an ISO date; what is not known is said to be so."""
     if calibrated is None:
         return "unknown"
     day, _, rest = calibrated.partition("T")

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from qiskit_kd.execution.runtime.cost import FREE_SECONDS, STOCK_SHOTS, Cost
 from qiskit_kd.execution.runtime.dispatch import PER_MINUTE
 from qiskit_kd.experiment.estimate import Choice, Estimate, Site
+from qiskit_kd.report.palette import listed
 from qiskit_kd.report.terminal import aligned, wrapped
 
 __all__ = ["price_text"]
@@ -75,8 +76,9 @@ def _site(site: Site) -> str:
             f" {_seconds(site.whole)} s {where} is {enough} its budget of "
             f"{site.budget_seconds:g} s."
         )
+    shots = listed(f"{number:,}" for number in site.numbers or (site.shots,))
     return (
-        f"on {site.backend} ({site.device}, {date}): {site.shots:,} shots; {rule}; {copies} of the "
+        f"on {site.backend} ({site.device}, {date}): {shots} shots; {rule}; {copies} of the "
         f"circuit at a time, {site.fitting} would fit; {1e6 * site.rep_delay:.4g} us of delay and "
         f"a circuit of {1e6 * site.duration:.2g} us for each execution.{budget}"
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from qiskit_kd.execution.runtime.cost import Cost, total
 from qiskit_kd.report.summary import Result, Row
 
-__all__ = ["Spending", "devices_of", "is_simulated", "sent_jobs", "spendings", "total_of"]
+__all__ = ["Spending", "calibrations_of", "devices_of", "is_simulated", "sent_jobs", "spendings"]
+__all__ += ["total_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,14 @@ def is_simulated(device: str) -> bool:
 def devices_of(result: Result) -> list[Mapping[str, Any]]:
     """What every run says of every device that it used; a run counts once, at whichever points."""
     return [entry for row in _runs(result) for entry in row.get("devices") or ()]
+
+
+def calibrations_of(result: Result, device: str) -> list[str]:
+    """Dates of the calibrations that its jobs ran under, where it was calibrated anew meanwhile."""
+    entries = [entry for entry in devices_of(result) if entry["device"] == device]
+    found = [date for entry in entries for date in entry.get("calibrations") or ()]
+    same = [entry["calibrated"] for entry in entries if not entry.get("calibrations")]
+    return sorted({*found, *filter(None, same)}, key=datetime.fromisoformat) if found else []
 
 
 def spendings(result: Result) -> list[Spending]:

@@ -192,6 +192,10 @@ class Client:
         self._call("remaining_seconds")
         return self.service.remaining
 
+    def calibration(self, began: str | None) -> None:
+        del began
+        self._call("calibration")
+
 
 def answer(pub: Any, tag: str, place: int) -> PubResult:
     values = pub.parameter_values.as_array()

@@ -4,7 +4,10 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import sqlite3
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,10 +22,11 @@ from qiskit_kd.circuits.ansatze import hardware_efficient
 from qiskit_kd.circuits.encodings import angle
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups, Observables
-from qiskit_kd.errors import BudgetError, ConfigError, DeviceError
+from qiskit_kd.errors import BudgetError, ConfigError, DeviceError, StorageError
 from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Needs
 from qiskit_kd.execution.exact import ExactEngine
+from qiskit_kd.execution.mitigation import mitigate
 from qiskit_kd.execution.noise_sources import DeviceNoise, fake_device, readout_rates
 from qiskit_kd.execution.noisy import NoisyEngine
 from qiskit_kd.execution.noisy.workshop import Workshop
@@ -31,6 +35,7 @@ from qiskit_kd.execution.runtime import engine as engine_module
 from qiskit_kd.execution.runtime.engine import RuntimeEngine
 from qiskit_kd.execution.runtime.options import RuntimeOptions
 from qiskit_kd.execution.runtime.sampler import RuntimeEstimator, RuntimeSampler
+from qiskit_kd.execution.runtime.service_client import RuntimeClient
 
 WEIGHTS = Needs(features=False, weights=True)
 MODEL = CircuitModel(angle(3), hardware_efficient(3, 1), ClassGroups(2, 3))
@@ -415,3 +420,100 @@ def test_a_long_run_keeps_no_results_in_memory() -> None:
     station = found.source.station
     assert station.dispatcher.journal.result(station.dispatcher.journal.jobs()[-1].key) is None
     assert len(station.dispatcher.client._jobs) <= 16
+
+
+@pytest.mark.filterwarnings("ignore:readout mitigation amplifies")
+@pytest.mark.parametrize("tiles", [1, 2])
+def test_readout_errors_are_those_in_force_when_a_job_ran(
+    loopback: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiles: int
+) -> None:
+    from qiskit_kd.execution.runtime import device
+
+    device._open.cache_clear()
+    snapshot = loopback.devices["ibm_loopback"]
+    settings = loopback.runtime_options(
+        journal=tmp_path / "jobs.db", budget_seconds=600, mitigation="tensored", tiles=tiles
+    )
+
+    def run(*steps: int) -> tuple[RuntimeEngine, list[Any], list[Any]]:
+        found = engine(**settings, shots=64)
+        both = [found.outputs_with_raw(MODEL, X, W + step) for step in steps]
+        return found, [m for m, _ in both], [r for _, r in both]
+
+    def undone(raw: Any, a: float, b: float) -> Any:
+        assignment = np.array([[1 - a, b], [a, 1 - b]])
+        return mitigate(raw, [assignment])
+
+    def one_qubit() -> CircuitModel:
+        return CircuitModel(angle(3), hardware_efficient(3, 1), ClassGroups(2, 3, qubits=(0,)))
+
+    monkeypatch.setattr(sys.modules[__name__], "MODEL", one_qubit())
+    dates = [snapshot.recalibrate(0.02, 0.05)]
+    first, values, raw = run(0)
+    np.testing.assert_allclose(values[0], undone(raw[0], 0.02, 0.05), atol=1e-12)
+    dates.append(snapshot.recalibrate(0.2, 0.1))
+    found = first.outputs_with_raw(MODEL, X, W + 1)
+    np.testing.assert_allclose(found[0], undone(found[1], 0.2, 0.1), atol=1e-12)
+    assert first.describe()["calibrations"] == dates
+    # A job that had run before the device was calibrated again, and is fetched after.
+    with monkeypatch.context() as patch:
+        patch.setattr(RuntimeClient, "result", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            first.outputs(MODEL, X, W + 2)
+    snapshot.recalibrate(0.3, 0.3)
+    new_process()
+    device._open.cache_clear()
+    again, values, raw = run(0, 1, 2)
+    np.testing.assert_allclose(values[0], undone(raw[0], 0.02, 0.05), atol=1e-12)
+    np.testing.assert_array_equal(values[1], found[0])
+    np.testing.assert_allclose(values[2], undone(raw[2], 0.2, 0.1), atol=1e-12)
+    assert again.describe()["calibrations"] == dates
+    assert loopback.submitted == 3
+    # A journal of before knows the rates of the day its circuits were made, and keeps to them.
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as db:
+        db.execute("DELETE FROM pins WHERE name LIKE 'calibration:%'")
+        db.commit()
+    old, values, raw = run(0, 1)
+    np.testing.assert_allclose(values[1], undone(raw[1], 0.02, 0.05), atol=1e-12)
+    assert old.describe()["calibrations"] == []
+    job = old.source.station.dispatcher.journal.jobs()[1].job_id
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as db:
+        db.execute("INSERT INTO pins VALUES (?, '{', 0)", (f"calibration:{job}",))
+        db.commit()
+    with pytest.raises(StorageError, match="what a journal keeps in bytes"):
+        run(0, 1)
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as db:
+        db.execute("UPDATE pins SET body = ? WHERE name LIKE 'calibration:%'", (b'{"readout": 2}',))
+        db.commit()
+    with pytest.raises(StorageError, match="the calibration of a job is as it was written down"):
+        run(0, 1)
+    device._open.cache_clear()
+
+
+def test_a_call_of_several_jobs_is_corrected_row_by_row(
+    loopback: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qiskit_kd.execution.runtime import cost, device, pieces
+
+    device._open.cache_clear()
+    snapshot = loopback.devices["ibm_loopback"]
+    for module in (cost, pieces):
+        monkeypatch.setattr(module, "MAX_EXECUTIONS", 3 * 1000)
+    model = CircuitModel(angle(3), hardware_efficient(3, 1), ClassGroups(2, 3, qubits=(0,)))
+    rates = iter([(0.2, 0.1), (0.3, 0.3)])
+    snapshot.recalibrate(0.02, 0.05)
+    real = RuntimeClient.result
+    monkeypatch.setattr(RuntimeClient, "result", lambda *a, **k: (
+        real(*a, **k), snapshot.recalibrate(*next(rates)))[0])  # fmt: skip
+    found = engine(
+        **loopback.runtime_options(
+            journal=tmp_path / "jobs.db", budget_seconds=600, mitigation="tensored"
+        ),
+        shots=1000,
+    )
+    values, raw = found.outputs_with_raw(model, X, W)
+    assert loopback.submitted == 2
+    for rows, (a, b) in ((slice(0, 3), (0.02, 0.05)), (slice(3, 5), (0.2, 0.1))):
+        wanted = mitigate(raw[rows], [np.array([[1 - a, b], [a, 1 - b]])])
+        np.testing.assert_allclose(values[rows], wanted, atol=1e-12)
+    device._open.cache_clear()

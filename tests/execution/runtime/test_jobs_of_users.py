@@ -18,7 +18,7 @@ import pytest
 from qiskit_kd.errors import ConfigError, JobError, UnknownNameError
 from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.experiment import spending
+from qiskit_kd.experiment import jobs
 from qiskit_kd.experiment.jobs import manage, under_way
 from tests.execution.runtime.study import Clock, Study
 from tests.loopback import LoopbackService
@@ -52,7 +52,7 @@ class Desk:
         return str(self.records()[0].job_id)
 
     def manage(self, **acts: list[str]) -> list[str]:
-        return manage(NOBODY, self.folder, **acts)
+        return manage(NOBODY, self.folder / "jobs.db", **acts)
 
 
 def _interrupt(_: float) -> None:
@@ -69,7 +69,7 @@ def desk(loopback: LoopbackService, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         entry = {"kind": "runtime", **loopback.runtime_options()}
         return [Backend("loopback", RuntimeOptions.model_validate(entry), "a file")]
 
-    monkeypatch.setattr(spending, "devices_of", devices)
+    monkeypatch.setattr(jobs, "devices_of", devices)
     return found
 
 
@@ -168,7 +168,7 @@ def test_jobs_that_are_not_there(desk: Desk, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(UnknownNameError, match=f"did you mean '{job_id}'"):
         desk.manage(cancel=[job_id, job_id[:-1]])
     assert desk.service.cancelled_before_running == 0, "nothing is done where one is wrong"
-    monkeypatch.setattr(spending, "devices_of", lambda _: [])
+    monkeypatch.setattr(jobs, "devices_of", lambda _: [])
     with pytest.raises(ConfigError, match="reached by the entry that sent it; got no device"):
         desk.manage(cancel=[job_id])
 

@@ -11,13 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from qiskit.primitives import PubResult
 
 from qiskit_kd.errors import DeviceError
 from qiskit_kd.execution.runtime.device import Device, open_device
 from qiskit_kd.execution.runtime.options import RuntimeOptions
 
-__all__ = ["Client", "JobState", "Request", "Status", "check_request", "open_client"]
+__all__ = ["Calibration", "Client", "JobState", "Request", "Status", "check_request"]
+__all__ += ["open_client"]
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -57,12 +60,27 @@ class JobState:
         status: How far it is.
         reason: Why it failed, in the service's words.
         seconds: Seconds of the device that it is charged; None until that is known.
+        began: ISO time at which it began to run; None if unknown.
     """
 
     job_id: str
     status: Status
     reason: str = ""
     seconds: float | None = None
+    began: str | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a device's calibration said of its readout at some time.
+
+    Args:
+        date: ISO date of the calibration.
+        readout: `(num_qubits, 2)` P(read 1 | state 0) and P(read 0 | state 1) of each qubit.
+    """
+
+    date: str
+    readout: NDArray[np.float64]
 
 
 class Client(Protocol):
@@ -107,6 +125,13 @@ class Client(Protocol):
 
     def remaining_seconds(self) -> float | None:
         """Seconds of the device that the account may still use; None if unknown."""
+
+    def calibration(self, began: str | None) -> Calibration | None:
+        """The calibration in force at a time, now if None; None where there is only one for ever.
+
+        Args:
+            began: ISO time.
+        """
 
     def close(self) -> None:
         """Take no more jobs: a batch or session is told so. Jobs that were sent go on."""

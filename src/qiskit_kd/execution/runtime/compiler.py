@@ -4,6 +4,7 @@
 What a transpiler makes of a circuit depends on the calibration of the day. A run that goes on
 tomorrow must ask for the very circuits of today, or it would not find its jobs again; so they are
 pinned in the journal, with the readout errors of the day, for as long as the device can run them.
+Readout errors are undone by those in force when a job ran, which the journal keeps with the job.
 """
 
 from __future__ import annotations
@@ -56,9 +57,18 @@ class Compiled:
     calibrated: str | None
     duration: float
 
-    def assignments(self, tile: int = 0) -> list[NDArray[np.float64]]:
-        """`(2, 2)` probabilities `[read, state]` of each measured bit of a copy."""
-        return [np.array([[1 - a, b], [a, 1 - b]]) for a, b in self.readout[tile]]
+    def assignments(
+        self, tile: int = 0, rates: NDArray[np.float64] | None = None
+    ) -> list[NDArray[np.float64]]:
+        """`(2, 2)` probabilities `[read, state]` of each measured bit of a copy.
+
+        Args:
+            tile: The copy.
+            rates: `(num_qubits, 2)` those of the device when the job ran; None for those of the day
+                the circuit was made.
+        """
+        found = self.readout[tile] if rates is None else rates[list(self.qubits[tile])]
+        return [np.array([[1 - a, b], [a, 1 - b]]) for a, b in found]
 
     def describe(self) -> dict[str, Any]:
         """For reports: one copy, and where all of them are."""

@@ -376,6 +376,9 @@ class Courier:
 
     def _finish(self, job: Job, job_id: str, state: JobState) -> bytes:
         content = pack_results(self._ask(lambda: self._result(job, job_id)))
+        # Before the result: whoever finds that in the journal finds the calibration, too.
+        calibration = self._ask(lambda: self.client.calibration(state.began))
+        self.journal.calibrated(job_id, calibration)
         self.journal.done(
             job.key, job_id, content, seconds=_charge(job, state),
             usd_per_second=self.terms.usd_per_second,
@@ -425,6 +428,7 @@ def refetch(client: Client, journal: Journal, record: Record, state: JobState) -
             got=f"{len(found)} results of shapes {shapes}", expected=f"{record.pubs} results",
             remedy=RESULT_AGAIN,
         )  # fmt: skip
+    journal.calibrated(state.job_id, client.calibration(state.began))
     price = record.usd / record.seconds if record.usd and record.seconds else None
     journal.done(
         record.key, state.job_id, pack_results(found), usd_per_second=price,

@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from qiskit_kd.execution.memory import require_memory
 from qiskit_kd.execution.mitigation import mitigate, warn_of_few_shots
 from qiskit_kd.execution.primitives import PrimitiveSource, Program, outcomes
 from qiskit_kd.execution.rows import Block, RawEngine, fresh_seed, unpack
-from qiskit_kd.execution.runtime.client import open_client
+from qiskit_kd.execution.runtime.client import Calibration, open_client
 from qiskit_kd.execution.runtime.compiler import Compiled, Compiler, device_pass_manager
 from qiskit_kd.execution.runtime.consent import budget_of
 from qiskit_kd.execution.runtime.device import LEAST_BUSY, Device, open_device
@@ -215,15 +216,24 @@ class RuntimeSource(PrimitiveSource):
         )
         self._raw: NDArray[np.float64] | None = None
         self._made: dict[int, Compiled] = {}
+        self._ran_under: dict[Any, Calibration | None] = {}
         self._station: Station | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_made": {}, "_station": None, "_raw": None}
+        return {
+            **super().__getstate__(), "_made": {}, "_ran_under": {}, "_station": None, "_raw": None
+        }  # fmt: skip
 
     @property
     def made(self) -> list[Compiled]:
         """Circuits that were asked for so far."""
         return list(self._made.values())
+
+    @property
+    def calibrations(self) -> list[str]:
+        """ISO dates of the calibrations that its jobs ran under, oldest first, as far as known."""
+        dates = {found.date for found in self._ran_under.values() if found is not None}
+        return sorted(dates, key=datetime.fromisoformat)
 
     @property
     def station(self) -> Station:
@@ -255,6 +265,14 @@ class RuntimeSource(PrimitiveSource):
         self._made[id(compiled.circuit)] = compiled  # kept by the compiler, so the id is its own
         return compiled.circuit
 
+    def _submit(self, primitive: Any, pubs: list[Any], *, circuits: int) -> Sequence[Any]:
+        results = super()._submit(primitive, pubs, circuits=circuits)
+        journal = self.station.dispatcher.journal
+        for job_id in {i for result in results for i in np.ravel(result.metadata["job_id"])}:
+            if job_id not in self._ran_under:
+                self._ran_under[job_id] = journal.calibration(job_id)
+        return results
+
     def _sample(
         self, program: Program, settings: Sequence[NDArray[np.float64]]
     ) -> NDArray[np.float64]:
@@ -272,27 +290,36 @@ class RuntimeSource(PrimitiveSource):
             found = outcomes(data.meas)
             raw.append(basis.of_outcomes(found))
             if self.mitigated:
-                copies = np.zeros(len(found), np.intp) if batch is None else batch.tile_of
-                values.append(_without_readout_errors(basis, one, found, copies))
+                copies = np.zeros(len(found), np.intp)
+                jobs = np.broadcast_to(result.metadata["job_id"], result.data.shape)
+                if batch is not None:
+                    copies = batch.tile_of
+                    jobs = batch.each(jobs)
+                values.append(self._without_readout_errors(basis, one, found, copies, jobs))
         self._raw = np.sum(raw, axis=0)
         return np.sum(values, axis=0) if self.mitigated else self._raw
 
+    def _without_readout_errors(
+        self, basis: Basis, compiled: Compiled, found: NDArray[np.int64],
+        copies: NDArray[np.intp], jobs: NDArray[Any],
+    ) -> NDArray[np.float64]:  # fmt: skip
+        """`(rows, shots)` outcomes, measured on these copies by these jobs, to values.
 
-def _without_readout_errors(
-    basis: Basis, compiled: Compiled, found: NDArray[np.int64], copies: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    """`(rows, shots)` outcomes, measured on these copies, to `(rows, num_outputs)` values."""
-    rows, size = len(found), len(basis.matrix)
-    require_memory(
-        8 * _COPIES * rows * size, f"the shots of {rows:,} circuits by {size:,} outcomes",
-        "Use a smaller batch, or read fewer qubits.",
-    )  # fmt: skip
-    flat = found + np.arange(rows)[:, None] * size
-    shares = np.bincount(flat.ravel(), minlength=rows * size).reshape(rows, size) / found.shape[1]
-    for copy in np.unique(copies).tolist():
-        there = copies == copy
-        shares[there] = mitigate(shares[there], compiled.assignments(copy))
-    return basis.of_probabilities(shares)
+        Each row is corrected by the rates that were in force when its own job ran.
+        """
+        rows, size = len(found), len(basis.matrix)
+        require_memory(
+            8 * _COPIES * rows * size, f"the shots of {rows:,} circuits by {size:,} outcomes",
+            "Use a smaller batch, or read fewer qubits.",
+        )  # fmt: skip
+        flat = found + np.arange(rows)[:, None] * size
+        shares = np.bincount(flat.ravel(), minlength=rows * size).reshape(rows, size)
+        shares = shares / found.shape[1]
+        for job, copy in dict.fromkeys(zip(jobs.tolist(), copies.tolist(), strict=True)):
+            there, known = (copies == copy) & (jobs == job), self._ran_under[job]
+            rates = None if known is None else known.readout
+            shares[there] = mitigate(shares[there], compiled.assignments(copy, rates))
+        return basis.of_probabilities(shares)
 
 
 class RuntimeEngine(RawEngine):
@@ -331,7 +358,8 @@ class RuntimeEngine(RawEngine):
     def describe(self) -> dict[str, Any]:
         """See `Station.describe`; only the circuits of this engine."""
         circuits = [made.describe() for made in self.source.made]
-        return {**self.source.station.describe(), "circuits": circuits}
+        ran = {"circuits": circuits, "calibrations": self.source.calibrations}
+        return {**self.source.station.describe(), **ran}
 
 
 def make_engine(

@@ -17,7 +17,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qiskit_kd.errors import BudgetError, ConfigError, StorageError
+from qiskit_kd.execution.runtime.client import Calibration
 from qiskit_kd.execution.runtime.consent import BUDGET
 from qiskit_kd.execution.runtime.database import Database
 from qiskit_kd.execution.runtime.locks import held
@@ -28,6 +31,7 @@ __all__ = ["Journal"]
 
 _RECORD = ("key, tag, state, backend, device, kind, circuits, shots, executions, pubs, estimate, "
            "known, job_id, alone, created, sent, finished, seconds, usd, error")  # fmt: skip
+_RAN_UNDER = "calibration:"
 _ATTEMPT = "job_id, key, status, reason, seconds, sent, finished"
 
 
@@ -395,3 +399,30 @@ class Journal:
         found = self.pinned(name)
         assert found is not None
         return found
+
+    def calibrated(self, job_id: str, found: Calibration | None) -> None:
+        """Keep with a job at the service the calibration that was in force when it ran."""
+        if found is not None:
+            body = {"calibrated": found.date, "readout": found.readout.tolist()}
+            self.pin(f"{_RAN_UNDER}{job_id}", json.dumps(body).encode())
+
+    def calibration(self, job_id: str) -> Calibration | None:
+        """See `calibrated`; None of a job whose calibration was not kept.
+
+        Raises:
+            StorageError: If it is damaged.
+        """
+        body = self.pinned(f"{_RAN_UNDER}{job_id}")
+        if body is None:
+            return None
+        try:
+            facts = json.loads(body)
+            rates = np.array(facts["readout"], float).reshape(-1, 2)
+            if not (isinstance(facts["calibrated"], str) and np.all((rates >= 0) & (rates <= 1))):
+                raise ValueError("no rates")
+        except (ValueError, TypeError, KeyError):
+            raise StorageError(
+                "the calibration of a job is as it was written down", got=f"{body!r:.80}",
+                remedy="Restore the journal from a copy, or start another one; nothing was sent.",
+            ) from None  # fmt: skip
+        return Calibration(facts["calibrated"], rates)

@@ -82,6 +82,9 @@ class LocalClient:
         """See `Client.remaining_seconds`: nobody counts them."""
         return None
 
+    def calibration(self, began: str | None) -> None:
+        """See `Client.calibration`: the stored one stays as it is."""
+
     def close(self) -> None:
         """See `Client.close`."""
 

@@ -46,7 +46,7 @@ def cut(pubs: Sequence[Pub]) -> tuple[list[tuple[Pub, ...]], Parts]:
 def joined(
     pubs: Sequence[Pub], answers: Sequence[Sequence[PubResult]], parts: Parts
 ) -> list[PubResult]:
-    """The results of the PUBs that `cut` divided."""
+    """The results of the PUBs that `cut` divided, with the `job_id` of each row of such a one."""
     if len(parts) == 1:
         return list(answers[0])
     pieces: list[list[PubResult]] = [[] for _ in pubs]
@@ -84,4 +84,10 @@ def _join(pub: Pub, pieces: Sequence[PubResult]) -> PubResult:
             data[name] = BitArray.concatenate(found).reshape(pub.shape)
         else:
             data[name] = np.concatenate(found, axis=-1)
-    return PubResult(DataBin(shape=pub.shape, **data), pieces[0].metadata)
+    ids = [i for piece, count in zip(pieces, map(_count, pieces), strict=True)
+           for i in [piece.metadata.get("job_id")] * count]  # fmt: skip
+    return PubResult(DataBin(shape=pub.shape, **data), {**pieces[0].metadata, "job_id": ids})
+
+
+def _count(piece: PubResult) -> int:
+    return int(piece.data.shape[-1])

@@ -7,12 +7,20 @@ import math
 import re
 import weakref
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from qiskit.primitives import PubResult
 
 from qiskit_kd.errors import ExecutionError, TransientError
-from qiskit_kd.execution.runtime.client import JobState, Request, Status, check_request
+from qiskit_kd.execution.noise_sources import readout_rates
+from qiskit_kd.execution.runtime.client import (
+    Calibration,
+    JobState,
+    Request,
+    Status,
+    check_request,
+)
 from qiskit_kd.execution.runtime.device import Device, secrets_of
 from qiskit_kd.execution.runtime.failures import (
     RESULT_AGAIN,
@@ -136,6 +144,17 @@ class RuntimeClient:
         with self._errors(answer=True):
             return _seconds(self._service.usage().get("usage_remaining_seconds"))
 
+    def calibration(self, began: str | None) -> Calibration | None:
+        """See `Client.calibration`."""
+        backend = self.device.backend
+        with self._errors(answer=True):
+            when = None if began is None else datetime.fromisoformat(began)
+            found = backend.properties(datetime=when) if when else None
+            found = found or backend.properties(refresh=True)
+            if found is None:
+                return None
+            return Calibration(found.last_update_date.isoformat(), readout_rates(backend, found))
+
     def close(self) -> None:
         """See `Client.close`."""
         self._mode = None
@@ -166,13 +185,15 @@ class RuntimeClient:
     def _state(self, job: Any) -> JobState:
         status = _STATUS.get(str(job.status()), "running")
         reason = job.error_message() or "" if status == "failed" else ""
-        seconds = None
+        seconds = began = None
         if status not in ("queued", "running"):
-            usage = job.metrics().get("usage", {})
+            metrics = job.metrics()
+            usage = metrics.get("usage", {})
+            began = (metrics.get("timestamps") or {}).get("running")
             if usage.get("status", "pending") != "pending":
                 seconds = usage.get("qpu_charge_time_seconds", usage.get("quantum_seconds"))
         reason = redacted(reason, self._secrets)
-        return JobState(str(job.job_id()), status, reason, _seconds(seconds))
+        return JobState(str(job.job_id()), status, reason, _seconds(seconds), began)
 
 
 def make_primitive(kind: str, mode: Any) -> Any:

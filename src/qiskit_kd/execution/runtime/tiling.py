@@ -190,6 +190,16 @@ class TiledBatch:
         found[self.order] = np.arange(len(self.order)) // max(1, self.pub.shape[0])
         return found
 
+    def each(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """What is said of the PUB's rows, for each sample.
+
+        Args:
+            rows: `(rows,)` of any kind.
+        """
+        found = np.empty(len(self.order), rows.dtype)
+        found[self.order] = np.tile(rows, self.copies)[: len(self.order)]
+        return found
+
     def untiled(self, data: Any) -> DataBin:
         """Shots of each sample, in registers called as in the original.
 
