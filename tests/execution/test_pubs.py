@@ -15,7 +15,7 @@ from qiskit.circuit.library import RXGate
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import SparsePauliOp
 
-from qiskit_kd.errors import BudgetError, DataError
+from qiskit_kd.errors import BudgetError, CircuitError, DataError
 from qiskit_kd.execution.backends import AnyOptions, Backend
 from qiskit_kd.execution.runtime import payload
 from qiskit_kd.execution.runtime.engine import open_station
@@ -35,6 +35,7 @@ BAD: dict[str, Any] = {
     "complex": [[1j]], "complex array": np.array([[1 + 0j]]), "text": [["x"]],
     "object": np.array([[None, 1.0]], dtype=object), "ragged": [[1.0], [1.0, 2.0]],
     "missing": None, "another name": {"b": 1.0},
+    "no row": np.zeros((0, 1)), "huge": [[10**400]],
     "one of a hundred": np.where(np.arange(100) == 71, np.nan, 0.5)[:, None],
 }  # fmt: skip
 
@@ -65,9 +66,14 @@ def test_wrong_values_are_refused_by_samplers_and_estimators(kind: str) -> None:
             pytest.fail(f"{what}: {sampler.run([(counted, values)])}")
         with pytest.raises(DataError, match="Nothing was run"):
             pytest.fail(f"{what}: {estimator.run([(bare, z, values)])}")
-    for shots in (0, -1, 2.5, True, "3"):
+    for shots in (0, -1, 2.5, True, "3", 10**20):
         with pytest.raises(DataError, match="a number of shots is a positive integer"):
             sampler.run([(counted, [[0.1]])], shots=shots)
+    with pytest.raises(CircuitError, match="runs circuits with measurements; got no classical"):
+        sampler.run([(bare, [[0.1]])])
+    for bad in (np.nan, np.inf):
+        with pytest.raises(DataError, match="coefficients of observables are real, finite"):
+            estimator.run([(bare, [z.to_list()[0][0], {z.to_list()[0][0]: bad}], [[0.1]])])
     for precision in (-0.1, np.nan, np.inf, "3", 1j):
         with pytest.raises(DataError, match="a precision is a standard error"):
             estimator.run([(bare, z, [[0.1]])], precision=precision)

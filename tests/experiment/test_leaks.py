@@ -31,12 +31,11 @@ from test_result import candidates, result, row
 from qiskit_kd.data import Split, datasets
 from qiskit_kd.distill import distiller, objective
 from qiskit_kd.distill.teacher import Teacher
-from qiskit_kd.experiment import choice, task
+from qiskit_kd.experiment import choice, planner, task
 from qiskit_kd.experiment.choice import choose
 from qiskit_kd.experiment.config import ExperimentConfig
 from qiskit_kd.experiment.loading import parse
 from qiskit_kd.experiment.plan import plan
-from qiskit_kd.experiment.planner import Planner
 from qiskit_kd.experiment.result import StudyResult
 from qiskit_kd.experiment.task import run_task
 
@@ -242,17 +241,18 @@ def check_choice() -> None:
 def check_tuning() -> None:
     """Fails where the baseline or a placebo is not swept like the rest."""
     classical = GOOD.replace("fully_quantum", "mlp")
+    weights = [f"variants.{name}.terms.1.weight=[0.5, 2]" for name in ("distilled", "shuffled")]
     made = plan(parse(classical, ["seeds=1", "training.learning_rate=[0.01, 0.1]",
-                                  "teacher.training.learning_rate=0.1"]))  # fmt: skip
+                                  "teacher.training.learning_rate=0.1", *weights]))  # fmt: skip
     rates: dict[str, set[float]] = {}
     for one in made:
         if one.student == "linear":
             rates.setdefault(one.variant, set()).add(one.spec["training"]["learning_rate"])
     assert all(found == {0.01, 0.1} for found in rates.values())
-    warm = {v: sorted(t.candidate["temperature"] for t in made
-                      if (t.student, t.variant) == ("linear", v)) for v in
-            ("distilled", "shuffled")}  # fmt: skip
-    assert warm["distilled"] == warm["shuffled"] == [1, 1, 4, 4]
+    for variant in ("distilled", "shuffled"):
+        kl = [(t.spec["terms"][1]["options"]["temperature"], t.spec["terms"][1]["weight"])
+              for t in made if (t.student, t.variant) == ("linear", variant)]  # fmt: skip
+        assert sorted(kl) == sorted(2 * [(1, 0.5), (1, 2), (4, 0.5), (4, 2)])
 
 
 def check_pairs() -> None:
@@ -272,7 +272,7 @@ def check_pairs() -> None:
 
 
 def check_split() -> None:
-    """Fails where two parts share a sample."""
+    """Fails where two parts share a sample, or are centred and turned by others than the pool."""
     for seed in (0, 1):
         split = raw(seed)
         parts = {"transfer": identity(split.transfer)}
@@ -282,6 +282,10 @@ def check_split() -> None:
                 assert one == two or not parts[one] & parts[two], f"{one} and {two} overlap"
         assert identity(split.pool.features) == parts["train"] | parts["transfer"]
         assert {p: len(s) for p, s in parts.items()} == {p: SIZES[p] for p in parts}
+        centred, turned = (datasets["digits"](seed=seed, **SIZES, **more).pool.features
+                           for more in ({"centre": True}, {"components": 5}))  # fmt: skip
+        assert np.abs(centred.mean(axis=0)).max() < 1e-12, "centred by other samples"
+        assert np.cov(turned.T, bias=True) == pytest.approx(np.eye(5), abs=1e-9), "other components"
 
 
 Check = Callable[[pytest.MonkeyPatch, Path], None]
@@ -305,15 +309,17 @@ def test_the_pipeline_keeps_its_samples_apart(
 
 
 def edited(function: Any, old: str, new: str, **extra: object) -> Any:
-    """The code of a function with one piece of its source replaced."""
+    """The code of a function with one piece of its source replaced, in the same module."""
     function = inspect.unwrap(function)
     source = textwrap.dedent(inspect.getsource(function))
     source = source[source.index("def ") :]
     assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {function}"
-    scope = {**function.__globals__, **extra}
-    flags = __future__.annotations.compiler_flag
-    exec(compile(source.replace(old, new), "<mutant>", "exec", flags=flags), scope)
-    made = scope[function.__name__]
+    # Its names are those of the module, spies that a check puts there included.
+    source = textwrap.indent(source.replace(old, new), "    ")
+    source = f"def made({', '.join(extra)}):\n{source}\n    return {function.__name__}\n"
+    flags, scope = __future__.annotations.compiler_flag, {}
+    exec(compile(source, "<mutant>", "exec", flags=flags), function.__globals__, scope)
+    made = scope["made"](**extra)
     made.__kwdefaults__, made.__defaults__ = function.__kwdefaults__, function.__defaults__
     return made
 
@@ -349,14 +355,13 @@ BOTH = "np.concatenate([split.pool.features, split.test.features])"
 HOMES: dict[str, tuple[Any, str]] = {
     "_train": (task, "_train"), "_trained_on": (task, "_trained_on"),
     "_network": (task, "_network"), "split_of": (task, "split_of"),
-    "sources": (task, "sources"), "run_task": (task, "run_task"), "terms": (task, "terms"),
     "_centred": (digits_module, "_centred"), "_components": (digits_module, "_components"),
     "_merit": (choice, "_merit"), "choose": (choice, "choose"),
     "stratified_split": (digits_module, "stratified_split"),
     "_count": (distiller.Distiller, "_count"), "_rank": (distiller.Distiller, "_rank"),
     "_build_adapters": (objective.Objective, "_build_adapters"),
     "candidates": (ExperimentConfig, "candidates"), "_gain": (StudyResult, "_gain"),
-    "tasks": (Planner, "tasks"), "_students": (Planner, "_students"),
+    "_lessons": (planner, "_lessons"),
 }  # fmt: skip
 MUTANTS: dict[str, tuple[str, str, str, str]] = {
     # name: function, what stands there, what the mutant has, which check notices
@@ -386,6 +391,10 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
     "centring with test": ("_centred", "split.pool.features", BOTH, "leaks"),
     "components with test": ("_components", "pool = split.pool.features", f"pool = {BOTH}",
                              "components"),
+    "centring with validation": (
+        "_centred", "split.pool.features", BOTH.replace("test", "validation"), "split"),
+    "components of training samples": (
+        "_components", "pool = split.pool.features", "pool = split.train.features", "split"),
     "scaling with test": (
         "_components", "scale = np.sqrt(len(pool)) / sizes[:count]",
         "scale = 1 / ((split.test.features - mean) @ axes.T).std(axis=0)", "components"),
@@ -453,6 +462,9 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
     "placebo not tuned": (
         "candidates", "[*map(float, v)] for",
         "[*map(float, v)][: 1 if self.variants[variant].is_placebo else None] for", "tuning"),
+    "weight not tuned": (
+        "_lessons", 'candidate.get(f"weight of {term.label}", term.weight)',
+        "1.0 if isinstance(term.weight, list) else term.weight", "tuning"),
     "gains of unpaired seeds": (
         "_gain", "[right[s] for s in seeds]", "[right[s] for s in reversed(seeds)]", "pairs"),
 }  # fmt: skip

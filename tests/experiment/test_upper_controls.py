@@ -13,6 +13,7 @@ from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment import Study
 from qiskit_kd.experiment.loading import parse
 from qiskit_kd.experiment.plan import plan
+from qiskit_kd.experiment.planner import Task
 from qiskit_kd.experiment.task import build_network, run_task
 from qiskit_kd.report import terminal_table
 
@@ -38,6 +39,18 @@ def test_the_control_learns_the_pool_in_as_many_steps() -> None:
     assert row["steps_per_epoch"] == run_task(specs["linear", "plain"])[0]["steps_per_epoch"] == 3
     assert specs["linear", "teacher_labels"]["sees"] == "all"
     assert "sees" not in specs["linear", "plain"]
+
+
+def test_a_second_stage_is_part_of_the_task_and_as_long_as_others() -> None:
+    def taught(epochs: int) -> dict[str, Task]:
+        stage = f"fine_tune={{backend: exact, training: {{epochs: {epochs}}}}}"
+        changes = [f"variants.{name}.{stage}" for name in ("plain", "teacher_labels")]
+        return {t.variant: t for t in plan(parse(TEXT, changes)) if t.student == "linear"}
+
+    one, two = taught(1), taught(2)
+    assert all(one[name].key != two[name].key for name in ("plain", "teacher_labels"))
+    row, plain = (run_task(one[name].spec)[0] for name in ("teacher_labels", "plain"))
+    assert row["fine_tuning"]["steps_per_epoch"] == plain["fine_tuning"]["steps_per_epoch"] == 3
 
 
 def test_a_training_of_its_own_is_one_task_however_the_pool_is_divided() -> None:

@@ -57,6 +57,24 @@ def test_an_option_of_some_seeds_says_so() -> None:
     assert facts.options(result.rows)[0]["picked"] == {"temperature": "4 (1 of 3 seeds)"}
 
 
+def test_what_every_variant_picked_of_several_is_told() -> None:
+    result = make(seeds=2, students=("hybrid",))
+    for row in result.rows:
+        row["options"] = {"control": "pca_linear", "learning_rate": 0.1, "layers": 4}
+    config = {**result.config, "training": {"learning_rate": [0.1, 0.2]}}
+    config["students"] = {"hybrid": {"candidates": {"control": ["pca_linear", "pca_mlp"]}}}
+    told = facts.options(result.rows, config)
+    assert told
+    for item in told:
+        assert item["picked"] == {"control": "pca linear", "learning rate": "0.1"}
+
+
+def test_settings_tell_which_labels_a_variant_sees() -> None:
+    config = {"variants": {"labels": {"terms": [{"loss": "ce"}], "sees": "all"}}}
+    lines = dict(facts.flat(facts.settings(config, with_students=False)))
+    assert lines == {"variants: labels": "ce; on all labels of the pool (sees: all)"}
+
+
 def test_sharpness_stands_with_the_settings() -> None:
     result = make(seeds=2, students=("hybrid",))
     for row in result.rows:

@@ -14,9 +14,11 @@ from qiskit.primitives import StatevectorEstimator, StatevectorSampler
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
-from qiskit_kd.errors import DataError, QiskitKDError
+from qiskit_kd.errors import CircuitError, DataError, QiskitKDError
 
 __all__ = ["ExactEstimator", "ExactSampler", "estimator_pubs", "sampler_pubs"]
+
+_MOST_SHOTS = 2**31 - 1  # what simulators and the service can count
 
 
 def sampler_pubs(pubs: Iterable[Any], shots: int | None) -> list[Any]:
@@ -79,7 +81,9 @@ def _coerced(
             numbers = coerced.parameter_values.as_array(coerced.circuit.parameters)
         except QiskitKDError:
             raise
-        except (QiskitError, TypeError, ValueError, AttributeError, LookupError) as error:
+        except (
+            QiskitError, TypeError, ValueError, AttributeError, LookupError, OverflowError,
+        ) as error:  # fmt: skip
             said = " ".join(str(getattr(error, "message", error)).split())
             raise DataError(
                 "a PUB is a circuit with as many real values as it has parameters, in its order",
@@ -91,8 +95,31 @@ def _coerced(
         if (bad := ~np.isfinite(numbers)).any():
             where = np.argwhere(bad)[0].tolist()
             raise _refused(place, f"{numbers[tuple(where)]} at {where}", "Look where it is from.")
+        _check_asked(place, coerced)
         found.append(coerced)
     return found
+
+
+def _check_asked(place: int, pub: Any) -> None:
+    """Refuse a PUB that asks for nothing, or for what is no number: it would be paid for."""
+    if not math.prod(pub.shape):
+        raise DataError(
+            "a PUB has one row of values or more", got=f"shape {pub.shape}, in PUB {place}",
+            remedy="Nothing was run.",
+        )  # fmt: skip
+    if not hasattr(pub, "observables"):
+        if not pub.circuit.cregs:
+            raise CircuitError(
+                "a sampler runs circuits with measurements",
+                got=f"no classical register, in PUB {place}", remedy="Measure before transpiling.",
+            )  # fmt: skip
+        return
+    for observable in pub.observables.ravel().tolist():
+        if not all(map(math.isfinite, observable.values())):
+            raise DataError(
+                "coefficients of observables are real, finite numbers",
+                got=f"{observable!r:.80}, in PUB {place}", remedy="Nothing was run.",
+            )  # fmt: skip
 
 
 def _refused(place: int, got: str, remedy: str) -> DataError:
@@ -113,10 +140,11 @@ def _is_complex(values: Any) -> bool:
 
 def _shots(shots: Any) -> Any:
     whole = isinstance(shots, Integral) and not isinstance(shots, bool)
-    if shots is None or (whole and shots >= 1):
+    if shots is None or (whole and 1 <= shots <= _MOST_SHOTS):
         return None if shots is None else int(shots)
     raise DataError(
-        "a number of shots is a positive integer", got=repr(shots), expected="1 or more",
+        "a number of shots is a positive integer", got=repr(shots),
+        expected=f"1 to {_MOST_SHOTS:,}",
         remedy="Nothing was run.",
     )  # fmt: skip
 

@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 __all__ = ["allowing", "at_entry", "check_allowed", "unasked"]
 
 
+_WHOSE = ("device", "account", "instance", "channel", "url", "proxies")
+"""Options that say which device is charged, and whose account."""
+
+
 def unasked(config: ExperimentConfig) -> dict[str, float]:
     """Devices that an experiment would spend on by its own word, and the seconds it names.
 
     A budget counts as its user's if it is in `QKD_BUDGET_SECONDS`, or in the entry of a backend
     file that `QISKIT_KD_BACKENDS` names: both are said outside of the files that come along with
-    an experiment. What is written in those can only lower it.
+    an experiment. What is written in those can only lower it, for the device and account that the
+    entry names.
     """
     from qiskit_kd.execution.backends import ENVIRONMENT_VARIABLE, load_backend
     from qiskit_kd.execution.runtime.consent import allowed_seconds
@@ -37,7 +42,8 @@ def unasked(config: ExperimentConfig) -> dict[str, float]:
             continue
         base: Any = load_backend(place.get("base", place["name"])).options
         own = getattr(base, "budget_seconds", None)
-        if own is None or asked > own or not os.environ.get(ENVIRONMENT_VARIABLE):
+        moved = any(getattr(base, key, None) != getattr(backend.options, key) for key in _WHOSE)
+        if own is None or asked > own or moved or not os.environ.get(ENVIRONMENT_VARIABLE):
             found[backend.name] = asked
     return found
 

@@ -156,17 +156,21 @@ class Planner:
                     if judge is not None:
                         entry = _name_teacher(spec["teachers"], judge, teachers)
                         entry["key"] = teachers[judge].key
-                    identity: Mapping[str, Any] = spec
-                    if variant.sees == "all":
-                        spec["sees"] = "all"
-                        spec["training"] = _on_the_pool(spec["training"], variant, split)
-                        identity = {**spec, "data": _seen(split)}
                     stage = variant.fine_tune
                     if stage is not None:
                         spec["fine_tune"] = {
                             "backend": self._backend(config, stage.backend),
                             "training": _training(config, student, candidate, stage.training),
                         }
+                    identity: Mapping[str, Any] = spec
+                    if variant.sees == "all":
+                        spec["sees"] = "all"
+                        own = variant.training.model_dump(mode="json", exclude_none=True)
+                        spec["training"] = _on_the_pool(spec["training"], own, split)
+                        if stage is not None:
+                            second = spec["fine_tune"]
+                            second["training"] = _on_the_pool(second["training"], {}, split)
+                        identity = {**spec, "data": _seen(split)}
                     needs = [entry["key"] for entry in spec["teachers"].values()]
                     found.append(
                         Task(
@@ -236,11 +240,10 @@ def _seen(split: Split) -> dict[str, str]:
 
 
 def _on_the_pool(
-    training: Mapping[str, Any], variant: VariantConfig, split: Split
+    training: Mapping[str, Any], own: Mapping[str, Any], split: Split
 ) -> dict[str, Any]:
-    """Settings for a student that sees the whole pool: its variant's, else as many steps."""
-    own = variant.training.model_dump(mode="json", exclude_none=True)
-    own.pop("checkpoint_epochs", None)
+    """Settings for a student that sees the whole pool: its variant's own, else as many steps."""
+    own = {key: value for key, value in own.items() if key != "checkpoint_epochs"}
     if "batch_size" not in own and training["steps_per_epoch"] is None:
         steps = -(-len(split.train.labels) // training["batch_size"])
         return {**training, "steps_per_epoch": steps, **own}

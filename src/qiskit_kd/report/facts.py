@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qiskit_kd.experiment.config import VariantConfig
 from qiskit_kd.report.grid import grid_of, labels_of, shown, varied
 from qiskit_kd.report.palette import TEACHER, listed, look, looks, readable
 from qiskit_kd.report.summary import (
@@ -109,8 +110,13 @@ def others(result: Result) -> str:
     return f"Among the other students, {'; '.join(parts)}."
 
 
-def options(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def options(
+    rows: Sequence[Mapping[str, Any]], config: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """Per student and variant: options that differ within a student (what was picked for it).
+
+    With the resolved configuration also those that have several candidates of which every variant
+    picked the same.
 
     A sharpness that is learned stands beside them: what it became is a
     result, but has to be read with the settings.
@@ -123,7 +129,7 @@ def options(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for variant in variants_of(rows, student=student):
             mine = [row for row in own if row["variant"] == variant]
             picked = {}
-            for key in varied:
+            for key in dict.fromkeys([*varied, *_swept(config, student, variant)]):
                 found = [plain(r["options"].get(key)) for r in mine]
                 counts = Counter(text for text in found if text != "")
                 if counts:
@@ -142,6 +148,18 @@ def options(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 label = "" if is_teacher(student) else look(variant).label
                 out.append({"student": readable(student), "variant": label, "picked": picked})
     return out
+
+
+def _swept(config: Mapping[str, Any] | None, student: str, variant: str) -> list[str]:
+    """Options of which the validation split chose one of several."""
+    if config is None or student not in config.get("students", {}):
+        return []
+    own, training = config["students"][student], config.get("training") or {}
+    rate = (own.get("training") or {}).get("learning_rate") or training.get("learning_rate")
+    terms = config.get("variants", {}).get(variant)
+    taught = VariantConfig.model_validate(terms).candidates if terms else {}
+    several = {**(own.get("candidates") or {}), **taught, "learning_rate": rate}
+    return [key for key, values in several.items() if isinstance(values, list) and values[1:]]
 
 
 def _counted(counts: Counter[str], total: int, unit: str) -> str:
@@ -237,6 +255,10 @@ def _lesson(variant: Mapping[str, Any]) -> str:
                  if term.get(key) not in (None, "none")]  # fmt: skip
         terms.append(f"{weight}{readable(term['loss'])}" + (f" ({'; '.join(said)})" * bool(said)))
     text = " + ".join(terms)
+    if variant.get("sees") == "all":
+        text += "; on all labels of the pool (sees: all)"
+        own = plain({k: v for k, v in (variant.get("training") or {}).items() if v is not None})
+        text += f", trained with {own}" if own else ""
     if variant.get("teacher") not in (None, "none"):
         text += f"; teacher: {variant['teacher']}"
     if variant.get("placebo") not in (None, "none"):

@@ -88,7 +88,7 @@ def render(result: Result) -> tuple[str, dict[str, str]]:
     album = sections.Album()
     split = split_of(result.config)
     sitters = portraits(result.config, split)
-    choices = facts.options(result.rows)
+    choices = facts.options(result.rows, result.config)
     settings = dict(facts.flat(facts.settings(result.config, with_students=not sitters)))
     light, dark = color_variables()
     grid = grid_of(result)

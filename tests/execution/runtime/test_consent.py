@@ -49,7 +49,9 @@ STRANGERS = [
     proxied("https://evil.example"), proxied("http://127.0.0.1:1"), proxied("http://evil.example:3128"),
     proxied("https://cloud.ibm.com"), proxied("http://evil.example", "http"),
     {"instance": "crn:v1:bluemix:public:quantum-computing:evil.example#:a/1:2::"},
-    {"instance": "evil.example?x"},
+    {"instance": "crn:v1:bluemix:public:quantum-computing:evil.example/x:a/1:2::"},
+    {"instance": "crn:v1:bluemix:public:quantum-computing:evil.example:a/1:2::"},
+    {"instance": "crn:evil.example/x"}, {"instance": "evil.example?x"},
 ]  # fmt: skip
 
 
@@ -146,6 +148,9 @@ FILE = STUDY + "evaluation: {backend: device}\n"
         (FILE, 40.0, True, None, {}),  # a file that its user names
         (OWN, 40.0, True, None, {"mine": 50.0}),  # raised by the experiment
         (OWN, 60.0, True, None, {}),  # lowered by the experiment
+        (OWN.replace("50.0", "50.0, device: ibm_other"), 60.0, True, None, {"mine": 50.0}),
+        (OWN.replace("50.0", "50.0, account: paid"), 60.0, True, None, {"mine": 50.0}),
+        (OWN.replace("50.0", "50.0, instance: paid"), 60.0, True, None, {"mine": 50.0}),
         (OWN, None, False, "20", {}),
         (FILE, 40.0, False, "20", {}),
     ],

@@ -29,7 +29,8 @@ BUDGET = "QKD_BUDGET_SECONDS"
 
 _IBM = "cloud.ibm.com"
 _PLAIN = re.compile(r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[\w./-]*)?")
-_INSTANCE = re.compile(r"[\w .:/()+-]*")  # a name, or a CRN: its region becomes part of an address
+# A name, or a CRN, whose sixth part (the region) becomes the beginning of an address.
+_INSTANCE = re.compile(r"(?!crn:)[\w .:/()+-]*|crn:([\w-]*:){4}[a-z0-9-]*(:[\w./-]*)+")
 
 
 def check_addresses(options: RuntimeOptions) -> None:

@@ -28,7 +28,6 @@ from qiskit.primitives import (
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
-from qiskit_kd.errors import CircuitError
 from qiskit_kd.execution.memory import require_memory
 from qiskit_kd.execution.noise_sources import DeviceNoise
 from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
@@ -87,11 +86,6 @@ class LocalSampler(_Local, BaseSamplerV2):  # type: ignore[misc]
 
     def _sample(self, pub: SamplerPub, number: int) -> SamplerPubResult:
         circuit = pub.circuit
-        if not circuit.cregs:
-            raise CircuitError(
-                "a sampler runs circuits with measurements", got="no classical register",
-                remedy="Measure before transpiling.",
-            )  # fmt: skip
         parts = self.simulator.parts(circuit)
         values = _rows(pub)
         size = len(values) * pub.shots
