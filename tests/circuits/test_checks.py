@@ -172,7 +172,7 @@ def test_a_circuit_routed_through_other_qubits_is_refused() -> None:
         bare(moved, part="an ansatz")
 
 
-_A = Parameter("a")
+_A, _B = Parameter("a"), Parameter("b")
 _HAMILTONIAN = [[0.0, 1.0], [1.0, 0.5]]
 
 
@@ -188,6 +188,9 @@ _HAMILTONIAN = [[0.0, 1.0], [1.0, 0.5]]
         (PhaseGate(_A.log()), r"log\(a\) is no real number"),
         (RXGate(_A.arcsin()), r"asin\(a\) is no real number"),
         (RXGate(1 / _A), "is no real number at a = 0"),
+        (RXGate(_A / _B), r"is no real number at a = 0, b = 0"),
+        (RXGate((_B - _A) ** 0.5), "is no real number"),
+        (RXGate(abs(_B) * _A), r"the derivative of a\*abs\(b\) by . is no real number"),
         (RXGate(1j * _A), "is no real number"),
         (HamiltonianGate(_HAMILTONIAN, _A), "'hamiltonian'.*unbound t parameter a.*PauliEvolution"),
         (Gate("box", 1, []), "'box' .*neither a matrix nor a definition.*standard gates"),

@@ -97,7 +97,7 @@ def test_inputs_come_in_the_order_given() -> None:
     circuit = QuantumCircuit(1)
     for element in vector:
         circuit.rx(element, 0)
-    for order in (vector, list(vector), None):
+    for order in (vector, [vector], list(vector), None):
         encoding = Encoding("own", circuit, 12, identity, inputs=order)
         assert [p.name for p in encoding.circuit.parameters] == [p.name for p in vector]
 

@@ -122,6 +122,9 @@ def test_networks_that_end_in_a_softmax(dtype):
     bare = Teacher.from_module(network[0]).logits_for(X)
     tolerance = {torch.float64: 1e-9, torch.float32: 1e-5}.get(dtype, 0.05)
     assert torch.allclose(said.softmax(1), bare.softmax(1), atol=tolerance)
+    for average in ("probabilities", "logits"):
+        with pytest.raises(DistillError, match=r"teacher returns logits; .*probabilities"):
+            Teacher.from_module([network, network[0]], average=average).logits_for(X)
     both = Teacher.from_module([network, network], outputs="probabilities").logits_for(X)
     assert torch.allclose(both.softmax(1), said.softmax(1), atol=tolerance)
     with pytest.raises(DistillError, match="are not negative and sum to 1; got numbers from"):
@@ -366,7 +369,8 @@ def test_transfer_sets_come_in_every_form():
     x = blobs(20, "transfer")
     teacher = Teacher.from_module(mlp())
     found = []
-    for form in (x.features, torch.tensor(x.features), x, TensorDataset(torch.tensor(x.features)),
+    for form in (x.features, torch.tensor(x.features), x, (x.features,), (x.features, x.labels),
+                 x.features.tolist(), TensorDataset(torch.tensor(x.features)),
                  DataLoader(TensorDataset(torch.tensor(x.features), torch.zeros(20)))):  # fmt: skip
         student = linear(1)
         fit(student, TRAIN, VALIDATION, form, terms=["kl"], teacher=teacher)

@@ -398,6 +398,9 @@ def test_errors(monkeypatch) -> None:
         SamplerEngine("aer")
     with pytest.raises(ConfigError, match="the estimator is a V2 primitive or a function that"):
         SamplerEngine(aer_sampler, estimator=3)
+    for maker, got in ((Broken, "TypeError: "), (lambda seed: seed, "int")):
+        with pytest.raises(ConfigError, match=f"a V2 primitive from a seed; got {got}.*=seed"):
+            SamplerEngine(maker).outputs(model, x, w)
     monkeypatch.setattr(memory, "available_bytes", lambda: 2**20)
     with pytest.raises(
         ResourceError,

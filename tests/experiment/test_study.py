@@ -41,6 +41,12 @@ def test_rows(folder: Path) -> None:
     assert {r["parameters"] for r in rows if r["student"] == "teacher"} == {1040 + 136 + 18}
 
 
+def test_a_study_is_made_of_a_configuration() -> None:
+    for wrong in ("c2q-xor", Path("c2q-xor.yaml"), {}, None):
+        with pytest.raises(ConfigError, match=r"a checked configuration; got .*Study\.load"):
+            Study(wrong)  # type: ignore[arg-type]
+
+
 def test_the_folder_alone_says_everything(folder: Path) -> None:
     live = Study.load(folder / "small.yaml", ["training.epochs=2"], seeds=2)
     live.folder = folder / "out"

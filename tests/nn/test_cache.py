@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from qiskit_kd import circuits as kd
 from qiskit_kd.circuits import CircuitModel, ClassGroups
 from qiskit_kd.errors import StorageError
-from qiskit_kd.nn import QuantumLayer
+from qiskit_kd.nn import FullyQuantumStudent, QuantumLayer, students
 from qiskit_kd.nn.cache import OutputCache, module_hash, sample_keys
 from qiskit_kd.seeding import stream
 
@@ -40,6 +40,18 @@ def test_module_hashes_tell_weights_and_structures_apart() -> None:
     other = network()
     other[1].running_mean.add_(1)
     assert len(hashes | {module_hash([other])}) == 5
+
+
+def test_module_hashes_tell_settings_and_hooks_apart() -> None:
+    student = students["fully_quantum"](4, 3, seed=0)
+    assert isinstance(student, FullyQuantumStudent)
+    hashes = {module_hash([student])}
+    student.smoothing = 0.25
+    hashes.add(module_hash([student]))
+    student.register_forward_hook(lambda *parts: parts[2] * 2)
+    assert len(hashes | {module_hash([student])}) == 3
+    student.train()
+    assert module_hash([student]) == module_hash([student.eval()])
 
 
 def test_module_hashes_tell_circuits_of_one_size_apart() -> None:

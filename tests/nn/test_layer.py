@@ -281,6 +281,8 @@ def test_state_dicts_of_stock_connectors_and_ours_are_the_same(model):
         ours.load_state_dict({"weight": state["weight"], "_weights": state["weight"] + 1})
     with pytest.raises(RuntimeError, match="size mismatch"):
         ours.load_state_dict({"_weights": state["weight"][:2]})
+    lost = {key: torch.full_like(value, torch.nan) for key, value in state.items()}
+    ours.load_state_dict(lost)  # of a training that diverged
     assert safetensors_keys(ours) == {"weight", "_weights"}
     one = Quanvolution(CircuitModel(kd.angle(4), kd.hardware_efficient(4, 1), ClassGroups(2, 4)), 1)
     one.load_state_dict(stock(one.model).state_dict(), strict=True)

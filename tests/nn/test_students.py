@@ -4,6 +4,7 @@ from __future__ import annotations
 import copy
 import inspect
 import io
+import json
 import math
 import pickle
 from collections.abc import Iterator
@@ -406,6 +407,24 @@ class TestQuantum:
         own = describe(build("fully_quantum", backend="aer_shots"))  # the backend's 1,024 shots
         assert own["smoothing"] == pytest.approx(0.5 / 1024)
         assert describe(build("fully_quantum"))["smoothing"] == 0.0
+
+    def test_facts_are_plain_data_whatever_the_numbers_were(self) -> None:
+        student = fully_quantum(
+            4, 3, seed=0, scheme=np.array([0, 1, 2, 0]), smoothing=np.float32(0.5),
+            ansatz="product", layers=1, ansatz_options={"num_weights": np.int64(12)},
+        )  # fmt: skip
+        made = build("separable", num_weights=np.int64(12))
+        for facts in (describe(student), describe(made)):
+            assert json.loads(json.dumps(facts)) == facts
+        for wrong in (-1, "1", float("nan")):
+            with pytest.raises(ConfigError, match="smoothing is 0 or more"):
+                FullyQuantumStudent(student.circuit, smoothing=wrong)
+
+    def test_a_hybrid_head_without_parameters(self) -> None:
+        student = hybrid(4, 2, seed=0, measured="all")
+        student.head = nn.Identity()
+        x = torch.linspace(0.1, 1, 12).reshape(3, 4)
+        assert torch.equal(student(x), student.circuit(x))
 
     def test_tempering_is_a_power_of_the_probabilities(self) -> None:
         student = fully_quantum(64, 3, seed=0, dtype="float64")

@@ -47,8 +47,8 @@ __all__ = [
 
 _INERT = (Barrier, Delay, IGate, GlobalPhaseGate)
 
-_TRIED = (-2.7, -1.1, 0.0, 0.6, 2.9)  # where expressions are evaluated, with the k-th
-_STEP = 0.37  # parameter so many radians on
+# Where expressions are evaluated: the first parameter, and how much further each next one is.
+_TRIED = ((-2.7, 0.37), (-1.1, -1.9), (0.0, 0.0), (0.6, -0.6), (2.9, -0.37))
 
 _MOST_GATES = 50_000  # in definitions
 
@@ -209,8 +209,8 @@ def _fault(angle: ParameterExpression) -> str | None:
             forms[f"the derivative of {angle} by {parameter.name}"] = angle.gradient(parameter)
         except Exception:  # of several kinds
             return f"{angle} has no derivative by {parameter.name}"
-    for start in _TRIED:
-        at = {p: start + k * _STEP for k, p in enumerate(parameters)}
+    for start, step in _TRIED:
+        at = {p: start + k * step for k, p in enumerate(parameters)}
         for name, form in forms.items():
             try:
                 value = complex(

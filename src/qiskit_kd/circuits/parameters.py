@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Sequence
 
 from qiskit import QuantumCircuit
-from qiskit.circuit import Parameter
+from qiskit.circuit import Parameter, ParameterVector
 
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.values import listed
@@ -78,7 +78,7 @@ def feature_order(
 
     Args:
         circuit: The circuit.
-        given: The order, by parameters or names (a `ParameterVector` is a list of parameters); None
+        given: The order, by parameters or names (a `ParameterVector` stands for its elements); None
             to read it off the names.
 
     Raises:
@@ -87,9 +87,11 @@ def feature_order(
     known = {p.name: p for p in circuit.parameters}
     if given is not None:
         rule = "the order of the inputs is a list of parameters"
+        entries = [given] if isinstance(given, ParameterVector) else given
         names = [
             p if isinstance(p, str) else str(getattr(p, "name", repr(p)))
-            for p in listed(given, rule, error=CircuitError)
+            for entry in listed(entries, rule, error=CircuitError)
+            for p in (entry if isinstance(entry, ParameterVector) else [entry])
         ]
         if sorted(names) != sorted(known):
             raise CircuitError(

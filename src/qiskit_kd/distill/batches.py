@@ -118,8 +118,12 @@ def unlabelled(data: object) -> NDArray[np.float64] | None:
         return None
     x = getattr(data, "features", None)
     if x is None:
-        found = _collected(data, "transfer set") if isinstance(data, _TORCH) else [data]
-        x = found[0] if found else ()
+        if isinstance(data, tuple) and len(data) in (1, 2) and getattr(data[0], "ndim", 0) > 1:
+            x = data[0]
+        elif isinstance(data, _TORCH):
+            x = next(iter(_collected(data, "transfer set")), ())
+        else:
+            x = data
     rows = plain(x, "the transfer set")
     return None if rows.ndim and not rows.size else numbers(rows, "the transfer set")
 

@@ -318,6 +318,9 @@ class ModuleTeacher(Teacher):
             )  # fmt: skip
         if self._outputs == "probabilities":
             members = [log_probabilities(m) for m in members]
+        elif self._outputs is None:
+            for member in members:  # one by one: a mixture of them no longer looks like it
+                check_logits(member, role="teacher")
         if not all(bool(m.isfinite().all()) for m in members):
             raise DistillError(
                 "a teacher's logits are finite numbers", got="NaN or infinity",

@@ -149,8 +149,7 @@ class PrimitiveSource(Source):
         return np.asarray(result.data.evs, float).T
 
     def _submit(self, primitive: Any, pubs: list[Any], *, circuits: int) -> Sequence[Any]:
-        if not hasattr(primitive, "run") or isinstance(primitive, type):
-            primitive = primitive(derive(self.seed, "shots", self.drawn))
+        primitive = _made(primitive, derive(self.seed, "shots", self.drawn))
         try:
             job = primitive.run(pubs)
             results: Sequence[Any] = job.result()
@@ -192,8 +191,7 @@ class PrimitiveSource(Source):
     @property
     def _is_aer(self) -> bool:
         """Whether a primitive is Aer's own; what a function makes is seen when it is made."""
-        made = [p if hasattr(p, "run") and not isinstance(p, type) else p and p(0)
-                for p in (self.sampler, self.estimator)]  # fmt: skip
+        made = [None if p is None else _made(p, 0) for p in (self.sampler, self.estimator)]
         kinds = [kind for primitive in made for kind in type(primitive).__mro__]
         return any(kind.__module__.startswith("qiskit_aer.") for kind in kinds)
 
@@ -217,6 +215,25 @@ class PrimitiveSource(Source):
             self._compiled[key] = bindable(found) if self._is_aer else found
             self.usage.transpilations += 1
         return self._compiled[key]
+
+
+def _made(primitive: Any, seed: int) -> Any:
+    """A primitive: the one given, or what the function given makes from a seed."""
+    if hasattr(primitive, "run") and not isinstance(primitive, type):
+        return primitive
+    try:
+        made = primitive(seed)
+    except Exception as error:  # somebody else's function
+        raise ConfigError(
+            "a function makes a V2 primitive from a seed", got=f"{type(error).__name__}: {error}",
+            expected="lambda seed: SamplerV2(seed=seed)",
+        ) from error  # fmt: skip
+    if not hasattr(made, "run"):
+        raise ConfigError(
+            "a function makes a V2 primitive from a seed", got=type(made).__name__,
+            expected="lambda seed: SamplerV2(seed=seed)",
+        )  # fmt: skip
+    return made
 
 
 class SamplerEngine(RowEngine):

@@ -51,11 +51,20 @@ class Study:
         config: The checked configuration.
         command: What reproduces the study, for its report.
         folder: Where its rows are, if it has been run.
+
+    Raises:
+        ConfigError: If `config` is no configuration.
     """
 
     def __init__(
         self, config: ExperimentConfig, *, command: str = "", folder: str | Path | None = None
     ) -> None:
+        if not isinstance(config, ExperimentConfig):
+            raise ConfigError(
+                "a study is made of a checked configuration", got=shown(config),
+                expected="an ExperimentConfig",
+                remedy="Study.load(...) takes a YAML file, a shipped name or a folder.",
+            )  # fmt: skip
         self.config = config
         self.command = command
         self.folder = None if folder is None else Path(folder)

@@ -48,11 +48,22 @@ def sample_keys(samples: NDArray[np.generic]) -> list[bytes]:
 
 
 def module_hash(modules: Iterable[nn.Module]) -> str:
-    """Hash over the structure, engines, parameters and buffers of `modules`."""
+    """Hash over the structure, engines, settings, parameters and buffers of `modules`.
+
+    Settings are attributes that are floats, texts or truth values, and the names of forward hooks;
+    whole numbers are none of them, since networks may count their calls.
+    """
     digest = hashlib.sha256()
     for module in modules:
         digest.update(repr(module).encode())
         for path, part in module.named_modules():
+            plain = {
+                key: value for key, value in vars(part).items()
+                if isinstance(value, float | str | bool) and key != "training"
+            }  # fmt: skip
+            hooks = [*part._forward_pre_hooks.values(), *part._forward_hooks.values()]  # noqa: SLF001
+            names = [getattr(hook, "__qualname__", type(hook).__qualname__) for hook in hooks]
+            digest.update(f"{path}{sorted(plain.items())}{names}".encode())
             if isinstance(part, OnEngine):
                 digest.update(f"{path}{part.engine_identity()}".encode())
         for name, tensor in module.state_dict().items():

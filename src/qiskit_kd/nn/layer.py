@@ -110,7 +110,9 @@ class QuantumLayer(OnEngine, TorchConnector):
         twin = state_dict.pop(f"{prefix}_weights", None)
         if twin is not None:
             weight = state_dict.setdefault(f"{prefix}weight", twin)
-            if weight is not twin and not torch.equal(weight, twin.to(weight)):
+            other = twin.to(weight)
+            alike = weight.shape == other.shape
+            if not (alike and torch.allclose(weight, other, rtol=0, atol=0, equal_nan=True)):
                 error_msgs.append(
                     f"{prefix}weight and {prefix}_weights name one tensor, but their values "
                     "differ: leave one of them out."

@@ -85,7 +85,7 @@ class HybridStudent(Student):
         """`(..., num_features)` to `(..., num_classes)` logits."""
         values = self.circuit(x)
         if not torch.is_autocast_enabled(values.device.type):
-            values = values.to(next(self.head.parameters()).dtype)
+            values = values.to(next((p.dtype for p in self.head.parameters()), values.dtype))
         logits: Tensor = self.head(values)
         return logits
 
@@ -135,7 +135,7 @@ class FullyQuantumStudent(Student):
             self.log_sharpness = nn.Parameter(value)
         else:
             self.register_buffer("log_sharpness", value)
-        self.smoothing = smoothing
+        self.smoothing = real(smoothing, "smoothing is 0 or more", name="smoothing", least=0)
         self.facts = {"kind": type(self).__name__} if facts is None else dict(facts)
 
     @property

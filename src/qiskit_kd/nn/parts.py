@@ -411,7 +411,8 @@ def ansatz_facts(
     if is_circuit_file(ansatz):
         return {"ansatz": Path(ansatz).name}
     name = part_name(ansatze, ansatz)
-    return {"ansatz": name, "layers": python_number(layers), "ansatz_options": dict(options or {})}
+    plain = {key: python_number(value) for key, value in (options or {}).items()}
+    return {"ansatz": name, "layers": python_number(layers), "ansatz_options": plain}
 
 
 def run_facts(backend: AnyBackend, gradient: str, shots: int | None) -> dict[str, Any]:

@@ -362,7 +362,7 @@ def _class_groups(
 ) -> tuple[FullyQuantumStudent, tuple[int, ...] | None]:  # fmt: skip
     """The student read in class groups, and its dead weights (None: not looked for)."""
     num_features, num_classes = check_sizes(num_features, num_classes)
-    _check_sharpness(sharpness, initial_sharpness, smoothing)
+    _check_sharpness(sharpness, initial_sharpness)
     ansatz, encoding = registered(ansatze, ansatz), registered(encodings, encoding)
     code = build_encoding(encoding, num_features, num_qubits, encoding_options)
     n = code.num_qubits
@@ -377,21 +377,18 @@ def _class_groups(
     circuit = QuantumLayer(
         model, backend=backend, gradient=gradient, shots=shots, seed=seed, dtype=dtype_of(dtype)
     )
-    if smoothing is None:
-        sampled = circuit.engine.shots  # the backend's own where none are given here
-        smoothing = 0.5 / sampled if sampled else 0.0
     facts = {
         "kind": kind, "encoding": part_name(encodings, encoding), "qubits": n,
-        "scheme": scheme if isinstance(scheme, str) else list(scheme),
+        "scheme": scheme if isinstance(scheme, str) else readout.outcome_labels.tolist(),
         **({} if read is None else {"measured": read}),
         **weight_facts(model, dead), **ansatz_facts(ansatz, layers, ansatz_options),
-        "sharpness_mode": sharpness, "smoothing": smoothing,
-        **run_facts(backend, gradient, shots),
+        "sharpness_mode": sharpness, **run_facts(backend, gradient, shots),
     }  # fmt: skip
     student = FullyQuantumStudent(
-        circuit, sharpness=float(initial_sharpness), learnable=sharpness == "learnable",
+        circuit, sharpness=initial_sharpness, learnable=sharpness == "learnable",
         smoothing=smoothing, facts=facts, dtype=dtype_of(dtype),
     )  # fmt: skip
+    student.facts = {**facts, "smoothing": student.smoothing}
     few = stream(0, "shots needed").normal(size=(32, num_features))
     warn_few_shots(student, few, what="the untrained student", stacklevel=3)
     return student, dead
@@ -424,7 +421,7 @@ def fitted_widths(num_features: int, num_classes: int, budget: int) -> tuple[int
     return f, h
 
 
-def _check_sharpness(mode: str, initial: float, smoothing: float | None) -> None:
+def _check_sharpness(mode: str, initial: float) -> None:
     if mode not in ("fixed", "learnable"):
         raise ConfigError(
             "unknown sharpness", got=repr(mode), expected="'fixed' or 'learnable'",
@@ -432,5 +429,3 @@ def _check_sharpness(mode: str, initial: float, smoothing: float | None) -> None
         )  # fmt: skip
     rule = "sharpness is positive"
     real(initial, rule, name="initial_sharpness", least=0, strict=True, expected="a number")
-    if smoothing is not None:
-        real(smoothing, "smoothing is 0 or more", name="smoothing", least=0)
