@@ -41,7 +41,7 @@ def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def task(key: str, role: str = "student", *, needs: tuple[str, ...] = (), seed: int = 1, **spec):
     spec = {"role": role, "seed": seed, **spec}
-    return Task(key, role, "net", "plain", seed, None, spec, needs)
+    return Task(key, role, "net", "plain", seed, {}, spec, needs)
 
 
 def test_every_task_once_and_never_again(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from qiskit_kd.errors import DataError
-from qiskit_kd.report import plot_accuracy_over, plot_gains_over
+from qiskit_kd.report import plot_accuracy_over, plot_curves, plot_gains_over, plot_robustness
 from qiskit_kd.report.canvas import focused
 from qiskit_kd.report.grid import at, grid_of
 from qiskit_kd.report.strokes import strokes
@@ -222,3 +222,33 @@ def test_three_panels_or_six_stand_in_rows_of_three() -> None:
     assert [bool(one.get_ylabel()) for one in figure.axes] == [True, False, False] * 2
     assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["0", "1", "2"]
     assert figure.axes[0].get_xscale() == "linear"
+
+
+@pytest.mark.parametrize("module", ["axes", "diagnostics", "robustness", "shots"])
+def test_bands_allow_for_samples_that_seeds_share(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qiskit_kd.report import axes, diagnostics, robustness, shots
+
+    rows = make(seeds=4, train=(500,), sees=("all",), maps=False).rows
+    rows = [row | {"shots": [{"shots": n, "accuracy": row["test"]["accuracy"]} for n in (8, 64)]}
+            for row in rows]  # fmt: skip
+    plots: dict[str, Callable[[], Figure]] = {
+        "axes": lambda: plot_accuracy_over(rows),
+        "diagnostics": lambda: plot_curves(rows, student="convolution"),
+        "robustness": lambda: plot_robustness(rows),
+        "shots": lambda: shots.plot_shots(rows, points=[(rows[0]["point"], "")]),
+    }
+    modules = {"axes": axes, "diagnostics": diagnostics, "robustness": robustness, "shots": shots}
+
+    def heights(shared: float) -> np.ndarray:
+        monkeypatch.setattr(modules[module], "shared_variance", lambda *_: shared)
+        drawn = [band for ax in plots[module]().axes for band in ax.collections]
+        return np.asarray([np.ptp(path.vertices[:, 1]) for c in drawn for path in c.get_paths()])
+
+    plain, wide = heights(0.0), heights(0.02)
+    assert len(plain) == len(wide) > 1
+    assert np.all(wide > plain)
+    n = 4
+    one = wide / plain  # of a band along a line that rises, a part
+    assert one.max() <= np.sqrt((1 / n + 0.02) * n) + 1e-6

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +19,7 @@ from qiskit_kd.report.palette import (
     looks,
     order_variants,
     readable,
+    told_apart,
 )
 
 KNOWN = ["plain", "distilled", "shuffled", "label_smoothing", "teacher"]
@@ -96,3 +99,28 @@ def test_baseline_first_placebos_last() -> None:
 
 def test_readable() -> None:
     assert readable("fully_quantum-x") == "fully quantum x"
+
+
+def test_names_that_differ_in_punctuation_alone_are_told_apart_everywhere() -> None:
+    from qiskit_kd.report import render, terminal_table
+    from tests.report.fake_result import make
+
+    result = make()
+    names = {"distilled": "kd_1", "shuffled": "kd-1"}
+    text = json.dumps([list(result.rows), list(result.comparisons), dict(result.config)])
+    for old, new in names.items():
+        text = text.replace(f'"{old}"', f'"{new}"')
+    rows, comparisons, config = json.loads(text)
+    other = replace(result, rows=rows, comparisons=comparisons, config=config)
+    page = render(other)[0].split("<script")[0]
+    for said in (terminal_table(other), page):
+        assert "kd 1" in said
+        assert "kd-1" in said
+    assert readable("kd-1") == "kd 1", "it is said of the study alone"
+    with told_apart(
+        ["a_b", "a-b", "c"], ["x_1", "x-1", "x:1", "label-smoothing", "label_smoothing"]
+    ):
+        assert [readable(name) for name in ("a_b", "a-b", "c")] == ["a b", "a-b", "c"]
+        labels = [look(n).label for n in ("x_1", "x-1", "x:1", "label-smoothing")]
+        assert labels == ["x 1", "x-1", "x:1", "label-smoothing"]
+        assert look("label_smoothing").label == "label smoothing"

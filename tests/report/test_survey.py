@@ -190,7 +190,11 @@ def test_chance_counts_distinct_intervals() -> None:
     away = sum(low > 0 or high < 0 for low, high in meant.values())
     assert len(meant) == 4 * 6 + 3
     assert said.startswith(f"27 intervals of gains over the student alone are shown and {away} of")
-    assert said.endswith("picked by these results, so their gains are extremes, not estimates.")
+    assert "picked by these results, so their gains are extremes, not estimates. Sign-flip" in said
+    assert said.endswith(
+        "have p from 0.031 to 0.66, below 0.05 at 5 of 18; that of each is `p_sign_flip` in "
+        "`qkd report FOLDER --json`."
+    )
     single = make(seeds=1, train=(50, 500), maps=False, robust=False)
     assert chance(single, grid(single)) == ""
 

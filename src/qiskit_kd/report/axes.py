@@ -2,7 +2,8 @@
 """Figures of a study with axes: accuracy and paired gain against the axis of numbers.
 
 Same conventions as `qiskit_kd.report.figures`; every combination of the other axes' values is a
-panel, and `ax` may be one `Axes` per panel. Intervals are 95 % (Student's t over seeds).
+panel, and `ax` may be one `Axes` per panel. Intervals are 95 % (Student's t over seeds,
+corrected for samples that they share).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from qiskit_kd.experiment.statistics import shared_variance
 from qiskit_kd.report.canvas import METRICS, SMALL, focused
 from qiskit_kd.report.grid import Grid, at
 from qiskit_kd.report.palette import BASELINE, INK, PAPER
@@ -38,6 +40,7 @@ from qiskit_kd.report.summary import (
     gains,
     is_teacher,
     points,
+    rows_of,
     values,
 )
 
@@ -71,8 +74,10 @@ def plot_accuracy_over(
     figure, axes = panels([grid.say(panel) for panel in grid.panels], ax, figsize, title)
     for panel, one in zip(grid.panels, axes, strict=True):
         for (student, variant), style in looks.items():
-            places, numbers = _numbers(data, grid, panel, student, variant, metric)
-            line(one, places, numbers, style, metric=metric, band=not is_teacher(student))
+            found = _numbers(data, grid, panel, student, variant, metric)
+            places, numbers, shared = found
+            line(one, places, numbers, style, metric=metric, band=not is_teacher(student),
+                 shared=shared)  # fmt: skip
         ticks(one, grid)
     limits(axes, metric)
     return close(figure, axes, own=ax is None, filename=filename)
@@ -149,15 +154,17 @@ def _beside(grid: Grid, positions: NDArray[np.float64], slot: int, count: int) -
 def _numbers(
     data: Sequence[Row], grid: Grid, panel: Mapping[str, Any], student: str, variant: str,
     metric: str,
-) -> tuple[list[float], list[list[float]]]:  # fmt: skip
-    """Places where there are rows, and the metric of every seed there."""
-    places, found = [], []
+) -> tuple[list[float], list[list[float]], list[float]]:  # fmt: skip
+    """Places where there are rows, the metric of every seed there, and what they share."""
+    places, found, shared = [], [], []
     for value, place in zip(grid.values, positions_of(grid), strict=True):
-        numbers = values(at(data, grid.point(panel, value)), student, variant, metric)
+        rows = at(data, grid.point(panel, value))
+        numbers = values(rows, student, variant, metric)
         if numbers:
             places.append(float(place))
             found.append([*numbers.values()])
-    return places, found
+            shared.append(shared_variance(rows_of(rows, student, variant)))
+    return places, found, shared
 
 
 def _mark(ax: Axes, place: float, gain: Gain, style: Stroke) -> None:

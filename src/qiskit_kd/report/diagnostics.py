@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from qiskit_kd.experiment.statistics import half_width
+from qiskit_kd.experiment.statistics import half_width, shared_variance
 from qiskit_kd.report import palette
 from qiskit_kd.report.canvas import SMALL, canvas, finish, saved
 from qiskit_kd.report.palette import INK, MUTED, PAPER, SERIES, readable
@@ -65,8 +65,9 @@ def plot_curves(
         style = looks[student, variant] if looks else drawn[variant]
         bounds = (0.0, 100.0) if scale == 100 else (-np.inf, np.inf)
         _line_with_band(
-            ax, epochs, scale * stack, style.color, style.label, bounds=bounds, marker=style.marker
-        )
+            ax, epochs, scale * stack, style.color, style.label, bounds=bounds, marker=style.marker,
+            shared=shared_variance(rows),
+        )  # fmt: skip
     _epochs(ax)
     ax.set_ylabel(label)
     if scale == 100:
@@ -99,7 +100,8 @@ def plot_gradients(
     for slot, term in enumerate(terms):
         epochs, stack = _held([r["curves"] for r in rows], term)
         color = SERIES[slot % len(SERIES)][0]
-        _line_with_band(ax, epochs, stack, color, term.removeprefix("grad/"), log=True)
+        _line_with_band(ax, epochs, stack, color, term.removeprefix("grad/"), log=True,
+                        shared=shared_variance(rows))  # fmt: skip
     ax.set_yscale("log")
     ax.yaxis.set_minor_formatter(NullFormatter())
     _epochs(ax)
@@ -202,6 +204,7 @@ def _table(rows: Sequence[Sequence[float] | None]) -> NDArray[np.float64]:
 def _line_with_band(
     ax: Axes, epochs: NDArray[np.float64], stack: NDArray[np.float64], color: str, label: str,
     *, log: bool = False, bounds: tuple[float, float] = (-np.inf, np.inf), marker: str = "",
+    shared: float = 0.0,
 ) -> None:  # fmt: skip
     if log:
         # Norms are positive and spread over decades: mean and band of the logarithm.
@@ -220,7 +223,7 @@ def _line_with_band(
         )  # fmt: skip
         return
     ax.plot(epochs, middle, color=color, linewidth=1.6, label=label, **marks)
-    half = half_width(stack)
+    half = half_width(stack, shared=shared)
     low, high = np.clip(mean - half, *bounds), np.clip(mean + half, *bounds)
     if log:
         low, high = 10**low, 10**high

@@ -25,7 +25,7 @@ from qiskit_kd.report.sentences import (
     setup_sentence,
     verdict_sentence,
 )
-from qiskit_kd.report.summary import Result, Row, alone, headline
+from qiskit_kd.report.summary import Result, Row, alone, headline, names_apart
 from qiskit_kd.report.svg import color_variables
 from qiskit_kd.report.tally import blocks, looks_of
 
@@ -71,6 +71,7 @@ def write(result: Result | str | Path, out: str | Path | None = None) -> Path:
     return folder / "report.html"
 
 
+@names_apart
 def render(result: Result) -> tuple[str, dict[str, str]]:
     """The page's HTML and its figures as SVG documents by name, without touching the disk.
 

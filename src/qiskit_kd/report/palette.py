@@ -7,11 +7,13 @@ dark backgrounds; markers differ too, so nothing rests on colour alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 __all__ = ["BASELINE", "GRID", "INK", "MUTED", "PAPER", "TEACHER", "Look", "dark_twins", "look"]
-__all__ += ["SERIES", "listed", "looks", "order_variants", "readable"]
+__all__ += ["SERIES", "listed", "looks", "order_variants", "readable", "told_apart"]
 
 INK = "#1b1f24"
 MUTED = "#5b6471"
@@ -64,12 +66,35 @@ SERIES = (
 )
 """Colours on light and on dark paper, for lines that are not variants."""
 _MARKERS = "vPX<>h"
+_apart: ContextVar[tuple[Mapping[str, str], Mapping[str, str]]] = ContextVar(
+    "names_told_apart", default=({}, {})
+)
 _SPARE = "oD^spd8H*1234+x"
 
 
 def readable(name: str) -> str:
-    """`name` as people write it: no underscores, hyphens or colons."""
-    return name.translate(str.maketrans("_-:", "   "))
+    """`name` as people write it: no underscores, hyphens or colons; see `told_apart`."""
+    return _apart.get()[0].get(name, name.translate(str.maketrans("_-:", "   ")))
+
+
+@contextmanager
+def told_apart(students: Iterable[str], variants: Iterable[str]) -> Iterator[None]:
+    """Inside, of names that would be written alike all but the first are written as they are.
+
+    Args:
+        students: Those of a study, teachers too.
+        variants: Those of a study.
+    """
+    written: dict[str, str] = {}
+    for name in dict.fromkeys(students):
+        text = readable(name)
+        written[name] = name if text in written.values() else text
+    labels = {name: one.label for name, one in looks(variants).items()}
+    token = _apart.set((written, labels))
+    try:
+        yield
+    finally:
+        _apart.reset(token)
 
 
 def listed(names: Iterable[str]) -> str:
@@ -88,7 +113,8 @@ def look(variant: str) -> Look:
     # The sum of bytes, not hash(): the same colour in every process.
     slot = sum(variant.encode())
     light, dark = SERIES[2 + slot % 3]
-    return Look(readable(variant), light, dark, _MARKERS[slot % len(_MARKERS)], is_known=False)
+    label = _apart.get()[1].get(variant, readable(variant))
+    return Look(label, light, dark, _MARKERS[slot % len(_MARKERS)], is_known=False)
 
 
 def looks(variants: Iterable[str]) -> dict[str, Look]:

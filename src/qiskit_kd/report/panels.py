@@ -140,7 +140,7 @@ def ticks(ax: Axes, grid: Grid) -> None:
 
 def line(
     ax: Axes, places: Sequence[float], numbers: Sequence[Sequence[float]], style: Stroke, *,
-    metric: str, band: bool,
+    metric: str, band: bool, shared: Sequence[float] = (),
 ) -> None:  # fmt: skip
     """Means over seeds, joined, with a band of their 95 % intervals.
 
@@ -151,11 +151,15 @@ def line(
         style: How.
         metric: Which; it decides where bands are cut.
         band: Whether there is a band, and a mark at each mean.
+        shared: See `statistics.shared_variance`, at each place; all 0 by default.
     """
     if not len(numbers):
         return
     factor, most = (100.0, 1.0) if metric in SHARES else (1.0, np.inf)
-    found = [interval(seeds) for seeds in numbers]
+    found = [
+        interval(seeds, shared=more)
+        for seeds, more in zip(numbers, shared or [0.0] * len(numbers), strict=True)
+    ]
     mean = np.asarray([middle for middle, _ in found])
     half = np.asarray([end or 0.0 for _, end in found])
     ax.plot(

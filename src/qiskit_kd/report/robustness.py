@@ -18,12 +18,12 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from qiskit_kd.errors import DataError
-from qiskit_kd.experiment.statistics import half_width
+from qiskit_kd.experiment.statistics import half_width, shared_variance
 from qiskit_kd.report.canvas import METRICS, SIZE, finish, focused, saved
 from qiskit_kd.report.palette import BASELINE, INK
 from qiskit_kd.report.panels import Strokes, given, shared_legend
 from qiskit_kd.report.strokes import Stroke, strokes
-from qiskit_kd.report.summary import Row, is_teacher
+from qiskit_kd.report.summary import Row, is_teacher, rows_of
 
 __all__ = ["KINDS", "kinds_of", "plot_robustness"]
 
@@ -79,14 +79,17 @@ def plot_robustness(
             if not runs:
                 continue
             numbers = np.stack([*runs.values()])
-            _line(above, level, numbers, style, band=not is_teacher(student), cut=(0.0, 100.0))
+            mine = rows_of(data, student, variant)
+            _line(above, level, numbers, style, band=not is_teacher(student), cut=(0.0, 100.0),
+                  shared=shared_variance(mine))  # fmt: skip
             _, alone = _curves(data, student, baseline, kind, metric)
             seeds = [seed for seed in runs if seed in alone]
             if seeds and variant != baseline:
                 gain = np.stack([runs[seed] - alone[seed] for seed in seeds])
-                _line(below, level, gain, style, band=True)
+                shared = shared_variance(mine, rows_of(data, student, baseline))
+                _line(below, level, gain, style, band=True, shared=shared)
                 reached[style.alpha < 1] += gain.mean(axis=0).tolist()
-                reached[style.alpha < 1] += [*_ends(gain)] if style.alpha == 1 else []
+                reached[style.alpha < 1] += [*_ends(gain, shared)] if style.alpha == 1 else []
         for one in (above, below):
             one.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
             one.set_xticks(sorted({0.0} | _levels(data, kind)))
@@ -149,7 +152,7 @@ def _curves(
 
 def _line(
     ax: Axes, level: NDArray[np.float64], stack: NDArray[np.float64], style: Stroke, *,
-    band: bool, cut: tuple[float, float] = (-np.inf, np.inf),
+    band: bool, cut: tuple[float, float] = (-np.inf, np.inf), shared: float = 0.0,
 ) -> None:  # fmt: skip
     mean = stack.mean(axis=0)
     ax.plot(
@@ -158,16 +161,16 @@ def _line(
         markeredgewidth=0, label=style.label,
     )  # fmt: skip
     if band and len(stack) > 1:
-        half = half_width(stack)
+        half = half_width(stack, shared=shared)
         ax.fill_between(
             level, np.clip(mean - half, *cut), np.clip(mean + half, *cut), color=style.color,
             alpha=0.13 * style.alpha, linewidth=0,
         )  # fmt: skip
 
 
-def _ends(stack: NDArray[np.float64]) -> tuple[float, ...]:
+def _ends(stack: NDArray[np.float64], shared: float) -> tuple[float, ...]:
     """The lowest and the highest end of the intervals of the mean, where there are intervals."""
     if len(stack) < 2:
         return ()
-    mean, half = stack.mean(axis=0), half_width(stack)
+    mean, half = stack.mean(axis=0), half_width(stack, shared=shared)
     return float((mean - half).min()), float((mean + half).max())

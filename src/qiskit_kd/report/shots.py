@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
 from qiskit_kd.errors import DataError
+from qiskit_kd.experiment.statistics import shared_variance
 from qiskit_kd.report.canvas import SMALL
 from qiskit_kd.report.grid import Point, at
 from qiskit_kd.report.palette import MUTED
@@ -83,9 +84,11 @@ def plot_shots(
                     found.append(seeds)
             if not places:
                 continue
-            line(one, places, found, style, metric=metric, band=True)
+            shared = shared_variance(mine)
+            line(one, places, found, style, metric=metric, band=True, shared=[shared] * len(found))
             whole = [*values(rows, student, variant, metric).values()]
-            line(one, [end], [whole] if whole else [], style, metric=metric, band=True)
+            line(one, [end], [whole] if whole else [], style, metric=metric, band=True,
+                 shared=[shared] if whole else [])  # fmt: skip
         _ticks(one, numbers, end, limit)
     limits(axes, metric)
     return close(figure, axes, own=ax is None, filename=filename)

@@ -7,16 +7,17 @@ stores them); everything a figure, the HTML page and the terminal table agree on
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from qiskit_kd.experiment.config import VariantConfig, is_teacher
 from qiskit_kd.experiment.statistics import half_width, paired_gain, shared_variance, verdict
-from qiskit_kd.report.palette import BASELINE, look, order_variants
+from qiskit_kd.report.palette import BASELINE, look, order_variants, told_apart
 
 __all__ = ["Cell", "Gain", "Result", "Row", "cells", "gains", "headline", "interval", "values"]
 __all__ += [
@@ -26,11 +27,14 @@ __all__ += [
     "is_placebo",
     "is_taught",
     "is_teacher",
+    "names_apart",
     "others_of",
     "paired",
     "points",
 ]
-__all__ += ["roles", "students_of", "treatment", "upper_controls", "variants_of"]
+__all__ += ["roles", "rows_of", "students_of", "treatment", "upper_controls", "variants_of"]
+
+T = TypeVar("T")
 
 Row = Mapping[str, Any]
 ALONE = "the student alone"
@@ -138,6 +142,18 @@ class Gain:
     """Per seed, where the rows are known."""
 
 
+def names_apart(say: Callable[..., T]) -> Callable[..., T]:
+    """Have a function of a `Result` write names of the study so that no two are alike."""
+
+    @functools.wraps(say)
+    def said(result: Result, **more: Any) -> T:
+        rows = result.rows
+        with told_apart(students_of(rows), variants_of(rows)):
+            return say(result, **more)
+
+    return said
+
+
 def is_taught(variant: Mapping[str, Any]) -> bool:
     """Whether a variant of a resolved configuration has a real teacher and no placebo."""
     return VariantConfig.model_validate(variant).is_taught
@@ -186,7 +202,8 @@ def values(rows: Iterable[Row], student: str, variant: str, metric: str) -> dict
     return dict(sorted(found.items()))
 
 
-def _of(rows: Iterable[Row], student: str, variant: str) -> list[Row]:
+def rows_of(rows: Iterable[Row], student: str, variant: str) -> list[Row]:
+    """Those of one student under one variant."""
     return [row for row in rows if (row["student"], row["variant"]) == (student, variant)]
 
 
@@ -199,7 +216,7 @@ def cells(rows: Sequence[Row], metric: str = "accuracy") -> list[Cell]:
             row = next(r for r in rows if (r["student"], r["variant"]) == (student, variant))
             known = row.get("options") or {}
             sizes = (known.get(f"{key}_parameters") for key in ("live", "effective"))
-            shared = shared_variance(_of(rows, student, variant))
+            shared = shared_variance(rows_of(rows, student, variant))
             ends = interval(numbers, shared=shared)
             out.append(Cell(student, variant, int(row["parameters"]), numbers, *ends, *sizes))
     return out
@@ -249,7 +266,7 @@ def paired(
     treated = values(rows, student, variant, metric)
     control = values(rows, student, baseline, metric)
     seeds = [seed for seed in treated if seed in control]
-    shared = shared_variance(_of(rows, student, variant), _of(rows, student, baseline))
+    shared = shared_variance(rows_of(rows, student, variant), rows_of(rows, student, baseline))
     found = paired_gain([treated[k] for k in seeds], [control[k] for k in seeds], shared=shared)
     return Gain(
         student, variant, baseline, found.mean, *bounds((found.low, found.high)), found.n,

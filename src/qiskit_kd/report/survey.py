@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qiskit_kd.experiment.result import longer_training
+from qiskit_kd.experiment.statistics import sign_flip
 from qiskit_kd.report.grid import Grid, Point, at
 from qiskit_kd.report.palette import look, readable
 from qiskit_kd.report.sentences import chance_sentence
@@ -169,7 +170,23 @@ def chance(result: Result, grid: Grid) -> str:
             " The best and the worst setting of a variant are picked by these results, so their "
             "gains are extremes, not estimates."
         )
-    return said
+    flips = [
+        sign_flip(gain.differences)
+        for tally in tallies(result, grid, taught(result))
+        for _, gain in tally.found
+        if len(gain.differences) > 1
+    ]
+    if flips:
+        said += (
+            " Sign-flip tests of the taught variants' gains, which need no bell shape, have p from "
+            f"{min(flips):.2g} to {max(flips):.2g}, below 0.05 at "
+            f"{sum(p < _LEVEL for p in flips)} of {len(flips)}; that of each is `p_sign_flip` in "
+            "`qkd report FOLDER --json`."
+        )
+    return said.strip()
+
+
+_LEVEL = 0.05
 
 
 def _controls(result: Result) -> list[str]:

@@ -25,6 +25,7 @@ from qiskit_kd.report.summary import (
     cells,
     gains,
     is_teacher,
+    names_apart,
     others_of,
     points,
     roles,
@@ -47,6 +48,7 @@ _SHORT = {
 }  # fmt: skip
 
 
+@names_apart
 def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
     """Verdict, then one line per student: a column per variant and the gain of the headline's.
 
