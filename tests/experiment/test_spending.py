@@ -31,6 +31,7 @@ from qiskit_kd.experiment import study as study_module
 from qiskit_kd.experiment import task as task_module
 from qiskit_kd.experiment.estimate import estimate
 from qiskit_kd.experiment.loading import parse
+from qiskit_kd.experiment.places import open_backend, place_of
 from qiskit_kd.experiment.plan import Task, plan
 from qiskit_kd.experiment.spending import (
     Outlook,
@@ -142,6 +143,16 @@ def test_a_plan_contacts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
         plan(parse(STUDY, settings))  # the test can fail
     here = opened_at_home({"name": "aer"}, shots=9)
     assert (type(here).__name__, here.shots) == ("Backend", 9)
+
+
+def test_a_plan_writes_into_no_journal_of_an_entry() -> None:
+    settings = ["backends.device={base: lagos, journal: theirs.db}"]
+    assert Study.load("device.yaml", settings).tasks()
+    place = place_of(parse(STUDY, settings), "device")
+    opened_at_home(place).engine()
+    assert not Path("theirs.db").exists()
+    open_backend(place).engine()
+    assert Path("theirs.db").exists()  # the test can fail
 
 
 @pytest.mark.parametrize("where", ["aer", "ibm"])

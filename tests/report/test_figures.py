@@ -15,7 +15,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from qiskit_kd.report import plot_accuracy, plot_gains, plot_parameters
+from qiskit_kd.report import plot_accuracy, plot_gains, plot_parameters, sections
 from qiskit_kd.report.figures import _thin
 from qiskit_kd.report.palette import look
 from qiskit_kd.report.summary import gains, values, variants_of
@@ -155,3 +155,27 @@ def test_gains_over_a_baseline_of_another_name() -> None:
         row["variant"] = row["variant"].replace("plain", "labels")
     assert not plot_gains(result.rows, result.comparisons).axes[0].texts
     assert plot_gains(result.rows, result.comparisons, baseline="labels").axes[0].texts
+
+
+@pytest.mark.parametrize("placebo", ["distilled", "shuffled"])
+def test_the_page_knows_placebos_by_what_they_are(
+    placebo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = [{"loss": "ce"}, {"loss": "kl"}]
+    result = make(
+        seeds=2, students=("hybrid", "linear"), variants=("plain", "distilled", "shuffled")
+    )
+    result.config["variants"] = {"plain": {"terms": [{"loss": "ce"}]}} | {
+        name: {"terms": terms, "teacher": "teacher"}
+        | ({"placebo": "shuffled"} if name == placebo else {})
+        for name in ("distilled", "shuffled")
+    }
+    drawn: list[list[str]] = []
+
+    def spy(rows: Any, **options: Any) -> Any:
+        drawn.append(options["variants"])
+        return plot_parameters(rows, **options)
+
+    monkeypatch.setattr(sections, "plot_parameters", spy)
+    sections.main(result, sections.Album())
+    assert drawn == [["plain", "shuffled" if placebo == "distilled" else "distilled"]]

@@ -131,12 +131,18 @@ def is_local(backend: Backend) -> bool:
 
 
 def opened_at_home(entry: Mapping[str, Any], *, shots: int | None = None) -> Backend:
-    """The backend of an entry, to be looked at: a device that is elsewhere is not contacted."""
+    """The backend of an entry, to be looked at.
+
+    A device that is elsewhere is not contacted, and nothing is written into the entry's journal.
+    """
     from qiskit_kd.experiment.dry_run import opened_dry
 
     backend = open_backend(entry, shots=shots)
-    away = backend.kind == DEVICE and not is_local(backend)
-    return opened_dry(entry, shots=shots) if away else backend
+    if backend.kind != DEVICE:
+        return backend
+    if not is_local(backend):
+        return opened_dry(entry, shots=shots)
+    return backend.changed(backend.name, {"journal": None})
 
 
 def few_shots_of(tasks: Sequence[Task]) -> int | None:

@@ -23,6 +23,7 @@ from safetensors.torch import load as load_weights
 from safetensors.torch import save as save_weights
 from torch import nn
 
+from qiskit_kd.circuits import DeadWeightsWarning
 from qiskit_kd.data import Dataset, Split, datasets
 from qiskit_kd.distill.distiller import Distiller
 from qiskit_kd.distill.history import History
@@ -72,7 +73,9 @@ def run_task(
     logbook = Logbook(journal)
     opened = opened or logbook
     with one_thread(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FewShotsWarning)  # the row counts them, and the report
+        # The row counts both, and the report says them; the study has warned before it started.
+        warnings.simplefilter("ignore", FewShotsWarning)
+        warnings.simplefilter("ignore", DeadWeightsWarning)
         split = split_of(spec)
         network = _network(spec, split, opened)
         taught = sources(spec, split, lambda name, trained: _taught_by(

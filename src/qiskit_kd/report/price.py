@@ -30,7 +30,7 @@ def price_text(found: Estimate, *, brief: bool = False) -> str:
     if found.minutes > 1:
         lines += ["", *wrapped(
             f"Jobs are sent {PER_MINUTE} in a minute at most: on a real device this takes at least "
-            f"{found.minutes:,.0f} minutes, before any queue."
+            f"{round(found.minutes):,} minute{'s' * (round(found.minutes) > 1)}, before any queue."
         )]  # fmt: skip
     if not brief or len(found.kinds) <= _FEW_KINDS:
         lines += ["", *_kinds(found)]

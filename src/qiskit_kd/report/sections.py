@@ -54,7 +54,7 @@ class Album:
 
 def main(result: Result, album: Album) -> list[dict[str, str]]:
     """Gains, accuracies, and accuracies against parameters."""
-    (baseline, _), over = roles(result), alone(result)
+    (baseline, placebos), over = roles(result), alone(result)
     rows = result.rows
     found = gains(rows, result.comparisons, baseline=baseline)
     many = len({row["seed"] for row in rows}) > 1
@@ -105,7 +105,7 @@ def main(result: Result, album: Album) -> list[dict[str, str]]:
     figures.append(
         album.add(
             "parameters-accuracy",
-            plot_parameters(rows),
+            plot_parameters(rows, variants=[v for v in variants_of(rows) if v not in placebos]),
             f"Test accuracy against the number of parameters, students alone: {said}.",
             title="Accuracy against parameters",
             caption="Students of (nearly) equal size are drawn beside each other.",
