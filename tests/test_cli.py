@@ -665,7 +665,7 @@ def test_jobs_of_a_bare_journal(paid: Path) -> None:
     gone = call("jobs", "other.db", "--forget", wanted[0]["job_id"])
     assert (gone.exit_code, "is given up" in gone.stderr) == (0, True)
     assert call("jobs", "other.db").stdout.count("failed") == 1
-    for path, text in (("bare", "holds no study"), ("paid.yaml", "is damaged"),
+    for path, text in (("bare", "holds no study"), ("paid.yaml", "no SQLite database"),
                        ("here/study.db", "journal"), ("nowhere.db", "holds no study")):  # fmt: skip
         done = call("jobs", path)
         assert (done.exit_code, done.stderr.count("qkd: error: ")) == (1, 1)

@@ -42,9 +42,9 @@ def add_plugins(paths: Iterable[Path]) -> None:
         ConfigError: If one is missing or fails.
     """
     files = dict.fromkeys([*plugin_files(), *(Path(path).resolve() for path in paths)])
-    os.environ[PLUGINS] = os.pathsep.join(map(str, files))
     for path in files:
         _execute(path)
+    os.environ[PLUGINS] = os.pathsep.join(map(str, files))  # not one that fails
 
 
 def plugin_digest(part: object) -> str | None:
@@ -71,7 +71,7 @@ def _execute(path: Path) -> None:
     except ConfigError:
         sys.modules.pop(name, None)
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         sys.modules.pop(name, None)
         raise ConfigError(
             "a plugin is a Python file that registers parts",

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qiskit_kd.errors import ConfigError, UnknownNameError
+from qiskit_kd.errors import ConfigError, StorageError, UnknownNameError
 from qiskit_kd.experiment.places import DEVICE, JOURNAL
 from qiskit_kd.experiment.spending import devices_of, jobs_of, spent_of
 from qiskit_kd.experiment.store import FILE, Store
@@ -59,7 +59,18 @@ def _bare_journal(path: Path) -> Path | None:
     if path.is_dir():
         alone = [path / name for name in (JOURNAL, PLAIN) if (path / name).is_file()]
         return None if Store.begun(path) or not alone else alone[0]
-    return path if path.is_file() and path.name != FILE else None
+    if not path.is_file() or path.name == FILE:
+        return None
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:  # SQLite would make one of a file this short
+            raise StorageError(
+                "jobs are those of a study or of a journal", got=f"{path}, no SQLite database",
+                expected=f"the folder of a study, or {JOURNAL}",
+            )  # fmt: skip
+    return path
+
+
+_MAGIC = b"SQLite format 3\0"
 
 
 def manage(
