@@ -18,7 +18,7 @@ from qiskit_kd.errors import ConfigError, QiskitKDError
 from qiskit_kd.experiment.loading import load
 from qiskit_kd.experiment.plan import plan
 from qiskit_kd.nn import students
-from qiskit_kd.registry import PLUGINS, Registry, add_plugins
+from qiskit_kd.registry import PLUGINS, Registry, add_plugins, plugin_files
 
 PLUGIN = """\
 import numpy as np
@@ -149,6 +149,8 @@ def test_a_plugin_that_fails_says_so(
     plugin.unlink() if text is None else plugin.write_text(text)
     with pytest.raises(ConfigError, match=message):
         add_plugins([plugin])
+    assert plugin_files() == [], "one that fails is not remembered"
+    monkeypatch.setenv(PLUGINS, str(plugin))
     with pytest.raises(ConfigError, match=message):
         Registry("thing")["never_registered"]
     monkeypatch.setenv(PLUGINS, "")

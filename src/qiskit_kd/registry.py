@@ -68,9 +68,9 @@ def _execute(path: Path) -> None:
         module.__plugin_digest__ = hashlib.sha256(content).hexdigest()  # type: ignore[attr-defined]
         sys.modules[name] = module  # before it runs: its lookups must not run it again
         exec(compile(content, str(path), "exec"), module.__dict__)
-    except ConfigError:
+    except ConfigError as error:
         sys.modules.pop(name, None)
-        raise
+        raise ConfigError(f"{path}: {error}") from error
     except (Exception, SystemExit) as error:
         sys.modules.pop(name, None)
         raise ConfigError(
