@@ -337,6 +337,9 @@ def _fault(item: dict[str, Any], locate: Locator, model: type[BaseModel] | None)
         path = path[:-1] if path[-1:] == ("[key]",) else path
         rule, at_key, expected = "wrong key", True, "a word"
         remedy = "Put quotes around it."
+        if isinstance(value, str):
+            expected = "letters, digits, _, . and -, 60 at most, the first one no sign"
+            remedy = f"Write, say, {re.sub('[^A-Za-z0-9_.]+', '-', value).strip('-_.') or 'a'}."
     elif kind in ("value_error", "assertion_error"):
         rule, got = str(context.get("error", item["msg"])), None
     else:

@@ -440,6 +440,8 @@ def test_other_training_sets_are_refused(train, message):
         ({"optimizer": lambda _: None}, "returns one; got NoneType"),
         ({"optimizer": torch.optim.SGD, "optimizer_options": {"foo": 1}}, "unexpected keyword"),
         ({"optimizer": lambda p: torch.optim.SGD(p), "optimizer_options": {"lr": 1}}, "knows its"),
+        ({"optimizer": torch.optim.LBFGS}, "steps once after one backward pass; got LBFGS"),
+        ({"optimizer": lambda p: torch.optim.LBFGS(p)}, "steps once .*loop of your own"),
         ({"optimizer_options": 3}, "options of an optimiser are named"),
         ({"checkpoint_dir": 3}, "checkpoints are kept in a folder; got 3"),
         ({"callbacks": 3}, "callbacks"),
@@ -453,6 +455,34 @@ def test_a_distiller_says_what_it_takes(options, message):
     parts = {"student": linear(1), "terms": [Term("ce")], **options}
     with pytest.raises(DistillError, match=message):
         Distiller(parts.pop("student"), parts.pop("terms"), **parts)
+
+
+def test_a_lazy_network_is_no_teacher():
+    with pytest.raises(DistillError, match=r"trained network; got lazy parameters.*Run it once"):
+        Teacher(nn.LazyLinear(2))
+
+
+@pytest.mark.parametrize("error", [KeyError, AttributeError, AssertionError, IndexError, TypeError])
+def test_networks_that_fail_say_so(error):
+    def fails(_: torch.Tensor) -> None:
+        raise error("no luck")
+
+    with pytest.raises(DistillError, match=f"a teacher runs on the samples; got {error.__name__}"):
+        Teacher(Answers(fails)).logits_for(X)
+    with pytest.raises(DistillError, match=f"a student runs on the samples; got {error.__name__}"):
+        fit(Answers(fails))
+
+
+def test_options_of_an_optimiser_may_be_numpys(tmp_path):
+    found = []
+    for k, kind in enumerate((float, np.float64)):
+        student = linear(1)
+        options = {"momentum": kind(0.5), "nesterov": np.bool_(True)}
+        fit(student, optimizer="sgd", optimizer_options=options, checkpoint_dir=tmp_path / str(k))
+        found.append(weights(student))
+    assert same(*found)
+    options = {"momentum": np.float32(0.5)}
+    fit(linear(1), optimizer="sgd", optimizer_options=options, checkpoint_dir=tmp_path / "2")
 
 
 def test_an_optimiser_by_class_is_that_by_name():

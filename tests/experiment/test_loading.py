@@ -196,6 +196,10 @@ def test_overrides_reach_everywhere_and_are_yaml() -> None:
         ("training: {epochs: 7}", "training: {gradient_every: false}",
          "training.gradient_every: wrong type; got False (bool)"),
         ("seeds: 3", "seeds: ['1', true]", "seeds.0: wrong type; got '1' (str)"),
+        ("  shuffled:", "  shuffled labels!:",
+         "exp.yaml:20:3: variants.shuffled labels!: wrong key; got 'shuffled labels!' (str); "
+         "expected letters, digits, _, . and -, 60 at most, the first one no sign. "
+         "Write, say, shuffled-labels."),
         ("seeds: 3", "seeds: true", "seeds: wrong type; got True (bool)"),
         ("    terms: [{loss: ce}]\n", "    terms: [{loss: ce, weight: '2'}]\n",
          "variants.plain.terms.0.weight: wrong type; got '2' (str)"),

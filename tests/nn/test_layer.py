@@ -370,6 +370,8 @@ def test_what_runs_a_layer_may_be_exchanged(kind):
     counts = layer(x) * 7
     torch.testing.assert_close(counts, counts.round())
     assert layer.engine.shots == 7
+    layer.seed = 5
+    assert (layer.seed, layer.engine.seed, layer.shots) == (5, 5, 7)
     layer.gradient = "shift"
     assert (layer.engine.gradient, layer.shots) == ("shift", 7)
     layer.backend = ExactEngine()
@@ -378,6 +380,8 @@ def test_what_runs_a_layer_may_be_exchanged(kind):
     layer.shots = None
     with pytest.raises(ConfigError, match="an engine already has its gradient rule and shots"):
         layer.shots = 5
+    with pytest.raises(ConfigError, match="an engine already has its seed; got seed=5 beside"):
+        layer.seed = 5
     with pytest.raises(ConfigError, match=r"unknown backend; got 'exat'\. did you mean 'exact'"):
         layer.backend = "exat"
     with pytest.raises(ConfigError, match=r"an engine runs circuit models; got 'noisy'.*\.backend"):

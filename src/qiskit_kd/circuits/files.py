@@ -115,7 +115,8 @@ def read_circuit(path: str | Path) -> QuantumCircuit:
     except OSError as error:
         raise StorageError(
             "the circuit file cannot be read", got=f"{path}: {error.strerror or error}",
-            remedy="Check the path; it is taken relative to the current folder.",
+            remedy="Check the path; it is taken relative to the current folder, in an experiment "
+            "first to its own.",
         ) from error  # fmt: skip
     return readers[ending](path, content)
 

@@ -16,6 +16,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -111,7 +112,10 @@ class Distiller:
         self.teachers = named(teacher)
         self._options: dict[str, Any] = {
             "optimizer": _optimizer_name(optimizer, optimizer_options),
-            "optimizer_options": dict(optimizer_options or {}),
+            "optimizer_options": {  # as plain data, which checkpoints keep
+                key: value.item() if isinstance(value, np.generic) else value
+                for key, value in (optimizer_options or {}).items()
+            },
             "learning_rate": real(
                 learning_rate, "learning_rate is a positive number", least=0, strict=True,
                 error=DistillError, expected="a positive learning_rate",
@@ -147,6 +151,16 @@ class Distiller:
         self._make_optimizer()  # refuses an unknown name or option here, not in fit
 
     def _make_optimizer(self) -> Optimizer:
+        made = self._made_optimizer()
+        if isinstance(made, torch.optim.LBFGS):
+            raise DistillError(
+                "an optimiser steps once after one backward pass", got="LBFGS, which asks for the "
+                "loss again", expected="adam, adamw, sgd or one like them",
+                remedy="Train with LBFGS in a loop of your own.",
+            )  # fmt: skip
+        return made
+
+    def _made_optimizer(self) -> Optimizer:
         parts = (self.student, self._along)
         parameters = [p for part in parts for p in part.parameters() if p.requires_grad]
         if isinstance(self._optimizer, str | type):

@@ -27,11 +27,13 @@ def passed(network: nn.Module, batch: Tensor, *, role: str) -> object:
     """What a network returns for a batch.
 
     Raises:
-        DistillError: If it fails in torch, for instance on samples of another width.
+        DistillError: If it fails, for instance on samples of another width.
     """
     try:
         return network(batch)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+    except (
+        RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError
+    ) as error:  # fmt: skip
         if isinstance(error, QiskitKDError):
             raise
         raise DistillError(

@@ -210,6 +210,11 @@ class ModuleTeacher(Teacher):
         self._cache_dir = cache_dir
         self._caches: dict[str, OutputCache] = {}
         for module in modules:
+            if any(map(nn.parameter.is_lazy, [*module.parameters(), *module.buffers()])):
+                raise DistillError(
+                    "a teacher is a trained network", got="lazy parameters without values",
+                    remedy="Run it once on a sample and train it first.",
+                )  # fmt: skip
             module.eval().requires_grad_(False)
         first = next(
             (p for m in modules for p in m.parameters() if p.is_floating_point()), torch.empty(0)

@@ -56,7 +56,7 @@ class QuantumLayer(OnEngine, TorchConnector):
             stock connector's two keys, `weight` and `_weights`, so that each loads the other's;
             one of them is enough.
         backend: What `backend` was. Setting it exchanges the engine, as setting `gradient`,
-            `shots` or `engine` does.
+            `shots`, `seed` (of the shots) or `engine` does.
     """
 
     weight: nn.Parameter = _OwnAttribute()  # type: ignore[assignment]

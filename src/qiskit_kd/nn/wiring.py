@@ -144,6 +144,21 @@ class OnEngine(nn.Module):
     def shots(self, shots: int | None) -> None:
         self._run_on(backend=self.backend, shots=shots)
 
+    @property
+    def seed(self) -> int | None:
+        """The seed asked for; setting it makes an engine that draws its shots from there."""
+        seed: int | None = self._asked["seed"]
+        return seed
+
+    @seed.setter
+    def seed(self, seed: int | None) -> None:
+        if isinstance(self.backend, Engine):
+            raise ConfigError(
+                "an engine already has its seed", got=f"seed={seed!r} beside an engine",
+                remedy="Set an engine of that seed, or the backend's name.",
+            )  # fmt: skip
+        self._run_on(backend=self.backend, seed=seed)
+
     def engine_text(self) -> str:
         """What the layer's `repr`, under which outputs are kept, says of its engine."""
         engine, options = self._engine, self._made[1] if self._engine is self._made[0] else ""
