@@ -196,11 +196,14 @@ def _fetch(study: Study | None, journal: Journal, record: Record) -> str:
 def _cancel(study: Study | None, journal: Journal, record: Record) -> str:
     job_id, client = _id(record), _client(study, record)
     if record.state == "sent":
+        begun = client.state(job_id).status != "queued"
         client.cancel(job_id)
         state = client.state(job_id)
         if state.status == "done":
             return f"{job_id} had ended before: run the study again, and its result is fetched"
-        seconds = state.seconds or 0.0
+        seconds = state.seconds
+        if seconds is None:  # one that ran is charged, by how much is said later
+            seconds = record.estimate if begun else 0.0
         journal.ended(record.key, job_id, status="cancelled", reason="by its user", seconds=seconds)
         return f"{job_id} is cancelled; the next run sends it again"
     return f"{job_id} has ended ({record.state}): there is nothing to cancel"

@@ -17,7 +17,9 @@ import pytest
 
 from qiskit_kd.errors import ConfigError, JobError, UnknownNameError
 from qiskit_kd.execution.backends import Backend
+from qiskit_kd.execution.runtime.client import JobState, Status
 from qiskit_kd.execution.runtime.journal import Journal
+from qiskit_kd.execution.runtime.service_client import RuntimeClient
 from qiskit_kd.experiment import jobs
 from qiskit_kd.experiment.jobs import manage, under_way
 from tests.execution.runtime.study import Clock, Study
@@ -99,6 +101,18 @@ def test_a_job_is_cancelled(desk: Desk) -> None:
     desk.service.release()
     desk.study().run(1)
     assert desk.service.most_runs() == 1
+
+
+@pytest.mark.parametrize(("before", "charged"), [("queued", False), ("running", True)])
+def test_a_job_that_is_cancelled_while_it_runs_has_cost_what_was_expected(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, before: Status, charged: bool
+) -> None:
+    job_id = desk.left()
+    states = [JobState(job_id, before), JobState(job_id, "cancelled")]
+    monkeypatch.setattr(RuntimeClient, "state", lambda *_: states.pop(0))
+    desk.manage(cancel=[job_id])
+    (record,) = desk.records()
+    assert record.seconds == (record.estimate if charged else 0.0)
 
 
 def test_a_job_that_ended_meanwhile_is_not_cancelled(desk: Desk) -> None:
