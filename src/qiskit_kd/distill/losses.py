@@ -95,11 +95,11 @@ class Loss:
             )  # fmt: skip
         if student.dtype in _HALF:
             student = student.float()
-        if teacher is not None and teacher.dtype in _HALF:
+        if isinstance(teacher, Tensor) and teacher.dtype in _HALF:
             teacher = teacher.float()
         try:
             return self.function(student, teacher, target, **checked)
-        except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
             if isinstance(error, DistillError):
                 raise
             shapes = ", ".join(f"{name} {shown(value)}" for name, value in needed.items())
