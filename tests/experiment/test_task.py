@@ -10,6 +10,7 @@ from fixed_images import IMAGES, fixed_images, registered  # noqa: F401 (a fixtu
 from noisy_study import backends, by_label  # noqa: F401 (a fixture)
 from test_plan import tasks
 
+from qiskit_kd.circuits import DeadWeightsWarning
 from qiskit_kd.data import datasets
 from qiskit_kd.distill.metrics import kl, metrics
 from qiskit_kd.errors import DataError, StorageError
@@ -28,6 +29,7 @@ from qiskit_kd.experiment.task import (
     split_of,
     terms,
 )
+from qiskit_kd.nn.students import students
 from qiskit_kd.seeding import derive
 
 
@@ -44,6 +46,16 @@ def teacher(made: dict[str, Task], tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("teachers") / "t.safetensors"
     path.write_bytes(weights)
     return {task.key: str(path)}
+
+
+def test_a_worker_leaves_warnings_to_the_one_who_plans(made: dict[str, Task]) -> None:
+    spec = dict(made["quantum, plain, seed 0"].spec)
+    spec["options"] = {**spec["options"], "scheme": "modulo"}
+    spec["training"] = {**spec["training"], "epochs": 1}
+    with pytest.warns(DeadWeightsWarning):
+        students["fully_quantum"](64, 2, seed=0, **spec["options"])
+    row, _ = run_task(spec)  # a warning would be an error here
+    assert row["parameters"] > 0
 
 
 def test_row(made: dict[str, Task], teacher: dict[str, str]) -> None:
