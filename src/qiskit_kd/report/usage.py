@@ -40,7 +40,10 @@ def calibrations_of(result: Result, device: str) -> list[str]:
     entries = [entry for entry in devices_of(result) if entry["device"] == device]
     found = [date for entry in entries for date in entry.get("calibrations") or ()]
     same = [entry["calibrated"] for entry in entries if not entry.get("calibrations")]
-    return sorted({*found, *filter(None, same)}, key=datetime.fromisoformat) if found else []
+    if not found:
+        return []
+    dates = {*found, *filter(None, same)}
+    return sorted(dates, key=lambda date: datetime.fromisoformat(date).timestamp())
 
 
 def spendings(result: Result) -> list[Spending]:

@@ -490,6 +490,23 @@ def test_readout_errors_are_those_in_force_when_a_job_ran(
     device._open.cache_clear()
 
 
+@pytest.mark.parametrize(
+    "head", [b"{", b"[]", b"null", b'{"qubits": 3}', b'{"tiling": null, "qubits": [[0]]}',
+             b'{"tiling": null, "qubits": [[0]], "readout": "x", "calibrated": null}'],
+)  # fmt: skip
+def test_what_is_kept_with_a_circuit_was_altered(head: bytes, tmp_path: Path) -> None:
+    settings = {"journal": tmp_path / "jobs.db", "shots": 8}
+    engine(**settings).outputs(MODEL, X, W)
+    new_process()
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as db:
+        ((body,),) = db.execute("SELECT body FROM pins WHERE name LIKE 'circuit:%'").fetchall()
+        altered = head + b"\n" + body.partition(b"\n")[2]
+        db.execute("UPDATE pins SET body = ? WHERE name LIKE 'circuit:%'", (altered,))
+        db.commit()
+    with pytest.raises(StorageError, match="a circuit of the journal is damaged; got "):
+        engine(**settings).outputs(MODEL, X, W)
+
+
 def test_a_call_of_several_jobs_is_corrected_row_by_row(
     loopback: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,7 @@ from qiskit_kd.execution.runtime.cost import circuit_duration
 from qiskit_kd.execution.runtime.device import Device
 from qiskit_kd.execution.runtime.failures import service_errors
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.payload import circuit_digest, read_circuit
+from qiskit_kd.execution.runtime.payload import circuit_digest, damaged_circuit, read_circuit
 from qiskit_kd.execution.runtime.tiling import Tiling, tile_circuit
 
 if TYPE_CHECKING:
@@ -168,14 +168,18 @@ class Compiler:
 
     def _read(self, body: bytes) -> Compiled:
         head, _, content = body.partition(b"\n")
-        facts = json.loads(head)
         # The circuit that was written, not the one in memory: tomorrow's run has no other.
         found = read_circuit(content)
-        tiling = Tiling.from_dict(found, facts["tiling"]) if facts["tiling"] else None
-        qubits = tuple(map(tuple, facts["qubits"]))
+        try:
+            facts = json.loads(head)
+            tiling = Tiling.from_dict(found, facts["tiling"]) if facts["tiling"] else None
+            qubits = tuple(map(tuple, facts["qubits"]))
+            readout = np.array(facts["readout"], float).reshape(len(qubits), -1, 2)
+            calibrated = facts["calibrated"]
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise damaged_circuit(error) from None
         return Compiled(
-            found if tiling is None else tiling.single, tiling, qubits,
-            np.array(facts["readout"], float).reshape(len(qubits), -1, 2), facts["calibrated"],
+            found if tiling is None else tiling.single, tiling, qubits, readout, calibrated,
             circuit_duration(found, self.device.target),
         )  # fmt: skip
 

@@ -233,7 +233,7 @@ class RuntimeSource(PrimitiveSource):
     def calibrations(self) -> list[str]:
         """ISO dates of the calibrations that its jobs ran under, oldest first, as far as known."""
         dates = {found.date for found in self._ran_under.values() if found is not None}
-        return sorted(dates, key=datetime.fromisoformat)
+        return sorted(dates, key=lambda date: datetime.fromisoformat(date).timestamp())
 
     @property
     def station(self) -> Station:

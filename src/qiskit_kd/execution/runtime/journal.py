@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -418,7 +419,8 @@ class Journal:
         try:
             facts = json.loads(body)
             rates = np.array(facts["readout"], float).reshape(-1, 2)
-            if not (isinstance(facts["calibrated"], str) and np.all((rates >= 0) & (rates <= 1))):
+            datetime.fromisoformat(facts["calibrated"])
+            if not np.all((rates >= 0) & (rates <= 1)):
                 raise ValueError("no rates")
         except (ValueError, TypeError, KeyError):
             raise StorageError(

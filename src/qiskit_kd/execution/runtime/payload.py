@@ -28,6 +28,7 @@ __all__ = [
     "circuit_bytes",
     "circuit_digest",
     "content_key",
+    "damaged_circuit",
     "misfit",
     "pack_results",
     "pack_values",
@@ -127,11 +128,16 @@ def read_circuit(content: bytes) -> QuantumCircuit:
         with io.BytesIO(content) as stream:
             found: QuantumCircuit = qpy.load(stream)[0]
     except Exception as error:  # whatever QPY stumbles over
-        raise StorageError(
-            "a circuit of the journal is damaged", got=f"{type(error).__name__}: {error}",
-            remedy="Restore the journal from a copy, or start another one.",
-        ) from None  # fmt: skip
+        raise damaged_circuit(error) from None
     return found
+
+
+def damaged_circuit(error: Exception) -> StorageError:
+    """What to say of a circuit, or of what is kept with it, that cannot be read."""
+    return StorageError(
+        "a circuit of the journal is damaged", got=f"{type(error).__name__}: {error}",
+        remedy="Restore the journal from a copy, or start another one.",
+    )  # fmt: skip
 
 
 def content_key(
