@@ -157,7 +157,7 @@ def of_single(tiled: Tiling) -> list[int]:
 def test_every_bit_of_every_sample_comes_back_where_it_belongs(data) -> None:
     names = data.draw(st.sampled_from(sorted(TRICKY)))
     tiled = tiled_switches(names, data.draw(st.sampled_from([1, 2, 3, 12])))
-    samples, shots = data.draw(st.integers(0, 26)), data.draw(st.integers(1, 3))
+    samples, shots = data.draw(st.integers(1, 26)), data.draw(st.integers(1, 3))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     on = rng.integers(0, 2, (samples, len(TRICKY[names])))
     assert tiled.parameters == ordered(TRICKY[names])
