@@ -17,12 +17,12 @@ from qiskit.circuit import Parameter
 from torch import nn
 
 import qiskit_kd
-from qiskit_kd import circuits, data, distill
+from qiskit_kd import circuits, data, distill, execution
 from qiskit_kd.circuits import ansatze, encodings
 from qiskit_kd.data import datasets, perturbations
 from qiskit_kd.distill import adapters, losses
 from qiskit_kd.errors import QiskitKDError
-from qiskit_kd.nn import students
+from qiskit_kd.nn import EngineNetwork, shots_needed, students
 
 X = np.random.default_rng(0).normal(size=(12, 4))
 Y = np.arange(12) % 2
@@ -111,6 +111,18 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
                                      "overrides": ()}),
     "engine": (qiskit_kd.load_backend("exact").engine, {"gradient": "auto", "shots": None,
                                                         "seed": 0}),
+    **{f"{name} outputs": (qiskit_kd.load_backend(name).engine().outputs, {
+        "model": model(), "features": X[:2, :2], "weights": X[0]})
+       for name in ("exact", "noisy", "aer", "exact_shots")},
+    "changed": (qiskit_kd.load_backend("exact").changed, {"name": "a", "settings": {"shots": 3}}),
+    "run": (qiskit_kd.load_backend("exact").sampler().run, {"pubs": [model().ansatz], "shots": 3}),
+    "input_parameters": (circuits.input_parameters, {"count": 2, "start": 0}),
+    "weight_parameters": (circuits.weight_parameters, {"count": 2, "start": 0}),
+    "dead_weights": (circuits.dead_weights, {"model": model()}),
+    "effective_weights": (execution.effective_weights, {"model": model(), "features": X[:, :2]}),
+    "EngineNetwork": (EngineNetwork, {"model": model(), "engine": execution.ExactEngine()}),
+    "shots_needed": (shots_needed, {
+        "student": students["fully_quantum"](4, 3, seed=0), "features": X}),
     **{f"metric {m.__name__}": (m, {"logits": Z, "labels": TARGET})
        for m in (distill.metrics.accuracy, distill.metrics.macro_f1, distill.metrics.nll,
                  distill.metrics.ece)},

@@ -20,7 +20,7 @@ from qiskit.circuit import CircuitInstruction
 from qiskit.quantum_info import Operator
 
 from qiskit_kd.circuits.checks import is_inert
-from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.model import CircuitModel, check_model
 from qiskit_kd.circuits.readouts import Observables
 from qiskit_kd.errors import ResourceError
 from qiskit_kd.seeding import stream
@@ -48,8 +48,10 @@ def dead_weights(model: CircuitModel) -> list[int]:
         model: The model; at most about `2**24 / (num_weights + 1)` basis states.
 
     Raises:
+        CircuitError: If it is no model.
         ResourceError: If the model is too large for this check.
     """
+    check_model(model, part="a count of dead weights")
     size = (model.num_weights + 1) * 2**model.num_qubits
     if size > _MAX_AMPLITUDES:
         raise ResourceError(

@@ -29,7 +29,7 @@ from qiskit_kd.circuits.readouts import ClassGroups, Observables, Readout
 from qiskit_kd.errors import CircuitError, DataError
 from qiskit_kd.values import python_number
 
-__all__ = ["CircuitModel", "Encoding"]
+__all__ = ["CircuitModel", "Encoding", "check_model"]
 
 Array = NDArray[np.floating]
 
@@ -308,6 +308,19 @@ class CircuitModel:
             whole.compose(self.encoding_circuit, inplace=True)
             whole.compose(block, inplace=True)
         return whole
+
+
+def check_model(model: object, *, part: str) -> None:
+    """Refuse anything but a circuit model.
+
+    Raises:
+        CircuitError: If `model` is no `CircuitModel`.
+    """
+    if not isinstance(model, CircuitModel):
+        raise CircuitError(
+            f"{part} is made from a CircuitModel", got=type(model).__name__,
+            remedy="Build one: CircuitModel(encoding, ansatz, readout).",
+        )  # fmt: skip
 
 
 def _check_part(part: str, value: object, *kinds: type) -> None:

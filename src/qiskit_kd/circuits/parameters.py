@@ -18,7 +18,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterVector
 
 from qiskit_kd.errors import CircuitError
-from qiskit_kd.values import listed
+from qiskit_kd.values import listed, whole
 
 __all__ = ["feature_order", "input_parameters", "rename", "weight_parameters"]
 
@@ -29,14 +29,20 @@ def _named(name: str) -> Parameter:
     return Parameter(name, uuid=uuid.uuid5(_NAMESPACE, name))
 
 
+def _counted(number: int) -> int:
+    return whole(number, "parameters are counted in whole numbers", error=CircuitError)
+
+
 def input_parameters(count: int, start: int = 0) -> list[Parameter]:
     """`count` encoding angles, `input_00` and on (three digits from 100 angles on)."""
+    count, start = _counted(count), _counted(start)
     digits = max(2, len(str(start + count - 1)))
     return [_named(f"input_{k:0{digits}d}") for k in range(start, start + count)]
 
 
 def weight_parameters(count: int, start: int = 0) -> list[Parameter]:
     """`count` trainable weights, `weight_000` and on."""
+    count, start = _counted(count), _counted(start)
     digits = max(3, len(str(start + count - 1)))
     return [_named(f"weight_{k:0{digits}d}") for k in range(start, start + count)]
 

@@ -32,7 +32,7 @@ from qiskit_kd.execution.backend_options import (
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.gradients import check_gradient
 from qiskit_kd.execution.runtime.options import RuntimeOptions
-from qiskit_kd.values import named_path
+from qiskit_kd.values import named_path, shown
 from qiskit_kd.yamlfile import faults, load_yaml, parse_yaml, validation_error
 
 __all__ = ["Backend", "BackendFile", "backends_path", "list_backends", "load_backend"]
@@ -178,6 +178,11 @@ class Backend:
         Raises:
             ConfigError: If they make no valid entry.
         """
+        if not isinstance(settings, Mapping):
+            raise ConfigError(
+                "settings of a backend are named", got=shown(settings), expected="a mapping",
+                remedy="For example {'shots': 100}.",
+            )  # fmt: skip
         found = self._options(settings)
         if isinstance(found, list):
             where, what = found[0]

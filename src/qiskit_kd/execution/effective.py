@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.model import CircuitModel, check_model
 from qiskit_kd.errors import ConfigError, ResourceError
 from qiskit_kd.execution.engine import Array, Needs
 from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.seeding import stream
+from qiskit_kd.values import numbers
 
 __all__ = ["effective_weights"]
 
@@ -32,9 +33,11 @@ def effective_weights(model: CircuitModel, features: Array | None = None) -> int
             draws normally distributed ones, more than weights.
 
     Raises:
-        ConfigError: If the features have another width.
+        CircuitError: If it is no model.
+        ConfigError: If the features are no numbers or have another width.
         ResourceError: If the model is too large.
     """
+    check_model(model, part="a count of weights")
     weights = model.num_weights
     if (size := (weights + 1) * 2**model.num_qubits) > _MAX_AMPLITUDES:
         raise ResourceError(
@@ -46,7 +49,7 @@ def effective_weights(model: CircuitModel, features: Array | None = None) -> int
     draw = stream(0, "effective weights")
     if features is None:
         features = draw.normal(size=(weights + _SPARE, model.num_features))
-    features = np.asarray(features, dtype=np.float64)
+    features = numbers(features, "features", error=ConfigError)
     if features.ndim != 2 or features.shape[1] != model.num_features:
         raise ConfigError(
             "features to count weights on are rows of the model's width",

@@ -21,11 +21,21 @@ from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.errors import DataError
 from qiskit_kd.execution.circuit_facts import CircuitFacts
+from qiskit_kd.values import numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Array", "Engine", "Needs", "Pullback", "Usage", "check_weights", "not_negative"]
+__all__ = [
+    "Array",
+    "Engine",
+    "Needs",
+    "Pullback",
+    "Usage",
+    "as_array",
+    "check_weights",
+    "not_negative",
+]
 
 Array = NDArray[np.floating]
 
@@ -65,6 +75,17 @@ class Usage:
     def as_dict(self) -> dict[str, float]:
         """Plain dictionary, for logs and rows."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
+
+
+def as_array(values: object, of: str) -> Array:
+    """Any array of real numbers as numpy's; numpy's own as they are, but for masked ones.
+
+    Raises:
+        DataError: As `values.numbers`.
+    """
+    if type(values) is np.ndarray and values.ndim and values.dtype.kind in "fiuc":
+        return values  # judged by the engine, in its own precision
+    return numbers(values, of)
 
 
 def check_weights(model: CircuitModel, weights: Array) -> None:

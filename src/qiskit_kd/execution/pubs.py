@@ -66,7 +66,7 @@ def estimator_pubs(pubs: Iterable[Any], precision: float | None) -> list[Any]:
 def _coerced(
     coerce: Callable[[Any], Any], pubs: Iterable[Any], values: int
 ) -> list[Any]:  # fmt: skip
-    if not isinstance(pubs, Iterable):
+    if not isinstance(pubs, Iterable) or getattr(pubs, "shape", None) == ():
         raise DataError(
             "a primitive runs a list of PUBs", got=type(pubs).__name__,
             expected="[(circuit, values)] for a sampler, [(circuit, observables, values)] for an "

@@ -18,10 +18,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.model import CircuitModel, check_model
 from qiskit_kd.errors import DataError
 from qiskit_kd.execution.circuit_facts import CircuitFacts
-from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage, check_weights
+from qiskit_kd.execution.engine import (
+    Array,
+    Engine,
+    Needs,
+    Pullback,
+    Usage,
+    as_array,
+    check_weights,
+)
 from qiskit_kd.execution.expansion import Expansion, expansion_of
 from qiskit_kd.execution.gradients import (
     Points,
@@ -340,13 +348,14 @@ def _features(features: Array) -> Array:
 
 
 def _weights(weights: Array, model: CircuitModel) -> Array:
+    check_model(model, part="a run")
     w = _real(weights, "weights")
     check_weights(model, w)
     return w
 
 
 def _real(values: Array, what: str) -> Array:
-    found = np.asarray(values)
+    found = as_array(values, what)
     if np.iscomplexobj(found):
         raise DataError(
             f"{what} are real numbers", got=str(found.dtype), expected="float32 or float64",

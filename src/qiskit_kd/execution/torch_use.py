@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.model import CircuitModel, check_model
 from qiskit_kd.errors import ExecutionError
-from qiskit_kd.execution.engine import Array, Needs, Pullback, Usage, not_negative
+from qiskit_kd.execution.engine import Array, Needs, Pullback, Usage, as_array, not_negative
 
 __all__ = ["Mapped", "counted", "one_thread", "own_modes", "own_vjp"]
 
@@ -42,6 +42,8 @@ def own_vjp(vjp: Vjp) -> Vjp:
     def wrapped(
         self: Any, model: CircuitModel, features: Array, weights: Array, needs: Needs
     ) -> tuple[Array, Pullback]:
+        check_model(model, part="a run")
+        features, weights = as_array(features, "features"), as_array(weights, "weights")
         with own_modes():
             outputs, back = vjp(self, model, features, weights, needs)
 

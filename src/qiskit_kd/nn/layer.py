@@ -14,13 +14,13 @@ import torch
 from qiskit_machine_learning.connectors import TorchConnector
 from torch import Tensor, nn
 
-from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.model import CircuitModel, check_model
 from qiskit_kd.errors import ConfigError, DataError
 from qiskit_kd.execution.autograd import run
 from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.nn.network import EngineNetwork
-from qiskit_kd.nn.wiring import OnEngine, check_model, circuit_digest, first_weights
+from qiskit_kd.nn.wiring import OnEngine, circuit_digest, first_weights
 
 __all__ = ["QuantumLayer"]
 

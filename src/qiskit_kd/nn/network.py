@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qiskit_machine_learning.neural_networks import NeuralNetwork
 
-from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.model import CircuitModel, check_model
 from qiskit_kd.execution.engine import Engine, Needs
 
 __all__ = ["EngineNetwork"]
@@ -30,6 +30,7 @@ class EngineNetwork(NeuralNetwork):
     """
 
     def __init__(self, model: CircuitModel, engine: Engine) -> None:
+        check_model(model, part="a network")
         super().__init__(
             num_inputs=model.num_features,
             num_weights=model.num_weights,

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.model import CircuitModel, check_model
 from qiskit_kd.errors import CircuitError, ConfigError, DataError
 from qiskit_kd.execution.autograd import refuse_export, run, uncompiled
 from qiskit_kd.execution.backends import Backend
@@ -27,7 +27,7 @@ from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.nn.cache import OutputCache, module_hash, sample_keys
 from qiskit_kd.nn.patches import Pair, cut_patches, pair, positions
-from qiskit_kd.nn.wiring import OnEngine, check_model, circuit_digest, first_weights
+from qiskit_kd.nn.wiring import OnEngine, circuit_digest, first_weights
 from qiskit_kd.values import python_number
 
 __all__ = ["Quanvolution"]

@@ -24,6 +24,7 @@ from qiskit_kd.execution import ExactEngine
 from qiskit_kd.nn.layer import QuantumLayer
 from qiskit_kd.nn.modules import FullyQuantumStudent
 from qiskit_kd.seeding import stream
+from qiskit_kd.values import numbers
 
 __all__ = ["FewShotsWarning", "needed_for", "shots_needed", "warn_few_shots"]
 
@@ -55,6 +56,7 @@ def shots_needed(student: FullyQuantumStudent, features: Array) -> int:
 
     Raises:
         ConfigError: If the student is not read in class groups.
+        DataError: If the features are no numbers or cannot be encoded.
     """
     if not _is_read(student):
         raise ConfigError(
@@ -63,7 +65,7 @@ def shots_needed(student: FullyQuantumStudent, features: Array) -> int:
         )  # fmt: skip
     layer = student.circuit
     engine = layer.engine if layer.engine.shots is None else ExactEngine()
-    x = np.asarray(features, dtype=np.float64)
+    x = numbers(features, "features")
     weights = layer.weight.detach().to("cpu", torch.float64).numpy()
     return needed_for(engine.outputs(layer.model, x, weights), student.sharpness)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
-from qiskit_kd.errors import CircuitError, ConfigError, ExecutionError
+from qiskit_kd.errors import ConfigError, ExecutionError
 from qiskit_kd.execution.backends import Backend, load_backend
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.seeding import stream
@@ -24,7 +24,6 @@ from qiskit_kd.values import python_number
 __all__ = [
     "AnyBackend",
     "OnEngine",
-    "check_model",
     "choose_engine",
     "circuit_digest",
     "first_weights",
@@ -32,19 +31,6 @@ __all__ = [
 
 AnyBackend = str | Backend | Engine
 """A name in the backend file, or the object itself."""
-
-
-def check_model(model: object, *, part: str) -> None:
-    """Refuse anything but a circuit model.
-
-    Raises:
-        CircuitError: If `model` is no `CircuitModel`.
-    """
-    if not isinstance(model, CircuitModel):
-        raise CircuitError(
-            f"{part} is made from a CircuitModel", got=type(model).__name__,
-            remedy="Build one: CircuitModel(encoding, ansatz, readout).",
-        )  # fmt: skip
 
 
 def choose_engine(
