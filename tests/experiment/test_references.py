@@ -311,8 +311,8 @@ def test_backends_that_are_named_well() -> None:
     config = parse(PLACES)
     assert config.backends["device"].settings == {"scale": 2.0}
     assert [here.evaluation.backend for here in map(config.at, config.points())] == ["aer", "aer"]
-    at = parse(PLACES, ["axes.scale.key=backends.device.noise.rates.two_qubit",
-                        "backends.device.noise={rates: {two_qubit: 0.1}}"])  # fmt: skip
+    own = PLACES.replace("scale: 2.0", "noise: {rates: {two_qubit: 0.1}}")
+    at = parse(own, ["axes.scale.key=backends.device.noise.rates.two_qubit"])
     scales = [at.at(point).backends["device"].settings["noise"] for point in at.points()]
     assert scales == [{"rates": {"two_qubit": 0}}, {"rates": {"two_qubit": 0.5}}]
 
@@ -320,10 +320,13 @@ def test_backends_that_are_named_well() -> None:
 @pytest.mark.usefixtures("backends")
 def test_faults_of_backends_from_the_command_line() -> None:
     for override, expected in (
-        ("evaluation.backend=lagoss", "override evaluation.backend: unknown backend; got 'lagoss'"),
+        ("variants.noisy.backend=lagoss",
+         "override variants.noisy.backend: unknown backend; got 'lagoss'"),
         ("evaluation.teacher=sotf", "override evaluation.teacher: unknown teacher; got 'sotf'"),
-        ("backends.device.scale=-1", "override backends.device.scale: wrong value; got -1 (int); "
-         "expected greater than or equal to 0"),
+        ("backends.device.shots=-1", "override backends.device.shots: wrong value; got -1 (int); "
+         "expected greater than or equal to 1"),
+        ("backends.device.scale=1", "override backends.device.scale: the axis scale sets "
+         "backends.device.scale again, so the override would not hold"),
     ):  # fmt: skip
         with pytest.raises(ConfigError) as caught:
             parse(PLACES, [override], name="exp.yaml")
