@@ -100,11 +100,12 @@ def test_json_is_the_last_thing_on_stdout(tiny: Path) -> None:
     assert found["rows"] == 1 + 2 * 3
     assert found["report"] == "runs/tiny/report.html"
     assert {tuple(entry) for entry in found["table"]} == {
-        ("student", "variant", "parameters", "n", "accuracy", "macro_f1")
+        ("student", "variant", "parameters", "n", "accuracy", "macro_f1", "collapsed")
     }
     assert {tuple(entry) for entry in found["comparisons"]} == {
-        ("student", "variant", "baseline", "metric", "gain", "ci95", "n", "verdict")
-    }
+        ("student", "variant", "baseline", "metric", "gain", "ci95", "n", "verdict", "shared",
+         "p_sign_flip")
+    }  # fmt: skip
     again = call("report", "runs/tiny", "--json")
     assert json.loads(again.stdout.splitlines()[-1]) == found
     before = {path: path.stat().st_mtime_ns for path in Path("runs/tiny").glob("*.*")}
