@@ -257,6 +257,14 @@ def test_probabilities_are_told_from_logits(
     assert not probabilities(p[:, :1])
 
 
+def test_a_single_row_that_looks_like_probabilities_by_chance() -> None:
+    row = np.array([[0.702, 0.305]])
+    assert not probabilities(row)
+    assert probabilities(row, said=True)
+    assert probabilities(np.repeat(row, 2, axis=0))
+    assert probabilities(np.array([[0.7, 0.3]], np.float32))
+
+
 def test_one_row_that_is_none_is_enough() -> None:
     assert not probabilities(np.array([[0.3, 0.7], [0.3, 0.8]]))
     assert not probabilities(np.zeros((0, 3)))

@@ -97,7 +97,7 @@ def log_probabilities(values: Tensor) -> Tensor:
     Raises:
         DistillError: If they are none.
     """
-    if not probabilities(values):
+    if not probabilities(values, said=True):
         sums = values.sum(dim=1)
         raise DistillError(
             "class probabilities are not negative and sum to 1",
