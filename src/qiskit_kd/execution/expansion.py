@@ -23,6 +23,7 @@ from qiskit.circuit import (
     ControlledGate,
     Gate,
     Instruction,
+    Parameter,
     ParameterExpression,
 )
 from qiskit.circuit.library import (
@@ -43,7 +44,16 @@ from qiskit_kd.circuits.parameters import input_parameters, rename, weight_param
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.execution.angles import AngleMap
 
-__all__ = ["FREQUENCIES", "Expanded", "Expansion", "expand", "expansion_of", "inlined", "inlining"]
+__all__ = [
+    "FREQUENCIES",
+    "Expanded",
+    "Expansion",
+    "expand",
+    "expansion_of",
+    "inlined",
+    "inlining",
+    "with_short_angles",
+]
 
 Floats = NDArray[np.floating]
 Frequencies = tuple[float, ...]
@@ -119,6 +129,38 @@ def expand(circuit: QuantumCircuit) -> Expanded:
     return Expanded(
         whole, AngleMap(tuple(circuit.parameters), tuple(expressions)), tuple(frequencies)
     )
+
+
+def with_short_angles(
+    circuit: QuantumCircuit,
+) -> tuple[QuantumCircuit, dict[Parameter, ParameterExpression]]:
+    """`circuit` with a parameter in place of every angle that is a formula, and what those mean.
+
+    Transpiler passes add, multiply and expand angles symbolically, which for some formulas takes
+    Qiskit many minutes. A multiple of one parameter, plus a number, stays as it is.
+    """
+    meant: dict[Parameter, ParameterExpression] = {}
+
+    def short(angle: Any) -> Any:
+        if not isinstance(angle, ParameterExpression) or _is_affine(angle):
+            return angle
+        stand_in = Parameter(f"angle_{len(meant):04d}")
+        meant[stand_in] = angle
+        return stand_in
+
+    whole = circuit.copy_empty_like()
+    for item in circuit.data:
+        gate = item.operation
+        if getattr(gate, "base_class", None) in FREQUENCIES:
+            gate = _with_angles(gate, [short(angle) for angle in gate.params])
+        whole.append(gate, item.qubits, item.clbits)
+    return whole, meant
+
+
+def _is_affine(angle: ParameterExpression) -> bool:
+    """Whether it is a multiple of one parameter, plus a number."""
+    found = list(angle.parameters)
+    return len(found) == 1 and not isinstance(angle.gradient(found[0]), ParameterExpression)
 
 
 def inlined(circuit: QuantumCircuit) -> QuantumCircuit:

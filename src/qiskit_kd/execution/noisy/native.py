@@ -21,7 +21,7 @@ from qiskit.transpiler import PassManager
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.execution.angles import AngleMap
-from qiskit_kd.execution.expansion import expand, inlined, inlining
+from qiskit_kd.execution.expansion import expand, inlined, inlining, with_short_angles
 from qiskit_kd.execution.measurement import bases
 from qiskit_kd.execution.noise_sources import DeviceNoise
 
@@ -163,6 +163,7 @@ def to_native(
             whole.compose(inlined(piece), inplace=True)
     # What follows, a rotation into another basis or nothing, must not change the gates before it.
     whole.barrier()
+    whole, meant = with_short_angles(whole)
     options: dict[str, Any] = {"optimization_level": optimization_level, "seed": seed}
     if qubits is None:
         # Twice, since with its places given a circuit becomes other gates than it became when they
@@ -172,6 +173,8 @@ def to_native(
         qubits = found.initial_index_layout()[: model.num_qubits] if found else None
     manager = device_pass_manager(device, idle=idle, qubits=qubits, **options)
     circuit = _transpiled(manager, whole, device)
+    circuit.global_phase = 0  # may depend on every parameter, and moves nothing
+    circuit.assign_parameters(meant, inplace=True)
     layout = circuit.layout
     count = model.num_qubits
     first = tuple(layout.initial_index_layout()[:count] if layout else range(count))
@@ -220,7 +223,6 @@ def _transpiled(
 def _pieces(circuit: QuantumCircuit) -> list[QuantumCircuit]:
     """The circuit cut at the seams; the user's own barriers are no seams."""
     blank = circuit.copy_empty_like()
-    blank.global_phase = 0  # may depend on every parameter, and moves nothing
     pieces = [blank.copy()]
     for item in circuit.data:
         if getattr(item.operation, "label", None) == _SEAM:
