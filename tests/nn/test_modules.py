@@ -44,7 +44,7 @@ def test_building_networks_does_not_import_sympy() -> None:
     # torch's own ways to build without drawing do, and every worker process would pay for it.
     code = (
         "import sys, torch\n"
-        "torch.nn.Linear(1, 1, device='meta')\n"  # where torch 2.6 imports sympy by itself
+        "torch.nn.Linear(1, 1, device='meta')\n"  # where older torch imports sympy by itself
         "before = set(sys.modules)\n"
         "from qiskit_kd.nn import students\n"
         "from qiskit_kd.distill.adapters import adapters\n"

@@ -310,7 +310,7 @@ def _optimal(candidates: Sequence[Tile], count: int | None) -> list[Tile]:
     qubits = sorted({q for tile in candidates for q in tile.qubits})
     row = {q: k for k, q in enumerate(qubits)}
     entries = [(row[q], k) for k, tile in enumerate(candidates) for q in tile.qubits]
-    rows, columns = np.array(entries).T
+    rows, columns = np.array(entries, dtype=np.int32).T  # of which SciPy below 1.15 takes no other
     cover = csr_array((np.ones(len(entries)), (rows, columns)), shape=(len(qubits), size))
     errors = np.array([tile.error for tile in candidates])
     # One more tile outweighs any sum of errors.

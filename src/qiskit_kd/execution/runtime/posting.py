@@ -81,7 +81,7 @@ def post_once(service: Any) -> None:
     if not sessions or not all(isinstance(session, Session) for session in sessions):
         raise ExecutionError(
             "jobs are posted once", got="a client that may post them again by itself",
-            expected="qiskit-ibm-runtime from 0.50 to below 0.60",
+            expected="qiskit-ibm-runtime from 0.51 to below 0.60",
             remedy="Install such a version; nothing was sent.",
         )  # fmt: skip
     for session in sessions:
