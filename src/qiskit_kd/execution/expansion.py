@@ -134,27 +134,25 @@ def expand(circuit: QuantumCircuit) -> Expanded:
 def with_short_angles(
     circuit: QuantumCircuit,
 ) -> tuple[QuantumCircuit, dict[Parameter, ParameterExpression]]:
-    """`circuit` with a parameter in place of every angle that is a formula, and what those mean.
+    """`circuit` with a parameter for every angle where one is a formula, and what those mean.
 
     Transpiler passes add, multiply and expand angles symbolically, which for some formulas takes
-    Qiskit many minutes. A multiple of one parameter, plus a number, stays as it is.
+    Qiskit many minutes. Where every angle is a multiple of one parameter, plus a number, in a gate
+    of known frequencies, the circuit stays as it is.
     """
-    meant: dict[Parameter, ParameterExpression] = {}
-
-    def short(angle: Any) -> Any:
-        if not isinstance(angle, ParameterExpression) or _is_affine(angle):
-            return angle
-        stand_in = Parameter(f"angle_{len(meant):04d}")
-        meant[stand_in] = angle
-        return stand_in
-
-    whole = circuit.copy_empty_like()
-    for item in circuit.data:
-        gate = item.operation
-        if getattr(gate, "base_class", None) in FREQUENCIES:
-            gate = _with_angles(gate, [short(angle) for angle in gate.params])
-        whole.append(gate, item.qubits, item.clbits)
-    return whole, meant
+    if all(
+        getattr(item.operation, "base_class", None) in FREQUENCIES and _is_affine(angle)
+        for item in circuit.data
+        for angle in item.operation.params
+        if isinstance(angle, ParameterExpression)
+    ):
+        return circuit, {}
+    found = expand(circuit)
+    stand_ins = [Parameter(f"angle_{k:04d}") for k in range(found.num_slots)]
+    whole = found.circuit.assign_parameters(
+        dict(zip(found.circuit.parameters, stand_ins, strict=True))
+    )
+    return whole, dict(zip(stand_ins, found.angles.expressions, strict=True))
 
 
 def _is_affine(angle: ParameterExpression) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit, generate_preset_pass_manager
 from qiskit.circuit import Barrier, Delay, Parameter
+from qiskit.circuit.library import standard_gates as gates
 from qiskit.exceptions import QiskitError
 from qiskit.transpiler import PassManager
 
@@ -164,6 +165,7 @@ def to_native(
     # What follows, a rotation into another basis or nothing, must not change the gates before it.
     whole.barrier()
     whole, meant = with_short_angles(whole)
+    whole = _without_phases(whole)
     options: dict[str, Any] = {"optimization_level": optimization_level, "seed": seed}
     if qubits is None:
         # Twice, since with its places given a circuit becomes other gates than it became when they
@@ -220,6 +222,37 @@ def _transpiled(
         ) from error
 
 
+def _without_phases(circuit: QuantumCircuit) -> QuantumCircuit:
+    """The circuit up to its global phase, with rotations in place of gates that add to it.
+
+    The transpiler adds up a phase for every such gate as one formula; after some thirty of them
+    Qiskit takes minutes for each.
+    """
+    whole = circuit.copy_empty_like()
+    whole.global_phase = 0
+    for item in circuit.data:
+        gate, qubits = item.operation, item.qubits
+        kind = getattr(gate, "base_class", None)
+        if kind not in _PHASED or not gate.is_parameterized():
+            whole.append(gate, qubits, item.clbits)
+        elif kind in (gates.PhaseGate, gates.U1Gate):
+            whole.rz(gate.params[0], qubits)
+        elif kind in (gates.UGate, gates.U3Gate, gates.U2Gate):
+            *turn, phi, lam = gate.params
+            whole.rz(lam, qubits)
+            whole.ry(turn[0] if turn else np.pi / 2, qubits)
+            whole.rz(phi, qubits)
+        else:
+            whole.compose(_without_phases(gate.definition), qubits, inplace=True)
+    return whole
+
+
+_PHASED = frozenset({
+    gates.PhaseGate, gates.U1Gate, gates.UGate, gates.U3Gate, gates.U2Gate,
+    gates.CPhaseGate, gates.CU1Gate, gates.CUGate, gates.CU3Gate, gates.MCPhaseGate,
+})  # fmt: skip
+
+
 def _pieces(circuit: QuantumCircuit) -> list[QuantumCircuit]:
     """The circuit cut at the seams; the user's own barriers are no seams."""
     blank = circuit.copy_empty_like()
@@ -235,21 +268,21 @@ def _pieces(circuit: QuantumCircuit) -> list[QuantumCircuit]:
 def _part(source: Source, piece: QuantumCircuit, device: DeviceNoise, model: CircuitModel) -> Part:
     expanded = expand(piece)
     slot = {p: k for k, p in enumerate(expanded.circuit.parameters)}
-    gates = []
+    found = []
     for item in expanded.circuit.data:
         operation = item.operation
         qubits = tuple(expanded.circuit.find_bit(q).index for q in item.qubits)
         if isinstance(operation, Barrier):
             continue
         if isinstance(operation, Delay):
-            gates.append(Gate(operation, qubits, (), delay_seconds(operation, device)))
+            found.append(Gate(operation, qubits, (), delay_seconds(operation, device)))
             continue
         slots = tuple(slot[p] for p in operation.params if isinstance(p, Parameter))
-        gates.append(Gate(operation, qubits, slots))
+        found.append(Gate(operation, qubits, slots))
     parameters = model.weights if source == "weights" else model.inputs
     column = {p.name: k for k, p in enumerate(parameters)}
     columns = tuple(column[p.name] for p in expanded.angles.parameters)
-    return Part(source, tuple(gates), expanded.angles, columns)
+    return Part(source, tuple(found), expanded.angles, columns)
 
 
 def delay_seconds(delay: Delay, device: DeviceNoise) -> float:
