@@ -43,9 +43,10 @@ from qiskit_kd.execution.aer_primitives import (
 from qiskit_kd.execution.engine import Needs
 from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.execution.exact_shots import ExactShotsEngine
-from qiskit_kd.execution.expansion import FREQUENCIES, inlined
+from qiskit_kd.execution.expansion import FREQUENCIES
 from qiskit_kd.execution.primitives import SamplerEngine
 from qiskit_kd.execution.reference import reference_outputs, reference_weight_gradient
+from qiskit_kd.execution.transpiling import inlined
 
 BOTH = Needs(features=True, weights=True)
 READOUTS = {

@@ -12,9 +12,9 @@ from qiskit_kd.circuits import CircuitModel, ClassGroups, angle, hardware_effici
 from qiskit_kd.errors import ResourceError
 from qiskit_kd.execution import memory
 from qiskit_kd.execution.circuit_facts import CircuitFacts, circuit_facts
-from qiskit_kd.execution.expansion import inlined
 from qiskit_kd.execution.noise_sources import DeviceNoise, fake_device, rate_device, readout_rates
 from qiskit_kd.execution.noisy import NoisyEngine
+from qiskit_kd.execution.transpiling import inlined
 from tests.execution.exact.strategies import random_circuit
 
 LAGOS = fake_device("fake_lagos").target

@@ -26,8 +26,8 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2, SamplerV2
 
 from qiskit_kd.circuits.checks import is_inert
-from qiskit_kd.execution.expansion import inlined, inlining
 from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
+from qiskit_kd.execution.transpiling import CarefulPassManager, inlined
 
 __all__ = ["AerEstimator", "AerSampler", "aer_pass_manager", "aer_target", "bindable"]
 
@@ -72,7 +72,7 @@ def aer_pass_manager(*, optimization_level: int = 1, seed: int = 0) -> PassManag
         optimization_level=optimization_level, target=aer_target(), seed_transpiler=seed
     )
     manager.post_scheduling = PassManager([_WithoutFreePhase()])
-    return inlining(manager)
+    return CarefulPassManager(manager)
 
 
 def bindable(circuit: QuantumCircuit) -> QuantumCircuit:

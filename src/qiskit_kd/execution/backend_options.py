@@ -14,9 +14,9 @@ from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.transpiler import PassManager
 
 from qiskit_kd.execution.engine import Engine
-from qiskit_kd.execution.expansion import inlining
 from qiskit_kd.execution.noise_options import Noise, open_device
 from qiskit_kd.execution.pubs import ExactEstimator, ExactSampler
+from qiskit_kd.execution.transpiling import CarefulPassManager
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.noise_sources import DeviceNoise
@@ -113,7 +113,7 @@ class ExactOptions(BackendOptions):
 
     def pass_manager(self) -> PassManager:
         """See `Backend.pass_manager`; any circuit runs as it is."""
-        return inlining(generate_preset_pass_manager(optimization_level=0))
+        return CarefulPassManager(generate_preset_pass_manager(optimization_level=0))
 
 
 class AerOptions(BackendOptions):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,30 +19,16 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit, transpile
 from qiskit.circuit import (
     AnnotatedOperation,
-    ControlFlowOp,
-    ControlledGate,
-    Gate,
-    Instruction,
-    Parameter,
     ParameterExpression,
 )
-from qiskit.circuit.library import (
-    PauliEvolutionGate,
-    UnitaryGate,
-    get_standard_gate_name_mapping,
-)
 from qiskit.circuit.library import standard_gates as gates
-from qiskit.converters import circuit_to_dag, dag_to_circuit
-from qiskit.dagcircuit import DAGCircuit
-from qiskit.exceptions import QiskitError
-from qiskit.quantum_info import Operator
-from qiskit.transpiler import PassManager, TransformationPass
 
 from qiskit_kd.circuits.checks import is_inert
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.parameters import input_parameters, rename, weight_parameters
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.execution.angles import AngleMap
+from qiskit_kd.execution.transpiling import inlined, with_angles
 
 __all__ = [
     "FREQUENCIES",
@@ -50,9 +36,6 @@ __all__ = [
     "Expansion",
     "expand",
     "expansion_of",
-    "inlined",
-    "inlining",
-    "with_short_angles",
 ]
 
 Floats = NDArray[np.floating]
@@ -125,137 +108,10 @@ def expand(circuit: QuantumCircuit) -> Expanded:
                 angles[index] = next(slots)
                 expressions.append(angle)
                 frequencies.append(FREQUENCIES[gate.base_class][index])
-        whole.append(_with_angles(gate, angles), qubits)
+        whole.append(with_angles(gate, angles), qubits)
     return Expanded(
         whole, AngleMap(tuple(circuit.parameters), tuple(expressions)), tuple(frequencies)
     )
-
-
-def with_short_angles(
-    circuit: QuantumCircuit,
-) -> tuple[QuantumCircuit, dict[Parameter, ParameterExpression]]:
-    """`circuit` with a parameter for every angle where one is a formula, and what those mean.
-
-    Transpiler passes add, multiply and expand angles symbolically, which for some formulas takes
-    Qiskit many minutes. Where every angle is a multiple of one parameter, plus a number, in a gate
-    of known frequencies, the circuit stays as it is.
-    """
-    if all(
-        getattr(item.operation, "base_class", None) in FREQUENCIES and _is_affine(angle)
-        for item in circuit.data
-        for angle in item.operation.params
-        if isinstance(angle, ParameterExpression)
-    ):
-        return circuit, {}
-    found = expand(circuit)
-    stand_ins = [Parameter(f"angle_{k:04d}") for k in range(found.num_slots)]
-    whole = found.circuit.assign_parameters(
-        dict(zip(found.circuit.parameters, stand_ins, strict=True))
-    )
-    return whole, dict(zip(stand_ins, found.angles.expressions, strict=True))
-
-
-def _is_affine(angle: ParameterExpression) -> bool:
-    """Whether it is a multiple of one parameter, plus a number."""
-    found = list(angle.parameters)
-    return len(found) == 1 and not isinstance(angle.gradient(found[0]), ParameterExpression)
-
-
-def inlined(circuit: QuantumCircuit) -> QuantumCircuit:
-    """`circuit` with every gate that is not one of Qiskit's own classes replaced by its definition.
-
-    Simulators and transpiler passes know gates by name, so a user's sub-circuit called "x" or "id"
-    would be run as X or as nothing. Gates without a definition become their matrix; what has
-    neither stays. A `PauliEvolutionGate` is its definition too, the product formula that Aer and
-    devices run: as a matrix it would be the exact exponential, another gate where terms do not
-    commute.
-
-    Returns:
-        An equal circuit; the same object where nothing had to be done.
-    """
-    if not any(_is_touched(item.operation) for item in circuit.data):
-        return circuit
-    whole = circuit.copy_empty_like()
-    for item in circuit.data:
-        operation = item.operation
-        if isinstance(operation, ControlFlowOp):
-            operation = operation.replace_blocks([inlined(block) for block in operation.blocks])
-        elif isinstance(operation, AnnotatedOperation):
-            operation = _annotated(operation)
-        elif (inner := _inside(operation)) is not None:
-            whole.compose(inlined(inner), item.qubits, item.clbits, inplace=True, copy=False)
-            continue
-        whole.append(operation, item.qubits, item.clbits)
-    return whole
-
-
-class _Inline(TransformationPass):  # type: ignore[misc]
-    """Runs `inlined`."""
-
-    def run(self, dag: DAGCircuit) -> DAGCircuit:
-        circuit = dag_to_circuit(dag, copy_operations=False)
-        changed = inlined(circuit)
-        return dag if changed is circuit else circuit_to_dag(changed)
-
-
-def inlining(manager: PassManager) -> PassManager:
-    """The pass manager, which knows gates by name, with `inlined` before all it does."""
-    manager.pre_init = PassManager([_Inline()])
-    return manager
-
-
-def _is_touched(operation: Any) -> bool:
-    if isinstance(operation, ControlFlowOp):
-        return any(_is_touched(item.operation) for b in operation.blocks for item in b.data)
-    if isinstance(operation, AnnotatedOperation):
-        return _is_touched(operation.base_op)
-    return _is_foreign(operation)
-
-
-def _is_foreign(operation: Any) -> bool:
-    if not isinstance(operation, Instruction):
-        return False
-    kind = operation.base_class
-    if kind in (Instruction, Gate, ControlledGate) or not kind.__module__.startswith("qiskit."):
-        return True
-    if issubclass(kind, PauliEvolutionGate):
-        return True
-    standard = _standard().get(operation.name)
-    return standard is not None and not issubclass(kind, standard)
-
-
-@cache
-def _standard() -> dict[str, type]:
-    return {name: gate.base_class for name, gate in get_standard_gate_name_mapping().items()}
-
-
-def _inside(operation: Any) -> QuantumCircuit | None:
-    """What a foreign operation does, as a circuit; None for Qiskit's own and for the unknown."""
-    if not _is_foreign(operation):
-        return None
-    if operation.definition is not None:
-        return operation.definition
-    if not isinstance(operation, Gate):
-        return None
-    try:
-        matrix = UnitaryGate(Operator(operation))
-    except QiskitError:
-        return None
-    inner = QuantumCircuit(operation.num_qubits)
-    inner.append(matrix, inner.qubits)
-    return inner
-
-
-def _annotated(operation: AnnotatedOperation) -> AnnotatedOperation:
-    base = operation.base_op
-    if isinstance(base, AnnotatedOperation):
-        return AnnotatedOperation(_annotated(base), operation.modifiers)
-    inner = _inside(base)
-    if inner is None:
-        return operation
-    gate = inlined(inner).to_gate()
-    gate.name = f"inlined_{base.name}"  # no name that anything knows
-    return AnnotatedOperation(gate, operation.modifiers)
 
 
 def _leaves(circuit: QuantumCircuit, places: Sequence[int]) -> Iterator[tuple[Any, list[int]]]:
@@ -290,15 +146,6 @@ def _definition(gate: Any) -> QuantumCircuit:
         " them",
         remedy="Write the gate as a circuit of those.",
     )
-
-
-def _with_angles(gate: Any, angles: Sequence[Any]) -> Any:
-    if not any(isinstance(v, ParameterExpression) for v in angles):
-        return gate
-    options = {} if getattr(gate, "ctrl_state", None) is None else {"ctrl_state": gate.ctrl_state}
-    if gate.base_class is gates.MCPhaseGate:
-        return gates.MCPhaseGate(angles[0], gate.num_ctrl_qubits, **options)
-    return gate.base_class(*angles, **options)
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ from qiskit.synthesis import OneQubitEulerDecomposer
 
 from qiskit_kd.circuits.checks import is_inert
 from qiskit_kd.errors import CircuitError
-from qiskit_kd.execution.expansion import inlined
+from qiskit_kd.execution.transpiling import inlined
 
 __all__ = ["Diagonal", "Permutation", "RotationY", "lower"]
 

@@ -15,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit, generate_preset_pass_manager
 from qiskit.circuit import Barrier, Delay, Parameter
-from qiskit.circuit.library import standard_gates as gates
 from qiskit.exceptions import QiskitError
 from qiskit.transpiler import PassManager
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.execution.angles import AngleMap
-from qiskit_kd.execution.expansion import expand, inlined, inlining, with_short_angles
+from qiskit_kd.execution.expansion import expand
 from qiskit_kd.execution.measurement import bases
 from qiskit_kd.execution.noise_sources import DeviceNoise
+from qiskit_kd.execution.transpiling import CarefulPassManager, inlined
 
 __all__ = ["Gate", "Native", "Part", "delay_seconds", "device_pass_manager", "to_native"]
 
@@ -127,7 +127,7 @@ def device_pass_manager(
     options: dict[str, Any] = {"scheduling_method": "alap"} if idle else {}
     if qubits is not None:
         options["initial_layout"] = list(qubits)
-    return inlining(
+    return CarefulPassManager(
         generate_preset_pass_manager(
             optimization_level=optimization_level,
             target=device.target,
@@ -164,8 +164,6 @@ def to_native(
             whole.compose(inlined(piece), inplace=True)
     # What follows, a rotation into another basis or nothing, must not change the gates before it.
     whole.barrier()
-    whole, meant = with_short_angles(whole)
-    whole = _without_phases(whole)
     options: dict[str, Any] = {"optimization_level": optimization_level, "seed": seed}
     if qubits is None:
         # Twice, since with its places given a circuit becomes other gates than it became when they
@@ -176,7 +174,6 @@ def to_native(
     manager = device_pass_manager(device, idle=idle, qubits=qubits, **options)
     circuit = _transpiled(manager, whole, device)
     circuit.global_phase = 0  # may depend on every parameter, and moves nothing
-    circuit.assign_parameters(meant, inplace=True)
     layout = circuit.layout
     count = model.num_qubits
     first = tuple(layout.initial_index_layout()[:count] if layout else range(count))
@@ -220,37 +217,6 @@ def _transpiled(
             expected=", ".join(sorted(device.target.operation_names)),
             remedy="Write the circuit in other gates, or use another device.",
         ) from error
-
-
-def _without_phases(circuit: QuantumCircuit) -> QuantumCircuit:
-    """The circuit up to its global phase, with rotations in place of gates that add to it.
-
-    The transpiler adds up a phase for every such gate as one formula; after some thirty of them
-    Qiskit takes minutes for each.
-    """
-    whole = circuit.copy_empty_like()
-    whole.global_phase = 0
-    for item in circuit.data:
-        gate, qubits = item.operation, item.qubits
-        kind = getattr(gate, "base_class", None)
-        if kind not in _PHASED or not gate.is_parameterized():
-            whole.append(gate, qubits, item.clbits)
-        elif kind in (gates.PhaseGate, gates.U1Gate):
-            whole.rz(gate.params[0], qubits)
-        elif kind in (gates.UGate, gates.U3Gate, gates.U2Gate):
-            *turn, phi, lam = gate.params
-            whole.rz(lam, qubits)
-            whole.ry(turn[0] if turn else np.pi / 2, qubits)
-            whole.rz(phi, qubits)
-        else:
-            whole.compose(_without_phases(gate.definition), qubits, inplace=True)
-    return whole
-
-
-_PHASED = frozenset({
-    gates.PhaseGate, gates.U1Gate, gates.UGate, gates.U3Gate, gates.U2Gate,
-    gates.CPhaseGate, gates.CU1Gate, gates.CUGate, gates.CU3Gate, gates.MCPhaseGate,
-})  # fmt: skip
 
 
 def _pieces(circuit: QuantumCircuit) -> list[QuantumCircuit]:

@@ -22,7 +22,6 @@ from qiskit import QuantumCircuit, generate_preset_pass_manager, qpy
 from qiskit.transpiler import PassManager, Target
 
 from qiskit_kd.errors import ConfigError
-from qiskit_kd.execution.expansion import inlining
 from qiskit_kd.execution.noise_sources import readout_rates
 from qiskit_kd.execution.runtime.cost import circuit_duration
 from qiskit_kd.execution.runtime.device import Device
@@ -30,6 +29,7 @@ from qiskit_kd.execution.runtime.failures import service_errors
 from qiskit_kd.execution.runtime.journal import Journal
 from qiskit_kd.execution.runtime.payload import circuit_digest, damaged_circuit, read_circuit
 from qiskit_kd.execution.runtime.tiling import Tiling, tile_circuit
+from qiskit_kd.execution.transpiling import CarefulPassManager
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.runtime.options import RuntimeOptions
@@ -87,7 +87,7 @@ class Compiled:
 
 def device_pass_manager(device: Device, options: RuntimeOptions) -> PassManager:
     """A pass manager to circuits of a device."""
-    return inlining(generate_preset_pass_manager(
+    return CarefulPassManager(generate_preset_pass_manager(
         optimization_level=options.optimization_level, target=device.target,
         seed_transpiler=options.seed_transpiler,
     ))  # fmt: skip

@@ -27,6 +27,7 @@ from qiskit.transpiler import Target
 from qiskit_kd.circuits.parameters import rename
 from qiskit_kd.errors import CircuitError, DataError, DeviceError
 from qiskit_kd.execution.runtime.placement import Tile, Uses, left_out, paths
+from qiskit_kd.execution.transpiling import CarefulPassManager
 
 __all__ = ["TiledBatch", "Tiling", "line_target", "tile_circuit"]
 
@@ -307,9 +308,10 @@ def _on_line(
     """The circuit in the gates of a line; with `fixed`, wires stay where they are."""
     layout = list(range(line.num_qubits)) if fixed else None
     try:
-        found = generate_preset_pass_manager(
+        manager = generate_preset_pass_manager(
             optimization_level=level, target=line, seed_transpiler=seed, initial_layout=layout
-        ).run(circuit)
+        )
+        found = CarefulPassManager(manager).run(circuit)
     except QiskitError as error:
         raise DeviceError(
             "a circuit can be written in the gates of the device",
