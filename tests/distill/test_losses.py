@@ -303,11 +303,22 @@ def test_standardised_logits_forget_scale_and_shift():
 
 
 @pytest.mark.parametrize("name", ["kl", "reverse_kl", "jsd", "dkd"])
-@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf, 1e30, 10**400])
 def test_a_temperature_is_positive(name: str, temperature: float):
     student, teacher, target = inputs(losses[name])
     with pytest.raises(DistillError, match=r"temperature is a positive number; got .*; expected"):
         losses[name](student, teacher, target, temperature=temperature)
+
+
+@pytest.mark.parametrize("name", ["kl", "reverse_kl", "jsd", "dkd"])
+def test_the_hottest_temperature_is_finite(name: str):
+    student, teacher, target = inputs(losses[name])
+    for dtype in (torch.float32, torch.float64):
+        z = student.detach().to(dtype).requires_grad_()
+        value = losses[name](z, teacher.to(dtype), target, temperature=10**6)
+        value.backward()
+        assert torch.isfinite(value)
+        assert torch.isfinite(z.grad).all()
 
 
 @pytest.mark.parametrize("beta", [-0.1, 1.1])

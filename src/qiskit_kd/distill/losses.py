@@ -42,6 +42,7 @@ __all__ = [
 
 
 _HALF = (torch.float16, torch.bfloat16)
+_HOTTEST = 1_000_000  # beyond it, rounding is larger than what differs between two classes
 
 F = TypeVar("F", bound=Callable[..., Tensor])
 
@@ -193,9 +194,10 @@ def _tempered(
     student: Tensor, teacher: Tensor, temperature: float, standardise: bool
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities of both at `temperature`."""
-    if not temperature > 0 or math.isinf(temperature):
+    if not 0 < temperature <= _HOTTEST:
         raise DistillError(
-            "a temperature is a positive number", got=str(temperature), expected="for example 2.0",
+            "a temperature is a positive number", got=shown(temperature),
+            expected=f"for example 2.0, at most {_HOTTEST:,}",
             remedy="Large values soften the teacher, 1 leaves it as it is.",
         )  # fmt: skip
     if standardise:
