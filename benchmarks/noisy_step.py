@@ -37,8 +37,9 @@ from qiskit_aer import AerSimulator  # noqa: E402
 from qiskit_kd import CircuitModel, ClassGroups, QuantumLayer, circuits  # noqa: E402
 from qiskit_kd.execution.engine import Needs  # noqa: E402
 from qiskit_kd.execution.expansion import Expansion  # noqa: E402
-from qiskit_kd.execution.noise_options import Noise, open_device  # noqa: E402
 from qiskit_kd.execution.noisy import NoisyEngine  # noqa: E402
+from qiskit_kd.execution.schema import Noise  # noqa: E402
+from qiskit_kd.execution.snapshots import open_noise  # noqa: E402
 
 CLASSES = 3
 WEIGHTS = Needs(features=False, weights=True)
@@ -167,7 +168,7 @@ def main() -> None:
         circuits.amplitude(n), circuits.hardware_efficient(n, 4, final_ry=True),
         ClassGroups(CLASSES, n),
     )  # fmt: skip
-    noise = open_device(Noise(device="fake_torino"), scale=1.0, readout=False, num_qubits=n)
+    noise = open_noise(Noise(device="fake_torino"), scale=1.0, readout=False, num_qubits=n)
     engine = NoisyEngine(noise)
     start = time.perf_counter()
     program = engine.program(model)

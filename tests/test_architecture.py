@@ -108,7 +108,8 @@ def test_imports_go_down(module: str) -> None:
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
-    graph = {m: {n for n in imported(m, at_import=True) if n in MODULES} for m in MODULES}
+    # Those inside functions and classes count: they only hide a circle from Python.
+    graph = {m: {n for n in imported(m) if n in MODULES} for m in MODULES}
     state: dict[str, int] = {}
 
     def visit(module: str, path: tuple[str, ...]) -> None:

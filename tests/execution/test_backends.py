@@ -25,19 +25,21 @@ from qiskit_kd.errors import CircuitError, ConfigError, StorageError, UnknownNam
 from qiskit_kd.execution import backends as module
 from qiskit_kd.execution.aer import AerExactEngine
 from qiskit_kd.execution.backends import (
-    BackendFile,
+    backend_file,
     backends_path,
     list_backends,
     load_backend,
 )
 from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.execution.exact_shots import ExactShotsEngine
+from qiskit_kd.execution.kinds import kinds
 from qiskit_kd.execution.noise_sources import fake_device
 from qiskit_kd.execution.noisy import NoisyEngine
 from qiskit_kd.execution.noisy.sampled import NoisyShotsEngine
 from qiskit_kd.execution.primitives import SamplerEngine
 from qiskit_kd.execution.reference import reference_outputs
 from qiskit_kd.execution.snapshots import save_snapshot
+from qiskit_kd.registry import add_plugins
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "backends.yaml"
@@ -606,9 +608,54 @@ def test_the_schema_number_is_checked(tmp_path) -> None:
 
 
 def test_there_is_no_place_for_secrets() -> None:
-    schema = str(BackendFile.model_json_schema())
+    schema = str(backend_file().model_json_schema())
     secrets = re.compile("token|secret|password|api_?key|credential", re.IGNORECASE)
     assert not secrets.search(schema)
     keys = re.findall(r"^\s*#?\s*([\w-]+):", SHIPPED.read_text(), re.MULTILINE)
     assert {"kind", "shots", "gradient"} <= set(keys)
     assert not [key for key in keys if secrets.search(key)]
+
+
+PLUGIN = """
+from typing import Literal
+from qiskit_kd.execution.exact import ExactEngine
+from qiskit_kd.execution.kinds import Kind, kinds
+from qiskit_kd.execution.pubs import ExactEstimator, ExactSampler
+from qiskit_kd.execution.schema import BackendOptions
+
+class Mine(BackendOptions):
+    kind: Literal["mine"]
+    extra: int = 3
+
+@kinds.register("mine")
+class MineKind(Kind):
+    schema = Mine
+
+    def engine(self, gradient, shots, seed):
+        return ExactEngine(name=f"{self.name} {self.options.extra}")
+
+    def sampler(self, shots, seed):
+        return ExactSampler(default_shots=shots, seed=seed)
+
+    def estimator(self, precision, seed):
+        return ExactEstimator(default_precision=precision, seed=seed)
+
+    def pass_manager(self):
+        return kinds["exact"](self.name, self.options).pass_manager()
+"""
+
+
+def test_a_new_kind_is_one_file(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(kinds, "_parts", dict(kinds._parts))
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(PLUGIN)
+    monkeypatch.setenv("QKD_PLUGINS", "")
+    add_plugins([plugin])
+    path = write(tmp_path / "b.yaml", "  ours: {kind: mine, extra: 5}\n  usual: {kind: exact}\n")
+    backend = load_backend("ours", path)
+    assert backend.engine().name == "ours 5"
+    assert backend.changed("other", {"extra": 6}).engine().name == "other 6"
+    assert backend.sampler().default_shots == 1024
+    assert load_backend("usual", path).kind == "exact"
+    with pytest.raises(ConfigError, match=r"backends\.ours\.extr.*unknown key"):
+        load_backend("ours", write(path, "  ours: {kind: mine, extr: 5}\n"))

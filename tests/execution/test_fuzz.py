@@ -48,9 +48,9 @@ from qiskit.quantum_info import (
 from qiskit_aer.primitives import EstimatorV2, SamplerV2
 
 from qiskit_kd.circuits import CircuitModel, ClassGroups, Encoding, Observables
-from qiskit_kd.execution.backend_options import AerOptions, ExactOptions, NoisyOptions
 from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.primitives import SamplerEngine
+from qiskit_kd.execution.schema import AerOptions, ExactOptions, NoisyOptions
 
 SHOTS = 2000
 ROWS = 3

@@ -9,9 +9,9 @@ import pytest
 
 from qiskit_kd.errors import ConfigError, QiskitKDError, StorageError, UnknownNameError
 from qiskit_kd.execution.backends import Backend, list_backends, load_backend
-from qiskit_kd.execution.noise_options import Noise, open_device
 from qiskit_kd.execution.noise_sources import fake_device
-from qiskit_kd.execution.snapshots import save_snapshot
+from qiskit_kd.execution.schema import Noise
+from qiskit_kd.execution.snapshots import open_noise, save_snapshot
 
 FILE = """\
 schema: 1
@@ -39,7 +39,7 @@ def snapshot(path: Path, device: str = "fake_lima") -> Path:
 
 
 def device_of(backend: Backend) -> str:
-    return str(backend.options.device(1).name)
+    return str(open_noise(backend.options.noise, 1).name)
 
 
 @pytest.mark.parametrize("where", ["beside", "here"])
@@ -48,7 +48,7 @@ def test_a_device_is_its_snapshot(folder: Path, where: str) -> None:
     backend = load_backend("mine")
     assert backend.options.noise == Noise(snapshot=str(file))
     assert device_of(backend) == "fake_lima"
-    assert backend.options.device(1).target.num_qubits == 5
+    assert open_noise(backend.options.noise, 1).target.num_qubits == 5
     described = backend.describe()["noise"]
     assert (described["snapshot"], len(described["sha256"])) == ("ibm_mine.json", 64)
     assert set(described) == {"snapshot", "sha256"}
@@ -64,11 +64,12 @@ def test_the_one_beside_the_file_comes_first(folder: Path) -> None:
 
 def test_another_calibration_is_another_backend(folder: Path) -> None:
     path = snapshot(folder / "ibm_mine.json")
-    before, target = load_backend("mine").describe(), load_backend("mine").options.device(1)
+    before = load_backend("mine").describe()
+    target = open_noise(load_backend("mine").options.noise, 1)
     assert load_backend("mine").describe() == before
     snapshot(path, "fake_quito")
     assert load_backend("mine").describe() != before
-    assert load_backend("mine").options.device(1) is not target
+    assert open_noise(load_backend("mine").options.noise, 1) is not target
     assert device_of(load_backend("mine")) == "fake_quito"
 
 
@@ -140,7 +141,7 @@ def test_a_snapshot_that_vanished_has_no_hash(folder: Path) -> None:
     noise = Noise(snapshot=str(folder / "gone.json"))
     assert noise.digest() is None
     with pytest.raises(StorageError, match=r"a device snapshot cannot be read; got .*gone\.json"):
-        open_device(noise, scale=1.0, readout=True, num_qubits=0)
+        open_noise(noise, scale=1.0, readout=True, num_qubits=0)
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,9 @@ from qiskit_kd.circuits.encodings import angle
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.errors import QiskitKDError
-from qiskit_kd.execution.backends import AnyOptions, Backend
+from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Needs
+from qiskit_kd.execution.schema import AnyOptions
 
 MODEL = CircuitModel(angle(3), hardware_efficient(3, 1), ClassGroups(2, 3))
 RNG = np.random.default_rng(0)

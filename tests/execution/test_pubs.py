@@ -16,10 +16,11 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_kd.errors import BudgetError, CircuitError, DataError
-from qiskit_kd.execution.backends import AnyOptions, Backend
+from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.runtime import payload
 from qiskit_kd.execution.runtime.engine import open_station
 from qiskit_kd.execution.runtime.journal import Journal
+from qiskit_kd.execution.schema import AnyOptions
 from tests.execution.runtime.test_engine import MODEL, W, X
 
 KINDS: dict[str, dict[str, Any]] = {

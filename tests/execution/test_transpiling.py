@@ -14,18 +14,25 @@ from qiskit.circuit.library import standard_gates as gates
 from qiskit.quantum_info import Operator
 
 import qiskit_kd
-from qiskit_kd.execution.backend_options import AerOptions, ExactOptions, NoisyOptions
+from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.noise_sources import fake_device
-from qiskit_kd.execution.runtime.options import RuntimeOptions
 from qiskit_kd.execution.runtime.tiling import tile_circuit
+from qiskit_kd.execution.schema import (
+    AerOptions,
+    BackendOptions,
+    ExactOptions,
+    NoisyOptions,
+    RuntimeOptions,
+)
 from qiskit_kd.execution.transpiling import CarefulPassManager
 
-PLACES = {
+OPTIONS: dict[str, BackendOptions] = {
     "exact": ExactOptions(kind="exact"),
     "aer": AerOptions(kind="aer"),
     "noisy": NoisyOptions(kind="noisy", noise={"rates": {"coupling": "full", "num_qubits": 4}}),
     "device": RuntimeOptions(kind="runtime", device="fake_lagos"),
 }
+PLACES = {name: Backend(name, options, "f") for name, options in OPTIONS.items()}
 
 
 def many(kind: type, count: int) -> QuantumCircuit:

@@ -21,10 +21,11 @@ from qiskit_kd.circuits import CircuitModel, ClassGroups, Observables
 from qiskit_kd.distill import Teacher
 from qiskit_kd.errors import CircuitError, ConfigError, DataError
 from qiskit_kd.execution import ExactEngine, load_backend
-from qiskit_kd.execution.noise_options import Noise, Rates, open_device
 from qiskit_kd.execution.noisy import NoisyEngine
 from qiskit_kd.execution.noisy.workshop import Workshop
 from qiskit_kd.execution.reference import reference_outputs
+from qiskit_kd.execution.schema import Noise, Rates
+from qiskit_kd.execution.snapshots import open_noise
 from qiskit_kd.nn import QuantumLayer, Quanvolution, students
 
 NOISE = Noise(rates=Rates.model_validate({"one_qubit": 0.002, "two_qubit": 0.02}))
@@ -396,7 +397,7 @@ def test_a_teacher_answers_with_the_engine_its_layer_has():
     noisy = [
         NoisyEngine(
             Workshop(
-                lambda n, scale=scale: open_device(NOISE, scale=scale, readout=True, num_qubits=n)
+                lambda n, scale=scale: open_noise(NOISE, scale=scale, readout=True, num_qubits=n)
             )
         )
         for scale in (1.0, 5.0)

@@ -28,8 +28,9 @@ from qiskit_kd.distill import losses
 from qiskit_kd.errors import DataError, ExecutionError
 from qiskit_kd.execution import ExactEngine, load_backend
 from qiskit_kd.execution.engine import Engine, not_negative
-from qiskit_kd.execution.noise_options import Noise, Rates, open_device
 from qiskit_kd.execution.noisy import NoisyEngine
+from qiskit_kd.execution.schema import Noise, Rates
+from qiskit_kd.execution.snapshots import open_noise
 from qiskit_kd.nn import QuantumLayer, Quanvolution, students
 from qiskit_kd.nn.modules import FullyQuantumStudent
 
@@ -53,7 +54,7 @@ BATCHES = (1, 4, 5, 40)  # on both sides of 2**QUBITS, and of four times that
 
 
 def noisy(scale: float = 1.0) -> NoisyEngine:
-    return NoisyEngine(open_device(Noise(rates=RATES), scale=scale, readout=True, num_qubits=2))
+    return NoisyEngine(open_noise(Noise(rates=RATES), scale=scale, readout=True, num_qubits=2))
 
 
 ENGINES = {
@@ -502,13 +503,13 @@ def outputs_of(engine: str, model: CircuitModel, x: torch.Tensor, w: torch.Tenso
         return ExactEngine().torch_outputs(model, x, w)
     if engine in ("perfect", "mitigated"):
         scale = 0.0 if engine == "perfect" else 1.0
-        device = open_device(Noise(rates=RATES), scale=scale, readout=True, num_qubits=3)
+        device = open_noise(Noise(rates=RATES), scale=scale, readout=True, num_qubits=3)
         runner: Engine = NoisyEngine(device)
         if engine == "mitigated":
             runner = NoisyShotsEngine(runner, shots=1000, seed=0, gradient="shift")
         return run(runner, model, x, w)
     if engine == "noisy":
-        device = open_device(Noise(rates=RATES), scale=1.0, readout=True, num_qubits=3)
+        device = open_noise(Noise(rates=RATES), scale=1.0, readout=True, num_qubits=3)
         return run(NoisyEngine(device), model, x, w)
     return run(ENGINES[engine](), model, x, w)
 

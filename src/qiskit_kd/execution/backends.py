@@ -2,8 +2,7 @@
 """`backends.yaml`: one name for what runs a circuit, chosen without touching the model.
 
 A `Backend` gives an engine for circuit models, and plain V2 primitives with a pass manager for any
-other Qiskit code. A new kind of backend is one class, its options and its four makers, named in
-`AnyOptions`.
+other Qiskit code. What its entry may say is `schema`'s, what is made of it a `Kind`'s.
 """
 
 from __future__ import annotations
@@ -16,40 +15,46 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.transpiler import PassManager
 
 from qiskit_kd.errors import ConfigError, UnknownNameError
-from qiskit_kd.execution.backend_options import (
-    AerOptions,
-    BackendOptions,
-    ExactOptions,
-    NoisyOptions,
-)
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.gradients import check_gradient
-from qiskit_kd.execution.runtime.options import RuntimeOptions
+from qiskit_kd.execution.kinds import Kind, kinds
+from qiskit_kd.execution.schema import BackendOptions
 from qiskit_kd.values import named_path, shown
 from qiskit_kd.yamlfile import faults, load_yaml, parse_yaml, validation_error
 
-__all__ = ["Backend", "BackendFile", "backends_path", "list_backends", "load_backend"]
-
 ENVIRONMENT_VARIABLE = "QISKIT_KD_BACKENDS"
-AnyOptions = Annotated[
-    ExactOptions | AerOptions | NoisyOptions | RuntimeOptions, Field(discriminator="kind")
-]
+
+SHOTS = 1024
+"""Shots of a sampler where an entry names none."""
 
 
-class BackendFile(BaseModel):
-    """Schema of `backends.yaml`."""
+def backend_file() -> type[BaseModel]:
+    """Schema of `backends.yaml`, with all kinds that are registered."""
+    return _file_of(tuple(kinds[name].schema for name in kinds))
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    version: Literal[1] = Field(alias="schema")
-    backends: dict[str, AnyOptions] = Field(min_length=1)
+@lru_cache(maxsize=4)
+def _file_of(schemas: tuple[type[BackendOptions], ...]) -> type[BaseModel]:
+    entry: Any = Annotated[Union[schemas], Field(discriminator="kind")]  # noqa: UP007
+    return create_model(
+        "BackendFile",
+        __config__=ConfigDict(strict=True, extra="forbid", frozen=True),
+        __doc__="Schema of `backends.yaml`.",
+        version=(Literal[1], Field(alias="schema")),
+        backends=(dict[str, entry], Field(min_length=1)),
+    )
+
+
+def _entries(data: Any) -> dict[str, BackendOptions]:
+    found: dict[str, BackendOptions] = backend_file().model_validate(data).__dict__["backends"]
+    return found
 
 
 class Backend:
@@ -61,7 +66,7 @@ class Backend:
         source: The file it comes from.
     """
 
-    def __init__(self, name: str, options: AnyOptions, source: str) -> None:
+    def __init__(self, name: str, options: Any, source: str) -> None:
         self.name = name
         self.options = options
         self.source = source
@@ -72,12 +77,17 @@ class Backend:
     @property
     def kind(self) -> str:
         """Kind of the backend, e.g. `"aer"`."""
-        return self.options.kind
+        return str(self.options.kind)
+
+    @property
+    def _kind(self) -> Kind[Any]:
+        return kinds[self.kind](self.name, self.options)
 
     @property
     def shots(self) -> int | None:
         """Shots per circuit; None where outputs are exact."""
-        return self.options.shots
+        shots: int | None = self.options.shots
+        return shots
 
     def place(self, file: str | Path | None = None) -> str:
         """Where its entry stands, as `file:line:col: backends.name`.
@@ -108,15 +118,16 @@ class Backend:
             gradient = self.options.gradient
         if not (shots is None or (_is_integer(shots) and shots >= 1)):
             raise ConfigError(
-                "a number of shots is a positive integer", got=repr(shots),
+                "a number of shots is a positive integer",
+                got=repr(shots),
                 expected="1 or more, or None for what the file says",
                 remedy="For exact values choose a backend without shots, e.g. 'exact' or 'aer'.",
-            )  # fmt: skip
+            )
         _check_seed(seed)
         shots = self.options.shots if shots is None else shots
         seed = self.options.seed if seed is None else seed
         self._say_what_is_not_done()
-        return self.options.engine(self.name, gradient, shots, seed)
+        return self._kind.engine(gradient, shots, seed)
 
     def sampler(self, *, seed: int | None = None) -> BaseSamplerV2:
         """A V2 sampler for any Qiskit code (1,024 shots where the file names none).
@@ -131,7 +142,7 @@ class Backend:
         _check_seed(seed)
         seed = self.options.seed if seed is None else seed
         self._say_what_is_not_done()
-        return self.options.sampler(self.name, self.shots, seed)
+        return self._kind.sampler(self.shots or SHOTS, seed)
 
     def estimator(self, *, seed: int | None = None) -> BaseEstimatorV2:
         """A V2 estimator for any Qiskit code; exact where the file names no shots.
@@ -151,7 +162,7 @@ class Backend:
         precision = 0.0 if self.shots is None else float(self.shots**-0.5)
         seed = self.options.seed if seed is None else seed
         self._say_what_is_not_done()
-        return self.options.estimator(self.name, precision, seed)
+        return self._kind.estimator(precision, seed)
 
     def _say_what_is_not_done(self) -> None:
         """Warn of options that somebody would look for in results; `shown` names all of them."""
@@ -160,12 +171,13 @@ class Backend:
         if names:
             warnings.warn(
                 f"options of the backend {self.name!r} that change nothing on it: "
-                f"{', '.join(names)}", stacklevel=3,
-            )  # fmt: skip
+                f"{', '.join(names)}",
+                stacklevel=3,
+            )
 
     def pass_manager(self) -> PassManager:
         """A pass manager to circuits this backend runs."""
-        return self.options.pass_manager()
+        return self._kind.pass_manager()
 
     def changed(self, name: str, settings: Mapping[str, Any]) -> Backend:
         """A backend with some other settings, under another name.
@@ -180,9 +192,11 @@ class Backend:
         """
         if not isinstance(settings, Mapping):
             raise ConfigError(
-                "settings of a backend are named", got=shown(settings), expected="a mapping",
+                "settings of a backend are named",
+                got=shown(settings),
+                expected="a mapping",
                 remedy="For example {'shots': 100}.",
-            )  # fmt: skip
+            )
         found = self._options(settings)
         if isinstance(found, list):
             where, what = found[0]
@@ -199,16 +213,15 @@ class Backend:
 
     def _options(
         self, settings: Mapping[str, Any]
-    ) -> AnyOptions | list[tuple[tuple[str, ...], str]]:
+    ) -> BackendOptions | list[tuple[tuple[str, ...], str]]:
         """The options with some settings, or what is wrong with them."""
         options = {**self.options.model_dump(), **settings}
         if "kind" in settings and settings["kind"] != self.kind:
             options = dict(settings)
         try:
-            found: AnyOptions = TypeAdapter(AnyOptions).validate_python(options)
+            return _entries({"schema": 1, "backends": {"entry": options}})["entry"]
         except ValidationError as error:
             return _faults(error, options)
-        return found
 
     def describe(self) -> dict[str, Any]:
         """Name, file and all options, for tables and records."""
@@ -225,12 +238,11 @@ def _faults(
     error: ValidationError, options: Mapping[str, Any]
 ) -> list[tuple[tuple[str, ...], str]]:
     """Place and fault of an entry's options, in the words of a backend file."""
-    data = {"backends": {"entry": options}}
+    data = {"schema": 1, "backends": {"entry": options}}
     _, locate = parse_yaml(json.dumps(data, default=str))  # only where its keys stand
     found = []
     for item in error.errors(include_url=False):
-        path = ("backends", "entry", *item["loc"])
-        ((_, text),) = faults([{**item, "loc": path}], locate, BackendFile)
+        ((_, text),) = faults([item], locate, backend_file())
         _, where, what = text.split(": ", 2)
         found.append((tuple(where.split(".")[2:]), what))
     return found
@@ -267,9 +279,10 @@ def backends_path(path: str | Path | None = None) -> Path:
         if candidate.is_file():
             return candidate
     raise ConfigError(
-        "a backend file must exist", got=", ".join(f"no {c}" for c in candidates),
+        "a backend file must exist",
+        got=", ".join(f"no {c}" for c in candidates),
         remedy=f"Correct the path or {ENVIRONMENT_VARIABLE}, or write a backends.yaml.",
-    )  # fmt: skip
+    )
 
 
 def _usual_places() -> Iterator[Path]:
@@ -300,19 +313,19 @@ def list_backends(path: str | Path | None = None) -> dict[str, Backend]:
     parsed = _parsed(str(file), state)
     return {
         name: Backend(name, options.beside(file.parent), str(file))
-        for name, options in parsed.backends.items()
+        for name, options in parsed.items()
     }
 
 
 @lru_cache(maxsize=8)
-def _parsed(file: str, state: tuple[int, int, int]) -> BackendFile:
+def _parsed(file: str, state: tuple[int, int, int]) -> dict[str, BackendOptions]:
     """The entries of a file as it is now: every network of a study asks for them."""
     del state
     data, locate = load_yaml(file)
     try:
-        return BackendFile.model_validate(data)
+        return _entries(data)
     except ValidationError as error:
-        raise validation_error(error, locate, BackendFile) from None
+        raise validation_error(error, locate, backend_file()) from None
 
 
 def load_backend(name: str, path: str | Path | None = None) -> Backend:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
@@ -35,8 +37,6 @@ from qiskit_aer.noise.device import basic_device_gate_errors
 from qiskit_kd.errors import CircuitError, ConfigError, UnknownNameError
 from qiskit_kd.execution.circuit_facts import check_width
 
-__all__ = ["DeviceNoise", "fake_device", "fake_device_names", "rate_device", "readout_rates"]
-
 Float = NDArray[np.float64]
 _RANDOM = 0.5  # a readout error beyond this would be information again
 
@@ -58,20 +58,29 @@ class DeviceNoise:
     """
 
     def __init__(
-        self, name: str, target: Target, readout: Float, *, scale: float = 1.0,
+        self,
+        name: str,
+        target: Target,
+        readout: Float,
+        *,
+        scale: float = 1.0,
         readout_error: bool = True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if not (math.isfinite(scale) and scale >= 0):
-            raise ConfigError("noise is scaled by a finite factor", got=str(scale),
-                              expected="0 (no noise) or more")  # fmt: skip
+            raise ConfigError(
+                "noise is scaled by a finite factor",
+                got=str(scale),
+                expected="0 (no noise) or more",
+            )
         readout = np.asarray(readout, float).reshape(-1, 2)
         wrong = np.argwhere(~((readout >= 0) & (readout <= 1)))
         if len(wrong):
             qubit, kind = wrong[0].tolist()
             raise ConfigError(
-                "a readout error is a probability", got=f"{readout[qubit, kind]} for qubit {qubit}",
+                "a readout error is a probability",
+                got=f"{readout[qubit, kind]} for qubit {qubit}",
                 expected="0 to 1",
-            )  # fmt: skip
+            )
         self.name = name
         self.target = target
         self.scale = float(scale)
@@ -160,7 +169,7 @@ class DeviceNoise:
                 got=f"{name!r} on qubits {list(qubits)}",
                 expected=f"the gates of {self.name!r}: {', '.join(self.target.operation_names)}",
                 remedy="Write the gate as a circuit of those, or use another device.",
-            )  # fmt: skip
+            )
         known = properties[qubits]
         if known is None or self.scale == 0:
             return None
@@ -194,9 +203,7 @@ def _fakes() -> dict[str, type]:
     from qiskit_ibm_runtime import fake_provider  # takes seconds to load
 
     members = inspect.getmembers(fake_provider, inspect.isclass)
-    return {
-        name: kind for _, kind in members if isinstance(name := _name_of(kind), str)
-    }  # fmt: skip
+    return {name: kind for _, kind in members if isinstance(name := _name_of(kind), str)}
 
 
 def _name_of(kind: type) -> object:
@@ -218,6 +225,15 @@ def fake_device(name: str) -> Any:
     if name not in fakes:
         raise UnknownNameError.of("fake device", name, fakes)
     return fakes[name]()
+
+
+def fake_devices_near(name: str) -> list[str]:
+    """Fake devices that somebody may have meant by a name; some others where none is near it."""
+    # `torino` is near to `fake_torino`, and so are `ibm_torino` and the class `FakeTorino`.
+    stem = re.sub(r"(?i)^(ibmq?|fake)?_?(.*?)(v2)?$", r"\2", name).lower()
+    known = fake_device_names()
+    near = [n for guess in (f"fake_{stem}", name) for n in get_close_matches(guess, known, 2, 0.6)]
+    return list(dict.fromkeys(near)) or [*known[:3], "..."]
 
 
 def readout_rates(backend: Any, properties: Any = None) -> Float:
@@ -277,9 +293,10 @@ def rate_device(
     """
     t2 = 2 * t1 if t2 is None else t2
     target = Target(
-        num_qubits=num_qubits, dt=1e-10,
+        num_qubits=num_qubits,
+        dt=1e-10,
         qubit_properties=[QubitProperties(t1=t1, t2=t2) for _ in range(num_qubits)],
-    )  # fmt: skip
+    )
     pairs = [(a, b) for a in range(num_qubits) for b in range(num_qubits) if a != b]
     if coupling == "line":
         pairs = [(a, b) for a, b in pairs if abs(a - b) == 1]

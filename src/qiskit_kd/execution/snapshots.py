@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Snapshots: the gates and the calibration of a device on one day, in one JSON file.
+"""Where the noise of a backend comes from: a fake device, rates, or a snapshot of a real one.
 
-A study of a real device's noise needs the same numbers next year, on a machine without an account.
+A snapshot is the gates and the calibration of a device on one day, in one JSON file: a study of a
+real device's noise needs the same numbers next year, on a machine without an account.
 """
 
 from __future__ import annotations
 
 import json
+import math
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +20,17 @@ from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.providers import QubitProperties
 from qiskit.transpiler import InstructionProperties, Target
 
-from qiskit_kd.errors import StorageError
-from qiskit_kd.execution.noise_sources import Float, readout_rates
+from qiskit_kd.errors import StorageError, UnknownNameError
+from qiskit_kd.execution.noise_sources import (
+    DeviceNoise,
+    Float,
+    fake_device,
+    fake_devices_near,
+    rate_device,
+    readout_rates,
+)
+from qiskit_kd.execution.schema import Noise, Rates
 from qiskit_kd.files import write_atomically
-
-__all__ = ["load_snapshot", "save_snapshot"]
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -145,9 +154,10 @@ def load_snapshot(path: str | Path) -> tuple[str, Target, Float]:
         snapshot = _Snapshot.model_validate(data)
     except OSError as error:
         raise StorageError(
-            "a device snapshot cannot be read", got=f"{path}: {error.strerror}",
+            "a device snapshot cannot be read",
+            got=f"{path}: {error.strerror}",
             remedy="Check the path, or take a snapshot with save_snapshot.",
-        ) from None  # fmt: skip
+        ) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         what = first["msg"].removeprefix("Value error, ")
@@ -160,9 +170,10 @@ def load_snapshot(path: str | Path) -> tuple[str, Target, Float]:
 
 def _damaged(path: str | Path, what: str) -> StorageError:
     return StorageError(
-        "a device snapshot is whole and unaltered", got=f"{path}: {what}",
+        "a device snapshot is whole and unaltered",
+        got=f"{path}: {what}",
         remedy="Copy the file again, or take a new snapshot with save_snapshot.",
-    )  # fmt: skip
+    )
 
 
 def _operations() -> dict[str, Any]:
@@ -176,12 +187,13 @@ def _is_control_flow(operation: Any) -> bool:
 
 def _target(snapshot: _Snapshot, path: str | Path) -> Target:
     target = Target(
-        num_qubits=len(snapshot.qubits), dt=snapshot.dt,
+        num_qubits=len(snapshot.qubits),
+        dt=snapshot.dt,
         qubit_properties=[
             QubitProperties(t1=q.t1, t2=q.t2, frequency=q.frequency) for q in snapshot.qubits
         ],
         **snapshot.timing,
-    )  # fmt: skip
+    )
     operations = _operations()
     for name, places in snapshot.gates.items():
         if name not in operations:
@@ -191,3 +203,69 @@ def _target(snapshot: _Snapshot, path: str | Path) -> Target:
             {tuple(p.qubits): InstructionProperties(p.duration, p.error) for p in places},
         )
     return target
+
+
+def open_noise(
+    noise: Noise, num_qubits: int, *, scale: float = 1.0, readout: bool = True
+) -> DeviceNoise:
+    """The device that `noise` names; the same object for the same question.
+
+    Args:
+        noise: The source.
+        num_qubits: Qubits a device of rates needs, where the rates do not say how many it has.
+        scale: See `DeviceNoise`.
+        readout: Whether measurements err.
+
+    Raises:
+        UnknownNameError: If there is neither a fake device nor a snapshot of that name.
+        StorageError: If the snapshot is missing or damaged.
+        ConfigError: If a number makes no sense.
+    """
+    width = num_qubits if noise.rates is not None else 0
+    return _open(noise, noise.digest(), scale, readout, width)
+
+
+@lru_cache(maxsize=16)
+def _open(
+    noise: Noise, digest: str | None, scale: float, readout: bool, num_qubits: int
+) -> DeviceNoise:
+    del digest  # a part of the question: the file may have changed
+    name = str(noise.device)
+    if noise.rates is not None:
+        name, (target, rates) = "rates", _alike(noise.rates, num_qubits)
+    elif noise.snapshot is not None:
+        name, target, rates = load_snapshot(noise.snapshot)
+    else:
+        try:
+            device = fake_device(name)
+        except UnknownNameError:
+            raise _unknown(name) from None
+        target, rates = device.target, readout_rates(device)
+    return DeviceNoise(name, target, rates, scale=scale, readout_error=readout)
+
+
+def _alike(rates: Rates, num_qubits: int) -> tuple[Target, Float]:
+    """A device of `num_qubits`, unless the rates say how many there are."""
+    t1 = math.inf if rates.t1_us is None else rates.t1_us * 1e-6
+    return rate_device(
+        rates.num_qubits or num_qubits,
+        one_qubit=rates.one_qubit,
+        two_qubit=rates.two_qubit,
+        readout=rates.readout,
+        t1=t1,
+        t2=(2 * t1) if rates.t2_us is None else rates.t2_us * 1e-6,
+        one_qubit_time=rates.one_qubit_ns * 1e-9,
+        two_qubit_time=rates.two_qubit_ns * 1e-9,
+        coupling=rates.coupling,
+    )
+
+
+def _unknown(name: str) -> UnknownNameError:
+    return UnknownNameError(
+        "noise comes from a fake device, or from a snapshot of a device",
+        got=f"{name!r}, and no {name}.json beside the backend file or in the working directory",
+        expected=f"a fake device such as {', '.join(fake_devices_near(name))}, or a snapshot",
+        remedy=None
+        if name.startswith("Fake")
+        else f"Take one of a device of your account: qkd snapshot {name}",
+    )

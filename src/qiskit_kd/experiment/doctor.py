@@ -21,7 +21,7 @@ from qiskit_kd.experiment.loading import example_folders, shipped
 from qiskit_kd.experiment.result import environment
 
 if TYPE_CHECKING:
-    from qiskit_kd.execution.runtime.options import RuntimeOptions
+    from qiskit_kd.execution.schema import RuntimeOptions
 
 __all__ = ["examine"]
 

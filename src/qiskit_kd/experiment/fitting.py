@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
     from qiskit_kd.circuits.model import CircuitModel
-    from qiskit_kd.execution.runtime.options import RuntimeOptions
+    from qiskit_kd.execution.schema import RuntimeOptions
 
 __all__ = ["Fit", "Place"]
 
@@ -57,7 +57,7 @@ class Place:
 
         self.backend = backend
         self.expansion = Expansion(model)
-        self.options: RuntimeOptions = backend.options  # type: ignore[assignment]
+        self.options: RuntimeOptions = backend.options
         self.device = open_device(self.options)
         self.device.check_width(model.num_qubits)
         self._circuits = [measured(self.expansion.circuit, one) for one in bases(model.readout)]

@@ -147,7 +147,7 @@ def _counted(jobs: Sequence[Any]) -> str:
 
 
 def _named(journal: Journal, name: str) -> Record:
-    from qiskit_kd.execution.runtime.options import TAG_PREFIX
+    from qiskit_kd.execution.schema import TAG_PREFIX
 
     found = journal.jobs("job_id = ? OR tag = ?", name, name.removeprefix(TAG_PREFIX))
     if not found:
@@ -159,7 +159,7 @@ def _named(journal: Journal, name: str) -> Record:
 def _client(study: Study | None, record: Record) -> Client:
     """A client of the device that ran a job, as the study's entry reaches it."""
     from qiskit_kd.execution.backends import list_backends
-    from qiskit_kd.execution.runtime.client import open_client
+    from qiskit_kd.execution.runtime.service_client import open_client
 
     known = list_backends().values() if study is None else devices_of(study.config)
     entries: dict[str, Any] = {one.name: one.options for one in known if one.kind == DEVICE}

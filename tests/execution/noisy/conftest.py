@@ -14,10 +14,11 @@ from qiskit_aer.noise import NoiseModel, depolarizing_error, thermal_relaxation_
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
-from qiskit_kd.execution.noise_options import Noise, Rates, open_device
 from qiskit_kd.execution.noise_sources import DeviceNoise, fake_device
 from qiskit_kd.execution.noisy.native import Native
 from qiskit_kd.execution.noisy.workshop import Workshop
+from qiskit_kd.execution.schema import Noise, Rates
+from qiskit_kd.execution.snapshots import open_noise
 from qiskit_kd.execution.torch_use import one_thread
 
 RATES = {
@@ -39,7 +40,7 @@ def _one_thread():
 
 
 def device(source: str, *, num_qubits: int = 6, readout: bool = True, scale: float = 1.0):
-    return open_device(SOURCES[source], scale=scale, readout=readout, num_qubits=num_qubits)
+    return open_noise(SOURCES[source], scale=scale, readout=readout, num_qubits=num_qubits)
 
 
 def workshop(source: str, *, readout: bool = True, **options) -> Workshop:

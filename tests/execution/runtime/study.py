@@ -24,10 +24,10 @@ from qiskit.primitives import PubResult
 from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_kd.execution.runtime import device as device_module
-from qiskit_kd.execution.runtime.client import open_client
 from qiskit_kd.execution.runtime.dispatch import Dispatcher
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.options import RuntimeOptions
+from qiskit_kd.execution.runtime.service_client import open_client
+from qiskit_kd.execution.schema import RuntimeOptions
 
 __all__ = ["KILLS", "STEPS", "Clock", "Study", "Wrap", "at", "circuit", "killed", "kinds", "start"]
 

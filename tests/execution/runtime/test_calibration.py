@@ -18,7 +18,7 @@ from qiskit_kd.errors import (
 from qiskit_kd.execution.runtime import calibration
 from qiskit_kd.execution.runtime import device as device_module
 from qiskit_kd.execution.runtime.calibration import Taken, account_of, take_snapshot
-from qiskit_kd.execution.runtime.options import RuntimeOptions
+from qiskit_kd.execution.schema import RuntimeOptions
 from qiskit_kd.execution.snapshots import load_snapshot
 from tests.loopback import LoopbackService
 

@@ -9,10 +9,11 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.transpiler import Target
 
 from qiskit_kd.errors import DeviceError
-from qiskit_kd.execution.runtime.client import JobState, Request, check_request, open_client
+from qiskit_kd.execution.runtime.client import JobState, Request, check_request
 from qiskit_kd.execution.runtime.device import Device
 from qiskit_kd.execution.runtime.local_client import LocalClient
-from qiskit_kd.execution.runtime.options import RuntimeOptions
+from qiskit_kd.execution.runtime.service_client import open_client
+from qiskit_kd.execution.schema import RuntimeOptions
 
 
 def test_states_are_plain_values() -> None:

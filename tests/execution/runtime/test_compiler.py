@@ -18,8 +18,8 @@ from qiskit_kd.execution.runtime import compiler as compiler_module
 from qiskit_kd.execution.runtime.compiler import Compiled, Compiler
 from qiskit_kd.execution.runtime.device import Device
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.options import RuntimeOptions
 from qiskit_kd.execution.runtime.payload import circuit_digest
+from qiskit_kd.execution.schema import RuntimeOptions
 
 
 class Lagos:

@@ -12,7 +12,7 @@ import pytest
 from qiskit_kd.errors import AccountError, BudgetError, ConfigError
 from qiskit_kd.execution.runtime.consent import BUDGET, TRUSTED, budget_of, check_addresses
 from qiskit_kd.execution.runtime.device import open_device
-from qiskit_kd.execution.runtime.options import RuntimeOptions
+from qiskit_kd.execution.schema import RuntimeOptions
 from tests.loopback import LoopbackService
 
 

@@ -33,8 +33,8 @@ from qiskit_kd.execution.runtime import device as device_module
 from qiskit_kd.execution.runtime import engine as engine_module
 from qiskit_kd.execution.runtime.dispatch import Dispatcher
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.options import RuntimeOptions
 from qiskit_kd.execution.runtime.service_client import RuntimeClient
+from qiskit_kd.execution.schema import RuntimeOptions
 
 STEPS = 3
 

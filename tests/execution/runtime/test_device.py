@@ -13,7 +13,7 @@ from qiskit_kd.errors import AccountError, DeviceError, TransientError
 from qiskit_kd.execution.noise_sources import fake_device
 from qiskit_kd.execution.runtime import device as module
 from qiskit_kd.execution.runtime.device import DEFAULT_REP_DELAY, Device, open_device
-from qiskit_kd.execution.runtime.options import RuntimeOptions
+from qiskit_kd.execution.schema import RuntimeOptions
 from tests.loopback import LoopbackService
 
 

@@ -33,9 +33,9 @@ from qiskit_kd.execution.noisy.workshop import Workshop
 from qiskit_kd.execution.primitives import SamplerEngine
 from qiskit_kd.execution.runtime import engine as engine_module
 from qiskit_kd.execution.runtime.engine import RuntimeEngine
-from qiskit_kd.execution.runtime.options import RuntimeOptions
 from qiskit_kd.execution.runtime.sampler import RuntimeEstimator, RuntimeSampler
 from qiskit_kd.execution.runtime.service_client import RuntimeClient
+from qiskit_kd.execution.schema import RuntimeOptions
 
 WEIGHTS = Needs(features=False, weights=True)
 MODEL = CircuitModel(angle(3), hardware_efficient(3, 1), ClassGroups(2, 3))

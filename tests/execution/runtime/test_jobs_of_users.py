@@ -66,7 +66,7 @@ def desk(loopback: LoopbackService, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = Desk(loopback, tmp_path)
 
     def devices(_: Any) -> list[Backend]:
-        from qiskit_kd.execution.runtime.options import RuntimeOptions
+        from qiskit_kd.execution.schema import RuntimeOptions
 
         entry = {"kind": "runtime", **loopback.runtime_options()}
         return [Backend("loopback", RuntimeOptions.model_validate(entry), "a file")]

@@ -10,10 +10,11 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_kd.errors import DeviceError, JobError
-from qiskit_kd.execution.runtime.client import Client, Request, open_client
+from qiskit_kd.execution.runtime.client import Client, Request
 from qiskit_kd.execution.runtime.cost import cost_of_pubs
 from qiskit_kd.execution.runtime.local_client import LocalClient
-from qiskit_kd.execution.runtime.options import RuntimeOptions
+from qiskit_kd.execution.runtime.service_client import open_client
+from qiskit_kd.execution.schema import RuntimeOptions
 
 
 def client(device: str = "fake_lagos", **more: object) -> Client:

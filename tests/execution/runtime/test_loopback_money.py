@@ -19,7 +19,7 @@ from qiskit_kd.execution.engine import Needs
 from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.execution.runtime import engine as engine_module
 from qiskit_kd.execution.runtime.engine import RuntimeEngine
-from qiskit_kd.execution.runtime.options import RuntimeOptions
+from qiskit_kd.execution.schema import RuntimeOptions
 from tests.loopback import LoopbackService
 
 MODEL = CircuitModel(angle(6), hardware_efficient(6, 1), ClassGroups(4, 6))

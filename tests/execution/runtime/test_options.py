@@ -13,7 +13,7 @@ import yaml
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.execution.backends import list_backends, load_backend
 from qiskit_kd.execution.runtime.calibration import account_of
-from qiskit_kd.execution.runtime.options import RuntimeOptions
+from qiskit_kd.execution.schema import RuntimeOptions
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "backends.yaml"

@@ -29,17 +29,15 @@ from qiskit_kd.errors import (
     QuotaError,
     TransientError,
 )
-from qiskit_kd.execution.runtime.client import (
-    Request,
-    open_client,
-)
+from qiskit_kd.execution.runtime.client import Request
 from qiskit_kd.execution.runtime.device import Device
-from qiskit_kd.execution.runtime.options import RuntimeOptions
 from qiskit_kd.execution.runtime.service_client import (
     RuntimeClient,
     configure,
     make_primitive,
+    open_client,
 )
+from qiskit_kd.execution.schema import RuntimeOptions
 from tests.loopback import LoopbackService
 
 TOKEN = "SLfP3xKqzV0WmYbNcRtH8JdAoEuG5iMv_9s-XlQyZw2T"

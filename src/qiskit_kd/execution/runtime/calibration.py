@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from qiskit_kd.errors import ConfigError, StorageError
 from qiskit_kd.execution.runtime.device import LEAST_BUSY, open_device, secrets_of
 from qiskit_kd.execution.runtime.failures import service_errors
-from qiskit_kd.execution.runtime.options import RuntimeOptions
+from qiskit_kd.execution.schema import RuntimeOptions
 from qiskit_kd.execution.snapshots import save_snapshot
 
 __all__ = ["Taken", "account_of", "take_snapshot"]

@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 from qiskit.primitives import PubResult
 
 from qiskit_kd.errors import DeviceError
-from qiskit_kd.execution.runtime.device import Device, open_device
-from qiskit_kd.execution.runtime.options import RuntimeOptions
+from qiskit_kd.execution.runtime.device import Device
 
 __all__ = ["Calibration", "Client", "JobState", "Request", "Status", "check_request"]
-__all__ += ["open_client"]
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -137,26 +135,6 @@ class Client(Protocol):
         """Take no more jobs: a batch or session is told so. Jobs that were sent go on."""
 
 
-def open_client(options: RuntimeOptions) -> Client:
-    """A client of the device that `options` name.
-
-    Args:
-        options: An entry of kind `runtime`.
-
-    Raises:
-        AccountError: If there is no account, or the service does not accept it.
-        DeviceError: If there is no such device, or it cannot keep to the options.
-        TransientError: If the service cannot be reached.
-    """
-    device = open_device(options)
-    _check_rep_delay(options, device)
-    # Both load this module.
-    from qiskit_kd.execution.runtime.local_client import LocalClient
-    from qiskit_kd.execution.runtime.service_client import RuntimeClient
-
-    return LocalClient(device, options) if device.local else RuntimeClient(device, options)
-
-
 def check_request(request: Request, device: Device) -> None:
     """Refuse what the device cannot run: the service would find out after it has charged for it.
 
@@ -186,14 +164,3 @@ def check_request(request: Request, device: Device) -> None:
             remedy="Leave fractional_gates false while training: steps of a gradient leave that"
                    " range.",
         ) from None  # fmt: skip
-
-
-def _check_rep_delay(options: RuntimeOptions, device: Device) -> None:
-    bounds = device.rep_delay_range
-    if options.rep_delay is not None and bounds is not None:
-        low, high = bounds
-        if not low <= options.rep_delay <= high:
-            raise DeviceError(
-                "rep_delay lies in the range of the device", got=f"{options.rep_delay:g} s",
-                expected=f"{low:g} to {high:g} s on {device.name!r}",
-            )  # fmt: skip

@@ -32,7 +32,7 @@ from qiskit_kd.execution.runtime.tiling import Tiling, tile_circuit
 from qiskit_kd.execution.transpiling import CarefulPassManager
 
 if TYPE_CHECKING:
-    from qiskit_kd.execution.runtime.options import RuntimeOptions
+    from qiskit_kd.execution.schema import RuntimeOptions
 
 __all__ = ["Compiled", "Compiler", "device_pass_manager"]
 

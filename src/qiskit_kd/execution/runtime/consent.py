@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 from qiskit_kd.errors import AccountError, ConfigError
 
 if TYPE_CHECKING:
-    from qiskit_kd.execution.runtime.options import RuntimeOptions
+    from qiskit_kd.execution.schema import RuntimeOptions
 
 __all__ = ["BUDGET", "TRUSTED", "allowed_seconds", "budget_of", "check_addresses"]
 

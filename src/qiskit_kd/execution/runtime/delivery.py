@@ -23,7 +23,6 @@ from qiskit_kd.execution.runtime.context import context_bytes
 from qiskit_kd.execution.runtime.cost import Cost
 from qiskit_kd.execution.runtime.failures import RESULT_AGAIN
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.options import TAG_PREFIX
 from qiskit_kd.execution.runtime.payload import (
     misfit,
     pack_results,
@@ -31,6 +30,7 @@ from qiskit_kd.execution.runtime.payload import (
     unpack_values,
 )
 from qiskit_kd.execution.runtime.records import Intent, Record
+from qiskit_kd.execution.schema import TAG_PREFIX
 
 __all__ = ["Courier", "Job", "Terms", "refetch"]
 

@@ -20,7 +20,7 @@ from qiskit_kd.execution.runtime.consent import check_addresses
 from qiskit_kd.execution.runtime.failures import service_errors
 
 if TYPE_CHECKING:
-    from qiskit_kd.execution.runtime.options import RuntimeOptions
+    from qiskit_kd.execution.schema import RuntimeOptions
 
 __all__ = ["DEFAULT_REP_DELAY", "LEAST_BUSY", "Device", "open_device", "secrets_of"]
 

@@ -27,15 +27,16 @@ from qiskit_kd.execution.memory import require_memory
 from qiskit_kd.execution.mitigation import mitigate, warn_of_few_shots
 from qiskit_kd.execution.primitives import PrimitiveSource, Program, outcomes
 from qiskit_kd.execution.rows import Block, RawEngine, fresh_seed, unpack
-from qiskit_kd.execution.runtime.client import Calibration, open_client
+from qiskit_kd.execution.runtime.client import Calibration
 from qiskit_kd.execution.runtime.compiler import Compiled, Compiler, device_pass_manager
 from qiskit_kd.execution.runtime.consent import budget_of
 from qiskit_kd.execution.runtime.device import LEAST_BUSY, Device, open_device
 from qiskit_kd.execution.runtime.dispatch import Dispatcher, check_budget
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.options import RuntimeOptions
 from qiskit_kd.execution.runtime.sampler import RuntimeEstimator, RuntimeSampler
+from qiskit_kd.execution.runtime.service_client import open_client
 from qiskit_kd.execution.runtime.tiling import TiledBatch
+from qiskit_kd.execution.schema import RuntimeOptions
 
 __all__ = [
     "JOURNAL",

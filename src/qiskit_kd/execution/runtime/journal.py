@@ -25,8 +25,8 @@ from qiskit_kd.execution.runtime.client import Calibration
 from qiskit_kd.execution.runtime.consent import BUDGET
 from qiskit_kd.execution.runtime.database import Database
 from qiskit_kd.execution.runtime.locks import held
-from qiskit_kd.execution.runtime.options import TAG_PREFIX
 from qiskit_kd.execution.runtime.records import Attempt, Intent, Record, read
+from qiskit_kd.execution.schema import TAG_PREFIX
 
 __all__ = ["Journal"]
 

@@ -10,7 +10,7 @@ from qiskit.primitives import PubResult
 from qiskit_kd.errors import JobError
 from qiskit_kd.execution.runtime.client import JobState, Request, check_request
 from qiskit_kd.execution.runtime.device import Device
-from qiskit_kd.execution.runtime.options import RuntimeOptions
+from qiskit_kd.execution.schema import RuntimeOptions
 from qiskit_kd.seeding import derive
 
 __all__ = ["LocalClient"]
@@ -103,10 +103,11 @@ class LocalClient:
     def _noise(self) -> Any:
         if self.device.name == "aer":
             return None
-        from qiskit_kd.execution.noise_options import Noise, open_device
+        from qiskit_kd.execution.schema import Noise
+        from qiskit_kd.execution.snapshots import open_noise
 
         source = Noise(device=self.device.name)
-        return open_device(source, scale=1.0, readout=True, num_qubits=0)
+        return open_noise(source, 0)
 
     def _seconds(self, request: Request) -> float:
         """What the job would have been charged on the device."""

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs of IBM's service, through whichever primitives the installed client has."""
+"""Jobs of IBM's service, through whichever primitives the installed client has.
+
+`open_client` gives a client of any device: of the service, or of this machine.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +15,28 @@ from typing import Any
 
 from qiskit.primitives import PubResult
 
-from qiskit_kd.errors import ExecutionError, TransientError
+from qiskit_kd.errors import DeviceError, ExecutionError, TransientError
 from qiskit_kd.execution.noise_sources import readout_rates
 from qiskit_kd.execution.runtime.client import (
     Calibration,
+    Client,
     JobState,
     Request,
     Status,
     check_request,
 )
-from qiskit_kd.execution.runtime.device import Device, secrets_of
+from qiskit_kd.execution.runtime.device import Device, open_device, secrets_of
 from qiskit_kd.execution.runtime.failures import (
     RESULT_AGAIN,
     quota_used_up,
     redacted,
     service_errors,
 )
-from qiskit_kd.execution.runtime.options import TAG_PREFIX, RuntimeOptions
+from qiskit_kd.execution.runtime.local_client import LocalClient
 from qiskit_kd.execution.runtime.posting import post_once
+from qiskit_kd.execution.schema import TAG_PREFIX, RuntimeOptions
 
-__all__ = ["RuntimeClient", "configure", "make_primitive"]
+__all__ = ["RuntimeClient", "configure", "make_primitive", "open_client"]
 
 _STATUS: dict[str, Status] = {
     "INITIALIZING": "queued", "QUEUED": "queued", "RUNNING": "running", "DONE": "done",
@@ -289,3 +294,30 @@ def _close(mode: Any) -> None:
     # At the end of the process, or where the service has closed it before: nobody is left to tell.
     with suppress(ExecutionError), service_errors():
         mode.close()
+
+
+def open_client(options: RuntimeOptions) -> Client:
+    """A client of the device that `options` name.
+
+    Args:
+        options: An entry of kind `runtime`.
+
+    Raises:
+        AccountError: If there is no account, or the service does not accept it.
+        DeviceError: If there is no such device, or it cannot keep to the options.
+        TransientError: If the service cannot be reached.
+    """
+    device = open_device(options)
+    _check_rep_delay(options, device)
+    return LocalClient(device, options) if device.local else RuntimeClient(device, options)
+
+
+def _check_rep_delay(options: RuntimeOptions, device: Device) -> None:
+    bounds = device.rep_delay_range
+    if options.rep_delay is not None and bounds is not None:
+        low, high = bounds
+        if not low <= options.rep_delay <= high:
+            raise DeviceError(
+                "rep_delay lies in the range of the device", got=f"{options.rep_delay:g} s",
+                expected=f"{low:g} to {high:g} s on {device.name!r}",
+            )  # fmt: skip

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is made of a backend's entry: one `Kind` for each kind, with four makers.
+
+Nothing else in the package makes an engine or a primitive from options.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from qiskit import generate_preset_pass_manager
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
+from qiskit.transpiler import PassManager
+
+from qiskit_kd.execution.engine import Engine
+from qiskit_kd.execution.pubs import ExactEstimator, ExactSampler
+from qiskit_kd.execution.schema import (
+    AerOptions,
+    BackendOptions,
+    ExactOptions,
+    NoisyOptions,
+    RuntimeOptions,
+)
+from qiskit_kd.execution.transpiling import CarefulPassManager
+from qiskit_kd.registry import Registry
+
+if TYPE_CHECKING:
+    from qiskit_kd.execution.noise_sources import DeviceNoise
+    from qiskit_kd.execution.noisy.workshop import Workshop
+
+_ANY_WIDTH = 20  # qubits of a device of rates that is asked for without a circuit
+
+O = TypeVar("O", bound=BackendOptions)  # noqa: E741
+
+
+class Kind(ABC, Generic[O]):
+    """What makes engines, primitives and pass managers of one kind's entries.
+
+    Args:
+        name: Name of the entry.
+        options: Its options.
+    """
+
+    schema: ClassVar[type[BackendOptions]]
+    """The class of the options; its field `kind` is a literal, the name of the kind."""
+
+    def __init__(self, name: str, options: O) -> None:
+        self.name, self.options = name, options
+
+    @abstractmethod
+    def engine(self, gradient: str, shots: int | None, seed: int | None) -> Engine:
+        """An engine with these settings, which `Backend.engine` has checked."""
+
+    @abstractmethod
+    def sampler(self, shots: int, seed: int | None) -> BaseSamplerV2:
+        """A V2 sampler."""
+
+    @abstractmethod
+    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
+        """A V2 estimator."""
+
+    @abstractmethod
+    def pass_manager(self) -> PassManager:
+        """What makes circuits runnable on this backend."""
+
+
+kinds: Registry[type[Kind[Any]]] = Registry("backend kind")
+"""Kinds of backends by name."""
+
+
+@kinds.register("exact")
+class _Exact(Kind[ExactOptions]):
+    schema = ExactOptions
+
+    def engine(self, gradient: str, shots: int | None, seed: int | None) -> Engine:
+        from qiskit_kd.execution.exact import ExactEngine
+        from qiskit_kd.execution.exact_shots import ExactShotsEngine
+
+        exact = ExactEngine(name=self.name)
+        if shots is None and gradient == "auto":
+            return exact
+        rule = {"gradient": gradient, **self.options.spsa()}
+        return ExactShotsEngine(exact, shots=shots, name=self.name, seed=seed, **rule)
+
+    def sampler(self, shots: int, seed: int | None) -> BaseSamplerV2:
+        return ExactSampler(default_shots=shots, seed=seed)
+
+    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
+        return ExactEstimator(default_precision=precision, seed=seed)
+
+    def pass_manager(self) -> PassManager:
+        """Any circuit runs as it is."""
+        return CarefulPassManager(generate_preset_pass_manager(optimization_level=0))
+
+
+@kinds.register("aer")
+class _Aer(Kind[AerOptions]):
+    schema = AerOptions
+
+    def engine(self, gradient: str, shots: int | None, seed: int | None) -> Engine:
+        from qiskit_kd.execution.aer import AerExactEngine
+        from qiskit_kd.execution.primitives import SamplerEngine
+
+        rule = {"gradient": gradient, **self.options.spsa()}
+        if shots is None:
+            level = self.options.optimization_level
+            return AerExactEngine(name=self.name, seed=seed, optimization_level=level, **rule)
+        # No estimator: Aer's adds normal noise of one width to every exact value, whatever the
+        # observable's variance; sampling each basis follows the law of a device.
+        return SamplerEngine(
+            partial(_seeded, self.sampler, shots),
+            pass_manager=self.pass_manager,
+            shots=shots,
+            name=self.name,
+            seed=seed,
+            simulated=True,
+            **rule,
+        )
+
+    def sampler(self, shots: int, seed: int | None) -> BaseSamplerV2:
+        from qiskit_kd.execution.aer_primitives import AerSampler
+
+        return AerSampler(default_shots=shots, seed=seed)
+
+    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
+        from qiskit_kd.execution.aer_primitives import AerEstimator
+
+        return AerEstimator(default_precision=precision, seed=seed)
+
+    def pass_manager(self) -> PassManager:
+        from qiskit_kd.execution.aer_primitives import aer_pass_manager
+
+        seed = self.options.seed_transpiler
+        return aer_pass_manager(optimization_level=self.options.optimization_level, seed=seed)
+
+
+@kinds.register("noisy")
+class _Noisy(Kind[NoisyOptions]):
+    schema = NoisyOptions
+
+    def engine(self, gradient: str, shots: int | None, seed: int | None) -> Engine:
+        from qiskit_kd.execution.exact_shots import ExactShotsEngine
+        from qiskit_kd.execution.noisy import NoisyEngine
+        from qiskit_kd.execution.noisy.sampled import NoisyShotsEngine
+
+        options = self.options
+        self._device(1)  # an unknown name or a damaged file shows here, not in the first step
+        noisy = NoisyEngine(_workshop(_circuits(options), options.noise.digest()), name=self.name)
+        rule = {"gradient": gradient, **options.spsa()}
+        if options.mitigation != "none" or options.sampled_by != "probabilities":
+            rule |= {"mitigation": options.mitigation, "sampled_by": options.sampled_by}
+            return NoisyShotsEngine(noisy, shots=shots, name=self.name, seed=seed, **rule)
+        if shots is None and gradient == "auto":
+            return noisy
+        return ExactShotsEngine(noisy, shots=shots, name=self.name, seed=seed, **rule)
+
+    def sampler(self, shots: int, seed: int | None) -> BaseSamplerV2:
+        from qiskit_kd.execution.noisy.primitives import NoisySampler
+
+        return NoisySampler(self._device(), default_shots=shots, seed=seed)
+
+    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
+        """Measurements do not err here."""
+        from qiskit_kd.execution.noisy.primitives import NoisyEstimator
+
+        return NoisyEstimator(self._device(), default_precision=precision, seed=seed)
+
+    def pass_manager(self) -> PassManager:
+        from qiskit_kd.execution.noisy.native import device_pass_manager
+
+        return device_pass_manager(
+            self._device(),
+            optimization_level=self.options.optimization_level,
+            seed=self.options.seed_transpiler,
+            idle=False,
+        )
+
+    def _device(self, num_qubits: int = _ANY_WIDTH) -> DeviceNoise:
+        return _open_noisy(self.options, num_qubits)
+
+
+def _open_noisy(options: NoisyOptions, num_qubits: int) -> DeviceNoise:
+    from qiskit_kd.execution.snapshots import open_noise
+
+    return open_noise(options.noise, num_qubits, scale=options.scale, readout=options.readout)
+
+
+def _circuits(options: NoisyOptions) -> NoisyOptions:
+    """What circuits and their noise depend on: entries that differ in shots alone share it."""
+    kept = {"kind", "noise", "scale", "readout", "idle", "optimization_level", "seed_transpiler"}
+    kept |= {"cache_gib"}
+    return NoisyOptions.model_construct(**{key: getattr(options, key) for key in kept})
+
+
+@lru_cache(maxsize=8)
+def _workshop(options: NoisyOptions, digest: str | None) -> Workshop:
+    """One workshop for equal settings, so that students of a study share circuits and data."""
+    from qiskit_kd.execution.noisy.workshop import Workshop
+
+    del digest  # a part of the question: the file may have changed
+    return Workshop(
+        partial(_open_noisy, options),
+        optimization_level=options.optimization_level,
+        seed=options.seed_transpiler,
+        idle=options.idle,
+        cache_bytes=int(options.cache_gib * 2**30),
+    )
+
+
+def _seeded(make: Any, setting: Any, seed: int) -> Any:
+    return make(setting, seed % 2**31)  # Aer reads 32 bits
+
+
+@kinds.register("runtime")
+class _Runtime(Kind[RuntimeOptions]):
+    schema = RuntimeOptions
+
+    def engine(self, gradient: str, shots: int | None, seed: int | None) -> Engine:
+        from qiskit_kd.execution.runtime.engine import make_engine
+
+        return make_engine(self.options, name=self.name, gradient=gradient, shots=shots, seed=seed)
+
+    def sampler(self, shots: int, seed: int | None) -> BaseSamplerV2:
+        from qiskit_kd.execution.runtime.engine import make_sampler
+
+        return make_sampler(self.options, name=self.name, shots=shots, seed=seed)
+
+    def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
+        from qiskit_kd.execution.runtime.engine import make_estimator
+
+        return make_estimator(self.options, name=self.name, precision=precision, seed=seed)
+
+    def pass_manager(self) -> PassManager:
+        from qiskit_kd.execution.runtime.engine import make_pass_manager
+
+        return make_pass_manager(self.options)
