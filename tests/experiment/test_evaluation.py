@@ -12,7 +12,7 @@ from fixed_images import SHAPE, fixed_images
 from noisy_study import backends  # noqa: F401 (a fixture)
 from torch import nn
 
-from qiskit_kd.data import Split, datasets
+from qiskit_kd.data import Split
 from qiskit_kd.data.perturbations import noisy, rotated
 from qiskit_kd.distill.metrics import kl, metrics
 from qiskit_kd.errors import ConfigError, DataError
@@ -329,14 +329,3 @@ def test_other_backends_need_a_jury(network: nn.Module, split: Split, asked: dic
         r"jury; expected Jury\(\.\.\.\)",
     ):  # fmt: skip
         judged(network, split, asked)
-
-
-def test_the_share_of_samples_learned_from_counts_those_of_teachers_and_labels() -> None:
-    """Seeds share more of them than the labelled ones that a student has of its own."""
-    split = datasets["digits"](seed=0)
-    network = linear(64, split.train.num_classes, seed=0, dtype="float64")
-    of = split.drawn_from
-    assert of is not None
-    assert judged(network, split, {})["correct"]["trained"] == len(split.train) / of
-    assert judged(network, split, {}, samples=210)["correct"]["trained"] == 210 / of
-    assert judged(network, split, {}, samples=of)["correct"]["trained"] == 0  # none were drawn

@@ -54,9 +54,8 @@ class Jury:
 
 
 def judged(
-    network: nn.Module, split: Split, asked: Mapping[str, Any], jury: Jury | None = None,
-    *, samples: int | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    network: nn.Module, split: Split, asked: Mapping[str, Any], jury: Jury | None = None
+) -> dict[str, Any]:
     """The parts of a row that say how good a network is.
 
     Args:
@@ -65,8 +64,6 @@ def judged(
         asked: The `evaluation` of a task's spec.
         jury: What it is judged with; it may be left out where only robustness and feature maps are
             asked for.
-        samples: How many samples it learned from, with labels or from a teacher; None: as many as
-            `split.train` has.
     """
     merit = _Merit(None if jury is None else jury.teacher)
     if asked.get("backend"):
@@ -84,7 +81,7 @@ def judged(
         "validation": merit.of(merits["validation"], _VALIDATION),
         "test": merit.of(merits["test"], _TEST),
         "distribution": grouped,
-        "correct": _correct(split, logits["test"], samples),
+        "correct": _correct(split, logits["test"]),
         "extra": {"sharpness": facts["sharpness"]} if "sharpness" in facts else {},
     }
     if isinstance(network, FullyQuantumStudent):
@@ -111,18 +108,16 @@ def judged(
     return found
 
 
-def _correct(split: Split, logits: NDArray[np.float64], samples: int | None) -> dict[str, Any]:
+def _correct(split: Split, logits: NDArray[np.float64]) -> dict[str, Any]:
     """Which test samples a network got right, for `statistics.shared_variance`.
 
     Returns:
         `source`, equal where two rows number the same samples; their number `of`; `tested` and
-        `right`, one bit for each in hexadecimal; and the share of the samples that it trained on,
-        0 where that is all of them: the interval is then one for these samples.
+        `right`, one bit for each in hexadecimal; and the share of the samples that it trained on.
     """
     rows = split.test_rows
     own = rows is None or split.drawn_from is None
     size = len(logits) if own else split.drawn_from
-    share = (samples or len(split.train)) / split.drawn_from if split.drawn_from else 0.0
     bits = np.zeros((2, size or 0), dtype=bool)
     places = np.arange(len(logits)) if own else rows
     bits[0, places] = True
@@ -131,7 +126,7 @@ def _correct(split: Split, logits: NDArray[np.float64], samples: int | None) -> 
         "source": split.test.fingerprint[:16] if own else split.test.name, "of": size,
         "tested": np.packbits(bits[0]).tobytes().hex(),
         "right": np.packbits(bits[1]).tobytes().hex(),
-        "trained": share if share < 1 else 0.0,
+        "trained": len(split.train) / split.drawn_from if split.drawn_from else 0.0,
     }  # fmt: skip
 
 

@@ -122,7 +122,7 @@ def shared_variance(
     same = np.equal.outer(*2 * [[one["source"] for one in told]])
     np.fill_diagonal(same, val=False)
     of_test = max(0.0, float(products[same].sum()) / (len(seeds) * (len(seeds) - 1)))
-    of_train = min(max(float(side[seeds[0]]["correct"]["trained"]) for side in (left, right)), 0.9)
+    of_train = min(float(told[0]["trained"]), 0.9)
     rest = max(0.0, spread + of_test - float(np.trace(products)) / len(seeds))
     return (of_test + of_train / (1 - of_train) * rest) / spread
 

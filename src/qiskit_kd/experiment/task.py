@@ -106,8 +106,7 @@ def run_task(
             "parameters": num_parameters(network),
             "options": {**_choices(network), "temperature": None, **spec["candidate"]},
             **judged(
-                network, split, spec["evaluation"], _jury(spec, network, split, teachers, opened),
-                samples=len(_trained_on(spec, split)) + (len(split.transfer) if taught else 0),
+                network, split, spec["evaluation"], _jury(spec, network, split, teachers, opened)
             ),
             **stages,
         }  # fmt: skip
