@@ -290,7 +290,7 @@ def device(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QISKIT_KD_BACKENDS", str(path))
 
 
-@pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.liveness.DeadWeightsWarning")
+@pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.DeadWeightsWarning")
 @pytest.mark.usefixtures("device")
 def test_estimate_prints_price_and_plan() -> None:
     words = ("estimate", "tiny.yaml", "--preset", "quick", "--backend", "device")

@@ -28,25 +28,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = [
-    "AccountError",
-    "BudgetError",
-    "CircuitError",
-    "ConfigError",
-    "DataError",
-    "DeviceError",
-    "DistillError",
-    "ExecutionError",
-    "JobError",
-    "QiskitKDError",
-    "QuotaError",
-    "ResourceError",
-    "StorageError",
-    "TransientError",
-    "UncertainJobError",
-    "UnknownNameError",
-]
-
 
 class QiskitKDError(Exception):
     """Base of all errors of this package.
@@ -59,9 +40,13 @@ class QiskitKDError(Exception):
     """
 
     def __init__(
-        self, rule: str, *, got: str | None = None, expected: str | None = None,
+        self,
+        rule: str,
+        *,
+        got: str | None = None,
+        expected: str | None = None,
         remedy: str | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         parts = [rule]
         if got is not None:
             parts.append(f"got {got}")
@@ -133,9 +118,14 @@ class TransientError(ExecutionError):
     """
 
     def __init__(
-        self, rule: str, *, got: str | None = None, expected: str | None = None,
-        remedy: str | None = None, retry_after: float | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        rule: str,
+        *,
+        got: str | None = None,
+        expected: str | None = None,
+        remedy: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(rule, got=got, expected=expected, remedy=remedy)
         self.retry_after = retry_after
 
@@ -155,9 +145,14 @@ class JobError(ExecutionError):
     """
 
     def __init__(
-        self, rule: str, *, got: str | None = None, expected: str | None = None,
-        remedy: str | None = None, job_id: str | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        rule: str,
+        *,
+        got: str | None = None,
+        expected: str | None = None,
+        remedy: str | None = None,
+        job_id: str | None = None,
+    ) -> None:
         super().__init__(rule, got=got, expected=expected, remedy=remedy)
         self.job_id = job_id
 

@@ -15,8 +15,6 @@ from typing import Any
 
 from qiskit_kd.errors import StorageError
 
-__all__ = ["csv_text", "write_atomically"]
-
 _FORMULAS = tuple("=+-@\t\r\n")
 
 
@@ -40,10 +38,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise StorageError(
-            "a file cannot be written", got=f"{path}: {error.strerror or error}",
+            "a file cannot be written",
+            got=f"{path}: {error.strerror or error}",
             expected=f"{len(content)} bytes of room in a writable folder",
             remedy="Free space or choose another folder; the previous file is intact.",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def csv_text(heads: Iterable[Any], lines: Iterable[Iterable[Any]]) -> str:

@@ -20,8 +20,6 @@ from typing import Any, TypeVar
 
 from qiskit_kd.errors import ConfigError, UnknownNameError
 
-__all__ = ["PLUGINS", "Registry", "add_plugins", "plugin_digest", "plugin_files"]
-
 T = TypeVar("T")
 
 PLUGINS = "QKD_PLUGINS"
@@ -77,7 +75,7 @@ def _execute(path: Path) -> None:
             "a plugin is a Python file that registers parts",
             got=f"{path}: {type(error).__name__}: {error}",
             remedy="Mend the file, or leave it out of --plugin and of $" + PLUGINS + ".",
-        ) from error  # fmt: skip
+        ) from error
 
 
 class Registry(Mapping[str, T]):
@@ -153,8 +151,9 @@ class Registry(Mapping[str, T]):
             except Exception as error:  # somebody else's package
                 raise ConfigError(
                     f"the entry point {point.name!r} of the group {point.group} loads",
-                    got=f"{type(error).__name__}: {error}", expected=point.value,
+                    got=f"{type(error).__name__}: {error}",
+                    expected=point.value,
                     remedy="Mend or uninstall the package that brings it.",
-                ) from error  # fmt: skip
+                ) from error
             self.register(point.name)(part)
         self._loaded = True

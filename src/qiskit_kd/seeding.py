@@ -14,8 +14,6 @@ import numpy as np
 
 from qiskit_kd.values import whole
 
-__all__ = ["derive", "stream"]
-
 
 def _sequence(seed: int, names: tuple[str | int, ...]) -> np.random.SeedSequence:
     # A hash of the names, not Python's hash(): the latter changes from process to process.

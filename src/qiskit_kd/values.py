@@ -22,19 +22,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = [
-    "class_labels",
-    "image_shape",
-    "listed",
-    "named_path",
-    "numbers",
-    "plain",
-    "probabilities",
-    "python_number",
-    "real",
-    "shown",
-    "whole",
-]
 
 _NUMBERED = "numpy.unique(labels, return_inverse=True)[1]"
 
@@ -51,10 +38,16 @@ def shown(value: object) -> str:
 
 
 def whole(
-    value: object, rule: str, *, name: str = "", least: int = 0, most: int | None = None,
-    error: type[QiskitKDError] = ConfigError, expected: str | None = None,
+    value: object,
+    rule: str,
+    *,
+    name: str = "",
+    least: int = 0,
+    most: int | None = None,
+    error: type[QiskitKDError] = ConfigError,
+    expected: str | None = None,
     remedy: str | None = None,
-) -> int:  # fmt: skip
+) -> int:
     """A whole number as Python's int: an int, or numpy's or torch's integer of any width.
 
     Booleans are none, nor are floats, whole ones too: a float where a count belongs is more often a
@@ -97,10 +90,17 @@ def python_number(value: Any) -> Any:
 
 
 def real(
-    value: object, rule: str, *, name: str = "", least: float = -math.inf, most: float = math.inf,
-    strict: bool = False, error: type[QiskitKDError] = ConfigError, expected: str | None = None,
+    value: object,
+    rule: str,
+    *,
+    name: str = "",
+    least: float = -math.inf,
+    most: float = math.inf,
+    strict: bool = False,
+    error: type[QiskitKDError] = ConfigError,
+    expected: str | None = None,
     remedy: str | None = None,
-) -> float:  # fmt: skip
+) -> float:
     """A finite number as Python's float, from Python, numpy or torch; no boolean, no text.
 
     Args:
@@ -133,9 +133,13 @@ def real(
 
 
 def listed(
-    values: object, rule: str, *, error: type[QiskitKDError] = ConfigError,
-    expected: str | None = None, remedy: str | None = None,
-) -> list[Any]:  # fmt: skip
+    values: object,
+    rule: str,
+    *,
+    error: type[QiskitKDError] = ConfigError,
+    expected: str | None = None,
+    remedy: str | None = None,
+) -> list[Any]:
     """The entries of a list, tuple, range or vector; text and mappings are none.
 
     Raises:
@@ -181,17 +185,20 @@ def plain(values: object, of: str, *, error: type[QiskitKDError] = DataError) ->
     inner = values if isinstance(values, list | tuple) else [values]
     if any(isinstance(each, np.ma.MaskedArray) and np.ma.is_masked(each) for each in inner):
         raise error(
-            f"{of} have no masked values", got="a masked array",
+            f"{of} have no masked values",
+            got="a masked array",
             remedy="Fill them, values.filled(...), or drop their rows, before they are given.",
-        )  # fmt: skip
+        )
     try:
         return np.asarray(_from_torch(values))
     except Exception as problem:
         # Lists of unequal lengths, and whatever somebody else's __array__ raises.
         raise error(
-            f"{of} form an array", got=str(problem) or type(problem).__name__,
-            expected="rows of one length", remedy="numpy.asarray(values) has to work.",
-        ) from problem  # fmt: skip
+            f"{of} form an array",
+            got=str(problem) or type(problem).__name__,
+            expected="rows of one length",
+            remedy="numpy.asarray(values) has to work.",
+        ) from problem
 
 
 def _from_torch(values: Any) -> Any:
@@ -238,11 +245,12 @@ def numbers(
     if array.dtype.kind not in "biuf" or not array.ndim:
         raise error(
             f"{of} are numbers",
-            got=f"{array.dtype}: {shown(array.flat[0])}" if array.ndim and array.size
+            got=f"{array.dtype}: {shown(array.flat[0])}"
+            if array.ndim and array.size
             else shown(values),
             expected="an array of real numbers",
             remedy=remedies.get(array.dtype.kind, "Give a list or an array of numbers."),
-        )  # fmt: skip
+        )
     with np.errstate(over="ignore", invalid="ignore"):
         found = np.array(array, dtype=np.float64, order="C", copy=True if copy else None)
         total = found.sum()  # finds NaN and infinity alike; only then is the row looked for
@@ -250,9 +258,10 @@ def numbers(
         place = tuple(int(k) for k in np.argwhere(~finite)[0])
         where = f"row {place[0]}" + (f", feature {place[1]}" if len(place) == 2 else "")
         raise error(
-            f"{of} are finite numbers", got=f"{found[place]} in {where}",
+            f"{of} are finite numbers",
+            got=f"{found[place]} in {where}",
             remedy="Remove or impute the row.",
-        )  # fmt: skip
+        )
     return found
 
 
@@ -268,17 +277,21 @@ def _converted(array: NDArray[Any], of: str, error: type[QiskitKDError]) -> NDAr
             found[place] = float(value)
         except (TypeError, ValueError, OverflowError):
             raise error(
-                f"{of} are numbers", got=f"{shown(value)} in row {place[0]}",
+                f"{of} are numbers",
+                got=f"{shown(value)} in row {place[0]}",
                 expected="an array of real numbers",
                 remedy="Leave out or convert what is no number, e.g. with astype(float).",
-            ) from None  # fmt: skip
+            ) from None
     return found
 
 
 def class_labels(
-    values: object, of: str = "labels", *, error: type[QiskitKDError] = DataError,
+    values: object,
+    of: str = "labels",
+    *,
+    error: type[QiskitKDError] = DataError,
     copy: bool = False,
-) -> NDArray[np.int64]:  # fmt: skip
+) -> NDArray[np.int64]:
     """Class numbers as an int64 vector: whole numbers of any type, a column, or one-hot rows.
 
     Args:
@@ -306,26 +319,35 @@ def class_labels(
     if array.ndim != 1:
         soft = array.ndim == 2 and array.dtype.kind == "f" and probabilities(array)
         raise error(
-            f"{of} form a vector", got=f"shape {array.shape}", expected="(samples,)",
+            f"{of} form a vector",
+            got=f"shape {array.shape}",
+            expected="(samples,)",
             remedy="Take the likeliest class, argmax(axis=1), or hand the probabilities to a "
-            "teacher." if soft else "Give one class number per sample.",
-        )  # fmt: skip
+            "teacher."
+            if soft
+            else "Give one class number per sample.",
+        )
     if array.dtype.kind == "f":
         far = ~np.isfinite(array) | (array != np.round(array)) | (np.abs(array) > 2**53)
         broken = np.flatnonzero(far)
         if len(broken):
             raise error(
-                f"{of} are integers", got=f"{array[broken[0]]} in row {broken[0]}",
+                f"{of} are integers",
+                got=f"{array[broken[0]]} in row {broken[0]}",
                 remedy="Give class numbers 0, 1, 2 ...",
-            )  # fmt: skip
+            )
     elif array.dtype.kind not in "iu":
         raise error(
-            f"{of} are integers", got=f"dtype {array.dtype}",
+            f"{of} are integers",
+            got=f"dtype {array.dtype}",
             remedy=f"Number the classes: {_NUMBERED}.",
-        )  # fmt: skip
+        )
     elif array.dtype.kind == "u" and (array > np.iinfo(np.int64).max).any():
-        raise error(f"{of} are class numbers", got=str(array.max()),
-                    remedy=f"Number the classes: {_NUMBERED}.")  # fmt: skip
+        raise error(
+            f"{of} are class numbers",
+            got=str(array.max()),
+            remedy=f"Number the classes: {_NUMBERED}.",
+        )
     found: NDArray[np.int64] = array.astype(np.int64, copy=bool(copy))
     return found
 
@@ -348,10 +370,14 @@ def probabilities(values: Any, *, said: bool = False) -> bool:
 
 
 def image_shape(
-    shape: object, size: int, *, error: type[QiskitKDError] = DataError,
+    shape: object,
+    size: int,
+    *,
+    error: type[QiskitKDError] = DataError,
     rule: str = "the shape of a sample multiplies to its number of features",
-    axes: int | None = None, remedy: str | None = None,
-) -> tuple[int, ...]:  # fmt: skip
+    axes: int | None = None,
+    remedy: str | None = None,
+) -> tuple[int, ...]:
     """The shape of one sample as a tuple of Python's ints.
 
     Args:
@@ -379,11 +405,16 @@ def image_shape(
         height, width, last = sizes
         if last in (1, 3) or (last == 4 and height == width):
             raise error(
-                "the channels of an image come first", got=f"shape {sizes}",
+                "the channels of an image come first",
+                got=f"shape {sizes}",
                 expected=f"{(last, height, width)}",
                 remedy=f"Give shape={(last, height, width)}"
-                + ("." if last == 1 else " and rows in that order: "
-                   f"x.reshape(-1, {height}, {width}, {last}).transpose(0, 3, 1, 2)"
-                   ".reshape(len(x), -1)."),
-            )  # fmt: skip
+                + (
+                    "."
+                    if last == 1
+                    else " and rows in that order: "
+                    f"x.reshape(-1, {height}, {width}, {last}).transpose(0, 3, 1, 2)"
+                    ".reshape(len(x), -1)."
+                ),
+            )
     return sizes

@@ -17,14 +17,14 @@ from qiskit.quantum_info import Statevector
 from qiskit_kd.circuits import (
     Encoding,
     amplitude,
+    amplitude_encoding,
     amplitude_mps,
     angle,
     dense_angle,
     encodings,
-    mps,
     reuploading,
 )
-from qiskit_kd.circuits.mps import mps_fidelity
+from qiskit_kd.circuits.amplitude_encoding import mps_fidelity
 from qiskit_kd.errors import CircuitError, DataError, ResourceError
 from qiskit_kd.seeding import stream
 
@@ -275,9 +275,9 @@ def test_mps_is_a_local_optimum_above_plain_truncation(
 ) -> None:
     x = stream(5, "mps").normal(size=(20, 2**num_qubits))
     found = mps_fidelity(num_qubits, x)
-    monkeypatch.setattr(mps, "_SWEEPS", 0)
+    monkeypatch.setattr(amplitude_encoding, "_SWEEPS", 0)
     truncated = mps_fidelity(num_qubits, x)
-    monkeypatch.setattr(mps, "_SWEEPS", 60)
+    monkeypatch.setattr(amplitude_encoding, "_SWEEPS", 60)
     longer = mps_fidelity(num_qubits, x)
     assert (found >= truncated - 1e-12).all()  # a sweep is never worse
     assert (longer >= found - 1e-12).all()

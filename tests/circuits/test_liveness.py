@@ -29,7 +29,7 @@ from qiskit_kd.circuits import (
     su4_brickwork,
     warn_dead_weights,
 )
-from qiskit_kd.circuits.liveness import _evolve
+from qiskit_kd.circuits.dead_weights import _evolve
 from qiskit_kd.errors import ResourceError
 from qiskit_kd.seeding import stream
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qiskit_kd.data.readers import Raw, parse_idx, read
-from qiskit_kd.data.sources import SOURCES
+from qiskit_kd.data.sources import SOURCES, Raw, parse_idx, read
 from qiskit_kd.errors import DataError
 from tests.data import synthetic
 from tests.data.synthetic import NAMES, idx, publish, put

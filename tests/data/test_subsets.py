@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qiskit_kd.data.subsets import (
+from qiskit_kd.data.splits import (
     balanced_order,
     check_count,
     check_every_class,

@@ -13,7 +13,7 @@ from torch import nn
 from qiskit_kd.circuits import CircuitModel, ClassGroups, angle, real_amplitudes
 from qiskit_kd.distill import Distiller, Loss, Teacher, Term, distiller, losses, shuffled
 from qiskit_kd.distill.adapters import adapters
-from qiskit_kd.distill.inspection import engines
+from qiskit_kd.distill.outputs import engines
 from qiskit_kd.errors import DistillError, StorageError
 from qiskit_kd.nn import FullyQuantumStudent, QuantumLayer, Quanvolution
 from qiskit_kd.nn.modules import num_parameters

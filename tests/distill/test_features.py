@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from qiskit_kd.distill.features import FeatureCapture
+from qiskit_kd.distill.outputs import FeatureCapture
 from qiskit_kd.errors import DistillError
 
 from .toys import FEATURES, mlp

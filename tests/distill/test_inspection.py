@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from qiskit_kd.circuits import CircuitModel, ClassGroups, angle, real_amplitudes
-from qiskit_kd.distill.inspection import engines, untouched
+from qiskit_kd.distill.outputs import engines, untouched
 from qiskit_kd.nn import QuantumLayer
 
 from .toys import FEATURES, mlp, same, weights

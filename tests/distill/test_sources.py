@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 from qiskit_kd.distill import Distiller, Teacher, Term, shuffled, uniform
-from qiskit_kd.distill.sources import named, source
+from qiskit_kd.distill.objective import named, source
 from qiskit_kd.errors import DistillError, UnknownNameError
 
 from .toys import CLASSES, linear, mlp

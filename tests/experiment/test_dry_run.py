@@ -36,7 +36,7 @@ seeds: 1
 training: {epochs: 3, batch_size: 4, patience: 1, gradient_every: 2}
 """
 
-pytestmark = pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.liveness.DeadWeightsWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.DeadWeightsWarning")
 
 # Each writes students, variants and whatever else it needs.
 EXPERIMENTS = {

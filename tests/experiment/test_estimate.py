@@ -21,7 +21,7 @@ from qiskit_kd.experiment.plan import plan
 from qiskit_kd.experiment.task import run_task
 from qiskit_kd.report.price import price_text
 
-pytestmark = pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.liveness.DeadWeightsWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.DeadWeightsWarning")
 
 BACKENDS = """\
 schema: 1

@@ -50,7 +50,7 @@ from qiskit_kd.report.jobs import spent_text
 
 pytestmark = [
     pytest.mark.usefixtures("devices"),
-    pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.liveness.DeadWeightsWarning"),
+    pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.DeadWeightsWarning"),
 ]
 
 

@@ -9,7 +9,7 @@ import torch
 
 from qiskit_kd.errors import ConfigError, UnknownNameError
 from qiskit_kd.nn.controls import CONTROLS, classical_control
-from qiskit_kd.nn.students import num_parameters
+from qiskit_kd.nn.modules import num_parameters
 
 SAMPLES = np.random.default_rng(0).normal(size=(90, 64)) @ np.diag(np.linspace(3, 0.1, 64))
 

@@ -18,7 +18,7 @@ from qiskit_kd.errors import CircuitError, ConfigError, DataError, UnknownNameEr
 from qiskit_kd.execution.reference import reference_outputs
 from qiskit_kd.nn import Quanvolution, num_parameters, students
 from qiskit_kd.nn.images import ImageStudent, convolution, quanvolution
-from qiskit_kd.nn.students import describe
+from qiskit_kd.nn.modules import describe
 
 FASHION: dict[str, Any] = {"num_features": 784, "num_classes": 10, "shape": (1, 28, 28)}
 DIGITS: dict[str, Any] = {"num_features": 64, "num_classes": 10, "shape": (1, 8, 8)}

@@ -18,7 +18,7 @@ from qiskit_kd.circuits import (
     hardware_efficient,
 )
 from qiskit_kd.execution.exact import ExactEngine
-from qiskit_kd.nn.network import EngineNetwork
+from qiskit_kd.nn.layer import EngineNetwork
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from qiskit_kd.errors import ConfigError, DataError
-from qiskit_kd.nn.patches import cut_patches, pair, positions
+from qiskit_kd.nn.quanvolution import cut_patches, pair, positions
 
 pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
 

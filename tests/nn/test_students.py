@@ -23,19 +23,21 @@ from torch import Tensor, nn
 
 from qiskit_kd.circuits import DeadWeightsWarning
 from qiskit_kd.errors import CircuitError, ConfigError, ResourceError, UnknownNameError
+from qiskit_kd.nn.circuit_spec import _known_dead_weights
 from qiskit_kd.nn.layer import QuantumLayer
-from qiskit_kd.nn.parts import _known_dead_weights
-from qiskit_kd.nn.students import (
+from qiskit_kd.nn.modules import (
     FullyQuantumStudent,
     HybridStudent,
     describe,
-    equal_size,
     fitted_widths,
+    num_parameters,
+)
+from qiskit_kd.nn.students import (
+    equal_size,
     fully_quantum,
     hybrid,
     linear,
     mlp,
-    num_parameters,
     separable,
     students,
 )

@@ -522,7 +522,7 @@ def outputs_of(engine: str, model: CircuitModel, x: torch.Tensor, w: torch.Tenso
     return run(ENGINES[engine](), model, x, w)
 
 
-@pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.liveness.DeadWeightsWarning")
+@pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.DeadWeightsWarning")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_students_of_half_precision_stay_finite(dtype: torch.dtype) -> None:
     x = torch.eye(4)[torch.arange(6) % 4].to(dtype)

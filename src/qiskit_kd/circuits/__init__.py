@@ -11,6 +11,7 @@ from qiskit_kd.circuits.ansatze import (
     strongly_entangling,
     su4_brickwork,
 )
+from qiskit_kd.circuits.dead_weights import DeadWeightsWarning, dead_weights, warn_dead_weights
 from qiskit_kd.circuits.encodings import (
     amplitude,
     amplitude_mps,
@@ -20,7 +21,6 @@ from qiskit_kd.circuits.encodings import (
     reuploading,
 )
 from qiskit_kd.circuits.files import load_ansatz
-from qiskit_kd.circuits.liveness import DeadWeightsWarning, dead_weights, warn_dead_weights
 from qiskit_kd.circuits.model import CircuitModel, Encoding
 from qiskit_kd.circuits.parameters import input_parameters, weight_parameters
 from qiskit_kd.circuits.readouts import ClassGroups, Observables, Readout

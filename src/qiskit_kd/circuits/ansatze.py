@@ -18,23 +18,12 @@ from qiskit_kd.errors import CircuitError
 from qiskit_kd.registry import Registry
 from qiskit_kd.values import whole
 
-__all__ = [
-    "ansatze",
-    "hardware_efficient",
-    "product",
-    "real_amplitudes",
-    "strongly_entangling",
-    "su4_brickwork",
-]
-
 ansatze: Registry[Callable[..., QuantumCircuit]] = Registry("ansatz")
 """Builders `(num_qubits, layers, **options) -> QuantumCircuit`."""
 
 
 @ansatze.register("hardware_efficient")
-def hardware_efficient(
-    num_qubits: int, layers: int, *, final_ry: bool = False
-) -> QuantumCircuit:  # fmt: skip
+def hardware_efficient(num_qubits: int, layers: int, *, final_ry: bool = False) -> QuantumCircuit:
     """RZ on each qubit, RX on each, then a chain of CRX 0 -> 1 -> ... -> n - 1, per layer.
 
     `layers (3 n - 1)` weights, plus n with `final_ry`: 11 per layer at 4 qubits; 68 or 74 at 6
@@ -175,9 +164,7 @@ def su4_brickwork(num_qubits: int, layers: int) -> QuantumCircuit:
 
 
 @ansatze.register("product")
-def product(
-    num_qubits: int, layers: int = 1, *, num_weights: int | None = None
-) -> QuantumCircuit:  # fmt: skip
+def product(num_qubits: int, layers: int = 1, *, num_weights: int | None = None) -> QuantumCircuit:
     """The entanglement-free control: RZ and RX on each qubit per layer, and nothing between them.
 
     `2 n layers` weights, the one-qubit rotations of `hardware_efficient`.
@@ -201,16 +188,18 @@ def product(
     if num_weights is None:
         num_weights = 2 * num_qubits * layers
     num_weights = whole(
-        num_weights, "product needs at least one rotation per qubit", name="num_weights",
-        least=num_qubits, most=2 * num_qubits * MAX_LAYERS, error=CircuitError,
+        num_weights,
+        "product needs at least one rotation per qubit",
+        name="num_weights",
+        least=num_qubits,
+        most=2 * num_qubits * MAX_LAYERS,
+        error=CircuitError,
         expected=f"{num_qubits} or more",
-    )  # fmt: skip
+    )
     rounds = -(-num_weights // (2 * num_qubits))
     steps = [(gate, qubit) for _ in range(rounds) for gate in "zx" for qubit in range(num_qubits)]
     circuit = QuantumCircuit(num_qubits, name="product")
-    for (gate, qubit), weight in zip(
-        steps[-num_weights:], _weights(num_weights), strict=True
-    ):  # fmt: skip
+    for (gate, qubit), weight in zip(steps[-num_weights:], _weights(num_weights), strict=True):
         getattr(circuit, f"r{gate}")(weight, qubit)
     return circuit
 

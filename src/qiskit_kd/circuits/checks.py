@@ -34,17 +34,6 @@ from qiskit.quantum_info import Clifford
 from qiskit_kd.errors import CircuitError, ResourceError
 from qiskit_kd.values import whole
 
-__all__ = [
-    "MAX_QUBITS",
-    "bare",
-    "check_layers",
-    "check_qubits",
-    "check_unitary",
-    "is_inert",
-    "is_standard",
-    "of_the_library",
-]
-
 _INERT = (Barrier, Delay, IGate, GlobalPhaseGate)
 
 # Where expressions are evaluated: the first parameter, and how much further each next one is.
@@ -77,9 +66,10 @@ def check_qubits(num_qubits: int, *, least: int = 1, most: int = MAX_QUBITS, par
     if num_qubits > most:
         raise ResourceError(
             f"{part} on {num_qubits} qubits would not fit in memory",
-            got=f"2**{num_qubits} amplitudes", expected=f"at most {most} qubits",
+            got=f"2**{num_qubits} amplitudes",
+            expected=f"at most {most} qubits",
             remedy="Reduce the number of qubits, for instance by reducing the features first.",
-        )  # fmt: skip
+        )
     return num_qubits
 
 
@@ -127,8 +117,9 @@ def check_unitary(circuit: QuantumCircuit, *, part: str) -> None:
         if (obstacle := _obstacle(operation, gates)) is not None:
             raise CircuitError(
                 f"{part} is made of gates that are known, at angles that can be learned",
-                got=f"{operation.name!r} {where}: {obstacle[0]}", remedy=obstacle[1],
-            )  # fmt: skip
+                got=f"{operation.name!r} {where}: {obstacle[0]}",
+                remedy=obstacle[1],
+            )
 
 
 def _is_unitary(operation: Operation) -> bool:
@@ -215,8 +206,9 @@ def _fault(angle: ParameterExpression) -> str | None:
             try:
                 value = complex(
                     form.bind({p: at[p] for p in form.parameters})
-                    if isinstance(form, ParameterExpression) else form
-                )  # fmt: skip
+                    if isinstance(form, ParameterExpression)
+                    else form
+                )
             except Exception:  # of several kinds: poles, NaN
                 value = complex(math.nan)
             if not (math.isfinite(value.real) and abs(value.imag) < 1e-9):
@@ -269,7 +261,7 @@ def bare(circuit: QuantumCircuit, *, part: str = "a circuit") -> QuantumCircuit:
             f"{part} that was transpiled keeps to the qubits it had before",
             got=f"gates on physical qubits {sorted(beside)} beside {start}",
             remedy="Give the circuit as it was before: every engine transpiles for its own device.",
-        )  # fmt: skip
+        )
     lies = [wire[place] for place in end]
     for k in range(len(lies)):
         if lies[k] != k:

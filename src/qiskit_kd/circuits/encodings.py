@@ -17,16 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 
+from qiskit_kd.circuits.amplitude_encoding import (
+    mps_angles,
+    mps_circuit,
+    tree_angles,
+    tree_circuit,
+    tree_pullback,
+)
 from qiskit_kd.circuits.checks import check_layers, check_qubits
 from qiskit_kd.circuits.model import Encoding
-from qiskit_kd.circuits.mps import mps_angles, mps_circuit
 from qiskit_kd.circuits.parameters import input_parameters
-from qiskit_kd.circuits.tree import tree_angles, tree_circuit, tree_pullback
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.registry import Registry
 from qiskit_kd.values import python_number, whole
-
-__all__ = ["amplitude", "amplitude_mps", "angle", "dense_angle", "encodings", "reuploading"]
 
 Array = NDArray[np.floating]
 
@@ -205,11 +208,16 @@ def _features(num_qubits: int, num_features: int | None) -> int:
         return most
     given = python_number(num_features)
     return whole(
-        given, f"amplitudes of {num_qubits} qubits hold at most {most} features",
-        name="num_features", least=1, most=most, error=CircuitError,
+        given,
+        f"amplitudes of {num_qubits} qubits hold at most {most} features",
+        name="num_features",
+        least=1,
+        most=most,
+        error=CircuitError,
         remedy=f"Use {math.ceil(math.log2(given))} qubits."
-        if isinstance(given, int) and given > most else None,
-    )  # fmt: skip
+        if isinstance(given, int) and given > most
+        else None,
+    )
 
 
 def _check_scale(scale: float) -> None:

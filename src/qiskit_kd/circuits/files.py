@@ -22,8 +22,6 @@ from qiskit_kd.circuits.parameters import rename, weight_parameters
 from qiskit_kd.errors import CircuitError, StorageError
 from qiskit_kd.values import named_path
 
-__all__ = ["load_ansatz", "read_circuit"]
-
 _COMMENTS = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _ELEMENT = re.compile(r"_(.+)_(\d{1,5})_")
 _VERSION = re.compile(r"\s*\bOPENQASM\s+(\d+)(?:\.\d+)?\s*;")
@@ -107,17 +105,20 @@ def read_circuit(path: str | Path) -> QuantumCircuit:
     ending = path.suffix.lower()
     if ending not in readers:
         raise StorageError(
-            "circuit files are told by their names", got=path.name, expected=".qasm or .qpy",
+            "circuit files are told by their names",
+            got=path.name,
+            expected=".qasm or .qpy",
             remedy="Rename the file, or write it with qiskit.qasm3.dump or qiskit.qpy.dump.",
-        )  # fmt: skip
+        )
     try:
         content = path.read_bytes()
     except OSError as error:
         raise StorageError(
-            "the circuit file cannot be read", got=f"{path}: {error.strerror or error}",
+            "the circuit file cannot be read",
+            got=f"{path}: {error.strerror or error}",
             remedy="Check the path; it is taken relative to the current folder, in an experiment "
             "first to its own.",
-        ) from error  # fmt: skip
+        ) from error
     return readers[ending](path, content)
 
 
@@ -128,9 +129,10 @@ def _read_qasm(path: Path, content: bytes) -> QuantumCircuit:
     loads = {"2": _loads_2, "3": _loads_3}.get(version.group(1) if version else "")
     if loads is None:
         raise StorageError(
-            "an OpenQASM file states its version first", got=f"{path.name}: {text[:40]!r}",
+            "an OpenQASM file states its version first",
+            got=f"{path.name}: {text[:40]!r}",
             expected="'OPENQASM 3.0;' or 'OPENQASM 2.0;'",
-        )  # fmt: skip
+        )
     if _PHYSICAL.search(statements):
         raise CircuitError(
             "a circuit file says which qubit is which",
@@ -261,9 +263,11 @@ def _check_size(path: Path, numbers: Iterable[int]) -> None:
     """Refuse bits that nobody has: readers would allocate them all."""
     if (most := max(numbers, default=0)) > _MOST_BITS:
         raise CircuitError(
-            "a circuit is one that a device could hold", got=f"{most:,} bits in {path.name}",
-            expected=f"at most {_MOST_BITS:,}", remedy="Declare the qubits that the circuit uses.",
-        )  # fmt: skip
+            "a circuit is one that a device could hold",
+            got=f"{most:,} bits in {path.name}",
+            expected=f"at most {_MOST_BITS:,}",
+            remedy="Declare the qubits that the circuit uses.",
+        )
 
 
 def _check_header(path: Path, content: bytes) -> None:
@@ -277,9 +281,10 @@ def _check_header(path: Path, content: bytes) -> None:
     circuits, kind = _FILE.unpack_from(content)
     if circuits != 1:
         raise CircuitError(
-            "an ansatz file holds one circuit", got=f"{circuits:,} in {path.name}",
+            "an ansatz file holds one circuit",
+            got=f"{circuits:,} in {path.name}",
             remedy="Write the wanted circuit into a file of its own.",
-        )  # fmt: skip
+        )
     start = _FILE.size + (8 if version > _WITHOUT_CONTENTS else 0)
     if kind != b"q" or len(content) < start + _CIRCUIT.size:
         return
@@ -290,7 +295,7 @@ def _check_header(path: Path, content: bytes) -> None:
             "the QPY file is damaged",
             got=f"{path.name}: {max(counts):,} parts in {len(content):,} bytes",
             remedy="Write it again with qiskit.qpy.dump.",
-        )  # fmt: skip
+        )
 
 
 def _read_qpy(path: Path, content: bytes) -> QuantumCircuit:
@@ -312,7 +317,8 @@ def _read_qpy(path: Path, content: bytes) -> QuantumCircuit:
         ) from error
     if len(circuits) != 1:  # of a version whose header is not looked at
         raise CircuitError(
-            "an ansatz file holds one circuit", got=f"{len(circuits)} in {path.name}",
+            "an ansatz file holds one circuit",
+            got=f"{len(circuits)} in {path.name}",
             remedy="Write the wanted circuit into a file of its own.",
-        )  # fmt: skip
+        )
     return circuits[0]

@@ -35,8 +35,6 @@ from qiskit_kd.errors import CircuitError, StorageError
 from qiskit_kd.files import write_atomically
 from qiskit_kd.seeding import stream
 
-__all__ = ["QPY_VERSION", "Template", "VerifyReport", "export", "templates", "verify"]
-
 QPY_VERSION = 13
 """Readable by Qiskit 1.3 and later."""
 
@@ -110,9 +108,12 @@ class Template:
         return {
             "name": self.name,
             "generator": {
-                part: {"function": f"qiskit_kd.circuits.{made[0]}",
-                       "arguments": {"num_qubits": self.num_qubits, **made[1]}}
-                for part, made in parts.items() if made is not None
+                part: {
+                    "function": f"qiskit_kd.circuits.{made[0]}",
+                    "arguments": {"num_qubits": self.num_qubits, **made[1]},
+                }
+                for part, made in parts.items()
+                if made is not None
             },
             "qubits": self.num_qubits,
             "depth": self.circuit.depth(),
@@ -120,7 +121,7 @@ class Template:
             "features": self.encoder.num_features if self.encoder else 0,
             "inputs": [name for name in names if name.startswith("input_")],
             "weights": [name for name in names if name.startswith("weight_")],
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -153,9 +154,11 @@ def _published() -> Iterator[Template]:
         for name in ("amplitude", "amplitude_mps", "angle", "dense_angle"):
             yield Template(f"{name}-hardware_efficient-q{n}-l{layers}", n, hardware, (name, {}))
         yield Template(
-            f"reuploading-real_amplitudes-q{n}-l2", n,
-            ("real_amplitudes", {"layers": 1}), ("reuploading", {"layers": 2}),
-        )  # fmt: skip
+            f"reuploading-real_amplitudes-q{n}-l2",
+            n,
+            ("real_amplitudes", {"layers": 1}),
+            ("reuploading", {"layers": 2}),
+        )
     # The 74-weight student and its entanglement-free control.
     student = ("hardware_efficient", {"layers": 4, "final_ry": True})
     control = ("product", {"num_weights": 74})
@@ -182,10 +185,15 @@ def export(folder: str | Path) -> Path:
         files = {"qasm": template.qasm, "qpy": template.qpy}
         for ending, content in files.items():
             write_atomically(folder / _path(template, ending), content)
-        entries.append(template.facts | {"files": {
-            ending: {"path": _path(template, ending), "sha256": _sha256(content)}
-            for ending, content in files.items()
-        }})  # fmt: skip
+        entries.append(
+            template.facts
+            | {
+                "files": {
+                    ending: {"path": _path(template, ending), "sha256": _sha256(content)}
+                    for ending, content in files.items()
+                }
+            }
+        )
     manifest = {
         "format": _FORMAT,
         "licence": _LICENCE,
@@ -338,20 +346,23 @@ def _read_manifest(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
             raise TypeError(f"the name of a circuit is {foreign[0]!r}, not text")
     except OSError as error:
         raise StorageError(
-            "a folder of published circuits has a manifest", got=f"{path}: {error.strerror}",
+            "a folder of published circuits has a manifest",
+            got=f"{path}: {error.strerror}",
             remedy="Check the path, or write the folder with `qkd circuits export`.",
-        ) from error  # fmt: skip
+        ) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StorageError(
-            "the manifest is damaged", got=f"{path}: {type(error).__name__}: {error}",
+            "the manifest is damaged",
+            got=f"{path}: {type(error).__name__}: {error}",
             remedy="Restore it, or write it anew with `qkd circuits export`.",
-        ) from error  # fmt: skip
+        ) from error
     if found != (_FORMAT, QPY_VERSION):
         raise StorageError(
-            "the manifest has another format", got=f"{path}: format, QPY version {found}",
+            "the manifest has another format",
+            got=f"{path}: format, QPY version {found}",
             expected=str((_FORMAT, QPY_VERSION)),
             remedy="Use the version of qiskit_kd that wrote it, or export anew.",
-        )  # fmt: skip
+        )
     where = "manifest.json"
     known = {"format", "licence", "qpy_version", "written_with", "circuits"}
     problems = _unknown(manifest, known, where)
@@ -359,8 +370,9 @@ def _read_manifest(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
         problems.append(f"{where}: licence is {manifest.get('licence')!r}, not {_LICENCE!r}")
     problems += [
         f"{where}: {names.count(name)} entries {name!r}"
-        for name in sorted(set(names)) if names.count(name) > 1
-    ]  # fmt: skip
+        for name in sorted(set(names))
+        if names.count(name) > 1
+    ]
     return {entry["name"]: entry for entry in manifest["circuits"]}, problems
 
 

@@ -19,17 +19,10 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
 from qiskit_kd.circuits.checks import bare, check_unitary
-from qiskit_kd.circuits.parameters import (
-    feature_order,
-    input_parameters,
-    rename,
-    weight_parameters,
-)
+from qiskit_kd.circuits.parameters import feature_order, input_parameters, rename, weight_parameters
 from qiskit_kd.circuits.readouts import ClassGroups, Observables, Readout
 from qiskit_kd.errors import CircuitError, DataError
 from qiskit_kd.values import python_number
-
-__all__ = ["CircuitModel", "Encoding", "check_model"]
 
 Array = NDArray[np.floating]
 
@@ -80,9 +73,10 @@ class Encoding:
         check_unitary(self.circuit, part="an encoding")
         if self.circuit.num_parameters == 0:
             raise CircuitError(
-                "an encoding has at least one angle", got="a circuit without parameters",
+                "an encoding has at least one angle",
+                got="a circuit without parameters",
                 remedy="Replace the angles the data set by qiskit.circuit.Parameter.",
-            )  # fmt: skip
+            )
         for name in ("num_features", "layers"):
             object.__setattr__(self, name, python_number(getattr(self, name)))
         numbers = (self.num_features, self.layers)
@@ -126,9 +120,10 @@ class Encoding:
         if x.ndim != 2 or x.shape[1] != self.num_features:
             raise DataError(
                 f"the encoding {self.name!r} takes rows of {self.num_features} features",
-                got=f"shape {x.shape}", expected=f"(batch, {self.num_features})",
+                got=f"shape {x.shape}",
+                expected=f"(batch, {self.num_features})",
                 remedy="Change the data or the number of qubits of the encoding.",
-            )  # fmt: skip
+            )
         # One sum finds NaN and infinity alike, at a tenth of the price of isfinite().all().
         with np.errstate(over="ignore", invalid="ignore"):
             suspect = not np.isfinite(x.sum())
@@ -138,7 +133,7 @@ class Encoding:
                 "features are finite numbers",
                 got=f"{x[row, column]} in row {row}, feature {column}",
                 remedy="Remove or impute the row.",
-            )  # fmt: skip
+            )
         if self.zero_is_undefined:
             with np.errstate(over="ignore", under="ignore"):
                 squares = np.einsum("bf,bf->b", x, x, dtype=np.result_type(x, np.float32))
@@ -150,7 +145,7 @@ class Encoding:
                     got=f"{what} in row {bad[0]}"
                     + (f" and {len(bad) - 1} more" if len(bad) > 1 else ""),
                     remedy="Drop the row, add a constant feature, or scale the data.",
-                )  # fmt: skip
+                )
 
     def angles(self, x: Array) -> Array:
         """`(batch, num_features)` features to `(batch, num_inputs)` angles in radians.
@@ -166,8 +161,9 @@ class Encoding:
         if angles.shape != (len(x), self.num_inputs):
             raise CircuitError(
                 f"the angle map of the encoding {self.name!r} gives one angle per parameter",
-                got=f"shape {angles.shape}", expected=f"{(len(x), self.num_inputs)}",
-            )  # fmt: skip
+                got=f"shape {angles.shape}",
+                expected=f"{(len(x), self.num_inputs)}",
+            )
         return angles.astype(x.dtype if x.dtype.kind == "f" else np.float64, copy=False)
 
     @property
@@ -189,10 +185,11 @@ class Encoding:
         """The error for features that require a gradient this encoding cannot give."""
         return CircuitError(
             f"the encoding {self.name!r} has no derivative with respect to the features",
-            got="features that require a gradient", expected="an encoding with an angle_pullback",
+            got="features that require a gradient",
+            expected="an encoding with an angle_pullback",
             remedy="Detach the features, or use the encodings amplitude or angle behind trainable "
             "layers.",
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,9 +234,10 @@ class CircuitModel:
             )
         if self.ansatz.num_parameters == 0:
             raise CircuitError(
-                "an ansatz has at least one trainable weight", got="a circuit without parameters",
+                "an ansatz has at least one trainable weight",
+                got="a circuit without parameters",
                 remedy="Replace fixed angles by qiskit.circuit.Parameter.",
-            )  # fmt: skip
+            )
 
     def __copy__(self) -> CircuitModel:
         return self
@@ -318,16 +316,19 @@ def check_model(model: object, *, part: str) -> None:
     """
     if not isinstance(model, CircuitModel):
         raise CircuitError(
-            f"{part} is made from a CircuitModel", got=type(model).__name__,
+            f"{part} is made from a CircuitModel",
+            got=type(model).__name__,
             remedy="Build one: CircuitModel(encoding, ansatz, readout).",
-        )  # fmt: skip
+        )
 
 
 def _check_part(part: str, value: object, *kinds: type) -> None:
     if not isinstance(value, kinds):
         raise CircuitError(
-            f"{part} is of the wrong type", got=type(value).__name__,
+            f"{part} is of the wrong type",
+            got=type(value).__name__,
             expected=" or ".join(kind.__name__ for kind in kinds),
             remedy="Wrap a circuit of your own and the map to its angles in an Encoding."
-            if kinds == (Encoding,) else None,
-        )  # fmt: skip
+            if kinds == (Encoding,)
+            else None,
+        )

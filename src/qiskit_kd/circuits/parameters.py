@@ -20,8 +20,6 @@ from qiskit.circuit import Parameter, ParameterVector
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.values import listed, whole
 
-__all__ = ["feature_order", "input_parameters", "rename", "weight_parameters"]
-
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "qiskit-kd")
 
 
@@ -102,24 +100,28 @@ def feature_order(
         if sorted(names) != sorted(known):
             raise CircuitError(
                 "the order of the inputs names each parameter of the circuit once",
-                got=", ".join(names) or "none", expected=", ".join(known),
-            )  # fmt: skip
+                got=", ".join(names) or "none",
+                expected=", ".join(known),
+            )
         return [known[name] for name in names]
     keys = {name: _natural(name) for name in known}
     order = sorted(known, key=lambda name: keys[name])
     first = dict.fromkeys(
-        p.name for item in circuit.data for v in item.operation.params
+        p.name
+        for item in circuit.data
+        for v in item.operation.params
         for p in sorted(getattr(v, "parameters", ()), key=lambda p: keys[p.name])
-    )  # fmt: skip
+    )
     tied = len({str(key) for key in keys.values()}) < len(keys)
     one_stem = len({tuple(key[::2]) for key in keys.values()}) == 1
     first |= dict.fromkeys(known)
     if tied or not (one_stem or order == list(known) == list(first)):
         raise CircuitError(
             "the names of an encoding's parameters tell which feature each belongs to",
-            got=", ".join(known), expected="one name with numbers, such as x0, x1, ...",
+            got=", ".join(known),
+            expected="one name with numbers, such as x0, x1, ...",
             remedy=f"Give the order: Encoding(..., inputs={list(first)!r}).",
-        )  # fmt: skip
+        )
     return [known[name] for name in order]
 
 

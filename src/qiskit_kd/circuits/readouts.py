@@ -22,8 +22,6 @@ from qiskit_kd.circuits.checks import check_qubits
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.values import listed, python_number, shown
 
-__all__ = ["SCHEMES", "ClassGroups", "Observables", "Readout"]
-
 SCHEMES = ("modulo", "contiguous")
 _NAMED = " or ".join(map(repr, SCHEMES))
 
@@ -62,9 +60,10 @@ class ClassGroups:
         object.__setattr__(self, "num_classes", python_number(self.num_classes))
         if not isinstance(self.scheme, str):
             groups = _integers(
-                self.scheme, "class groups are a scheme or one class per basis state",
+                self.scheme,
+                "class groups are a scheme or one class per basis state",
                 expected=f"{_NAMED} or a list of integers",
-            )  # fmt: skip
+            )
             object.__setattr__(self, "scheme", groups)
         if self.qubits is not None:
             qubits = _integers(
@@ -74,30 +73,33 @@ class ClassGroups:
         qubits, states = self.measured_qubits, 2 ** len(self.measured_qubits)
         if len(set(qubits)) < len(qubits) or not set(qubits) <= set(range(self.num_qubits)):
             raise CircuitError(
-                "measured qubits are distinct qubits of the circuit", got=str(list(qubits)),
+                "measured qubits are distinct qubits of the circuit",
+                got=str(list(qubits)),
                 expected=f"distinct indices in 0..{self.num_qubits - 1}",
-            )  # fmt: skip
+            )
         number = isinstance(self.num_classes, int) and not isinstance(self.num_classes, bool)
         if not number or self.num_classes < 2:
             raise CircuitError(
                 "a readout distinguishes at least two classes",
                 got=f"num_classes={self.num_classes!r}",
-                expected="2 or more", remedy="Check the labels: a single class cannot be learned.",
-            )  # fmt: skip
+                expected="2 or more",
+                remedy="Check the labels: a single class cannot be learned.",
+            )
         if self.num_classes > states:
             raise CircuitError(
                 "every class needs at least one basis state",
                 got=f"{self.num_classes} classes for {states} basis states of {len(qubits)} qubits",
                 expected=f"at most {states} classes",
                 remedy=f"Use at least {int(np.ceil(np.log2(self.num_classes)))} measured qubits.",
-            )  # fmt: skip
+            )
         if isinstance(self.scheme, str):
             if self.scheme not in SCHEMES:
                 raise CircuitError(
-                    "unknown grouping scheme", got=repr(self.scheme),
+                    "unknown grouping scheme",
+                    got=repr(self.scheme),
                     expected=f"{_NAMED}, or one class per basis state",
                     remedy=_did_you_mean(self.scheme),
-                )  # fmt: skip
+                )
         elif len(self.scheme) != states or set(self.scheme) != set(range(self.num_classes)):
             missing = sorted(set(range(self.num_classes)) - set(self.scheme))
             foreign = sorted(set(self.scheme) - set(range(self.num_classes)))
@@ -106,7 +108,7 @@ class ClassGroups:
                 got=f"{len(self.scheme)} entries, missing classes {missing}, "
                 f"foreign classes {foreign}",
                 expected=f"{states} entries that use each of 0..{self.num_classes - 1}",
-            )  # fmt: skip
+            )
 
     @property
     def measured_qubits(self) -> tuple[int, ...]:
@@ -176,15 +178,17 @@ class Observables:
         if isinstance(operators, str | Pauli | SparsePauliOp):
             # A string is a sequence too: "ZII" would silently become three one-qubit operators.
             raise CircuitError(
-                "a readout takes a list of observables", got=repr(operators),
+                "a readout takes a list of observables",
+                got=repr(operators),
                 remedy=f"Write [{operators!r}].",
-            )  # fmt: skip
+            )
         single = getattr(operators, "shape", None) == ()  # an array that is a number
         if single or not isinstance(operators, Iterable) or isinstance(operators, bytes | Mapping):
             raise CircuitError(
-                "a readout takes a list of observables", got=shown(operators),
+                "a readout takes a list of observables",
+                got=shown(operators),
                 remedy='For example Observables(["ZII"]).',
-            )  # fmt: skip
+            )
         operators = list(operators)
         if not operators:
             raise CircuitError("a readout has at least one observable", got="none")
@@ -196,22 +200,27 @@ class Observables:
                     raise ValueError("no qubits")
             except Exception as error:
                 raise CircuitError(
-                    "an observable is a Pauli string or a SparsePauliOp", got=repr(item),
+                    "an observable is a Pauli string or a SparsePauliOp",
+                    got=repr(item),
                     expected="letters I, X, Y, Z, one per qubit",
-                ) from error  # fmt: skip
+                ) from error
         widths = sorted({op.num_qubits for op in parsed})
         if len(widths) > 1:
             raise CircuitError(
-                "all observables act on the same number of qubits", got=f"widths {widths}",
-                expected="one width", remedy="Pad with I.",
-            )  # fmt: skip
+                "all observables act on the same number of qubits",
+                got=f"widths {widths}",
+                expected="one width",
+                remedy="Pad with I.",
+            )
         for op in parsed:
             if op.coeffs.dtype == object or not np.isfinite(op.coeffs).all():
                 raise CircuitError(
-                    "coefficients of observables are finite numbers", got=str(op.coeffs.tolist()),
+                    "coefficients of observables are finite numbers",
+                    got=str(op.coeffs.tolist()),
                     remedy="Bind their parameters; only circuits have trainable weights."
-                    if op.coeffs.dtype == object else None,
-                )  # fmt: skip
+                    if op.coeffs.dtype == object
+                    else None,
+                )
             if np.abs(op.coeffs.imag).max(initial=0) > 1e-12:
                 raise CircuitError("observables are Hermitian", got=f"coefficients {op.coeffs}")
         object.__setattr__(self, "operators", tuple(parsed))
@@ -242,8 +251,9 @@ class Observables:
             raise CircuitError(
                 "only diagonal observables can be read from Z-basis outcomes",
                 got=", ".join(op.paulis.to_labels()[0] for op in self.operators),
-                expected="letters I and Z", remedy="Use an engine that measures other bases.",
-            )  # fmt: skip
+                expected="letters I and Z",
+                remedy="Use an engine that measures other bases.",
+            )
         states = np.arange(2**self.num_qubits)
         columns = []
         for op in self.operators:

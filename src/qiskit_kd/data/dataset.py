@@ -20,15 +20,6 @@ from qiskit_kd.errors import DataError
 from qiskit_kd.registry import Registry
 from qiskit_kd.values import class_labels, image_shape, numbers, plain, shown, whole
 
-__all__ = [
-    "Dataset",
-    "Split",
-    "check_two_classes",
-    "datasets",
-    "digest",
-    "feature_matrix",
-]
-
 datasets: Registry[Any] = Registry("data set")
 """Builders `(*, seed: int, **options) -> Split`."""
 
@@ -65,16 +56,20 @@ class Dataset:
         labels = class_labels(self.labels, copy=copy)
         if len(features) != len(labels):
             raise DataError(
-                "every sample has one label", got=f"{len(features)} samples, {len(labels)} labels",
+                "every sample has one label",
+                got=f"{len(features)} samples, {len(labels)} labels",
                 expected="arrays of one length",
-            )  # fmt: skip
+            )
         if len(features) == 0:
             raise DataError("a data set has at least one sample", got="none")
         num_classes = whole(
-            self.num_classes, "a data set has at least two classes", name="num_classes", least=2,
+            self.num_classes,
+            "a data set has at least two classes",
+            name="num_classes",
+            least=2,
             error=DataError,
             remedy="A single class cannot be learned.",
-        )  # fmt: skip
+        )
         foreign = np.flatnonzero((labels < 0) | (labels >= num_classes))
         if len(foreign):
             negative = labels[foreign[0]] < 0
@@ -83,7 +78,7 @@ class Dataset:
                 got=f"label {labels[foreign[0]]} in row {foreign[0]}",
                 remedy="Relabel: numpy.unique(labels, return_inverse=True)[1]"
                 + ("." if negative else f", or give num_classes={labels.max() + 1}."),
-            )  # fmt: skip
+            )
         object.__setattr__(self, "features", features)
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "num_classes", num_classes)
@@ -146,20 +141,27 @@ class Split:
     test_rows: NDArray[np.intp] | None
 
     def __init__(
-        self, train: Dataset, validation: Dataset, test: Dataset,
-        transfer: ArrayLike | Dataset | None = None, pool: Dataset | None = None, *,
-        drawn_from: int | None = None, test_rows: NDArray[np.intp] | None = None,
+        self,
+        train: Dataset,
+        validation: Dataset,
+        test: Dataset,
+        transfer: ArrayLike | Dataset | None = None,
+        pool: Dataset | None = None,
+        *,
+        drawn_from: int | None = None,
+        test_rows: NDArray[np.intp] | None = None,
         copy: bool = True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         given = {"train": train, "validation": validation, "test": test, "pool": pool}
         for name, each in given.items():
             if not isinstance(each, Dataset) and (name != "pool" or each is not None):
                 raise DataError(
-                    "the parts of a split are data sets", got=f"{name}: {shown(each)}",
+                    "the parts of a split are data sets",
+                    got=f"{name}: {shown(each)}",
                     expected="a Dataset",
                     remedy="Wrap it, Dataset(features, labels, num_classes, name), or split arrays "
                     "with qiskit_kd.data.arrays(features, labels).",
-                )  # fmt: skip
+                )
         rows = () if transfer is None else getattr(transfer, "features", transfer)
         rows = plain(rows, "the transfer set")
         rows = rows if rows.size else np.empty((0, train.num_features))
@@ -172,17 +174,17 @@ class Split:
             raise DataError(
                 "all parts of a split have the same number of features",
                 got=", ".join(f"{name}: {width}" for name, width in widths.items()),
-            )  # fmt: skip
+            )
         if len({part.shape for part in parts.values()}) > 1:
             raise DataError(
                 "all parts of a split have the same shape of sample",
                 got=", ".join(f"{name}: {part.shape}" for name, part in parts.items()),
-            )  # fmt: skip
+            )
         if len({part.num_classes for part in parts.values()}) > 1:
             raise DataError(
                 "all parts of a split have the same classes",
                 got=", ".join(f"{name}: {part.num_classes}" for name, part in parts.items()),
-            )  # fmt: skip
+            )
         check_two_classes(train.labels, "the training samples")
         for name, part in parts.items():
             object.__setattr__(self, name, part)
@@ -235,11 +237,16 @@ def feature_matrix(
     if array.ndim != 2 or array.shape[1] == 0:
         images = array.ndim == 4 and array.shape[3] in (1, 3, 4) and min(array.shape[1:3]) > 4
         raise DataError(
-            f"{of} form a matrix", got=f"shape {array.shape}", expected="(samples, features)",
+            f"{of} form a matrix",
+            got=f"shape {array.shape}",
+            expected="(samples, features)",
             remedy="Flatten images into rows"
-            + (", channels first: x.transpose(0, 3, 1, 2).reshape(len(x), -1)." if images
-               else ": x.reshape(len(x), -1)."),
-        )  # fmt: skip
+            + (
+                ", channels first: x.transpose(0, 3, 1, 2).reshape(len(x), -1)."
+                if images
+                else ": x.reshape(len(x), -1)."
+            ),
+        )
     return array
 
 
@@ -252,9 +259,10 @@ def check_two_classes(labels: NDArray[np.int64], what: str) -> None:
     shown = np.unique(labels)
     if len(shown) < 2:
         raise DataError(
-            "learning needs at least two classes", got=f"only class {shown[0]} in {what}",
+            "learning needs at least two classes",
+            got=f"only class {shown[0]} in {what}",
             remedy="A single class cannot be learned; check the labels.",
-        )  # fmt: skip
+        )
 
 
 def digest(*values: NDArray[Any] | np.integer[Any]) -> str:

@@ -12,20 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_kd.data.dataset import Dataset, Split, datasets
-from qiskit_kd.data.splits import stratified_split
-from qiskit_kd.data.subsets import choose_classes, relabelled
+from qiskit_kd.data.splits import choose_classes, relabelled, stratified_split
 from qiskit_kd.errors import DataError
 from qiskit_kd.values import whole
-
-__all__ = ["digits"]
 
 
 @datasets.register("digits")
 def digits(
-    *, seed: int, classes: Sequence[int] | None = None, order: str = "row", centre: bool = False,
-    train: int | float | None = None, validation: int | float = 0.2, test: int | float = 0.2,
-    transfer: int | float = 0, components: int | None = None,
-) -> Split:  # fmt: skip
+    *,
+    seed: int,
+    classes: Sequence[int] | None = None,
+    order: str = "row",
+    centre: bool = False,
+    train: int | float | None = None,
+    validation: int | float = 0.2,
+    test: int | float = 0.2,
+    transfer: int | float = 0,
+    components: int | None = None,
+) -> Split:
     """Handwritten digits, pixels scaled to 0..1.
 
     Args:
@@ -60,9 +64,17 @@ def digits(
         images = images.transpose(0, 2, 1)
     rows, labels = relabelled(values, kept)
     split = stratified_split(
-        images[rows].reshape(-1, 64), labels, seed=seed, train=train, validation=validation,
-        test=test, transfer=transfer, num_classes=len(kept), name=name, shape=(1, 8, 8),
-    )  # fmt: skip
+        images[rows].reshape(-1, 64),
+        labels,
+        seed=seed,
+        train=train,
+        validation=validation,
+        test=test,
+        transfer=transfer,
+        num_classes=len(kept),
+        name=name,
+        shape=(1, 8, 8),
+    )
     if components is not None:
         return _components(split, components)
     return _centred(split) if centre else split
@@ -81,10 +93,14 @@ def _components(split: Split, count: int) -> Split:
     _, sizes, axes = np.linalg.svd(pool - mean, full_matrices=False)
     most = int((sizes > sizes[0] * 1e-10).sum())
     count = whole(
-        count, "the samples have as many principal components as they span directions",
-        name="components", least=1, most=most, error=DataError,
+        count,
+        "the samples have as many principal components as they span directions",
+        name="components",
+        least=1,
+        most=most,
+        error=DataError,
         expected=f"an integer from 1 to {most}",
-    )  # fmt: skip
+    )
     axes = axes[:count]
     # An axis may point either way; its largest entry is positive, whatever the library.
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
@@ -94,9 +110,10 @@ def _components(split: Split, count: int) -> Split:
 
 
 def _mapped(
-    split: Split, change: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    split: Split,
+    change: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     shape: tuple[int, ...] | None,
-) -> Split:  # fmt: skip
+) -> Split:
     """The split with other features."""
     train, validation, test, pool = (
         Dataset(change(part.features), part.labels, part.num_classes, part.name, shape)

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_kd.data.dataset import Dataset, Split, datasets
-from qiskit_kd.data.readers import read
-from qiskit_kd.data.sources import SOURCES, Source, locate
-from qiskit_kd.data.subsets import (
+from qiskit_kd.data.sources import SOURCES, Source, locate, read
+from qiskit_kd.data.splits import (
     balanced_order,
     check_count,
     check_every_class,
@@ -26,8 +25,6 @@ from qiskit_kd.data.subsets import (
 )
 from qiskit_kd.errors import DataError
 from qiskit_kd.seeding import stream
-
-__all__ = ["Images", "cifar10", "fashion_mnist", "mnist"]
 
 
 class Images(Dataset):
@@ -44,14 +41,21 @@ class Images(Dataset):
     pixels: NDArray[np.uint8]
 
     def __init__(
-        self, pixels: NDArray[np.uint8], labels: NDArray[np.int64], num_classes: int, name: str,
+        self,
+        pixels: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        num_classes: int,
+        name: str,
         shape: tuple[int, ...],
-    ) -> None:  # fmt: skip
+    ) -> None:
         # Checked already: they come from files whose MD5 is known, and from rows of those.
         self.__dict__.update(
-            pixels=pixels, labels=labels.astype(np.int64, copy=False), num_classes=num_classes,
-            name=name, shape=shape,
-        )  # fmt: skip
+            pixels=pixels,
+            labels=labels.astype(np.int64, copy=False),
+            num_classes=num_classes,
+            name=name,
+            shape=shape,
+        )
 
     @cached_property
     def features(self) -> NDArray[np.float64]:
@@ -70,16 +74,23 @@ class Images(Dataset):
 
     def take(self, rows: NDArray[np.intp]) -> Images:
         """A data set of those rows."""
-        return Images(self.pixels[rows], self.labels[rows], self.num_classes, self.name,
-                      self.shape or ())  # fmt: skip
+        return Images(
+            self.pixels[rows], self.labels[rows], self.num_classes, self.name, self.shape or ()
+        )
 
 
 @datasets.register("fashion_mnist")
 def fashion_mnist(
-    *, seed: int, train: int | None = None, validation: int = 1000, test: int | None = None,
-    transfer: int = 0, classes: Sequence[int] | None = None, root: str | Path | None = None,
+    *,
+    seed: int,
+    train: int | None = None,
+    validation: int = 1000,
+    test: int | None = None,
+    transfer: int = 0,
+    classes: Sequence[int] | None = None,
+    root: str | Path | None = None,
     download: bool = False,
-) -> Split:  # fmt: skip
+) -> Split:
     """Fashion-MNIST: 60,000 + 10,000 pictures of clothes, 28 x 28 pixels, ten classes.
 
     T-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle boot: 0 to 9.
@@ -112,17 +123,30 @@ def fashion_mnist(
         H. Xiao, K. Rasul, R. Vollgraf, arXiv:1708.07747.
     """
     return _split(
-        SOURCES["fashion_mnist"], seed=seed, train=train, validation=validation, test=test,
-        transfer=transfer, classes=classes, root=root, download=download,
-    )  # fmt: skip
+        SOURCES["fashion_mnist"],
+        seed=seed,
+        train=train,
+        validation=validation,
+        test=test,
+        transfer=transfer,
+        classes=classes,
+        root=root,
+        download=download,
+    )
 
 
 @datasets.register("mnist")
 def mnist(
-    *, seed: int, train: int | None = None, validation: int = 1000, test: int | None = None,
-    transfer: int = 0, classes: Sequence[int] | None = None, root: str | Path | None = None,
+    *,
+    seed: int,
+    train: int | None = None,
+    validation: int = 1000,
+    test: int | None = None,
+    transfer: int = 0,
+    classes: Sequence[int] | None = None,
+    root: str | Path | None = None,
     download: bool = False,
-) -> Split:  # fmt: skip
+) -> Split:
     """MNIST: 60,000 + 10,000 handwritten digits, 28 x 28 pixels; options as `fashion_mnist`.
 
     Classes are not equally frequent: the rarest has 5,421 training images. A larger part than ten
@@ -132,17 +156,30 @@ def mnist(
         Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Proc. IEEE 86, 2278 (1998).
     """
     return _split(
-        SOURCES["mnist"], seed=seed, train=train, validation=validation, test=test,
-        transfer=transfer, classes=classes, root=root, download=download,
-    )  # fmt: skip
+        SOURCES["mnist"],
+        seed=seed,
+        train=train,
+        validation=validation,
+        test=test,
+        transfer=transfer,
+        classes=classes,
+        root=root,
+        download=download,
+    )
 
 
 @datasets.register("cifar10")
 def cifar10(
-    *, seed: int, train: int | None = None, validation: int = 1000, test: int | None = None,
-    transfer: int = 0, classes: Sequence[int] | None = None, root: str | Path | None = None,
+    *,
+    seed: int,
+    train: int | None = None,
+    validation: int = 1000,
+    test: int | None = None,
+    transfer: int = 0,
+    classes: Sequence[int] | None = None,
+    root: str | Path | None = None,
     download: bool = False,
-) -> Split:  # fmt: skip
+) -> Split:
     """CIFAR-10: 50,000 + 10,000 colour pictures, 32 x 32 pixels; options as `fashion_mnist`.
 
     Airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck: 0 to 9. A row is red,
@@ -152,17 +189,36 @@ def cifar10(
         A. Krizhevsky, "Learning multiple layers of features from tiny images" (2009).
     """
     return _split(
-        SOURCES["cifar10"], seed=seed, train=train, validation=validation, test=test,
-        transfer=transfer, classes=classes, root=root, download=download,
-    )  # fmt: skip
+        SOURCES["cifar10"],
+        seed=seed,
+        train=train,
+        validation=validation,
+        test=test,
+        transfer=transfer,
+        classes=classes,
+        root=root,
+        download=download,
+    )
 
 
 def _split(
-    source: Source, *, seed: int, train: int | None, validation: int, test: int | None,
-    transfer: int, classes: Sequence[int] | None, root: str | Path | None, download: bool,
-) -> Split:  # fmt: skip
-    sizes = {"train": (train, 1), "validation": (validation, 1), "test": (test, 1),
-             "transfer": (transfer, 0)}  # fmt: skip
+    source: Source,
+    *,
+    seed: int,
+    train: int | None,
+    validation: int,
+    test: int | None,
+    transfer: int,
+    classes: Sequence[int] | None,
+    root: str | Path | None,
+    download: bool,
+) -> Split:
+    sizes = {
+        "train": (train, 1),
+        "validation": (validation, 1),
+        "test": (test, 1),
+        "transfer": (transfer, 0),
+    }
     for part, (size, least) in sizes.items():
         if size is not None:
             check_count(size, least, what=f"{part} of {source.title}")
@@ -172,9 +228,11 @@ def _split(
     count = len(pool) - transfer if train is None else train
     if count < 1 or count + transfer > len(pool):
         raise _too_many(
-            source, {"train": train, "transfer": transfer, "validation": validation},
-            "training", len(pool) + validation,
-        )  # fmt: skip
+            source,
+            {"train": train, "transfer": transfer, "validation": validation},
+            "training",
+            len(pool) + validation,
+        )
     order = balanced_order(pool.labels, stream(seed, "images", "train"))
     taught = pool if count == len(pool) else pool.take(order[:count])
     check_every_class(taught.labels, np.arange(len(kept)), part="train")
@@ -184,9 +242,13 @@ def _split(
 
 @lru_cache(maxsize=2)
 def _shared(
-    source_name: str, folder: Path, name: str, kept: tuple[int, ...], validation: int,
+    source_name: str,
+    folder: Path,
+    name: str,
+    kept: tuple[int, ...],
+    validation: int,
     test: int | None,
-) -> tuple[Images, Images, Images]:  # fmt: skip
+) -> tuple[Images, Images, Images]:
     """Pool, validation and test set: the same objects for every seed and K."""
     source = SOURCES[source_name]
     raw = read(source, folder)
@@ -220,5 +282,6 @@ def _too_many(source: Source, sizes: dict[str, int | None], file: str, total: in
     return DataError(
         f"the parts of a split fit into the {file} files of {source.title}",
         got=asked if sizes.get("train", 1) else f"{asked}, leaving nothing to train on",
-        expected=f"at most {total} in all", remedy="Ask for fewer samples.",
-    )  # fmt: skip
+        expected=f"at most {total} in all",
+        remedy="Ask for fewer samples.",
+    )

@@ -18,8 +18,6 @@ from qiskit_kd.registry import Registry
 from qiskit_kd.seeding import stream
 from qiskit_kd.values import image_shape, real
 
-__all__ = ["noisy", "perturbations", "rotated"]
-
 Array = NDArray[np.float64]
 
 perturbations: Registry[Callable[..., Array]] = Registry("perturbation")
@@ -28,9 +26,12 @@ perturbations: Registry[Callable[..., Array]] = Registry("perturbation")
 
 @perturbations.register("noise")
 def noisy(
-    features: Array, level: float, *, shape: tuple[int, ...] | None = None,  # noqa: ARG001
+    features: Array,
+    level: float,
+    *,
+    shape: tuple[int, ...] | None = None,  # noqa: ARG001
     seed: int,
-) -> Array:  # fmt: skip
+) -> Array:
     """Add Gaussian noise of mean 0 to every feature.
 
     It is not clipped to 0..1: half of the pixels of Fashion-MNIST are black, and clipping would
@@ -49,9 +50,12 @@ def noisy(
         DataError: If `level` is negative or not finite.
     """
     level = real(
-        level, "the level of noise is a standard deviation", least=0, error=DataError,
+        level,
+        "the level of noise is a standard deviation",
+        least=0,
+        error=DataError,
         expected="a finite number, 0 or more",
-    )  # fmt: skip
+    )
     features = feature_matrix(features, copy=False)
     noise = stream(seed, "perturbations", "noise").standard_normal(features.shape)
     noise *= level
@@ -61,8 +65,12 @@ def noisy(
 
 @perturbations.register("rotation")
 def rotated(
-    features: Array, level: float, *, shape: tuple[int, ...] | None, seed: int = 0,  # noqa: ARG001
-) -> Array:  # fmt: skip
+    features: Array,
+    level: float,
+    *,
+    shape: tuple[int, ...] | None,
+    seed: int = 0,  # noqa: ARG001
+) -> Array:
     """Rotate every image about its centre, in both directions alternately.
 
     Rows 0, 2, ... turn counter-clockwise, rows 1, 3, ... clockwise, so that one evaluation covers
@@ -81,10 +89,11 @@ def rotated(
     size = features.shape[1]
     if shape is None or len(kept := image_shape(shape, size)) != 3:
         raise DataError(
-            "only images can be rotated", got=f"samples of shape {shape or features.shape[1:]}",
+            "only images can be rotated",
+            got=f"samples of shape {shape or features.shape[1:]}",
             expected="a data set with shape (channels, height, width)",
             remedy="Leave the rotation out, or give the data set its shape.",
-        )  # fmt: skip
+        )
     level = real(level, "the level of a rotation is an angle in degrees", error=DataError)
     from scipy.ndimage import rotate  # not needed by whoever only reads data
 
@@ -92,7 +101,11 @@ def rotated(
     turned = np.empty_like(images)
     for first, sign in ((0, 1.0), (1, -1.0)):
         turned[first::2] = rotate(
-            images[first::2], sign * level, axes=(3, 2), reshape=False, order=1,
+            images[first::2],
+            sign * level,
+            axes=(3, 2),
+            reshape=False,
+            order=1,
             mode="grid-constant",
-        )  # fmt: skip
+        )
     return turned.reshape(features.shape)

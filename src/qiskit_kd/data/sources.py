@@ -6,16 +6,24 @@ Every file is known by the MD5 of what it holds, so any copy of it will do, howe
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import math
 import os
+import pickle
+import struct
+import warnings
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from qiskit_kd.errors import DataError
 from qiskit_kd.values import named_path
-
-__all__ = ["CACHE", "SOURCES", "VARIABLE", "Source", "find", "locate"]
 
 VARIABLE = "QKD_DATA"
 CACHE = Path("~/.cache/qiskit_kd")
@@ -58,8 +66,12 @@ class Source:
 
 
 def _idx(*digests: str) -> Mapping[str, str]:
-    names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte",
-             "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")  # fmt: skip
+    names = (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    )
     return MappingProxyType(dict(zip(names, digests, strict=True)))
 
 
@@ -68,31 +80,54 @@ def _idx(*digests: str) -> Mapping[str, str]:
 # CIFAR-10: of the batches, as torchvision.datasets.CIFAR10 lists them.
 SOURCES: dict[str, Source] = {
     "fashion_mnist": Source(
-        "fashion_mnist", "Fashion-MNIST", (1, 28, 28),
-        _idx("f4a8712d7a061bf5bd6d2ca38dc4d50a", "9018921c3c673c538a1fc5bad174d6f9",
-             "8181f5470baa50b63fa0f6fddb340f0a", "15d484375f8d13e6eb1aabb0c3f46965"),
-        "FashionMNIST", "FashionMNIST/raw", "30 MB",
-        Path("/usr/share/datasets/fashion-mnist"), "apt-get install dataset-fashion-mnist",
+        "fashion_mnist",
+        "Fashion-MNIST",
+        (1, 28, 28),
+        _idx(
+            "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+            "9018921c3c673c538a1fc5bad174d6f9",
+            "8181f5470baa50b63fa0f6fddb340f0a",
+            "15d484375f8d13e6eb1aabb0c3f46965",
+        ),
+        "FashionMNIST",
+        "FashionMNIST/raw",
+        "30 MB",
+        Path("/usr/share/datasets/fashion-mnist"),
+        "apt-get install dataset-fashion-mnist",
     ),
     "mnist": Source(
-        "mnist", "MNIST", (1, 28, 28),
-        _idx("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624",
-             "2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637"),
-        "MNIST", "MNIST/raw", "12 MB",
+        "mnist",
+        "MNIST",
+        (1, 28, 28),
+        _idx(
+            "6bbc9ace898e44ae57da46a324031adb",
+            "a25bea736e30d166cdddb491f175f624",
+            "2646ac647ad5339dbf082846283269ea",
+            "27ae3e4e09519cfbb04c329615203637",
+        ),
+        "MNIST",
+        "MNIST/raw",
+        "12 MB",
     ),
     "cifar10": Source(
-        "cifar10", "CIFAR-10", (3, 32, 32),
-        MappingProxyType({
-            "data_batch_1": "c99cafc152244af753f735de768cd75f",
-            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-            "data_batch_4": "634d18415352ddfa80567beed471001a",
-            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-            "test_batch": "40351d587109b95175f43aff81a1287e",
-        }),
-        "CIFAR10", "cifar-10-batches-py", "170 MB",
+        "cifar10",
+        "CIFAR-10",
+        (3, 32, 32),
+        MappingProxyType(
+            {
+                "data_batch_1": "c99cafc152244af753f735de768cd75f",
+                "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+                "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+                "data_batch_4": "634d18415352ddfa80567beed471001a",
+                "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+                "test_batch": "40351d587109b95175f43aff81a1287e",
+            }
+        ),
+        "CIFAR10",
+        "cifar-10-batches-py",
+        "170 MB",
     ),
-}  # fmt: skip
+}
 """Known data sets by name."""
 
 
@@ -195,16 +230,20 @@ def _missing(source: Source, root: str | Path | None) -> DataError:
         f"set download: true to fetch {source.size} into {target}",
     ]
     if root is None:
-        ways = [*([command] if command else []), *ways,
-                f"set ${VARIABLE} or the option root to the folder they are in"]  # fmt: skip
+        ways = [
+            *([command] if command else []),
+            *ways,
+            f"set ${VARIABLE} or the option root to the folder they are in",
+        ]
     else:
         usual = f" (for one of them: {command})" if command else ""
         ways.append(f"leave root out to look in the usual places{usual}")
     return DataError(
         f"the files of {source.title} are in none of the places looked at",
-        got=", ".join(seen), expected=f"{', '.join(source.files)} (each as it is or as .gz)",
+        got=", ".join(seen),
+        expected=f"{', '.join(source.files)} (each as it is or as .gz)",
         remedy=f"One of: {'; '.join(ways)}.",
-    )  # fmt: skip
+    )
 
 
 def _download(source: Source, base: Path) -> None:
@@ -219,7 +258,163 @@ def _download(source: Source, base: Path) -> None:
         getattr(torchvision.datasets, source.torchvision)(root=str(base), download=True)
     except (OSError, RuntimeError) as error:
         raise DataError(
-            f"the download of {source.title} failed", got=f"{error or type(error).__name__}",
+            f"the download of {source.title} failed",
+            got=f"{error or type(error).__name__}",
             expected=f"{source.size} of files in {base / source.layout}",
             remedy="Try again, or copy the files there from another machine.",
-        ) from error  # fmt: skip
+        ) from error
+
+
+_AGAIN = "Delete the file and fetch the data again."
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """What the files hold; pixels are `(samples, channels * height * width)` unsigned bytes."""
+
+    train_pixels: NDArray[np.uint8]
+    train_labels: NDArray[np.uint8]
+    test_pixels: NDArray[np.uint8]
+    test_labels: NDArray[np.uint8]
+
+
+def read(source: Source, folder: Path) -> Raw:
+    """All files of a data set, checked.
+
+    Args:
+        source: The data set.
+        folder: A folder that has all of them, see `locate`.
+
+    Raises:
+        DataError: If a file cannot be read, is truncated, is of another format or altered, or
+            images and labels are not equally many.
+    """
+    if source.name == "cifar10":
+        return _read_batches(source, folder)
+    paths = {name: source.file(folder, name) or folder / name for name in source.files}
+    contents = {name: _content(path) for name, path in paths.items()}
+    images, labels, test_images, test_labels = (
+        parse_idx(contents[name], axes=3 if "images" in name else 1, path=path)
+        for name, path in paths.items()
+    )
+    names = list(paths.values())
+    _check_lengths(images, labels, names[0], names[1])
+    _check_lengths(test_images, test_labels, names[2], names[3])
+    for name, path in paths.items():
+        _check_md5(source, name, contents[name], path)
+    return Raw(
+        images.reshape(len(images), -1),
+        labels,
+        test_images.reshape(len(test_images), -1),
+        test_labels,
+    )
+
+
+def parse_idx(content: bytes, *, axes: int, path: Path) -> NDArray[np.uint8]:
+    """The array in an IDX file of unsigned bytes; a view of `content`.
+
+    Args:
+        content: The whole file, decompressed.
+        axes: The number of axes it has to have.
+        path: What messages name.
+
+    Raises:
+        DataError: If the magic number is another one, or bytes are missing or left over.
+    """
+    magic = bytes([0, 0, 8, axes])
+    if content[:4] != magic[: len(content)]:
+        raise DataError(
+            f"an IDX file of {axes} {'axes' if axes > 1 else 'axis'} begins with {magic.hex()}",
+            got=f"{content[:4].hex()} in {path}",
+            remedy="This is another kind of file. " + _AGAIN,
+        )
+    start = 4 + 4 * axes
+    header = content[4:start].ljust(4 * axes, b"\0")
+    lengths = struct.unpack(f">{axes}I", header)
+    size = start + math.prod(lengths)
+    if len(content) < size:
+        raise DataError(
+            "the data file is truncated",
+            got=f"{len(content)} bytes in {path}",
+            expected=f"{size} bytes" if len(content) >= start else f"at least {start} bytes",
+            remedy=_AGAIN,
+        )
+    if len(content) > size:
+        raise DataError(
+            "the data file has bytes left over",
+            got=f"{len(content)} bytes in {path}",
+            expected=f"{size} bytes",
+            remedy=_AGAIN,
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(lengths)
+
+
+def _content(path: Path) -> bytes:
+    """What a file holds, decompressed if it is compressed, whatever its name says.
+
+    Raises:
+        DataError: If it cannot be read or decompressed.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            "the data file cannot be read",
+            got=f"{path}: {error.strerror or error}",
+            remedy="Check its permissions.",
+        ) from error
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, OSError, zlib.error) as error:
+        truncated = isinstance(error, EOFError)
+        raise DataError(
+            f"the data file is {'truncated' if truncated else 'damaged'}",
+            got=f"{len(content)} bytes in {path} ({error})",
+            expected="a complete gzip file",
+            remedy=_AGAIN,
+        ) from error
+
+
+def _check_lengths(
+    images: NDArray[np.uint8], labels: NDArray[np.uint8], image_file: Path, label_file: Path
+) -> None:
+    if len(images) != len(labels):
+        raise DataError(
+            "every image has one label",
+            got=f"{len(images)} images in {image_file}, {len(labels)} labels in {label_file}",
+            remedy="The files do not belong together. Fetch the data again.",
+        )
+
+
+def _check_md5(source: Source, name: str, content: bytes, path: Path) -> None:
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found == source.files[name]:
+        return
+    owner = next((s.title for s in SOURCES.values() if found in s.files.values()), None)
+    raise DataError(
+        f"the data file is not the published one of {source.title}",
+        got=f"MD5 {found} in {path}" + (f", which is a file of {owner}" if owner else ""),
+        expected=f"{source.files[name]} (of the decompressed content)",
+        remedy=f"Give each data set a folder of its own, called {source.name}."
+        if owner
+        else f"It was altered or cut short. {_AGAIN}",
+    )
+
+
+def _read_batches(source: Source, folder: Path) -> Raw:
+    """CIFAR-10 as Python batches: pickles, so that the MD5 is checked before one is opened."""
+    pixels, labels = [], []
+    for name in source.files:
+        path = source.file(folder, name) or folder / name
+        content = _content(path)
+        _check_md5(source, name, content, path)
+        with warnings.catch_warnings():
+            # Written by Python 2: numpy 2.4.0 to 2.4.4 deprecates how dtypes were pickled then.
+            warnings.filterwarnings("ignore", r"dtype\(\): align")
+            batch = pickle.loads(content, encoding="latin1")
+        pixels.append(np.asarray(batch["data"], np.uint8))
+        labels.append(np.asarray(batch["labels"], np.uint8))
+        _check_lengths(pixels[-1], labels[-1], path, path)
+    return Raw(np.concatenate(pixels[:-1]), np.concatenate(labels[:-1]), pixels[-1], labels[-1])

@@ -10,27 +10,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qiskit_kd.data.dataset import (
-    Dataset,
-    Split,
-    check_two_classes,
-    datasets,
-    feature_matrix,
-)
-from qiskit_kd.data.subsets import check_every_class
+from qiskit_kd.data.dataset import Dataset, Split, check_two_classes, datasets, feature_matrix
 from qiskit_kd.data.tables import LABEL_NAMES, read_arrays, read_path
 from qiskit_kd.errors import DataError
 from qiskit_kd.seeding import stream
-from qiskit_kd.values import class_labels, listed, real, shown
-
-__all__ = ["arrays", "npz", "stratified_split"]
+from qiskit_kd.values import class_labels, listed, real, shown, whole
 
 
 def stratified_split(
-    features: ArrayLike, labels: ArrayLike, *, seed: int, train: int | float | None = None,
-    validation: int | float = 0.2, test: int | float = 0.2, transfer: int | float = 0,
-    num_classes: int | None = None, name: str = "arrays", shape: Sequence[int] | None = None,
-) -> Split:  # fmt: skip
+    features: ArrayLike,
+    labels: ArrayLike,
+    *,
+    seed: int,
+    train: int | float | None = None,
+    validation: int | float = 0.2,
+    test: int | float = 0.2,
+    transfer: int | float = 0,
+    num_classes: int | None = None,
+    name: str = "arrays",
+    shape: Sequence[int] | None = None,
+) -> Split:
     """Split samples so that every part has each class in its share of the kept.
 
     Exactly so where classes are equally large and sizes are multiples of their number; else within
@@ -80,8 +79,9 @@ def stratified_split(
         raise DataError(
             f"the parts of a split fit into the data set {name!r}",
             got=asked if sizes["train"] >= 1 else f"{asked}, leaving nothing to train on",
-            expected=f"at most {total} samples in all", remedy="Ask for fewer samples.",
-        )  # fmt: skip
+            expected=f"at most {total} samples in all",
+            remedy="Ask for fewer samples.",
+        )
     order = _stratified_order(kept.labels, seed)
     end = total - sizes["test"]
     stretches = {
@@ -106,25 +106,49 @@ def stratified_split(
 
 @datasets.register("arrays")
 def arrays(
-    features: ArrayLike, labels: ArrayLike, *, seed: int = 0, train: int | float | None = None,
-    validation: int | float = 0.2, test: int | float = 0.2, transfer: int | float = 0,
-    num_classes: int | None = None, name: str = "arrays", shape: Sequence[int] | None = None,
-) -> Split:  # fmt: skip
+    features: ArrayLike,
+    labels: ArrayLike,
+    *,
+    seed: int = 0,
+    train: int | float | None = None,
+    validation: int | float = 0.2,
+    test: int | float = 0.2,
+    transfer: int | float = 0,
+    num_classes: int | None = None,
+    name: str = "arrays",
+    shape: Sequence[int] | None = None,
+) -> Split:
     """A split of arrays at hand, see `stratified_split`."""
     return stratified_split(
-        features, labels, seed=seed, train=train, validation=validation, test=test,
-        transfer=transfer, num_classes=num_classes, name=name, shape=shape,
-    )  # fmt: skip
+        features,
+        labels,
+        seed=seed,
+        train=train,
+        validation=validation,
+        test=test,
+        transfer=transfer,
+        num_classes=num_classes,
+        name=name,
+        shape=shape,
+    )
 
 
 @datasets.register("file")
 @datasets.register("npz")
 def npz(
-    path: str | Path, *, seed: int, features: str = "features", labels: str = "labels",
-    train: int | float | None = None, validation: int | float = 0.2, test: int | float = 0.2,
-    transfer: int | float = 0, num_classes: int | None = None, name: str | None = None,
+    path: str | Path,
+    *,
+    seed: int,
+    features: str = "features",
+    labels: str = "labels",
+    train: int | float | None = None,
+    validation: int | float = 0.2,
+    test: int | float = 0.2,
+    transfer: int | float = 0,
+    num_classes: int | None = None,
+    name: str | None = None,
     shape: Sequence[int] | None = None,
-) -> Split:  # fmt: skip
+) -> Split:
     """A split of the samples in a file: `.npz`, `.safetensors`, `.npy` or `.csv`.
 
     - `.npz` and `.safetensors` hold one array of features and one of labels.
@@ -153,9 +177,17 @@ def npz(
     where = read_path(path, kinds="an .npz, .safetensors, .npy or .csv file")
     x, y = _from_file(where, features, labels)
     return stratified_split(
-        x, y, seed=seed, train=train, validation=validation, test=test, transfer=transfer,
-        num_classes=num_classes, name=where.stem if name is None else name, shape=shape,
-    )  # fmt: skip
+        x,
+        y,
+        seed=seed,
+        train=train,
+        validation=validation,
+        test=test,
+        transfer=transfer,
+        num_classes=num_classes,
+        name=where.stem if name is None else name,
+        shape=shape,
+    )
 
 
 def _from_file(path: Path, features: str, labels: str) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -165,10 +197,11 @@ def _from_file(path: Path, features: str, labels: str) -> tuple[NDArray[Any], ND
     if kind == "npy":
         if labels == "labels":
             raise DataError(
-                "an .npy file holds the features alone", got=str(path),
+                "an .npy file holds the features alone",
+                got=str(path),
                 expected="the option labels: the path of a second .npy file",
                 remedy="Or write both into one: numpy.savez(path, features=..., labels=...).",
-            )  # fmt: skip
+            )
         other = read_path(labels, kinds="an .npy file with the labels")
         (y,) = list(read_arrays(other, remedy="Write it with numpy.save.")[1].values())[:1]
         return found[path.stem], y
@@ -181,24 +214,26 @@ def _from_file(path: Path, features: str, labels: str) -> tuple[NDArray[Any], ND
                 f"the table has no column {labels!r} beside others",
                 got=f"columns {', '.join(list(found)[:8]) or 'none'}",
                 remedy="Name the column of the labels with the option labels.",
-            )  # fmt: skip
+            )
         y = found.pop(labels)
         words = [name for name, column in found.items() if column.dtype.kind == "U"]
         if words:
             raise DataError(
-                "features are numbers", got=f"{found[words[0]][0]!r} in column {words[0]!r}",
+                "features are numbers",
+                got=f"{found[words[0]][0]!r} in column {words[0]!r}",
                 remedy="Remove the column, or write numbers with a decimal point.",
-            )  # fmt: skip
+            )
         if y.dtype.kind == "U":
             y = np.unique(y, return_inverse=True)[1]
         return np.column_stack(list(found.values())), y
     for key in (features, labels):
         if key not in found:
             raise DataError(
-                f"the data file has no array {key!r}", got=f"keys {', '.join(found) or 'none'}",
+                f"the data file has no array {key!r}",
+                got=f"keys {', '.join(found) or 'none'}",
                 expected=f"{features!r} and {labels!r}",
                 remedy="Name the arrays with the options features and labels.",
-            )  # fmt: skip
+            )
     return found[features], found[labels]
 
 
@@ -218,7 +253,7 @@ def _check_gaps(labels: NDArray[np.int64]) -> None:
             got=f"label {labels[row]} in row {row}, but no sample of class {gap}",
             expected=f"labels 0 to {len(shown) - 1} for {len(shown)} classes",
             remedy="Relabel without gaps, or give num_classes.",
-        )  # fmt: skip
+        )
 
 
 def _size(part: str, size: int | float, total: int) -> int:
@@ -247,3 +282,100 @@ def _stratified_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
         place[random.permutation(rows)] = (np.arange(len(rows)) + 0.5) / len(rows)
     # Classes of equal size tie; ties go by class number, which shuffling leaves in peace.
     return np.lexsort((labels, place))
+
+
+def choose_classes(
+    classes: Sequence[int] | None, total: int, *, name: str
+) -> tuple[tuple[int, ...], str]:
+    """The classes to keep, and what to call the data then.
+
+    Args:
+        classes: Distinct numbers below `total`, at least two; None keeps all.
+        total: How many there are.
+        name: The whole data set's name.
+
+    Raises:
+        DataError: If `classes` is anything else.
+    """
+    if classes is None:
+        return tuple(range(total)), name
+    rule = f"classes are distinct class numbers of {name}"
+    remedy = "For example classes: [3, 5, 8]."
+    expected = f"at least two of 0..{total - 1}"
+    given = listed(classes, rule, error=DataError, expected=expected, remedy=remedy)
+    try:
+        kept = tuple(whole(k, rule, most=total - 1, error=DataError) for k in given)
+    except DataError:
+        kept = ()
+    if len(kept) < 2 or len(set(kept)) < len(kept):
+        raise DataError(rule, got=str(given), expected=expected, remedy=remedy)
+    return kept, f"{name}-" + "".join(map(str, kept))
+
+
+def relabelled(
+    values: NDArray[np.integer], kept: Sequence[int]
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Rows of the classes kept, and their labels: 0, 1, ... in the order of `kept`."""
+    number = np.full(max(int(values.max(initial=0)), *kept) + 1, -1, np.int64)
+    number[list(kept)] = np.arange(len(kept))
+    labels = number[values]
+    rows = np.flatnonzero(labels >= 0)
+    return rows, labels[rows]
+
+
+def balanced_order(
+    labels: NDArray[np.int64], random: np.random.Generator | None
+) -> NDArray[np.intp]:
+    """An order of all samples, every beginning of which is class-balanced within one sample.
+
+    Classes take turns; one that has run out is passed over, and the others go on.
+
+    Args:
+        labels: `(samples,)`.
+        random: Shuffles the samples of each class and the turns of the classes; None keeps the
+            order of the rows and goes by class number.
+    """
+    place = np.empty(len(labels), np.int64)
+    shown = np.unique(labels)
+    for label in shown:
+        rows = np.flatnonzero(labels == label)
+        place[rows if random is None else random.permutation(rows)] = np.arange(len(rows))
+    turn = np.arange(int(shown[-1]) + 1) if random is None else random.permutation(shown[-1] + 1)
+    return np.argsort(place * len(turn) + turn[labels])
+
+
+def check_count(size: object, least: int, *, what: str) -> None:
+    """Refuse what is no number of samples, or too small a one.
+
+    Raises:
+        DataError: As said.
+    """
+    whole(
+        size,
+        f"{what} is a number of samples to draw",
+        least=least,
+        error=DataError,
+        expected=f"an integer from {least} on",
+    )
+
+
+def check_every_class(labels: NDArray[np.int64], classes: ArrayLike, *, part: str) -> None:
+    """Refuse a part of a split that lacks a class.
+
+    Args:
+        labels: The part's labels.
+        classes: Those it has to show.
+        part: Its name: `train`, `validation` or `test`.
+
+    Raises:
+        DataError: Naming the classes.
+    """
+    missing = np.setdiff1d(np.asarray(classes), labels).tolist()
+    if missing:
+        kind = "training" if part == "train" else part
+        raise DataError(
+            f"every class has a {kind} sample",
+            got=f"{len(labels)} {kind} samples without classes {missing}",
+            expected=f"{len(np.asarray(classes))} or more",
+            remedy=f"Raise {part}.",
+        )

@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from qiskit_kd.errors import DataError, QiskitKDError
 from qiskit_kd.values import named_path
 
-__all__ = ["LABEL_NAMES", "read_arrays", "read_path"]
-
 Arrays = dict[str, NDArray[Any]]
 
 LABEL_NAMES = ("labels", "label", "class", "target", "y")
@@ -43,9 +41,11 @@ def read_path(path: object, *, kinds: str, error: type[QiskitKDError] = DataErro
         there = False
     if not there:
         raise error(
-            "the data file does not exist", got=str(path), expected=kinds,
+            "the data file does not exist",
+            got=str(path),
+            expected=kinds,
             remedy="Relative paths start at the working directory.",
-        )  # fmt: skip
+        )
     return found
 
 
@@ -97,10 +97,11 @@ def read_arrays(
 
 
 _WHOLE = {
-    "npz": "a complete NumPy .npz file", "npy": "a complete NumPy .npy file",
+    "npz": "a complete NumPy .npz file",
+    "npy": "a complete NumPy .npy file",
     "safetensors": "a complete .safetensors file of types that NumPy knows",
     "csv": "a table with one row per sample",
-}  # fmt: skip
+}
 
 
 class _Unfit(Exception):
@@ -119,9 +120,10 @@ def _kind(start: bytes, path: Path) -> str:
         return "safetensors"
     if start and start.isascii() and "".join(start.decode().split()).isprintable():
         raise _Unfit(
-            "text, no NumPy file", "what its name says",
+            "text, no NumPy file",
+            "what its name says",
             "Rename it to .csv if it is a table; else write it with numpy.savez.",
-        )  # fmt: skip
+        )
     return "npz"
 
 
@@ -132,16 +134,18 @@ def _npz(path: Path) -> Arrays:
             size = sum(item.file_size for item in archive.infolist())
         if size > _BOMB and size > 100 * path.stat().st_size:
             raise _Unfit(
-                f"{path.stat().st_size} bytes that become {size}", "less than a hundredfold",
+                f"{path.stat().st_size} bytes that become {size}",
+                "less than a hundredfold",
                 "If you know the file, write it again uncompressed: numpy.savez.",
-            )  # fmt: skip
+            )
         handle.seek(0)
         with np.load(handle, allow_pickle=False) as file:
             found = {key: file[key] for key in file.files}
     foreign = [key for key, value in found.items() if not isinstance(value, np.ndarray)]
     if foreign:
-        raise _Unfit(f"{foreign[0]}, which is no array", "arrays only",
-                     "Write it again with numpy.savez.")  # fmt: skip
+        raise _Unfit(
+            f"{foreign[0]}, which is no array", "arrays only", "Write it again with numpy.savez."
+        )
     return found
 
 
@@ -165,8 +169,11 @@ def _table(path: Path) -> Arrays:
         if len(row) != len(names):
             raise _Unfit(f"{len(row)} cells in line {line}", f"{len(names)} as in the first", write)
         if "" in row:
-            raise _Unfit(f"an empty cell in line {line}, column {names[row.index('')]!r}",
-                         "a value in every cell", "Remove or impute the row.")  # fmt: skip
+            raise _Unfit(
+                f"an empty cell in line {line}, column {names[row.index('')]!r}",
+                "a value in every cell",
+                "Remove or impute the row.",
+            )
     found: Arrays = {}
     for k, name in enumerate(names):
         cells = [row[k] for _, row in body]
@@ -176,8 +183,9 @@ def _table(path: Path) -> Arrays:
             line = body[strange[0]][0]
             raise _Unfit(
                 f"{cells[strange[0]][:40]!r} in line {line}, column {name!r}, among numbers",
-                "numbers, or text in every row", write,
-            )  # fmt: skip
+                "numbers, or text in every row",
+                write,
+            )
         found[name] = np.array(cells if strange else values)
     return found
 

@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_kd.data.dataset import Dataset, Split, datasets
-from qiskit_kd.data.subsets import check_count
+from qiskit_kd.data.splits import check_count
 from qiskit_kd.errors import DataError
 from qiskit_kd.seeding import stream
 from qiskit_kd.values import real, whole
-
-__all__ = ["extended_xor"]
 
 CLASSES = 3
 MAX_PAIRS = 8  # a table of all 2**16 bit patterns
@@ -27,10 +25,21 @@ MAX_PAIRS = 8  # a table of all 2**16 bit patterns
 
 @datasets.register("extended_xor")
 def extended_xor(
-    *, seed: int, train: int = 60, validation: int = 300, test: int = 1000, transfer: int = 600,
-    extra: int = 1340, num_features: int = 64, pairs: int = 2, copies: int = 1,
-    amplitude: float = 1.0, noise: float = 0.4, jitter: float = 0.3, layout: int = 0,
-) -> Split:  # fmt: skip
+    *,
+    seed: int,
+    train: int = 60,
+    validation: int = 300,
+    test: int = 1000,
+    transfer: int = 600,
+    extra: int = 1340,
+    num_features: int = 64,
+    pairs: int = 2,
+    copies: int = 1,
+    amplitude: float = 1.0,
+    noise: float = 0.4,
+    jitter: float = 0.3,
+    layout: int = 0,
+) -> Split:
     """Three classes by counting XORs: class = (number of bit pairs that differ) mod 3.
 
     Each of `2 pairs` bits is written as a sign, plus or minus `amplitude`, on `copies` features,
@@ -77,28 +86,46 @@ def extended_xor(
         DataError: If a number makes no sense or the bits do not fit into the features.
     """
     pairs = whole(
-        pairs, "extended XOR counts pairs of bits", name="pairs", least=2, most=MAX_PAIRS,
-        error=DataError, expected=f"2 to {MAX_PAIRS} (one pair makes two classes only)",
-    )  # fmt: skip
+        pairs,
+        "extended XOR counts pairs of bits",
+        name="pairs",
+        least=2,
+        most=MAX_PAIRS,
+        error=DataError,
+        expected=f"2 to {MAX_PAIRS} (one pair makes two classes only)",
+    )
     num_features = whole(
         num_features, "num_features is a whole number", least=2 * pairs, error=DataError
     )
     bits = 2 * pairs
     copies = whole(
-        copies, f"the informative bits fit into the features: {bits} bits x copies in "
-        f"{num_features} features", name="copies", least=1, most=num_features // bits,
+        copies,
+        f"the informative bits fit into the features: {bits} bits x copies in "
+        f"{num_features} features",
+        name="copies",
+        least=1,
+        most=num_features // bits,
         error=DataError,
-    )  # fmt: skip
+    )
     amplitude = real(
-        amplitude, "amplitude is a finite number", least=0, strict=True, error=DataError,
+        amplitude,
+        "amplitude is a finite number",
+        least=0,
+        strict=True,
+        error=DataError,
         expected="more than 0",
-    )  # fmt: skip
+    )
     noise, jitter = (
         real(size, f"{key} is a finite number", least=0, error=DataError, expected="0 or more")
         for key, size in (("noise", noise), ("jitter", jitter))
     )
-    sizes = {"train": train, "validation": validation, "test": test, "transfer": transfer,
-             "extra": extra}  # fmt: skip
+    sizes = {
+        "train": train,
+        "validation": validation,
+        "test": test,
+        "transfer": transfer,
+        "extra": extra,
+    }
     for part, size in sizes.items():
         least = 0 if part in ("transfer", "extra") else CLASSES
         check_count(size, least, what=f"{part} of extended XOR")

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from qiskit_kd.distill import feature_losses, metrics
 from qiskit_kd.distill.adapters import adapters
-from qiskit_kd.distill.callbacks import Callback, State
+from qiskit_kd.distill.callbacks import Callback, History, State
 from qiskit_kd.distill.distiller import Distiller
-from qiskit_kd.distill.history import History
 from qiskit_kd.distill.losses import Loss, loss, losses
 from qiskit_kd.distill.placebos import shuffled, uniform
 from qiskit_kd.distill.teacher import Teacher

@@ -22,8 +22,6 @@ from qiskit_kd.nn.modules import seeded, seeded_linear
 from qiskit_kd.registry import Registry
 from qiskit_kd.values import listed, shown, whole
 
-__all__ = ["AdapterBuilder", "adapters", "channels", "linear"]
-
 Shape = tuple[int, ...]
 
 
@@ -91,14 +89,16 @@ def linear(
     if not student_shape or not teacher_shape:
         raise DistillError(
             "the adapter 'linear' goes between maps with an axis besides the batch",
-            got=f"student {student_shape}, teacher {teacher_shape}", expected="(width,) or more",
+            got=f"student {student_shape}, teacher {teacher_shape}",
+            expected="(width,) or more",
             remedy="Choose other layers.",
-        )  # fmt: skip
+        )
     sizes = math.prod(student_shape), math.prod(teacher_shape)
     return nn.Sequential(
-        nn.Flatten(), seeded_linear(*sizes, seed=seed, name="adapter", dtype=dtype),
+        nn.Flatten(),
+        seeded_linear(*sizes, seed=seed, name="adapter", dtype=dtype),
         nn.Unflatten(1, teacher_shape),
-    )  # fmt: skip
+    )
 
 
 def _shapes(student: object, teacher: object, dtype: object) -> tuple[Shape, Shape]:
@@ -109,9 +109,10 @@ def _shapes(student: object, teacher: object, dtype: object) -> tuple[Shape, Sha
     """
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise DistillError(
-            "an adapter's weights are real numbers", got=f"dtype={shown(dtype)}",
+            "an adapter's weights are real numbers",
+            got=f"dtype={shown(dtype)}",
             expected="torch.float32 or torch.float64",
-        )  # fmt: skip
+        )
     rule = "a shape is a list of whole numbers, without the batch"
     first, second = (
         tuple(

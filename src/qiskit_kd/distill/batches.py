@@ -18,8 +18,6 @@ from qiskit_kd.errors import DataError, QiskitKDError
 from qiskit_kd.seeding import stream
 from qiskit_kd.values import class_labels, numbers, plain, shown, whole
 
-__all__ = ["AnySamples", "Labelled", "Samples", "check_samples", "labelled_sets", "unlabelled"]
-
 
 class Samples(Protocol):
     """A labelled data set; `qiskit_kd.data.Dataset` is one."""
@@ -87,9 +85,11 @@ def _labelled(data: object, role: str) -> Samples:
         return data  # checked when it was made
     if isinstance(data, Split):
         raise DataError(
-            f"the {role} is one part of a split", got="a Split", expected="a Dataset",
+            f"the {role} is one part of a split",
+            got="a Split",
+            expected="a Dataset",
             remedy="fit(split.train, split.validation, split.transfer).",
-        )  # fmt: skip
+        )
     if all(hasattr(data, key) for key in ("features", "labels", "num_classes", "name")):
         x, y, count, name = (
             getattr(data, k) for k in ("features", "labels", "num_classes", "name")
@@ -99,10 +99,11 @@ def _labelled(data: object, role: str) -> Samples:
         found = _collected(data, role)
         if len(found) != 2:
             raise DataError(
-                f"the {role} is samples and labels", got=shown(data),
+                f"the {role} is samples and labels",
+                got=shown(data),
                 expected="a Dataset, a pair (x, y), a TensorDataset of two or a DataLoader of such",
                 remedy="For example fit((x, y), (x_val, y_val)).",
-            )  # fmt: skip
+            )
         (x, y), count, name = found, 0, role
     features = numbers(x, f"features of the {role}")
     return _Plain(features, class_labels(y, f"labels of the {role}"), count, str(name))
@@ -163,10 +164,11 @@ def _collected(data: object, role: str) -> list[Any]:
         raise
     except Exception as problem:  # a data set is somebody else's code
         raise DataError(
-            f"the {role} can be read as tensors", got=f"{type(problem).__name__}: {problem}",
+            f"the {role} can be read as tensors",
+            got=f"{type(problem).__name__}: {problem}",
             expected="batches (x, y) of tensors",
             remedy="Pass the tensors themselves: fit((x, y), ...).",
-        ) from problem  # fmt: skip
+        ) from problem
 
 
 def check_samples(data: Samples, *, role: str, like: Samples | None = None) -> None:
@@ -186,15 +188,18 @@ def check_samples(data: Samples, *, role: str, like: Samples | None = None) -> N
         raise DataError(
             f"{where} has one label per sample, and at least one sample",
             got=f"features {data.features.shape}, labels {data.labels.shape}",
-            expected="(n, ...) and (n,), n > 0", remedy="Check how it was split.",
-        )  # fmt: skip
+            expected="(n, ...) and (n,), n > 0",
+            remedy="Check how it was split.",
+        )
     _check_finite(data.features, where)
     bad = np.flatnonzero((data.labels < 0) | (data.labels >= data.num_classes))
     if len(bad):
         raise DataError(
-            f"labels of {where} are classes", got=f"{data.labels[bad[0]]} in row {bad[0]}",
-            expected=f"0 to {data.num_classes - 1}", remedy="Renumber the labels from 0.",
-        )  # fmt: skip
+            f"labels of {where} are classes",
+            got=f"{data.labels[bad[0]]} in row {bad[0]}",
+            expected=f"0 to {data.num_classes - 1}",
+            remedy="Renumber the labels from 0.",
+        )
     if like is not None and (
         data.features.shape[1:] != like.features.shape[1:] or data.num_classes != like.num_classes
     ):
@@ -216,15 +221,17 @@ def check_training(train: Samples, transfer: NDArray[np.float64] | None) -> None
     if len(np.unique(train.labels)) < 2:
         raise DataError(
             f"the training set {train.name!r} has samples of at least two classes",
-            got=f"class {train.labels[0]} only", remedy="Draw more samples, or stratify the split.",
-        )  # fmt: skip
+            got=f"class {train.labels[0]} only",
+            remedy="Draw more samples, or stratify the split.",
+        )
     if transfer is not None and len(transfer):
         if transfer.shape[1:] != train.features.shape[1:]:
             raise DataError(
                 "the transfer set has samples like the training set's",
-                got=f"shape {transfer.shape}", expected=f"(m, {train.features.shape[1:]})",
+                got=f"shape {transfer.shape}",
+                expected=f"(m, {train.features.shape[1:]})",
                 remedy="Take both from one split.",
-            )  # fmt: skip
+            )
         _check_finite(transfer, "the transfer set")
 
 
@@ -235,9 +242,10 @@ def _check_finite(features: NDArray[np.float64], where: str) -> None:
     if not np.isfinite(total) and not (finite := np.isfinite(features)).all():
         row = int(np.argwhere(~finite)[0][0])
         raise DataError(
-            f"features of {where} are finite numbers", got=f"NaN or infinity in row {row}",
+            f"features of {where} are finite numbers",
+            got=f"NaN or infinity in row {row}",
             remedy="Remove or impute the row.",
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -272,7 +280,7 @@ class Labelled:
                 f"features stay finite as {like.dtype}, the type of the student's weights",
                 got=f"a number too large in row {row}",
                 remedy="Scale the features, or build the student in double precision.",
-            )  # fmt: skip
+            )
         labels = torch.tensor(data.labels, dtype=torch.int64, device=like.device)
         return Labelled(features, labels), joined
 

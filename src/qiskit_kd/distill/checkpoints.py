@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from qiskit_kd.distill.callbacks import State
-from qiskit_kd.distill.inspection import engines
+from qiskit_kd.distill.outputs import engines
+from qiskit_kd.distill.terms import Term
 from qiskit_kd.errors import StorageError
 from qiskit_kd.files import write_atomically
-
-__all__ = ["Keeper", "read", "write"]
 
 FORMAT = "qiskit_kd checkpoint 1"
 NAME = "checkpoint.json"
@@ -98,9 +98,11 @@ def read(folder: Path, *, config: str) -> tuple[dict[str, Tensor], dict[str, Any
 
 def _damaged(path: Path, why: str) -> StorageError:
     return StorageError(
-        "the checkpoint is damaged", got=f"{path}: {why}", expected="a file written by qiskit_kd",
+        "the checkpoint is damaged",
+        got=f"{path}: {why}",
+        expected="a file written by qiskit_kd",
         remedy=f"Delete the folder {path.parent} to start anew.",
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,11 @@ class Keeper:
         groups = [{k: v for k, v in g.items() if k != "params"} for g in optimizer["param_groups"]]
         positions = [engine.position() for engine in engines(self.student)]
         return tensors, {
-            "state": values, "groups": groups, "scalars": scalars, "engines": positions,
-        }  # fmt: skip
+            "state": values,
+            "groups": groups,
+            "scalars": scalars,
+            "engines": positions,
+        }
 
     def resume(self, state: State) -> None:
         """Bring everything to where the checkpoint left it; nothing happens where there is none.
@@ -193,3 +198,35 @@ class Keeper:
         # Engines draw shots, and a resumed run must draw those that come next.
         for engine, position in zip(engines(self.student), values["engines"], strict=True):
             engine.seek(position)
+
+
+def run_hash(
+    student: nn.Module,
+    terms: Sequence[Term],
+    options: Mapping[str, object],
+    tensors: Iterable[Tensor],
+) -> str:
+    """Hash of everything that decides how a run goes, apart from the weights it starts from.
+
+    Args:
+        student: Its structure and the shapes of its state count, not the values.
+        terms: The objective.
+        options: Of the loop.
+        tensors: Data and teacher outputs.
+    """
+    shapes = {k: [*v.shape] for k, v in student.state_dict().items() if isinstance(v, Tensor)}
+    described = {
+        "student": [_text(student), shapes],
+        "terms": [term.describe() for term in terms],
+        "options": options,
+    }
+    digest = hashlib.sha256(json.dumps(described, default=_text, sort_keys=True).encode())
+    for tensor in tensors:
+        digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).numpy().data)
+    return digest.hexdigest()
+
+
+def _text(value: object) -> str:
+    """Text of a value without memory addresses, which change from process to process."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))

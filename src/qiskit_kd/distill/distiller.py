@@ -10,7 +10,7 @@ ends, on a CPU, with the same bits as one that was not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from pathlib import Path
@@ -30,25 +30,19 @@ from qiskit_kd.distill.batches import (
     labelled_sets,
     unlabelled,
 )
-from qiskit_kd.distill.callbacks import Callback, Progress, State
-from qiskit_kd.distill.checkpoints import Keeper
-from qiskit_kd.distill.features import FeatureCapture
-from qiskit_kd.distill.history import History
-from qiskit_kd.distill.identity import run_hash
-from qiskit_kd.distill.objective import Objective, norm, student_layers
-from qiskit_kd.distill.optimizers import make_optimizer
-from qiskit_kd.distill.outputs import check_logits, class_rows, passed
-from qiskit_kd.distill.sources import check_sources, named
+from qiskit_kd.distill.callbacks import Callback, History, Progress, State
+from qiskit_kd.distill.checkpoints import Keeper, run_hash
+from qiskit_kd.distill.objective import Objective, check_sources, named, norm, student_layers
+from qiskit_kd.distill.optimizers import AnyOptimizer, make_optimizer, optimizer_name
+from qiskit_kd.distill.outputs import FeatureCapture, check_logits, class_rows, passed
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term, check_terms
 from qiskit_kd.errors import DistillError
-from qiskit_kd.execution.runtime.context import with_job_context
+from qiskit_kd.execution.engine import with_job_context
 from qiskit_kd.nn.modules import as_student
 from qiskit_kd.nn.shots import warn_few_shots
 from qiskit_kd.seeding import derive
 from qiskit_kd.values import real, shown, whole
-
-__all__ = ["Distiller"]
 
 CHUNK = 4096
 """Rows per forward pass of the validation; bounds memory where a network has many patches."""
@@ -96,35 +90,56 @@ class Distiller:
     """
 
     def __init__(
-        self, student: nn.Module, terms: Sequence[Term], *,
+        self,
+        student: nn.Module,
+        terms: Sequence[Term],
+        *,
         teacher: Teacher | Mapping[str, Teacher] | None = None,
-        optimizer: str | Callable[[Iterable[Tensor]], Optimizer] = "adam",
-        optimizer_options: Mapping[str, Any] | None = None, learning_rate: float = 0.01,
-        epochs: int = 100, batch_size: int = 32, steps_per_epoch: int | None = None,
-        steps: Literal["equal", "unequal"] = "equal", patience: int | None = None,
-        metric: Literal["loss", "accuracy"] = "loss", seed: int = 0, gradient_every: int = 1,
-        checkpoint_dir: str | Path | None = None, checkpoint_epochs: int = 1,
-        checkpoint_steps: int | None = None, keep_start: bool = False,
-        callbacks: Sequence[Callback] = (), progress: bool = False,
-    ) -> None:  # fmt: skip
+        optimizer: AnyOptimizer = "adam",
+        optimizer_options: Mapping[str, Any] | None = None,
+        learning_rate: float = 0.01,
+        epochs: int = 100,
+        batch_size: int = 32,
+        steps_per_epoch: int | None = None,
+        steps: Literal["equal", "unequal"] = "equal",
+        patience: int | None = None,
+        metric: Literal["loss", "accuracy"] = "loss",
+        seed: int = 0,
+        gradient_every: int = 1,
+        checkpoint_dir: str | Path | None = None,
+        checkpoint_epochs: int = 1,
+        checkpoint_steps: int | None = None,
+        keep_start: bool = False,
+        callbacks: Sequence[Callback] = (),
+        progress: bool = False,
+    ) -> None:
         self.student = as_student(_module(student))
         self.terms = _terms(terms)
         self.teachers = named(teacher)
         self._options: dict[str, Any] = {
-            "optimizer": _optimizer_name(optimizer, optimizer_options),
+            "optimizer": optimizer_name(optimizer, optimizer_options),
             "optimizer_options": {  # as plain data, which checkpoints keep
                 key: value.item() if isinstance(value, np.generic) else value
                 for key, value in (optimizer_options or {}).items()
             },
             "learning_rate": real(
-                learning_rate, "learning_rate is a positive number", least=0, strict=True,
-                error=DistillError, expected="a positive learning_rate",
+                learning_rate,
+                "learning_rate is a positive number",
+                least=0,
+                strict=True,
+                error=DistillError,
+                expected="a positive learning_rate",
             ),
-            "epochs": epochs, "batch_size": batch_size, "steps_per_epoch": steps_per_epoch,
-            "steps": steps, "patience": patience, "metric": metric, "seed": seed,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "steps_per_epoch": steps_per_epoch,
+            "steps": steps,
+            "patience": patience,
+            "metric": metric,
+            "seed": seed,
             "gradient_every": gradient_every,
             **({"keep_start": True} if keep_start else {}),
-        }  # fmt: skip
+        }
         self.keep_start = bool(keep_start)
         self.epochs, self.batch_size, self.patience = epochs, batch_size, patience
         self.steps_per_epoch, self.steps = steps_per_epoch, steps
@@ -144,65 +159,50 @@ class Distiller:
         self._along = nn.ModuleList()  # what learns along with the student
         if not any(p.requires_grad for p in student.parameters()):
             raise DistillError(
-                "a student has at least one trainable parameter", got="none",
+                "a student has at least one trainable parameter",
+                got="none",
                 remedy="Unfreeze it: student.requires_grad_(True).",
-            )  # fmt: skip
+            )
         self._optimizer = optimizer
         self._make_optimizer()  # refuses an unknown name or option here, not in fit
 
     def _make_optimizer(self) -> Optimizer:
-        made = self._made_optimizer()
-        if isinstance(made, torch.optim.LBFGS):
-            raise DistillError(
-                "an optimiser steps once after one backward pass", got="LBFGS, which asks for the "
-                "loss again", expected="adam, adamw, sgd or one like them",
-                remedy="Train with LBFGS in a loop of your own.",
-            )  # fmt: skip
-        return made
-
-    def _made_optimizer(self) -> Optimizer:
         parts = (self.student, self._along)
         parameters = [p for part in parts for p in part.parameters() if p.requires_grad]
-        if isinstance(self._optimizer, str | type):
-            options = {"lr": self._options["learning_rate"], **self._options["optimizer_options"]}
-            return make_optimizer(self._optimizer, parameters, options)
-        try:
-            made = self._optimizer(parameters)
-        except Exception as error:  # somebody else's function
-            raise DistillError(
-                "a function from parameters to an optimiser returns one",
-                got=f"{type(error).__name__}: {error}", expected="a torch.optim.Optimizer",
-            ) from error  # fmt: skip
-        if not isinstance(made, Optimizer):
-            raise DistillError(
-                "a function from parameters to an optimiser returns one", got=type(made).__name__,
-                expected="a torch.optim.Optimizer",
-            )  # fmt: skip
-        return made
+        options = {"lr": self._options["learning_rate"], **self._options["optimizer_options"]}
+        return make_optimizer(self._optimizer, parameters, options)
 
     def _check_options(self) -> None:
         for name, value, low in (
-            ("epochs", self.epochs, 1), ("batch_size", self.batch_size, 1),
-            ("steps_per_epoch", self.steps_per_epoch, 1), ("patience", self.patience, 1),
+            ("epochs", self.epochs, 1),
+            ("batch_size", self.batch_size, 1),
+            ("steps_per_epoch", self.steps_per_epoch, 1),
+            ("patience", self.patience, 1),
             ("seed", self.seed, 0),
             ("gradient_every", self.gradient_every, 0),
-            ("checkpoint_epochs", self._save_epochs, 1), ("checkpoint_steps", self._save_steps, 1),
-        ):  # fmt: skip
+            ("checkpoint_epochs", self._save_epochs, 1),
+            ("checkpoint_steps", self._save_steps, 1),
+        ):
             if value is None and name in ("steps_per_epoch", "patience", "checkpoint_steps"):
                 continue
             number = whole(
-                value, f"{name} is a whole number of at least {low}", least=low, error=DistillError,
+                value,
+                f"{name} is a whole number of at least {low}",
+                least=low,
+                error=DistillError,
                 remedy="See the documentation of Distiller.",
-            )  # fmt: skip
+            )
             field = {"checkpoint_epochs": "_save_epochs", "checkpoint_steps": "_save_steps"}
             setattr(self, field.get(name, name), number)
             if name in self._options:
                 self._options[name] = number
         if self.steps not in ("equal", "unequal"):
             raise DistillError(
-                "steps says whether a transfer set lengthens an epoch", got=repr(self.steps),
-                expected="'equal' or 'unequal'", remedy="The default is 'equal'.",
-            )  # fmt: skip
+                "steps says whether a transfer set lengthens an epoch",
+                got=repr(self.steps),
+                expected="'equal' or 'unequal'",
+                remedy="The default is 'equal'.",
+            )
         if self.steps == "unequal" and self.steps_per_epoch is not None:
             raise DistillError(
                 "as many steps an epoch as `steps_per_epoch` says are equal",
@@ -211,14 +211,20 @@ class Distiller:
             )
         if self.metric not in ("loss", "accuracy"):
             raise DistillError(
-                "the best epoch is chosen by a validation metric", got=repr(self.metric),
-                expected="'loss' or 'accuracy'", remedy="The default is 'loss'.",
-            )  # fmt: skip
+                "the best epoch is chosen by a validation metric",
+                got=repr(self.metric),
+                expected="'loss' or 'accuracy'",
+                remedy="The default is 'loss'.",
+            )
 
     def fit(
-        self, train: AnySamples, validation: AnySamples, transfer: object = None, *,
+        self,
+        train: AnySamples,
+        validation: AnySamples,
+        transfer: object = None,
+        *,
         num_classes: int | None = None,
-    ) -> History:  # fmt: skip
+    ) -> History:
         """Train, and leave the student with the weights of its best epoch, in eval mode.
 
         Args:
@@ -249,19 +255,36 @@ class Distiller:
             capture = FeatureCapture(self.student, student_layers(self.terms), role="student")
             stack.callback(capture.close)
             objective = Objective(
-                self.student, self.terms, data, num_classes=train.num_classes,
-                teachers=self.teachers, samples=samples, capture=capture, seed=self.seed,
-            )  # fmt: skip
+                self.student,
+                self.terms,
+                data,
+                num_classes=train.num_classes,
+                teachers=self.teachers,
+                samples=samples,
+                capture=capture,
+                seed=self.seed,
+            )
             self.adapters = objective.adapters
             modules = [module for term in self.terms for module in term.modules]
             self._along = nn.ModuleList([*modules, *self.adapters.values()])
             optimizer = self._make_optimizer()
             # Hashing all data takes longer than a short epoch; only checkpoints need it.
-            config = "" if self._folder is None else run_hash(
-                self.student, self.terms, self._options,
-                [data.features, data.labels, held_out.features, held_out.labels,
-                 *objective.targets.values()],
-            )  # fmt: skip
+            config = (
+                ""
+                if self._folder is None
+                else run_hash(
+                    self.student,
+                    self.terms,
+                    self._options,
+                    [
+                        data.features,
+                        data.labels,
+                        held_out.features,
+                        held_out.labels,
+                        *objective.targets.values(),
+                    ],
+                )
+            )
             keeper = Keeper(self._folder, config, self.student, self._along, optimizer)
             state = State(self.epochs)
             if self.gradient_every:
@@ -300,9 +323,13 @@ class Distiller:
         return -(-len(counted) // self.batch_size)
 
     def _epoch(
-        self, state: State, objective: Objective, data: Labelled, optimizer: Optimizer,
+        self,
+        state: State,
+        objective: Objective,
+        data: Labelled,
+        optimizer: Optimizer,
         keeper: Keeper,
-    ) -> None:  # fmt: skip
+    ) -> None:
         batches = data.batches(self._count(data), seed=self.seed, epoch=state.epoch)
         weights = [term.weight_at(state.epoch) for term in self.terms]
         measures = bool(self.gradient_every) and state.epoch % self.gradient_every == 0
@@ -330,9 +357,8 @@ class Distiller:
                 callback.on_step_end(state)
 
     def _total(
-        self, state: State, objective: Objective, rows: Tensor, labelled: int,
-        weights: list[float],
-    ) -> Tensor | None:  # fmt: skip
+        self, state: State, objective: Objective, rows: Tensor, labelled: int, weights: list[float]
+    ) -> Tensor | None:
         """The weighted sum of the terms; None if no term with a weight applies to these rows."""
         values = objective.values(rows, labelled)
         if state.step == 0:
@@ -347,7 +373,7 @@ class Distiller:
                     f"the term {term.label!r} stays finite",
                     got=f"{number} at step {state.step + 1}, epoch {state.epoch + 1}",
                     remedy=_why_not_finite(self.student),
-                )  # fmt: skip
+                )
             sums = state.sums[term.label]
             count = labelled if term.resolved.target else len(rows)
             sums[0] += number * count
@@ -396,9 +422,10 @@ class Distiller:
         self.student.train()
         if not math.isfinite(loss):
             raise DistillError(
-                "the validation loss stays finite", got=f"{loss} after epoch {state.epoch + 1}",
+                "the validation loss stays finite",
+                got=f"{loss} after epoch {state.epoch + 1}",
                 remedy=_why_not_finite(self.student),
-            )  # fmt: skip
+            )
         return loss, accuracy
 
     def _rank(self, state: State, loss: float, accuracy: float) -> None:
@@ -412,9 +439,10 @@ class Distiller:
 def _module(student: object) -> nn.Module:
     if not isinstance(student, nn.Module):
         raise DistillError(
-            "a student is a torch module", got=type(student).__name__,
+            "a student is a torch module",
+            got=type(student).__name__,
             remedy="Build one: qiskit_kd.students['hybrid'](num_features, num_classes, seed=0).",
-        )  # fmt: skip
+        )
     return student
 
 
@@ -422,9 +450,11 @@ def _terms(terms: object) -> tuple[Term, ...]:
     found = (terms,) if isinstance(terms, Term) else terms
     if not isinstance(found, Sequence) or not all(isinstance(term, Term) for term in found):
         raise DistillError(
-            "an objective is a list of terms", got=shown(terms), expected="[Term(...), ...]",
+            "an objective is a list of terms",
+            got=shown(terms),
+            expected="[Term(...), ...]",
             remedy="For example [Term('ce'), Term('kl', 0.5)].",
-        )  # fmt: skip
+        )
     return tuple(found)
 
 
@@ -432,33 +462,12 @@ def _callbacks(callbacks: object) -> Sequence[Callback]:
     found = (callbacks,) if isinstance(callbacks, Callback) else callbacks
     if not isinstance(found, Sequence) or not all(isinstance(each, Callback) for each in found):
         raise DistillError(
-            "callbacks is a list of Callback objects", got=shown(callbacks), expected="[...]",
+            "callbacks is a list of Callback objects",
+            got=shown(callbacks),
+            expected="[...]",
             remedy="Derive from qiskit_kd.distill.Callback and pass an instance.",
-        )  # fmt: skip
+        )
     return found
-
-
-def _optimizer_name(optimizer: object, options: object) -> str:
-    """What identifies the optimiser of a run."""
-    if not isinstance(options, Mapping | None):
-        raise DistillError("options of an optimiser are named", got=shown(options),
-                           expected="a mapping")  # fmt: skip
-    if isinstance(optimizer, str):
-        return optimizer
-    if isinstance(optimizer, Optimizer) or not callable(optimizer):
-        raise DistillError(
-            "an optimiser is made for the student's weights and what learns along with them",
-            got=type(optimizer).__name__, expected="a name, a class, or a function of parameters",
-            remedy="For example optimizer=torch.optim.Adam, learning_rate=0.01.",
-        )  # fmt: skip
-    if isinstance(optimizer, type):
-        return f"{optimizer.__module__}.{optimizer.__qualname__}"
-    if options:
-        raise DistillError(
-            "a function that makes the optimiser knows its options", got="optimizer_options too",
-            remedy="Set them inside the function, or give a name or a class.",
-        )  # fmt: skip
-    return "custom"
 
 
 def _why_not_finite(student: nn.Module) -> str:

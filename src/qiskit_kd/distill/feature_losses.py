@@ -6,7 +6,6 @@ first axis is the batch. The relational ones (RKD, kernel alignment) compare sam
 student and teacher may differ in width; they also work on logits. Fewer samples than a relation
 needs, and features that are all equal, give 0 with a zero gradient, never NaN.
 """
-# ruff: noqa: ARG001 (all losses share one signature, whether they read all of it or not)
 
 from __future__ import annotations
 
@@ -16,15 +15,6 @@ from torch.nn import functional
 
 from qiskit_kd.distill.losses import loss
 from qiskit_kd.errors import DistillError
-
-__all__ = [
-    "attention",
-    "feature_cosine",
-    "feature_mse",
-    "kernel_alignment",
-    "rkd_angle",
-    "rkd_distance",
-]
 
 
 def _nothing(student: Tensor) -> Tensor:
@@ -57,7 +47,7 @@ def _check_shapes(student: Tensor, teacher: Tensor) -> None:
 
 
 @loss("feature_mse", teacher=True, features=True)
-def feature_mse(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
+def feature_mse(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:  # noqa: ARG001
     """Mean squared difference of feature maps, `mean (f - g)^2`.
 
     Args:
@@ -76,7 +66,7 @@ def feature_mse(student: Tensor, teacher: Tensor, target: Tensor | None = None) 
 
 
 @loss("feature_cosine", teacher=True, features=True)
-def feature_cosine(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
+def feature_cosine(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:  # noqa: ARG001
     """Angle between flattened feature maps, `mean_b (1 - f_b . g_b / (||f_b|| ||g_b||))`.
 
     The scale of either side plays no part. A map of zeros has no direction: it counts as orthogonal
@@ -110,7 +100,11 @@ def _attention_map(features: Tensor, power: float) -> Tensor:
 
 @loss("attention", teacher=True, features=True)
 def attention(
-    student: Tensor, teacher: Tensor, target: Tensor | None = None, *, power: float = 2.0
+    student: Tensor,
+    teacher: Tensor,
+    target: Tensor | None = None,  # noqa: ARG001
+    *,
+    power: float = 2.0,
 ) -> Tensor:
     """Attention transfer, `mean_b sum_x (Q(f)_x - Q(g)_x)^2`.
 
@@ -131,9 +125,8 @@ def attention(
     """
     if power < 1:
         raise DistillError(
-            "the power of an attention map is at least 1", got=str(power),
-            remedy="2 is customary.",
-        )  # fmt: skip
+            "the power of an attention map is at least 1", got=str(power), remedy="2 is customary."
+        )
     if student.ndim < 3 or student.shape[2:] != teacher.shape[2:]:
         raise DistillError(
             "attention maps are compared position by position",
@@ -161,7 +154,7 @@ def _relative_distances(features: Tensor, first: Tensor, second: Tensor) -> Tens
 
 
 @loss("rkd_distance", teacher=True, features=True)
-def rkd_distance(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
+def rkd_distance(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:  # noqa: ARG001
     """Relational distillation by distance, `mean_(i<j) huber(d_ij(f) - d_ij(g))`.
 
     `d_ij(f) = ||f_i - f_j|| / mean_(i<j) ||f_i - f_j||`. Fewer than two samples give 0.
@@ -191,7 +184,7 @@ def _cosines(features: Tensor) -> Tensor:
 
 
 @loss("rkd_angle", teacher=True, features=True)
-def rkd_angle(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
+def rkd_angle(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:  # noqa: ARG001
     """Relational distillation by angle, `mean_ijk huber(cos_ijk(f) - cos_ijk(g))`.
 
     `cos_ijk` is the cosine of the angle at j in the triangle of three different samples. Fewer than
@@ -222,7 +215,7 @@ def _fidelities(features: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
 
 @loss("kernel_alignment", teacher=True, features=True)
-def kernel_alignment(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
+def kernel_alignment(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:  # noqa: ARG001
     """Alignment of fidelity kernels, `mean_(i<j) huber(K_ij(f) - K_ij(g))`.
 
     `K_ij(f) = (f_i . f_j)^2 / (||f_i||^2 ||f_j||^2)`, the fidelity of amplitude-encoded features.

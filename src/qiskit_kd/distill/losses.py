@@ -6,7 +6,6 @@ All are pure functions `(student, teacher, target, *, options) -> scalar`; logit
 are always summed. Probabilities appear only as `log_softmax` and `logsumexp`, so values and
 gradients stay finite for logits of any size. Losses between feature tensors: `feature_losses`.
 """
-# ruff: noqa: ARG001 (all losses share one signature, whether they read all of it or not)
 
 from __future__ import annotations
 
@@ -25,21 +24,6 @@ from torch.nn import functional
 from qiskit_kd.errors import DistillError
 from qiskit_kd.registry import Registry
 from qiskit_kd.values import real, shown
-
-__all__ = [
-    "Loss",
-    "ce",
-    "dkd",
-    "jsd",
-    "kl",
-    "label_smoothing",
-    "logit_mse",
-    "loss",
-    "losses",
-    "reverse_kl",
-    "standardised",
-]
-
 
 _HALF = (torch.float16, torch.bfloat16)
 _HOTTEST = 1_000_000  # beyond it, rounding is larger than what differs between two classes
@@ -85,15 +69,16 @@ class Loss:
             if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim < 1:
                 raise DistillError(
                     f"the loss {self.name!r} compares tensors of real numbers",
-                    got=f"{name}: {shown(value)}", expected="(batch, ...)",
+                    got=f"{name}: {shown(value)}",
+                    expected="(batch, ...)",
                     remedy="Convert arrays with torch.as_tensor.",
-                )  # fmt: skip
+                )
         if self.target and not _is_target(target, student):
             raise DistillError(
                 f"the loss {self.name!r} reads one class per sample",
                 got=f"target: {shown(target)}",
                 expected=f"({len(student)},) integers from 0 to {student.shape[-1] - 1}",
-            )  # fmt: skip
+            )
         if student.dtype in _HALF:
             student = student.float()
         if isinstance(teacher, Tensor) and teacher.dtype in _HALF:
@@ -108,7 +93,7 @@ class Loss:
                 f"the loss {self.name!r} takes tensors that fit each other",
                 got=f"{shapes}: {error}",
                 expected="outputs for the same samples",
-            ) from error  # fmt: skip
+            ) from error
 
     def check(self, options: Mapping[str, object]) -> dict[str, object]:
         """The options, numbers as Python's; unknown ones are refused, suggesting the nearest.
@@ -118,9 +103,11 @@ class Loss:
         """
         if not isinstance(options, Mapping):
             raise DistillError(
-                f"options of the loss {self.name!r} are named", got=shown(options),
-                expected="a mapping", remedy="For example options={'temperature': 2.0}.",
-            )  # fmt: skip
+                f"options of the loss {self.name!r} are named",
+                got=shown(options),
+                expected="a mapping",
+                remedy="For example options={'temperature': 2.0}.",
+            )
         parameters = inspect.signature(self.function).parameters.values()
         known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         found = dict(options)
@@ -129,34 +116,42 @@ class Loss:
                 near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
                 hint = f"Did you mean {near[0]!r}? " if near else ""
                 raise DistillError(
-                    f"the loss {self.name!r} has no such option", got=repr(name),
+                    f"the loss {self.name!r} has no such option",
+                    got=repr(name),
                     expected=f"one of {', '.join(known)}" if known else "no options at all",
                     remedy=f"{hint}Rename or remove it.",
-                )  # fmt: skip
+                )
             default = known.get(name)
             rule = f"the option {name!r} of the loss {self.name!r} has a type"
             if isinstance(default, bool):
                 if not isinstance(value, bool | np.bool_):
                     raise DistillError(
-                        rule, got=shown(value), expected="true or false",
+                        rule,
+                        got=shown(value),
+                        expected="true or false",
                         remedy=f"The default is {default}.",
-                    )  # fmt: skip
+                    )
                 found[name] = bool(value)
             elif isinstance(default, int | float) and type(value) not in (int, float):
                 found[name] = real(
-                    value, rule, error=DistillError, expected="a number",
+                    value,
+                    rule,
+                    error=DistillError,
+                    expected="a number",
                     remedy=f"The default is {default}.",
-                )  # fmt: skip
+                )
         return found
 
 
 def _is_target(target: object, student: Tensor) -> bool:
     """Whether it is one class per row of the student's logits."""
     return (
-        isinstance(target, Tensor) and target.dtype == torch.int64
-        and target.shape == student.shape[:1] and student.ndim > 1
+        isinstance(target, Tensor)
+        and target.dtype == torch.int64
+        and target.shape == student.shape[:1]
+        and student.ndim > 1
         and (not len(target) or 0 <= int(target.min()) <= int(target.max()) < student.shape[-1])
-    )  # fmt: skip
+    )
 
 
 losses: Registry[Loss] = Registry("loss")
@@ -196,10 +191,11 @@ def _tempered(
     """Log-probabilities of both at `temperature`."""
     if not 0 < temperature <= _HOTTEST:
         raise DistillError(
-            "a temperature is a positive number", got=shown(temperature),
+            "a temperature is a positive number",
+            got=shown(temperature),
             expected=f"for example 2.0, at most {_HOTTEST:,}",
             remedy="Large values soften the teacher, 1 leaves it as it is.",
-        )  # fmt: skip
+        )
     if standardise:
         student, teacher = standardised(student), standardised(teacher)
     if temperature != 1:
@@ -213,14 +209,18 @@ def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 @loss("ce", target=True)
-def ce(student: Tensor, teacher: Tensor | None, target: Tensor) -> Tensor:
+def ce(student: Tensor, teacher: Tensor | None, target: Tensor) -> Tensor:  # noqa: ARG001
     """Cross entropy with the true class, `-mean_b log softmax(z_b)[y_b]`."""
     return functional.cross_entropy(student, target)
 
 
 @loss("label_smoothing", target=True)
 def label_smoothing(
-    student: Tensor, teacher: Tensor | None, target: Tensor, *, smoothing: float = 0.1
+    student: Tensor,
+    teacher: Tensor | None,  # noqa: ARG001
+    target: Tensor,
+    *,
+    smoothing: float = 0.1,
 ) -> Tensor:
     """Cross entropy with `(1 - s) onehot(y) + s / C`: the teacher that knows nothing.
 
@@ -240,16 +240,22 @@ def label_smoothing(
     if not 0 <= smoothing < 1:
         raise DistillError(
             "label smoothing mixes a share of the uniform distribution into the labels",
-            got=str(smoothing), expected="0 <= smoothing < 1", remedy="0.1 is customary.",
-        )  # fmt: skip
+            got=str(smoothing),
+            expected="0 <= smoothing < 1",
+            remedy="0.1 is customary.",
+        )
     return functional.cross_entropy(student, target, label_smoothing=smoothing)
 
 
 @loss("kl", teacher=True)
 def kl(
-    student: Tensor, teacher: Tensor, target: Tensor | None = None, *,
-    temperature: float = 1.0, standardise: bool = False,
-) -> Tensor:  # fmt: skip
+    student: Tensor,
+    teacher: Tensor,
+    target: Tensor | None = None,  # noqa: ARG001
+    *,
+    temperature: float = 1.0,
+    standardise: bool = False,
+) -> Tensor:
     """Classic distillation, `T^2 mean_b sum_c p_c log(p_c / q_c)`.
 
     p is the teacher's and q the student's softmax at temperature T; T^2 keeps the gradient's size
@@ -274,9 +280,13 @@ def kl(
 
 @loss("reverse_kl", teacher=True)
 def reverse_kl(
-    student: Tensor, teacher: Tensor, target: Tensor | None = None, *,
-    temperature: float = 1.0, standardise: bool = False,
-) -> Tensor:  # fmt: skip
+    student: Tensor,
+    teacher: Tensor,
+    target: Tensor | None = None,  # noqa: ARG001
+    *,
+    temperature: float = 1.0,
+    standardise: bool = False,
+) -> Tensor:
     """Mode-seeking distillation, `T^2 mean_b sum_c q_c log(q_c / p_c)`; symbols as in `kl`.
 
     Raises:
@@ -291,9 +301,14 @@ def reverse_kl(
 
 @loss("jsd", teacher=True)
 def jsd(
-    student: Tensor, teacher: Tensor, target: Tensor | None = None, *,
-    beta: float = 0.5, temperature: float = 1.0, standardise: bool = False,
-) -> Tensor:  # fmt: skip
+    student: Tensor,
+    teacher: Tensor,
+    target: Tensor | None = None,  # noqa: ARG001
+    *,
+    beta: float = 0.5,
+    temperature: float = 1.0,
+    standardise: bool = False,
+) -> Tensor:
     """Generalised Jensen-Shannon divergence, `T^2 (beta KL(p||m) + (1 - beta) KL(q||m))`.
 
     `m = beta p + (1 - beta) q` mixes the teacher's p and the student's q as probabilities
@@ -317,9 +332,11 @@ def jsd(
     """
     if not 0 <= beta <= 1:
         raise DistillError(
-            "beta is the teacher's share of the mixture", got=str(beta), expected="0 <= beta <= 1",
+            "beta is the teacher's share of the mixture",
+            got=str(beta),
+            expected="0 <= beta <= 1",
             remedy="0 is forward KL, 0.5 the Jensen-Shannon divergence, 1 reverse KL.",
-        )  # fmt: skip
+        )
     log_q, log_p = _tempered(student, teacher, temperature, standardise)
     if beta == 0:
         value = _divergence(log_p, log_q)
@@ -333,9 +350,13 @@ def jsd(
 
 @loss("logit_mse", teacher=True)
 def logit_mse(
-    student: Tensor, teacher: Tensor, target: Tensor | None = None, *,
-    centre: bool = True, standardise: bool = False,
-) -> Tensor:  # fmt: skip
+    student: Tensor,
+    teacher: Tensor,
+    target: Tensor | None = None,  # noqa: ARG001
+    *,
+    centre: bool = True,
+    standardise: bool = False,
+) -> Tensor:
     """Squared logit difference, `mean_b sum_c (z_c - t_c)^2`.
 
     Args:
@@ -359,9 +380,14 @@ def logit_mse(
 
 @loss("dkd", teacher=True, target=True)
 def dkd(
-    student: Tensor, teacher: Tensor, target: Tensor, *,
-    alpha: float = 1.0, beta: float = 8.0, temperature: float = 1.0,
-) -> Tensor:  # fmt: skip
+    student: Tensor,
+    teacher: Tensor,
+    target: Tensor,
+    *,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+    temperature: float = 1.0,
+) -> Tensor:
     """Decoupled distillation, `T^2 mean_b (alpha TCKD + beta NCKD)`.
 
     TCKD is the KL between the binary distributions (true class, all others), NCKD the KL between
@@ -386,9 +412,10 @@ def dkd(
     if classes < 3:
         raise DistillError(
             "decoupled distillation compares the classes other than the true one",
-            got=f"{classes} classes", expected="at least 3",
+            got=f"{classes} classes",
+            expected="at least 3",
             remedy="Use the loss 'kl' for two classes.",
-        )  # fmt: skip
+        )
     log_q, log_p = _tempered(student, teacher, temperature, standardise=False)
     true = functional.one_hot(target, classes).bool()
 

@@ -9,22 +9,23 @@ from numpy.typing import ArrayLike, NDArray
 from qiskit_kd.errors import DataError
 from qiskit_kd.values import class_labels, numbers, probabilities, whole
 
-__all__ = ["accuracy", "ece", "kl", "macro_f1", "metrics", "nll"]
-
 
 def _checked(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     z, y = numbers(logits, "logits"), class_labels(labels, "labels of a metric")
     if z.ndim != 2 or y.shape != z.shape[:1] or not len(y):
         raise DataError(
             "a metric takes one row of logits and one label per sample",
-            got=f"logits {z.shape}, labels {y.shape}", expected="(n, classes) and (n,), n > 0",
+            got=f"logits {z.shape}, labels {y.shape}",
+            expected="(n, classes) and (n,), n > 0",
             remedy="Pass the logits of the same samples as the labels.",
-        )  # fmt: skip
+        )
     if y.min() < 0 or y.max() >= z.shape[1]:
         raise DataError(
-            "labels of a metric are classes of its logits", got=f"labels {y.min()} to {y.max()}",
-            expected=f"0 to {z.shape[1] - 1}", remedy="Pass the labels the network learned from.",
-        )  # fmt: skip
+            "labels of a metric are classes of its logits",
+            got=f"labels {y.min()} to {y.max()}",
+            expected=f"0 to {z.shape[1] - 1}",
+            remedy="Pass the labels the network learned from.",
+        )
     return z, y
 
 
@@ -32,9 +33,10 @@ def _logits(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Log-probabilities, which a softmax of probabilities would not give."""
     if probabilities(values):
         raise DataError(
-            "a metric of confidence takes logits", got="class probabilities",
+            "a metric of confidence takes logits",
+            got="class probabilities",
             remedy="Pass their logarithms, numpy.log(p + 1e-12).",
-        )  # fmt: skip
+        )
     return _log_probabilities(values)
 
 
@@ -97,8 +99,9 @@ def kl(teacher: ArrayLike, logits: ArrayLike) -> float:
     if t.shape != z.shape or z.ndim != 2 or not len(z):
         raise DataError(
             "a divergence compares the distributions of the same samples",
-            got=f"teacher {t.shape}, student {z.shape}", expected="(n, classes) twice, n > 0",
-        )  # fmt: skip
+            got=f"teacher {t.shape}, student {z.shape}",
+            expected="(n, classes) twice, n > 0",
+        )
     log_t, log_p = _logits(t), _logits(z)
     return float((np.exp(log_t) * (log_t - log_p)).sum(axis=1).mean())
 

@@ -15,17 +15,107 @@ from torch import Tensor, nn
 
 from qiskit_kd.distill.adapters import adapters
 from qiskit_kd.distill.batches import Labelled
-from qiskit_kd.distill.features import FeatureCapture
-from qiskit_kd.distill.inspection import engines, untouched
-from qiskit_kd.distill.outputs import check_logits, class_rows, passed
-from qiskit_kd.distill.sources import source
+from qiskit_kd.distill.outputs import (
+    FeatureCapture,
+    check_logits,
+    check_paths,
+    class_rows,
+    engines,
+    passed,
+    untouched,
+)
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term
-from qiskit_kd.errors import DistillError
+from qiskit_kd.errors import DistillError, UnknownNameError
 from qiskit_kd.nn import Quanvolution
 from qiskit_kd.seeding import derive
+from qiskit_kd.values import shown
 
-__all__ = ["Objective", "norm", "student_layers"]
+ONLY = "teacher"
+"""What a single teacher is called."""
+
+
+def named(teacher: Teacher | Mapping[str, Teacher] | None) -> dict[str, Teacher]:
+    """Teachers by name; one that was given without a name is called `teacher`.
+
+    Raises:
+        DistillError: If something else than a `Teacher` is among them.
+    """
+    if teacher is None:
+        return {}
+    teachers = dict(teacher) if isinstance(teacher, Mapping) else {ONLY: teacher}
+    for name, each in teachers.items():
+        if not isinstance(name, str):
+            raise DistillError(
+                "teachers have names",
+                got=shown(name),
+                expected="text",
+                remedy="teacher={'name': ...}.",
+            )
+        if not isinstance(each, Teacher):
+            raise DistillError(
+                f"the teacher {name!r} is a Teacher",
+                got=type(each).__name__,
+                remedy="Wrap a network: Teacher.from_module(network).",
+            )
+    return teachers
+
+
+def source(term: Term, teachers: Mapping[str, Teacher]) -> str | None:
+    """Name of the teacher `term` learns from; None if its loss reads none.
+
+    Raises:
+        DistillError: If there is no teacher, or several and the term names none.
+        UnknownNameError: If the term names a teacher that is not there.
+    """
+    if not term.resolved.teacher:
+        return None
+    if not teachers:
+        raise DistillError(
+            f"the term {term.label!r} needs a teacher",
+            got="none",
+            expected="teacher=...",
+            remedy="Teacher.from_module(...), or train with Term('ce') only.",
+        )
+    if term.teacher is None:
+        if len(teachers) > 1:
+            raise DistillError(
+                f"the term {term.label!r} says which of several teachers it learns from",
+                got="no name",
+                expected=f"one of {', '.join(map(repr, sorted(teachers)))}",
+                remedy=f"Term({term.resolved.name!r}, ..., teacher={sorted(teachers)[0]!r}).",
+            )
+        return next(iter(teachers))
+    if term.teacher not in teachers:
+        raise UnknownNameError.of("teacher", term.teacher, teachers)
+    return term.teacher
+
+
+def check_sources(
+    student: nn.Module, terms: Sequence[Term], teachers: Mapping[str, Teacher]
+) -> None:
+    """Refuse terms without the teacher or layer they need, and a student that teaches itself.
+
+    Raises:
+        DistillError: As said.
+        UnknownNameError: For a teacher that is not there; the message lists near names.
+    """
+    for term in terms:
+        name, (own, other) = source(term, teachers), term.paths
+        check_paths(student, filter(None, [own]), role="student")
+        if name is not None and other:
+            role = ONLY if len(teachers) == 1 else f"teacher {name!r}"
+            for module in teachers[name].modules:
+                check_paths(module, [other], role=role)
+    weights = {id(parameter) for parameter in student.parameters()}
+    for teacher in teachers.values():
+        if any(id(p) in weights for module in teacher.modules for p in module.parameters()):
+            raise DistillError(
+                "a student does not share weights with its teacher",
+                got="a common parameter",
+                remedy="Build the student anew, or pass a deep copy of it as teacher.",
+            )
+
 
 LOGITS = ""
 
@@ -53,10 +143,17 @@ class Objective:
     """
 
     def __init__(
-        self, student: nn.Module, terms: Sequence[Term], data: Labelled, *, num_classes: int,
-        teachers: Mapping[str, Teacher], samples: NDArray[np.float64], capture: FeatureCapture,
+        self,
+        student: nn.Module,
+        terms: Sequence[Term],
+        data: Labelled,
+        *,
+        num_classes: int,
+        teachers: Mapping[str, Teacher],
+        samples: NDArray[np.float64],
+        capture: FeatureCapture,
         seed: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.student = student
         self.terms = tuple(terms)
         self._data = data
@@ -92,14 +189,17 @@ class Objective:
                 own = maps[term.paths[0]]
                 build = adapters[term.adapter] if isinstance(term.adapter, str) else term.adapter
                 module = build(
-                    tuple(own.shape[1:]), tuple(self.targets[name, layer].shape[1:]),
-                    seed=derive(seed, "adapter", term.label), dtype=own.dtype,
-                )  # fmt: skip
+                    tuple(own.shape[1:]),
+                    tuple(self.targets[name, layer].shape[1:]),
+                    seed=derive(seed, "adapter", term.label),
+                    dtype=own.dtype,
+                )
                 if not isinstance(module, nn.Module):
                     raise DistillError(
                         f"the adapter of the term {term.label!r} builds a module",
-                        got=type(module).__name__, expected="a torch.nn.Module",
-                    )  # fmt: skip
+                        got=type(module).__name__,
+                        expected="a torch.nn.Module",
+                    )
                 found[term.label] = module.to(own.device)
         return found
 
@@ -153,9 +253,10 @@ class Objective:
         if features.ndim < 1 or len(features) != rows:
             raise DistillError(
                 f"the layer {path!r} of the student returns one map per sample",
-                got=f"shape {tuple(features.shape)} for {rows} samples", expected=f"({rows}, ...)",
+                got=f"shape {tuple(features.shape)} for {rows} samples",
+                expected=f"({rows}, ...)",
                 remedy="Choose a layer whose first axis is the batch.",
-            )  # fmt: skip
+            )
         return features
 
     def _check(self, output: object, rows: int) -> Tensor:
@@ -168,7 +269,7 @@ class Objective:
                 expected=f"({rows}, {self._num_classes})",
                 remedy="Build the student for the classes of the data set; of plain arrays, fit "
                 "counts the classes unless it is given num_classes=.",
-            )  # fmt: skip
+            )
         if not self._looked:  # once: it waits for the device
             check_logits(logits, role="student")
             self._looked = True

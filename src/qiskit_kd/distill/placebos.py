@@ -14,8 +14,6 @@ from qiskit_kd.nn.cache import sample_keys
 from qiskit_kd.seeding import stream
 from qiskit_kd.values import numbers, whole
 
-__all__ = ["ShuffledTeacher", "UniformTeacher", "shuffled", "uniform"]
-
 
 class ShuffledTeacher(Teacher):
     """Gives each sample another sample's outputs; see `shuffled`."""
@@ -34,10 +32,11 @@ class ShuffledTeacher(Teacher):
         keys = sample_keys(numbers(samples, "samples"))
         if len(keys) < 2:
             raise DistillError(
-                "a shuffled teacher swaps outputs between samples", got=f"{len(keys)} sample",
+                "a shuffled teacher swaps outputs between samples",
+                got=f"{len(keys)} sample",
                 expected="at least 2",
                 remedy="Ask it for the whole training set at once.",
-            )  # fmt: skip
+            )
         # Drawn over the samples sorted by content, so that their order does not matter.
         by_content = np.array(sorted(range(len(keys)), key=keys.__getitem__))
         cycle = by_content[stream(self._seed, "shuffled teacher").permutation(len(keys))]
@@ -77,9 +76,10 @@ def shuffled(teacher: Teacher, seed: int) -> ShuffledTeacher:
     """
     if not isinstance(teacher, Teacher):
         raise DistillError(
-            "a shuffled teacher is made of a Teacher", got=type(teacher).__name__,
+            "a shuffled teacher is made of a Teacher",
+            got=type(teacher).__name__,
             remedy="Wrap a network: Teacher.from_module(network).",
-        )  # fmt: skip
+        )
     return ShuffledTeacher(teacher, whole(seed, "a seed is a whole number", error=DistillError))
 
 
@@ -93,7 +93,12 @@ def uniform(num_classes: int) -> UniformTeacher:
     Raises:
         DistillError: For fewer than two classes.
     """
-    return UniformTeacher(whole(
-        num_classes, "a uniform teacher spreads over at least two classes", least=2,
-        error=DistillError, remedy="Pass the number of classes of the data set.",
-    ))  # fmt: skip
+    return UniformTeacher(
+        whole(
+            num_classes,
+            "a uniform teacher spreads over at least two classes",
+            least=2,
+            error=DistillError,
+            remedy="Pass the number of classes of the data set.",
+        )
+    )

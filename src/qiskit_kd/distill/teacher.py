@@ -22,9 +22,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from qiskit_kd.data.tables import read_arrays, read_path
-from qiskit_kd.distill.features import FeatureCapture
 from qiskit_kd.distill.outputs import (
     BINARY,
+    FeatureCapture,
     check_logits,
     class_rows,
     log_probabilities,
@@ -34,8 +34,6 @@ from qiskit_kd.errors import DataError, DistillError, StorageError
 from qiskit_kd.nn.cache import OutputCache, module_hash, sample_keys
 from qiskit_kd.nn.modules import as_student
 from qiskit_kd.values import numbers, shown
-
-__all__ = ["ModuleTeacher", "StoredTeacher", "Teacher"]
 
 CHUNK = 256
 """Rows per forward pass. Every pass has exactly this many, so that a sample's logits do not depend
@@ -83,7 +81,7 @@ class Teacher(metaclass=_Maker):
             got=f"a {type(self).__name__}, layer {layer!r}",
             expected="Teacher.from_module(...) with one module",
             remedy="Use a loss on logits, or leave out layers=.",
-        )  # fmt: skip
+        )
 
     def __call__(self, samples: Tensor) -> Tensor:
         """Logits of a batch, on its device and, for floating-point samples, in its dtype."""
@@ -94,10 +92,12 @@ class Teacher(metaclass=_Maker):
 
     @staticmethod
     def from_module(
-        module: nn.Module | Sequence[nn.Module], *,
+        module: nn.Module | Sequence[nn.Module],
+        *,
         average: Literal["probabilities", "logits"] = "probabilities",
-        cache_dir: str | Path | None = None, outputs: Outputs | None = None,
-    ) -> ModuleTeacher:  # fmt: skip
+        cache_dir: str | Path | None = None,
+        outputs: Outputs | None = None,
+    ) -> ModuleTeacher:
         """A network, or an ensemble of several.
 
         Args:
@@ -160,9 +160,11 @@ class Teacher(metaclass=_Maker):
         key = "probabilities" if "logits" not in arrays else "logits"
         if not {"samples", key} <= arrays.keys():
             raise StorageError(
-                "stored logits cannot be read", expected=kinds, remedy=remedy,
+                "stored logits cannot be read",
+                expected=kinds,
+                remedy=remedy,
                 got=f"{path}: arrays {', '.join(list(arrays)[:8]) or 'none'}",
-            )  # fmt: skip
+            )
         given = "probabilities" if key == "probabilities" and outputs is None else outputs
         return StoredTeacher(arrays["samples"], arrays[key], given)
 
@@ -170,40 +172,50 @@ class Teacher(metaclass=_Maker):
 def _check_outputs(outputs: object) -> None:
     if outputs not in (None, "logits", "probabilities"):
         raise DistillError(
-            "a teacher gives logits or probabilities", got=f"outputs={shown(outputs)}",
-            expected="'logits', 'probabilities' or None", remedy="Log-probabilities are logits.",
-        )  # fmt: skip
+            "a teacher gives logits or probabilities",
+            got=f"outputs={shown(outputs)}",
+            expected="'logits', 'probabilities' or None",
+            remedy="Log-probabilities are logits.",
+        )
 
 
 class ModuleTeacher(Teacher):
     """Frozen networks; see `Teacher.from_module`."""
 
     def __init__(
-        self, modules: list[nn.Module], average: str, cache_dir: Path | None,
+        self,
+        modules: list[nn.Module],
+        average: str,
+        cache_dir: Path | None,
         outputs: str | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if not modules:
             raise DistillError(
-                "a teacher has at least one network", got="an empty sequence",
+                "a teacher has at least one network",
+                got="an empty sequence",
                 remedy="Pass the trained module.",
-            )  # fmt: skip
+            )
         for module in modules:
             if not isinstance(module, nn.Module):
                 foreign = hasattr(module, "predict_proba")
                 raise DistillError(
-                    "a teacher is made of torch modules", got=type(module).__name__,
+                    "a teacher is made of torch modules",
+                    got=type(module).__name__,
                     remedy="Teacher.from_logits(X, model.predict_proba(X), "
-                    "outputs='probabilities')." if foreign else
-                    "Pass the trained module; stored logits go to Teacher.from_logits.",
-                )  # fmt: skip
+                    "outputs='probabilities')."
+                    if foreign
+                    else "Pass the trained module; stored logits go to Teacher.from_logits.",
+                )
         _check_outputs(outputs)
         if outputs is None:
             modules = [as_student(module) for module in modules]
         if average not in ("probabilities", "logits"):
             raise DistillError(
-                "an ensemble averages one of two things", got=repr(average),
-                expected="'probabilities' or 'logits'", remedy="The default is 'probabilities'.",
-            )  # fmt: skip
+                "an ensemble averages one of two things",
+                got=repr(average),
+                expected="'probabilities' or 'logits'",
+                remedy="The default is 'probabilities'.",
+            )
         self._modules = modules
         self._average = average
         self._outputs = outputs
@@ -212,9 +224,10 @@ class ModuleTeacher(Teacher):
         for module in modules:
             if any(map(nn.parameter.is_lazy, [*module.parameters(), *module.buffers()])):
                 raise DistillError(
-                    "a teacher is a trained network", got="lazy parameters without values",
+                    "a teacher is a trained network",
+                    got="lazy parameters without values",
                     remedy="Run it once on a sample and train it first.",
-                )  # fmt: skip
+                )
             module.eval().requires_grad_(False)
         first = next(
             (p for m in modules for p in m.parameters() if p.is_floating_point()), torch.empty(0)
@@ -261,9 +274,10 @@ class ModuleTeacher(Teacher):
         """Output of one layer for all samples, computed once each."""
         if len(self._modules) > 1:
             raise DistillError(
-                "features come from one network", got=f"an ensemble of {len(self._modules)}",
+                "features come from one network",
+                got=f"an ensemble of {len(self._modules)}",
                 remedy="Use one module for feature losses.",
-            )  # fmt: skip
+            )
 
         def features(batch: Tensor) -> Tensor:
             with FeatureCapture(self._modules[0], [layer], role="teacher") as capture:
@@ -284,9 +298,10 @@ class ModuleTeacher(Teacher):
         rows = numbers(samples, "samples").astype(self._numpy_dtype, copy=False)
         if not rows.size:
             raise DataError(
-                "a teacher is asked for at least one sample", got=f"shape {rows.shape}",
+                "a teacher is asked for at least one sample",
+                got=f"shape {rows.shape}",
                 remedy="Leave out an empty data set.",
-            )  # fmt: skip
+            )
         # The weights are hashed at every call: a teacher somebody trained further is another one.
         name = hashlib.sha256(f"{self.fingerprint}{self._dtype}{output}".encode()).hexdigest()[:32]
         if name not in self._caches:
@@ -318,9 +333,10 @@ class ModuleTeacher(Teacher):
         if len(set(shapes)) > 1:
             raise DistillError(
                 "a teacher's networks tell the same classes apart",
-                got=", ".join(map(str, shapes)), expected=f"({len(batch)}, classes) from each",
+                got=", ".join(map(str, shapes)),
+                expected=f"({len(batch)}, classes) from each",
                 remedy="Leave out the network that was trained on other classes.",
-            )  # fmt: skip
+            )
         if self._outputs == "probabilities":
             members = [log_probabilities(m) for m in members]
         elif self._outputs is None:
@@ -328,9 +344,10 @@ class ModuleTeacher(Teacher):
                 check_logits(member, role="teacher")
         if not all(bool(m.isfinite().all()) for m in members):
             raise DistillError(
-                "a teacher's logits are finite numbers", got="NaN or infinity",
+                "a teacher's logits are finite numbers",
+                got="NaN or infinity",
                 remedy="Check the teacher's weights and the scale of its samples.",
-            )  # fmt: skip
+            )
         if len(members) == 1:
             return members[0]
         stack = torch.stack(members)
@@ -353,7 +370,7 @@ class StoredTeacher(Teacher):
                 got=f"samples {np.shape(numbers(samples, 'samples'))}, logits {values.shape}",
                 expected="(n, ...) and (n, classes), n > 0",
                 remedy=BINARY if single and len(keys) == len(values) else "Store both together.",
-            )  # fmt: skip
+            )
         if outputs == "probabilities":
             values = log_probabilities(torch.from_numpy(values)).numpy()
         elif outputs is None:
@@ -367,7 +384,7 @@ class StoredTeacher(Teacher):
                     "equal samples have equal logits",
                     got=f"rows {first} and {row} with one sample and different logits",
                     remedy="Keep one of the rows.",
-                )  # fmt: skip
+                )
 
     @staticmethod
     def _keys(samples: ArrayLike) -> list[bytes]:
@@ -386,7 +403,8 @@ class StoredTeacher(Teacher):
             raise DistillError(
                 "stored logits cover every sample they are asked for",
                 got=f"{rows.count(-1)} of {len(rows)} samples without logits, the first in row "
-                f"{rows.index(-1)}", expected="samples equal to stored ones in single precision",
+                f"{rows.index(-1)}",
+                expected="samples equal to stored ones in single precision",
                 remedy="Store logits for the whole training and transfer set, preprocessed alike.",
-            )  # fmt: skip
+            )
         return self._logits[rows]

@@ -14,8 +14,6 @@ from qiskit_kd.distill.losses import Loss, losses
 from qiskit_kd.errors import DistillError
 from qiskit_kd.values import real, shown, whole
 
-__all__ = ["Ramp", "Term"]
-
 
 @dataclass(frozen=True, slots=True)
 class Ramp:
@@ -39,9 +37,13 @@ class Ramp:
             number = real(getattr(self, key), f"{key} of a ramp is a number", error=DistillError)
             object.__setattr__(self, key, number)
         epochs = whole(
-            self.epochs, "a ramp takes at least one epoch", least=1, error=DistillError,
-            expected="epochs >= 1", remedy="For a constant weight leave the schedule out.",
-        )  # fmt: skip
+            self.epochs,
+            "a ramp takes at least one epoch",
+            least=1,
+            error=DistillError,
+            expected="epochs >= 1",
+            remedy="For a constant weight leave the schedule out.",
+        )
         object.__setattr__(self, "epochs", epochs)
 
     def __call__(self, epoch: int) -> float:
@@ -89,16 +91,19 @@ class Term:
             )
         object.__setattr__(self, "options", self.resolved.check(self.options))
         weight = real(
-            self.weight, f"the weight of the term {self.label!r} is a finite number",
-            error=DistillError, remedy="Use 0 to log a term without training on it.",
-        )  # fmt: skip
+            self.weight,
+            f"the weight of the term {self.label!r} is a finite number",
+            error=DistillError,
+            remedy="Use 0 to log a term without training on it.",
+        )
         if type(self.weight) not in (int, float):
             object.__setattr__(self, "weight", weight)
         if self.schedule is not None and not callable(self.schedule):
             raise DistillError(
                 f"the schedule of the term {self.label!r} is a function of the epoch",
-                got=shown(self.schedule), expected="Ramp(first, last, epochs), or a function",
-            )  # fmt: skip
+                got=shown(self.schedule),
+                expected="Ramp(first, last, epochs), or a function",
+            )
         self._check_features()
         self._check_teacher()
 
@@ -108,27 +113,31 @@ class Term:
             if value is not None and not self.resolved.features:
                 raise DistillError(
                     f"the loss {self.resolved.name!r} compares class logits",
-                    got=f"{key} {value!r}", expected=f"no {key}",
+                    got=f"{key} {value!r}",
+                    expected=f"no {key}",
                     remedy="Feature losses: "
-                    + ", ".join(name for name in losses if losses[name].features) + ".",
-                )  # fmt: skip
+                    + ", ".join(name for name in losses if losses[name].features)
+                    + ".",
+                )
         if self.layers is not None and (
             not isinstance(self.layers, tuple | list)
             or [type(path) for path in self.layers] != [str, str]
         ):
             raise DistillError(
                 f"the layers of the term {self.label!r} are two module paths",
-                got=repr(self.layers), expected="(student's, teacher's)",
+                got=repr(self.layers),
+                expected="(student's, teacher's)",
                 remedy="For example layers=('filters', 'filters').",
-            )  # fmt: skip
+            )
         if isinstance(self.adapter, nn.Module | None):
             return
         if not isinstance(self.adapter, str) and not callable(self.adapter):
             raise DistillError(
                 f"the adapter of the term {self.label!r} is a name or a module",
-                got=type(self.adapter).__name__, expected=f"one of {', '.join(adapters)}",
+                got=type(self.adapter).__name__,
+                expected=f"one of {', '.join(adapters)}",
                 remedy="Or pass a torch.nn.Module.",
-            )  # fmt: skip
+            )
         if isinstance(self.adapter, str):
             adapters[self.adapter]
         if not self.resolved.teacher:
@@ -137,21 +146,24 @@ class Term:
                 got=f"{shown(self.adapter)} for the loss {self.resolved.name!r}, which reads no "
                 "teacher",
                 remedy="Pass a module, or leave the adapter out.",
-            )  # fmt: skip
+            )
 
     def _check_teacher(self) -> None:
         if self.teacher is None:
             return
         if not isinstance(self.teacher, str):
             raise DistillError(
-                "a term names its teacher", got=type(self.teacher).__name__, expected="a name",
+                "a term names its teacher",
+                got=type(self.teacher).__name__,
+                expected="a name",
                 remedy="Pass the teachers to the Distiller, as teacher={'name': ...}.",
-            )  # fmt: skip
+            )
         if not self.resolved.teacher:
             raise DistillError(
-                f"the loss {self.resolved.name!r} reads no teacher", got=f"{self.teacher!r}",
+                f"the loss {self.resolved.name!r} reads no teacher",
+                got=f"{self.teacher!r}",
                 remedy="Leave teacher= out of this term.",
-            )  # fmt: skip
+            )
 
     @property
     def resolved(self) -> Loss:
@@ -205,10 +217,13 @@ def _loss(given: object) -> Loss:
     if found is None:
         known = callable(given)
         raise DistillError(
-            "a term is made of a loss", got=shown(given), expected="a name or a Loss",
-            remedy="Say what the function reads: Loss('mine', function, teacher=True)." if known
+            "a term is made of a loss",
+            got=shown(given),
+            expected="a name or a Loss",
+            remedy="Say what the function reads: Loss('mine', function, teacher=True)."
+            if known
             else f"Known: {', '.join(losses)}.",
-        )  # fmt: skip
+        )
     return found
 
 
@@ -237,6 +252,7 @@ def check_terms(terms: Sequence[Term]) -> None:
     labels = [term.label for term in terms]
     if twice := {label for label in labels if labels.count(label) > 1}:
         raise DistillError(
-            "terms are told apart by name", got=f"{sorted(twice)[0]!r} more than once",
+            "terms are told apart by name",
+            got=f"{sorted(twice)[0]!r} more than once",
             remedy="Give one of them another name=.",
-        )  # fmt: skip
+        )

@@ -120,7 +120,7 @@ class DryRuns:
     def _count(
         self, backend: Backend, model: CircuitModel, gradient: str, shots: int | None, call: Call
     ) -> None:
-        from qiskit_kd.nn.wiring import circuit_digest
+        from qiskit_kd.nn.layer import circuit_digest
 
         same = self._models.setdefault(circuit_digest(model), model)
         self._asked[Asked(backend, same, gradient, shots, call)] += 1

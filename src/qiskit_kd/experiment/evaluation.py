@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qiskit_kd.data import Dataset, Split
-from qiskit_kd.distill.features import FeatureCapture
 from qiskit_kd.distill.metrics import kl, metrics
+from qiskit_kd.distill.outputs import FeatureCapture
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment.parts import registry
 from qiskit_kd.experiment.readings import both_readings
+from qiskit_kd.nn.layer import OnEngine
+from qiskit_kd.nn.modules import FullyQuantumStudent, describe
 from qiskit_kd.nn.shots import shots_needed
-from qiskit_kd.nn.students import FullyQuantumStudent, describe
-from qiskit_kd.nn.wiring import OnEngine
 
 __all__ = ["Jury", "feature_maps", "judged", "perturbed", "robustness"]
 

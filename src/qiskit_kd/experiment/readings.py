@@ -15,8 +15,8 @@ from torch import nn
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback
 from qiskit_kd.execution.rows import RawEngine
+from qiskit_kd.nn.layer import OnEngine
 from qiskit_kd.nn.quanvolution import Quanvolution
-from qiskit_kd.nn.wiring import OnEngine
 
 __all__ = ["both_readings"]
 

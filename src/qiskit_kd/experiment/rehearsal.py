@@ -185,7 +185,7 @@ class Rehearsal:
     def _maps(
         self, layer: str, config: ExperimentConfig, networks: Mapping[str, nn.Module], split: Split
     ) -> None:
-        from qiskit_kd.distill.features import check_paths
+        from qiskit_kd.distill.outputs import check_paths
         from qiskit_kd.experiment.evaluation import feature_maps
 
         entries = {
@@ -251,9 +251,8 @@ def _lesson(
     import torch
 
     from qiskit_kd.distill.batches import Labelled
-    from qiskit_kd.distill.features import FeatureCapture
-    from qiskit_kd.distill.objective import Objective, student_layers
-    from qiskit_kd.distill.sources import check_sources
+    from qiskit_kd.distill.objective import Objective, check_sources, student_layers
+    from qiskit_kd.distill.outputs import FeatureCapture
 
     check_sources(network, terms, teachers)
     like = next(network.parameters())
@@ -284,7 +283,7 @@ def _check_circuits(network: nn.Module) -> None:
 
 def _quantum(network: nn.Module) -> list[Any]:
     """Its layers with circuits, of whatever kind."""
-    from qiskit_kd.nn.wiring import OnEngine
+    from qiskit_kd.nn.layer import OnEngine
 
     return [part for part in network.modules() if isinstance(part, OnEngine)]
 

@@ -25,8 +25,8 @@ from torch import nn
 
 from qiskit_kd.circuits import DeadWeightsWarning
 from qiskit_kd.data import Dataset, Split, datasets
+from qiskit_kd.distill.callbacks import History
 from qiskit_kd.distill.distiller import Distiller
-from qiskit_kd.distill.history import History
 from qiskit_kd.distill.placebos import shuffled, uniform
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term
@@ -38,8 +38,9 @@ from qiskit_kd.experiment.evaluation import Jury, judged
 from qiskit_kd.experiment.logbook import Logbook
 from qiskit_kd.experiment.places import Opened, open_backend
 from qiskit_kd.experiment.store import canonical
+from qiskit_kd.nn.modules import describe, num_parameters
 from qiskit_kd.nn.shots import FewShotsWarning
-from qiskit_kd.nn.students import describe, num_parameters, students
+from qiskit_kd.nn.students import students
 from qiskit_kd.seeding import derive
 
 __all__ = ["build_network", "moved", "run_task", "sources", "split_of", "terms"]

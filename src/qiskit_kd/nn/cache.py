@@ -24,9 +24,7 @@ from torch import Tensor, nn
 from qiskit_kd.errors import StorageError
 from qiskit_kd.execution.torch_use import own_modes
 from qiskit_kd.files import write_atomically
-from qiskit_kd.nn.wiring import OnEngine
-
-__all__ = ["OutputCache", "module_hash", "sample_keys"]
+from qiskit_kd.nn.layer import OnEngine
 
 KEY_BYTES = 16
 
@@ -58,9 +56,10 @@ def module_hash(modules: Iterable[nn.Module]) -> str:
         digest.update(repr(module).encode())
         for path, part in module.named_modules():
             plain = {
-                key: value for key, value in vars(part).items()
+                key: value
+                for key, value in vars(part).items()
                 if isinstance(value, float | str | bool) and key != "training"
-            }  # fmt: skip
+            }
             hooks = [*part._forward_pre_hooks.values(), *part._forward_hooks.values()]  # noqa: SLF001
             names = [getattr(hook, "__qualname__", type(hook).__qualname__) for hook in hooks]
             digest.update(f"{path}{sorted(plain.items())}{names}".encode())
@@ -123,9 +122,10 @@ class OutputCache:
                 values = stored["values"].unbind()
             except (OSError, KeyError, SafetensorError) as error:
                 raise StorageError(
-                    "a stored output cannot be read", got=f"{path}: {error}",
+                    "a stored output cannot be read",
+                    got=f"{path}: {error}",
                     remedy="Delete the file; its outputs are computed again.",
-                ) from error  # fmt: skip
+                ) from error
             for k, row in enumerate(values):
                 self._rows[names[k * KEY_BYTES : (k + 1) * KEY_BYTES]] = row
         self._read = True

@@ -15,23 +15,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qiskit_kd.errors import ConfigError, UnknownNameError
-from qiskit_kd.nn.modules import ClassicalStudent, Projection, seeded_linear
-from qiskit_kd.nn.parts import check_sizes, dtype_of, whole_number
-from qiskit_kd.nn.students import fitted_widths, students
-from qiskit_kd.nn.wiring import AnyBackend
+from qiskit_kd.nn.circuit_spec import check_sizes, dtype_of, whole_number
+from qiskit_kd.nn.layer import AnyBackend
+from qiskit_kd.nn.modules import ClassicalStudent, Projection, fitted_widths, seeded_linear
+from qiskit_kd.nn.students import students
 from qiskit_kd.seeding import stream
-
-__all__ = ["CONTROLS", "classical_control"]
 
 CONTROLS = ("pca_linear", "pca_mlp", "pca_quadratic", "random_mlp")
 
 
 @students.register("classical_control")
 def classical_control(
-    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",  # noqa: ARG001
-    control: str = "random_mlp", budget: int = 74, samples: NDArray[np.floating] | None = None,
+    num_features: int,
+    num_classes: int,
+    *,
+    seed: int,
+    backend: AnyBackend = "exact",  # noqa: ARG001
+    control: str = "random_mlp",
+    budget: int = 74,
+    samples: NDArray[np.floating] | None = None,
     dtype: torch.dtype | str = torch.float32,
-) -> ClassicalStudent:  # fmt: skip
+) -> ClassicalStudent:
     """Fixed features, fitted to the training samples alone, and a trained part of `budget` numbers.
 
     The trained part is the smallest with at least `budget` parameters that the features allow: 75
@@ -91,9 +95,11 @@ def classical_control(
         width = hidden
     layers["output"] = seeded_linear(width, num_classes, seed=seed, name="output", dtype=kind)
     facts: dict[str, Any] = {
-        "kind": "classical_control", "control": control, "budget": budget,
+        "kind": "classical_control",
+        "control": control,
+        "budget": budget,
         "projected_features": components,
-    }  # fmt: skip
+    }
     return ClassicalStudent(layers, facts | ({} if hidden is None else {"hidden": hidden}))
 
 
@@ -110,8 +116,10 @@ class Components(nn.Module):
         mean = samples.mean(axis=0)
         _, spread, axes = np.linalg.svd(samples - mean, full_matrices=False)
         known = min(size, int((spread > 1e-9 * spread[:1]).sum()))
-        axes = axes[:known] * np.sign(axes[:known, np.abs(axes[:known]).argmax(axis=1)].diagonal()
-                                      )[:, None]  # fmt: skip
+        axes = (
+            axes[:known]
+            * np.sign(axes[:known, np.abs(axes[:known]).argmax(axis=1)].diagonal())[:, None]
+        )
         gauss = stream(seed, "init", "components").standard_normal((samples.shape[1], size - known))
         q, r = np.linalg.qr(np.concatenate([axes.T, gauss], axis=1))
         variance = np.square(spread[:known]).sum() / max(1, known * (len(samples) - 1))
@@ -143,13 +151,17 @@ class Products(nn.Module):
 def _checked(samples: object, num_features: int) -> NDArray[np.float64]:
     found = None if samples is None else np.asarray(samples)
     if (
-        found is None or found.ndim != 2 or len(found) < 2 or found.shape[1] != num_features
-        or found.dtype.kind not in "fiu" or not np.isfinite(found).all()
-    ):  # fmt: skip
+        found is None
+        or found.ndim != 2
+        or len(found) < 2
+        or found.shape[1] != num_features
+        or found.dtype.kind not in "fiu"
+        or not np.isfinite(found).all()
+    ):
         raise ConfigError(
             "principal components are those of training samples",
             got="samples=None" if found is None else f"{found.dtype} of shape {found.shape}",
             expected=f"two or more rows of {num_features} finite numbers",
             remedy="Pass samples=split.train.features, or take control='random_mlp'.",
-        )  # fmt: skip
+        )
     return found.astype(np.float64)

@@ -18,9 +18,7 @@ from torch import nn
 
 from qiskit_kd.circuits import CircuitModel, encodings, warn_dead_weights
 from qiskit_kd.errors import ConfigError
-from qiskit_kd.nn.modules import ClassicalStudent, seeded_convolution, seeded_linear
-from qiskit_kd.nn.parts import (
-    ACTIVATIONS,
+from qiskit_kd.nn.circuit_spec import (
     AnyAnsatz,
     AnyEncoding,
     ansatz_facts,
@@ -38,13 +36,11 @@ from qiskit_kd.nn.parts import (
     whole_number,
     z_on,
 )
-from qiskit_kd.nn.patches import pair, positions
-from qiskit_kd.nn.quanvolution import Quanvolution
+from qiskit_kd.nn.layer import AnyBackend
+from qiskit_kd.nn.modules import ACTIVATIONS, ClassicalStudent, seeded_convolution, seeded_linear
+from qiskit_kd.nn.quanvolution import Quanvolution, pair, positions
 from qiskit_kd.nn.students import students
-from qiskit_kd.nn.wiring import AnyBackend
 from qiskit_kd.values import image_shape
-
-__all__ = ["ImageStudent", "convolution", "quanvolution"]
 
 _ACTIVATIONS = {**ACTIVATIONS, "none": nn.Identity}
 _SCALED = ("angle", "reuploading")  # encodings whose angles are pi times a pixel in 0..1
@@ -65,11 +61,19 @@ class ImageStudent(ClassicalStudent):
 
 @students.register("convolution")
 def convolution(
-    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",  # noqa: ARG001
-    shape: Sequence[int] | None = None, filters: int = 3, kernel_size: int | Sequence[int] = 2,
-    stride: int | Sequence[int] = 2, padding: int | Sequence[int] = 0, activation: str = "relu",
+    num_features: int,
+    num_classes: int,
+    *,
+    seed: int,
+    backend: AnyBackend = "exact",  # noqa: ARG001
+    shape: Sequence[int] | None = None,
+    filters: int = 3,
+    kernel_size: int | Sequence[int] = 2,
+    stride: int | Sequence[int] = 2,
+    padding: int | Sequence[int] = 0,
+    activation: str = "relu",
     dtype: torch.dtype | str = torch.float32,
-) -> ImageStudent:  # fmt: skip
+) -> ImageStudent:
     """A convolution, an activation and a linear layer: 5,905 parameters for 28 x 28 and 10 classes.
 
     They are 3 x (2 x 2 + 1) = 15 of the filters and 3 x 14 x 14 x 10 + 10 = 5,890 of the head.
@@ -102,24 +106,43 @@ def convolution(
         image[0], filters, kernel, steps, border, seed=seed, name="filters", dtype=kind
     )
     facts = {
-        "kind": "convolution", "image": list(image), "filters": filters,
-        "kernel_size": list(kernel), "stride": list(steps), "padding": list(border),
-        "activation": activation, "maps": list(maps),
-    }  # fmt: skip
+        "kind": "convolution",
+        "image": list(image),
+        "filters": filters,
+        "kernel_size": list(kernel),
+        "stride": list(steps),
+        "padding": list(border),
+        "activation": activation,
+        "maps": list(maps),
+    }
     return _student(image, layer, activation, maps, num_classes, seed, kind, facts)
 
 
 @students.register("quanvolution")
 def quanvolution(
-    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",
-    shape: Sequence[int] | None = None, filters: int = 3, kernel_size: int | Sequence[int] = 2,
-    stride: int | Sequence[int] = 2, padding: int | Sequence[int] = 0, activation: str = "relu",
-    encoding: AnyEncoding = "angle", encoding_options: Mapping[str, Any] | None = None,
-    ansatz: AnyAnsatz = "hardware_efficient", layers: int = 1,
-    ansatz_options: Mapping[str, Any] | None = None, measured: Sequence[int] | None = None,
-    trainable: bool = True, offset: float | None = None, gradient: str = "auto",
-    shots: int | None = None, dtype: torch.dtype | str = torch.float32,
-) -> ImageStudent:  # fmt: skip
+    num_features: int,
+    num_classes: int,
+    *,
+    seed: int,
+    backend: AnyBackend = "exact",
+    shape: Sequence[int] | None = None,
+    filters: int = 3,
+    kernel_size: int | Sequence[int] = 2,
+    stride: int | Sequence[int] = 2,
+    padding: int | Sequence[int] = 0,
+    activation: str = "relu",
+    encoding: AnyEncoding = "angle",
+    encoding_options: Mapping[str, Any] | None = None,
+    ansatz: AnyAnsatz = "hardware_efficient",
+    layers: int = 1,
+    ansatz_options: Mapping[str, Any] | None = None,
+    measured: Sequence[int] | None = None,
+    trainable: bool = True,
+    offset: float | None = None,
+    gradient: str = "auto",
+    shots: int | None = None,
+    dtype: torch.dtype | str = torch.float32,
+) -> ImageStudent:
     """A quanvolution, an activation and a linear layer: 5,923 parameters, 33 of them quantum.
 
     That is for images of 28 x 28 and 10 classes. With the defaults, a pixel turns one of 4 qubits
@@ -174,32 +197,56 @@ def quanvolution(
     if offset is None:
         offset = _AMPLITUDE_OFFSET if code.zero_is_undefined else 0.0
     layer = Quanvolution(
-        model, filters, kernel, steps, border, backend, gradient, shots, seed,
-        trainable=trainable, offset=offset, dtype=kind,
-    )  # fmt: skip
+        model,
+        filters,
+        kernel,
+        steps,
+        border,
+        backend,
+        gradient,
+        shots,
+        seed,
+        trainable=trainable,
+        offset=offset,
+        dtype=kind,
+    )
     maps = layer.output_shape(image)
-    dead = find_dead_weights(
-        model, encoding, options, ansatz, layers, ansatz_options, tuple(read)
-    )  # fmt: skip
+    dead = find_dead_weights(model, encoding, options, ansatz, layers, ansatz_options, tuple(read))
     if dead and trainable:
         warn_dead_weights(model, dead=dead, stacklevel=3)
     facts = {
-        "kind": "quanvolution", "image": list(image), "filters": layer.filters,
-        "kernel_size": list(layer.kernel_size), "stride": list(layer.stride),
-        "padding": list(layer.padding), "activation": activation, "maps": list(maps),
-        "trainable": trainable, "quantum_weights": layer.weight.numel(),
-        "encoding": part_name(encodings, encoding), "encoding_options": dict(options or {}),
+        "kind": "quanvolution",
+        "image": list(image),
+        "filters": layer.filters,
+        "kernel_size": list(layer.kernel_size),
+        "stride": list(layer.stride),
+        "padding": list(layer.padding),
+        "activation": activation,
+        "maps": list(maps),
+        "trainable": trainable,
+        "quantum_weights": layer.weight.numel(),
+        "encoding": part_name(encodings, encoding),
+        "encoding_options": dict(options or {}),
         "offset": layer.offset,
-        "qubits": n, "measured": read, **weight_facts(model, dead),
-        **ansatz_facts(ansatz, layers, ansatz_options), **run_facts(backend, gradient, shots),
-    }  # fmt: skip
+        "qubits": n,
+        "measured": read,
+        **weight_facts(model, dead),
+        **ansatz_facts(ansatz, layers, ansatz_options),
+        **run_facts(backend, gradient, shots),
+    }
     return _student(image, layer, activation, maps, num_classes, seed, kind, facts)
 
 
 def _student(
-    image: Shape, filters: nn.Module, activation: str, maps: Shape, num_classes: int, seed: int,
-    dtype: torch.dtype, facts: Mapping[str, Any],
-) -> ImageStudent:  # fmt: skip
+    image: Shape,
+    filters: nn.Module,
+    activation: str,
+    maps: Shape,
+    num_classes: int,
+    seed: int,
+    dtype: torch.dtype,
+    facts: Mapping[str, Any],
+) -> ImageStudent:
     check_activation(activation, _ACTIVATIONS)
     layers = {
         "image": nn.Unflatten(-1, image),
@@ -214,8 +261,11 @@ def _student(
 def _shape(num_features: int, num_classes: int, shape: Sequence[int] | None) -> Shape:
     num_features, num_classes = check_sizes(num_features, num_classes)
     channels, height, width = image_shape(
-        shape, num_features, error=ConfigError, axes=3,
+        shape,
+        num_features,
+        error=ConfigError,
+        axes=3,
         rule="a network for images needs the shape of its images",
         remedy="Use a data set of images, or give the option shape, e.g. [1, 28, 28].",
-    )  # fmt: skip
+    )
     return channels, height, width

@@ -8,21 +8,244 @@ pickled. This subclass overrides all of that and stays usable wherever a connect
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from qiskit import qpy
 from qiskit_machine_learning.connectors import TorchConnector
+from qiskit_machine_learning.neural_networks import NeuralNetwork
 from torch import Tensor, nn
 
 from qiskit_kd.circuits.model import CircuitModel, check_model
-from qiskit_kd.errors import ConfigError, DataError
+from qiskit_kd.circuits.readouts import ClassGroups
+from qiskit_kd.errors import ConfigError, DataError, ExecutionError
 from qiskit_kd.execution.autograd import run
-from qiskit_kd.execution.backends import Backend
-from qiskit_kd.execution.engine import Engine
-from qiskit_kd.nn.network import EngineNetwork
-from qiskit_kd.nn.wiring import OnEngine, circuit_digest, first_weights
+from qiskit_kd.execution.backends import Backend, load_backend
+from qiskit_kd.execution.engine import Engine, Needs
+from qiskit_kd.seeding import stream
+from qiskit_kd.values import python_number
 
-__all__ = ["QuantumLayer"]
+AnyBackend = str | Backend | Engine
+"""A name in the backend file, or the object itself."""
+
+
+def choose_engine(
+    backend: AnyBackend, gradient: str, shots: int | None, seed: int | None
+) -> Engine:
+    """The engine of a backend, or the engine given.
+
+    Raises:
+        ConfigError: If the backend is unknown or an option does not fit it.
+    """
+    if isinstance(backend, Engine):
+        if gradient != "auto" or shots is not None:
+            raise ConfigError(
+                "an engine already has its gradient rule and shots",
+                got=f"gradient={gradient!r}, shots={shots} beside an engine",
+                remedy="Leave them out, or pass the backend's name.",
+            )
+        return backend
+    if isinstance(backend, str):
+        backend = load_backend(backend)
+    if not isinstance(backend, Backend):
+        raise ConfigError(
+            "a backend is a name, a Backend or an Engine",
+            got=type(backend).__name__,
+            remedy="`qkd backends` lists the names.",
+        )
+    return backend.engine(gradient=gradient, shots=python_number(shots), seed=python_number(seed))
+
+
+def options_digest(backend: AnyBackend) -> str:
+    """Eight hexadecimal digits of all options of a backend; nothing of an engine given ready made.
+
+    Two backends of one name, say of a device before and after somebody changed the scale of its
+    noise, must not answer for each other where outputs are kept.
+    """
+    if isinstance(backend, Engine):
+        return ""
+    options = (load_backend(backend) if isinstance(backend, str) else backend).describe()
+    told = {key: value for key, value in options.items() if key not in ("source", "description")}
+    return hashlib.sha256(json.dumps(told, default=str, sort_keys=True).encode()).hexdigest()[:8]
+
+
+class OnEngine(nn.Module):
+    """What runs a layer's circuits; backend, engine, gradient rule and shots may be exchanged."""
+
+    model: CircuitModel
+    _engine: Engine
+    _made: tuple[Engine, str]
+    _asked: dict[str, Any]
+
+    def _run_on(self, **asked: Any) -> None:
+        """An engine for `backend`, `gradient`, `shots` and `seed`; what is not given stays."""
+        asked = {**self.__dict__.get("_asked", {}), **asked}
+        engine = choose_engine(**asked)
+        self._asked = asked
+        self._made, self._engine = (engine, options_digest(asked["backend"])), engine
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the circuits."""
+        return self._engine
+
+    @engine.setter
+    def engine(self, engine: Engine) -> None:
+        if not isinstance(engine, Engine):
+            raise ConfigError(
+                "an engine runs circuit models",
+                got=repr(engine),
+                expected="an Engine",
+                remedy="Names and Backend objects are set as layer.backend.",
+            )
+        self._engine = engine
+
+    @property
+    def backend(self) -> AnyBackend:
+        """Where the circuits run: what was asked for, or the engine set since."""
+        backend: AnyBackend = self._asked["backend"]
+        return backend if self._engine is self._made[0] else self._engine
+
+    @backend.setter
+    def backend(self, backend: AnyBackend) -> None:
+        own = {"gradient": "auto", "shots": None} if isinstance(backend, Engine) else {}
+        self._run_on(backend=backend, **own)
+
+    @property
+    def gradient(self) -> str:
+        """The gradient rule asked for."""
+        return str(self._asked["gradient"])
+
+    @gradient.setter
+    def gradient(self, gradient: str) -> None:
+        self._run_on(backend=self.backend, gradient=gradient)
+
+    @property
+    def shots(self) -> int | None:
+        """Shots per circuit; None where outputs are exact."""
+        return self._engine.shots
+
+    @shots.setter
+    def shots(self, shots: int | None) -> None:
+        self._run_on(backend=self.backend, shots=shots)
+
+    @property
+    def seed(self) -> int | None:
+        """The seed asked for; setting it makes an engine that draws its shots from there."""
+        seed: int | None = self._asked["seed"]
+        return seed
+
+    @seed.setter
+    def seed(self, seed: int | None) -> None:
+        if isinstance(self.backend, Engine):
+            raise ConfigError(
+                "an engine already has its seed",
+                got=f"seed={seed!r} beside an engine",
+                remedy="Set an engine of that seed, or the backend's name.",
+            )
+        self._run_on(backend=self.backend, seed=seed)
+
+    def engine_text(self) -> str:
+        """What the layer's `repr`, under which outputs are kept, says of its engine."""
+        engine, options = self._engine, self._made[1] if self._engine is self._made[0] else ""
+        shots = f", shots={engine.shots}" if engine.shots else ""
+        return f"backend={engine.name!r}{shots}" + (f", options={options}" if options else "")
+
+    def engine_identity(self) -> str:
+        """What tells this engine from others of its name where outputs are kept."""
+        made = self._engine is self._made[0] and self._made[1]
+        return "" if made else self._engine.identity()
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Refuse `torch.jit.script`.
+
+        Raises:
+            ExecutionError: Always.
+        """
+        raise ExecutionError(
+            "a quantum layer runs on an engine, which TorchScript cannot hold",
+            got="torch.jit.script",
+            expected="a call of the module itself",
+            remedy="Save state_dict(), build the module anew where it is loaded, and script its "
+            "classical parts alone.",
+        )
+
+
+def first_weights(
+    shape: tuple[int, ...], seed: int | None, dtype: torch.dtype, *, trainable: bool = True
+) -> nn.Parameter:
+    """Angles uniform in [-pi, pi) from the seed's stream; None stands for seed 0.
+
+    Raises:
+        ConfigError: If `dtype` is neither single nor double precision.
+    """
+    if dtype not in (torch.float32, torch.float64):
+        raise ConfigError(
+            "weights are real numbers", got=str(dtype), expected="torch.float32 or torch.float64"
+        )
+    start = stream(0 if seed is None else seed, "init").uniform(-torch.pi, torch.pi, shape)
+    values: Tensor = torch.tensor(start, dtype=dtype)
+    return nn.Parameter(values, requires_grad=trainable)
+
+
+@lru_cache(maxsize=64)
+def circuit_digest(model: CircuitModel) -> str:
+    """Sixteen hexadecimal digits of circuit, readout and map of the features.
+
+    Layers carry it in their `repr`, and so in the hash under which outputs are kept: two circuits
+    of the same size must not answer for each other. The map is a function, so it counts by its
+    values at two rows.
+    """
+    digest = hashlib.sha256()
+    with io.BytesIO() as content:
+        qpy.dump(model.circuit, content)
+        digest.update(content.getvalue())
+    readout = model.readout
+    if isinstance(readout, ClassGroups):
+        digest.update(readout.labels.tobytes())
+    else:
+        digest.update(repr([op.to_list() for op in readout.operators]).encode())
+    rows = stream(0, "circuit digest").uniform(0.1, 1.0, (2, model.num_features))
+    # Nine digits: an angle may differ in its last bits between machines.
+    digest.update(repr(model.encoding.angles(rows).round(9).tolist()).encode())
+    return digest.hexdigest()[:16]
+
+
+Array = NDArray[np.floating[Any]]
+
+
+class EngineNetwork(NeuralNetwork):
+    """A circuit model and the engine that runs it.
+
+    Args:
+        model: The circuit model.
+        engine: What runs it.
+    """
+
+    def __init__(self, model: CircuitModel, engine: Engine) -> None:
+        check_model(model, part="a network")
+        super().__init__(
+            num_inputs=model.num_features,
+            num_weights=model.num_weights,
+            sparse=False,
+            output_shape=model.num_outputs,
+            input_gradients=model.encoding.is_differentiable,
+        )
+        self.model = model
+        self.engine = engine
+
+    def _forward(self, input_data: Any, weights: Any) -> Array:
+        return self.engine.outputs(self.model, input_data, weights)
+
+    def _backward(self, input_data: Any, weights: Any) -> tuple[Array | None, Array | None]:
+        needs = Needs(features=bool(self.input_gradients), weights=True)
+        return self.engine.jacobian(self.model, input_data, weights, needs)
 
 
 class _OwnAttribute:
@@ -90,9 +313,11 @@ class QuantumLayer(OnEngine, TorchConnector):
     def _weights(self, value: Tensor) -> None:
         del value
         raise ConfigError(
-            "the weights of a layer are one tensor", got="_weights set", expected="weight",
+            "the weights of a layer are one tensor",
+            got="_weights set",
+            expected="weight",
             remedy="Set layer.weight; functional_call takes dict(layer.named_parameters()).",
-        )  # fmt: skip
+        )
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
@@ -104,9 +329,15 @@ class QuantumLayer(OnEngine, TorchConnector):
             destination[f"{prefix}_weights"] = weight if keep_vars else weight.clone()
 
     def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any],
-        strict: bool, missing_keys: list[str], unexpected_keys: list[str], error_msgs: list[str],
-    ) -> None:  # fmt: skip
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
         twin = state_dict.pop(f"{prefix}_weights", None)
         if twin is not None:
             weight = state_dict.setdefault(f"{prefix}weight", twin)
@@ -142,11 +373,12 @@ class QuantumLayer(OnEngine, TorchConnector):
         if input_data is not None and (not isinstance(input_data, Tensor) or input_data.is_nested):
             raise DataError(
                 "a layer takes one dense tensor",
-                got="a nested tensor" if isinstance(input_data, Tensor)
+                got="a nested tensor"
+                if isinstance(input_data, Tensor)
                 else f"an object of type {type(input_data).__name__}",
                 expected=f"a tensor (..., {self.model.num_features})",
                 remedy="Convert it: torch.as_tensor, or to_padded_tensor.",
-            )  # fmt: skip
+            )
         if input_data is None or input_data.shape[-1:] != (self.model.num_features,):
             raise DataError(
                 f"this layer takes rows of {self.model.num_features} features",

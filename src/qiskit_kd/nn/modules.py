@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,23 +15,11 @@ from torch import Tensor, nn
 
 from qiskit_kd.circuits import CircuitModel, ClassGroups
 from qiskit_kd.errors import ConfigError
-from qiskit_kd.nn.layer import QuantumLayer
-from qiskit_kd.nn.wiring import OnEngine
+from qiskit_kd.nn.layer import OnEngine, QuantumLayer
 from qiskit_kd.seeding import stream
 from qiskit_kd.values import real
 
-__all__ = [
-    "ClassicalStudent",
-    "FullyQuantumStudent",
-    "HybridStudent",
-    "Projection",
-    "as_student",
-    "describe",
-    "num_parameters",
-    "seeded",
-    "seeded_convolution",
-    "seeded_linear",
-]
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 _Layer = TypeVar("_Layer", bound=nn.Module)
 
@@ -50,9 +39,10 @@ class Student(nn.Module):
             raise ConfigError(
                 "where circuits run is an attribute of the layers that have circuits",
                 got=f"{name} set on a {type(self).__name__}",
-                remedy="Leave it out: there are no circuits in this network." if path is None
+                remedy="Leave it out: there are no circuits in this network."
+                if path is None
                 else f"Build the network with {option}=..., or set it as network.{path}.{name}.",
-            )  # fmt: skip
+            )
         super().__setattr__(name, value)
 
 
@@ -108,20 +98,30 @@ class FullyQuantumStudent(Student):
     log_sharpness: Tensor
 
     def __init__(
-        self, circuit: nn.Module, *, sharpness: float = 1.0, learnable: bool = False,
-        smoothing: float | None = None, facts: Mapping[str, Any] | None = None,
+        self,
+        circuit: nn.Module,
+        *,
+        sharpness: float = 1.0,
+        learnable: bool = False,
+        smoothing: float | None = None,
+        facts: Mapping[str, Any] | None = None,
         dtype: torch.dtype | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         if not isinstance(circuit, nn.Module):
             raise ConfigError(
                 "a fully quantum student is made of a network that returns class probabilities",
-                got=type(circuit).__name__, expected="a torch.nn.Module",
-            )  # fmt: skip
+                got=type(circuit).__name__,
+                expected="a torch.nn.Module",
+            )
         sharpness = real(
-            sharpness, "sharpness is positive", name="sharpness", least=0, strict=True,
+            sharpness,
+            "sharpness is positive",
+            name="sharpness",
+            least=0,
+            strict=True,
             expected="a number",
-        )  # fmt: skip
+        )
         if smoothing is None:
             layers = (part for part in circuit.modules() if isinstance(part, QuantumLayer))
             shots = next((layer.engine.shots for layer in layers), None)
@@ -231,11 +231,45 @@ def seeded_linear(
 
 
 def seeded_convolution(
-    channels: int, filters: int, kernel_size: tuple[int, int], stride: tuple[int, int],
-    padding: tuple[int, int], *, seed: int, name: str, dtype: torch.dtype,
-) -> nn.Conv2d:  # fmt: skip
+    channels: int,
+    filters: int,
+    kernel_size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    *,
+    seed: int,
+    name: str,
+    dtype: torch.dtype,
+) -> nn.Conv2d:
     """See `seeded`; the fan-in is the number of pixels below the kernel in all channels."""
     layer = nn.Conv2d(
         channels, filters, kernel_size, stride=stride, padding=padding, dtype=dtype, device="meta"
     )
     return seeded(layer, channels * kernel_size[0] * kernel_size[1], seed=seed, name=name)
+
+
+def seeded_layers(
+    sizes: Sequence[int], activation: str, last: str, *, seed: int, dtype: torch.dtype
+) -> dict[str, nn.Module]:
+    """Linear layers from each size to the next by name, with activations between them."""
+    layers: dict[str, nn.Module] = {}
+    for k, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+        end = k == len(sizes) - 2
+        name = last if end else f"hidden_{k}"
+        layers[name] = seeded_linear(fan_in, fan_out, seed=seed, name=name, dtype=dtype)
+        if not end:
+            layers[f"{activation}_{k}"] = ACTIVATIONS[activation]()
+    return layers
+
+
+def fitted_widths(num_features: int, num_classes: int, budget: int) -> tuple[int, int]:
+    """`(f, h)` with the smallest `h (f + 1) + C (h + 1) >= budget`, h near C + 1."""
+    choices = []
+    for h in range(1, max(1, budget) + 1):
+        lacking = budget - num_classes * (h + 1)
+        f = max(1, -(-lacking // h) - 1)
+        if f <= num_features:
+            count = h * (f + 1) + num_classes * (h + 1)
+            choices.append((count, abs(h - num_classes - 1), f, h))
+    *_, f, h = min(choices)
+    return f, h

@@ -26,11 +26,69 @@ from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.nn.cache import OutputCache, module_hash, sample_keys
-from qiskit_kd.nn.patches import Pair, cut_patches, pair, positions
-from qiskit_kd.nn.wiring import OnEngine, circuit_digest, first_weights
-from qiskit_kd.values import python_number
+from qiskit_kd.nn.layer import OnEngine, circuit_digest, first_weights
+from qiskit_kd.values import listed, python_number, shown, whole
 
-__all__ = ["Quanvolution"]
+Pair = tuple[int, int]
+
+
+def pair(value: int | Sequence[int], *, name: str, least: int) -> Pair:
+    """`value` for height and width: one whole number for both, or one for each.
+
+    Raises:
+        ConfigError: If it is neither, or a number is below `least`.
+    """
+    rule = f"{name} is a whole number or a pair of them, for height and width"
+    try:
+        both = [value] * 2 if hasattr(value, "__index__") else listed(value, rule)
+        first, second = (whole(each, rule, least=least) for each in both)
+    except (ConfigError, ValueError):
+        raise ConfigError(rule, got=shown(value), expected=f"{least} or more") from None
+    return first, second
+
+
+def positions(image: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
+    """Rows and columns of places a kernel takes on an image.
+
+    Raises:
+        DataError: If the kernel is larger than the image with its padding.
+    """
+    padded = (image[0] + 2 * padding[0], image[1] + 2 * padding[1])
+    if kernel[0] > padded[0] or kernel[1] > padded[1]:
+        raise DataError(
+            "a kernel is no larger than the padded image",
+            got=f"a kernel of {_by(kernel)} on an image of {_by(image)} with padding {_by(padding)}"
+            f", which makes {_by(padded)}",
+            remedy="Use a smaller kernel_size, more padding or larger images.",
+        )
+    return ((padded[0] - kernel[0]) // stride[0] + 1, (padded[1] - kernel[1]) // stride[1] + 1)
+
+
+def cut_patches(images: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
+    """The pixels below the kernel at all its positions.
+
+    Args:
+        images: `(batch, channels, height, width)`.
+        kernel: Height and width.
+        stride: Steps down and to the right.
+        padding: Rows of zeros above and below, columns of zeros to the left and right.
+
+    Returns:
+        `(channels * kernel height * kernel width, batch * positions)`, contiguous. Pixels of a
+        patch are ordered channel, row, column, as in `torch.nn.Unfold`; patches image, row, column.
+    """
+    if any(padding):
+        below, beside = padding
+        images = nn.functional.pad(images, (beside, beside, below, below))
+    windows = images.unfold(2, kernel[0], stride[0]).unfold(3, kernel[1], stride[1])
+    batch, channels, rows, columns = windows.shape[:4]
+    ordered = windows.permute(1, 4, 5, 0, 2, 3)
+    return ordered.reshape(channels * kernel[0] * kernel[1], batch * rows * columns).contiguous()
+
+
+def _by(size: Pair) -> str:
+    return f"{size[0]}x{size[1]}"
+
 
 _CHUNK = 64  # images per pass of a frozen layer on the exact engine
 
@@ -85,13 +143,22 @@ class Quanvolution(OnEngine):
     weight: nn.Parameter
 
     def __init__(
-        self, model: CircuitModel, filters: int = 3, kernel_size: int | Sequence[int] = 2,
-        stride: int | Sequence[int] = 2, padding: int | Sequence[int] = 0,
-        backend: str | Backend | Engine = "exact", gradient: str = "auto",
-        shots: int | None = None, seed: int | None = 0, *, trainable: bool = True,
-        offset: float = 0.0, cache_dir: str | Path | None = None,
+        self,
+        model: CircuitModel,
+        filters: int = 3,
+        kernel_size: int | Sequence[int] = 2,
+        stride: int | Sequence[int] = 2,
+        padding: int | Sequence[int] = 0,
+        backend: str | Backend | Engine = "exact",
+        gradient: str = "auto",
+        shots: int | None = None,
+        seed: int | None = 0,
+        *,
+        trainable: bool = True,
+        offset: float = 0.0,
+        cache_dir: str | Path | None = None,
         dtype: torch.dtype = torch.float32,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         check_model(model, part="a quanvolution")
         filters = python_number(filters)
@@ -115,7 +182,7 @@ class Quanvolution(OnEngine):
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *arguments: Any
-    ) -> None:  # fmt: skip
+    ) -> None:
         twin = state_dict.pop(f"{prefix}_weights", None)  # a connector's second key
         if twin is not None:
             state_dict.setdefault(f"{prefix}weight", twin)
@@ -161,22 +228,26 @@ class Quanvolution(OnEngine):
         if not isinstance(images, Tensor) or images.is_nested or images.layout != torch.strided:
             raise DataError(
                 "a quanvolution takes one dense tensor",
-                got=f"a tensor of layout {images.layout}" if isinstance(images, Tensor)
+                got=f"a tensor of layout {images.layout}"
+                if isinstance(images, Tensor)
                 else f"an object of type {type(images).__name__}",
                 expected="(batch, channels, height, width) or (channels, height, width)",
                 remedy="Convert it: torch.as_tensor, to_dense or to_padded_tensor.",
-            )  # fmt: skip
+            )
         if images.ndim not in (3, 4):
             raise DataError(
-                "a quanvolution takes images", got=f"shape {tuple(images.shape)}",
+                "a quanvolution takes images",
+                got=f"shape {tuple(images.shape)}",
                 expected="(batch, channels, height, width) or (channels, height, width)",
                 remedy="Put nn.Unflatten in front of it where samples are rows.",
-            )  # fmt: skip
+            )
         if images.is_complex() or images.dtype == torch.bool:
             raise DataError(
-                "pixels are real numbers", got=f"a tensor of {images.dtype}",
-                expected="a floating-point tensor", remedy="Convert the images first.",
-            )  # fmt: skip
+                "pixels are real numbers",
+                got=f"a tensor of {images.dtype}",
+                expected="a floating-point tensor",
+                remedy="Convert the images first.",
+            )
         batch = images if images.ndim == 4 else images[None]
         if not batch.is_floating_point():
             batch = batch.to(self.weight.dtype)
@@ -247,13 +318,13 @@ class Quanvolution(OnEngine):
                 "pixels are finite numbers",
                 got=f"NaN or infinity in {self._where(broken, places)}",
                 remedy="Remove or repair the image.",
-            ) from error  # fmt: skip
+            ) from error
         if self.model.encoding.zero_is_undefined and black.any():
             raise DataError(
                 "amplitude encoding normalises each patch, so no patch may be all zeros",
                 got=f"zeros only in {self._where(black, places)}",
                 remedy="Set offset, e.g. 0.1, which is added to every pixel before encoding.",
-            ) from error  # fmt: skip
+            ) from error
 
     def _where(self, bad: Tensor, places: Pair) -> str:
         found = torch.nonzero(bad)[:, 0].tolist()
@@ -268,10 +339,13 @@ class Quanvolution(OnEngine):
         """Whether the maps are a function of the images alone, without a gradient."""
         differentiated = torch.is_grad_enabled() and images.requires_grad
         return (
-            self._remembers and not self.weight.requires_grad and not differentiated
-            and len(images) > 0 and images.device.type != "meta"
+            self._remembers
+            and not self.weight.requires_grad
+            and not differentiated
+            and len(images) > 0
+            and images.device.type != "meta"
             and not torch._C._are_functorch_transforms_active()  # noqa: SLF001
-        )  # fmt: skip
+        )
 
     @uncompiled
     def _recalled(self, images: Tensor, size: tuple[int, int, int]) -> Tensor:
@@ -327,6 +401,7 @@ def _check(filters: object, trainable: object, offset: object, cache_dir: object
         raise ConfigError("offset is a finite number", got=repr(offset))
     if trainable and cache_dir is not None:
         raise ConfigError(
-            "only maps of frozen weights are kept", got="cache_dir beside trainable=True",
+            "only maps of frozen weights are kept",
+            got="cache_dir beside trainable=True",
             remedy="Leave cache_dir out, or set trainable=False.",
-        )  # fmt: skip
+        )

@@ -26,8 +26,6 @@ from qiskit_kd.nn.modules import FullyQuantumStudent
 from qiskit_kd.seeding import stream
 from qiskit_kd.values import numbers
 
-__all__ = ["FewShotsWarning", "needed_for", "shots_needed", "warn_few_shots"]
-
 LOSS = 0.05
 """Nats that shot noise may cost."""
 
@@ -60,9 +58,10 @@ def shots_needed(student: FullyQuantumStudent, features: Array) -> int:
     """
     if not _is_read(student):
         raise ConfigError(
-            "shots are counted of students read in class groups", got=type(student).__name__,
+            "shots are counted of students read in class groups",
+            got=type(student).__name__,
             expected="a fully quantum student",
-        )  # fmt: skip
+        )
     layer = student.circuit
     engine = layer.engine if layer.engine.shots is None else ExactEngine()
     x = numbers(features, "features")

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -28,18 +27,7 @@ from qiskit_kd.circuits import (
     warn_dead_weights,
 )
 from qiskit_kd.errors import ConfigError
-from qiskit_kd.nn.layer import QuantumLayer
-from qiskit_kd.nn.modules import (
-    ClassicalStudent,
-    FullyQuantumStudent,
-    HybridStudent,
-    Projection,
-    describe,
-    num_parameters,
-    seeded_linear,
-)
-from qiskit_kd.nn.parts import (
-    ACTIVATIONS,
+from qiskit_kd.nn.circuit_spec import (
     AnyAnsatz,
     AnyEncoding,
     ansatz_facts,
@@ -58,26 +46,21 @@ from qiskit_kd.nn.parts import (
     whole_number,
     z_on,
 )
+from qiskit_kd.nn.layer import AnyBackend, QuantumLayer
+from qiskit_kd.nn.modules import (
+    ACTIVATIONS,
+    ClassicalStudent,
+    FullyQuantumStudent,
+    HybridStudent,
+    Projection,
+    fitted_widths,
+    seeded_layers,
+    seeded_linear,
+)
 from qiskit_kd.nn.shots import warn_few_shots
-from qiskit_kd.nn.wiring import AnyBackend
 from qiskit_kd.registry import Registry
 from qiskit_kd.seeding import stream
 from qiskit_kd.values import python_number, real
-
-__all__ = [
-    "ClassicalStudent",
-    "FullyQuantumStudent",
-    "HybridStudent",
-    "describe",
-    "equal_size",
-    "fully_quantum",
-    "hybrid",
-    "linear",
-    "mlp",
-    "num_parameters",
-    "separable",
-    "students",
-]
 
 students: Registry[Callable[..., nn.Module]] = Registry("student")
 """Builders `(num_features, num_classes, *, seed, backend="exact", **options) -> Module`."""
@@ -85,9 +68,13 @@ students: Registry[Callable[..., nn.Module]] = Registry("student")
 
 @students.register("linear")
 def linear(
-    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",  # noqa: ARG001
+    num_features: int,
+    num_classes: int,
+    *,
+    seed: int,
+    backend: AnyBackend = "exact",  # noqa: ARG001
     dtype: torch.dtype | str = torch.float32,
-) -> ClassicalStudent:  # fmt: skip
+) -> ClassicalStudent:
     """One linear layer: `num_classes (num_features + 1)` parameters; 195 for 64 to 3."""
     num_features, num_classes = check_sizes(num_features, num_classes)
     layer = seeded_linear(
@@ -98,10 +85,15 @@ def linear(
 
 @students.register("mlp")
 def mlp(
-    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",  # noqa: ARG001
-    hidden: Sequence[int] = (16, 8), activation: str = "relu",
+    num_features: int,
+    num_classes: int,
+    *,
+    seed: int,
+    backend: AnyBackend = "exact",  # noqa: ARG001
+    hidden: Sequence[int] = (16, 8),
+    activation: str = "relu",
     dtype: torch.dtype | str = torch.float32,
-) -> ClassicalStudent:  # fmt: skip
+) -> ClassicalStudent:
     """A multilayer perceptron, the usual teacher; 64-16-8-3 has 1,203 parameters.
 
     Args:
@@ -125,9 +117,14 @@ def mlp(
 
 @students.register("equal_size")
 def equal_size(
-    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",  # noqa: ARG001
-    budget: int = 74, dtype: torch.dtype | str = torch.float32,
-) -> ClassicalStudent:  # fmt: skip
+    num_features: int,
+    num_classes: int,
+    *,
+    seed: int,
+    backend: AnyBackend = "exact",  # noqa: ARG001
+    budget: int = 74,
+    dtype: torch.dtype | str = torch.float32,
+) -> ClassicalStudent:
     """The classical control of (nearly) the same size: frozen projection, then a tiny network.
 
     A random orthogonal projection to f features, which is not trained, Linear(f, h), tanh and
@@ -163,14 +160,23 @@ def equal_size(
 
 @students.register("hybrid")
 def hybrid(
-    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",
+    num_features: int,
+    num_classes: int,
+    *,
+    seed: int,
+    backend: AnyBackend = "exact",
     layers: int = 4,
     ansatz: AnyAnsatz = "hardware_efficient",
-    ansatz_options: Mapping[str, Any] | None = None, encoding: AnyEncoding = "amplitude",
-    encoding_options: Mapping[str, Any] | None = None, num_qubits: int | None = None,
-    measured: str | Sequence[int] | None = None, head: Sequence[int] = (), gradient: str = "auto",
-    shots: int | None = None, dtype: torch.dtype | str = torch.float32,
-) -> HybridStudent:  # fmt: skip
+    ansatz_options: Mapping[str, Any] | None = None,
+    encoding: AnyEncoding = "amplitude",
+    encoding_options: Mapping[str, Any] | None = None,
+    num_qubits: int | None = None,
+    measured: str | Sequence[int] | None = None,
+    head: Sequence[int] = (),
+    gradient: str = "auto",
+    shots: int | None = None,
+    dtype: torch.dtype | str = torch.float32,
+) -> HybridStudent:
     """A circuit, Z on some qubits (selective measurement) and a linear layer or a small MLP.
 
     With the defaults, at 64 features and 3 classes: 4 layers of the hardware-efficient ansatz on 6
@@ -217,11 +223,15 @@ def hybrid(
     )
     widths = list(check_widths(head, what="head"))
     facts = {
-        "kind": "hybrid", "encoding": part_name(encodings, encoding), "qubits": n, "measured": read,
+        "kind": "hybrid",
+        "encoding": part_name(encodings, encoding),
+        "qubits": n,
+        "measured": read,
         **({"head": [len(read), *widths, num_classes]} if widths else {}),
-        **weight_facts(model, dead), **ansatz_facts(ansatz, layers, ansatz_options),
+        **weight_facts(model, dead),
+        **ansatz_facts(ansatz, layers, ansatz_options),
         **run_facts(backend, gradient, shots),
-    }  # fmt: skip
+    }
     made = seeded_layers(
         [len(read), *widths, num_classes], "tanh", "head", seed=seed, dtype=dtype_of(dtype)
     )
@@ -232,15 +242,26 @@ def hybrid(
 
 @students.register("fully_quantum")
 def fully_quantum(
-    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",
+    num_features: int,
+    num_classes: int,
+    *,
+    seed: int,
+    backend: AnyBackend = "exact",
     layers: int = 4,
     ansatz: AnyAnsatz = "hardware_efficient",
-    ansatz_options: Mapping[str, Any] | None = None, encoding: AnyEncoding = "amplitude",
-    encoding_options: Mapping[str, Any] | None = None, num_qubits: int | None = None,
-    scheme: str | Sequence[int] | None = None, qubits: str | Sequence[int] | None = None,
-    sharpness: str = "fixed", initial_sharpness: float = 1.0, smoothing: float | None = None,
-    gradient: str = "auto", shots: int | None = None, dtype: torch.dtype | str = torch.float32,
-) -> FullyQuantumStudent:  # fmt: skip
+    ansatz_options: Mapping[str, Any] | None = None,
+    encoding: AnyEncoding = "amplitude",
+    encoding_options: Mapping[str, Any] | None = None,
+    num_qubits: int | None = None,
+    scheme: str | Sequence[int] | None = None,
+    qubits: str | Sequence[int] | None = None,
+    sharpness: str = "fixed",
+    initial_sharpness: float = 1.0,
+    smoothing: float | None = None,
+    gradient: str = "auto",
+    shots: int | None = None,
+    dtype: torch.dtype | str = torch.float32,
+) -> FullyQuantumStudent:
     """A circuit without any classical layer: its basis states are summed into class groups.
 
     With the defaults, at 64 features: 4 layers of the hardware-efficient ansatz on 6 qubits and a
@@ -286,10 +307,26 @@ def fully_quantum(
     if ansatz_options is None and isinstance(ansatz, str) and ansatz == "hardware_efficient":
         ansatz_options = {"final_ry": True}
     student, dead = _class_groups(
-        "fully_quantum", num_features, num_classes, seed, backend, ansatz, layers, ansatz_options,
-        encoding, encoding_options, num_qubits, scheme, qubits, sharpness, initial_sharpness,
-        smoothing, gradient, shots, dtype,
-    )  # fmt: skip
+        "fully_quantum",
+        num_features,
+        num_classes,
+        seed,
+        backend,
+        ansatz,
+        layers,
+        ansatz_options,
+        encoding,
+        encoding_options,
+        num_qubits,
+        scheme,
+        qubits,
+        sharpness,
+        initial_sharpness,
+        smoothing,
+        gradient,
+        shots,
+        dtype,
+    )
     if dead:
         warn_dead_weights(student.circuit.model, dead=dead, stacklevel=3)
     return student
@@ -297,14 +334,25 @@ def fully_quantum(
 
 @students.register("separable")
 def separable(
-    num_features: int, num_classes: int, *, seed: int, backend: AnyBackend = "exact",
+    num_features: int,
+    num_classes: int,
+    *,
+    seed: int,
+    backend: AnyBackend = "exact",
     layers: int = 4,
-    num_weights: int | None = None, encoding: AnyEncoding = "amplitude",
-    encoding_options: Mapping[str, Any] | None = None, num_qubits: int | None = None,
-    scheme: str | Sequence[int] | None = None, qubits: str | Sequence[int] | None = None,
-    sharpness: str = "fixed", initial_sharpness: float = 1.0, smoothing: float | None = None,
-    gradient: str = "auto", shots: int | None = None, dtype: torch.dtype | str = torch.float32,
-) -> FullyQuantumStudent:  # fmt: skip
+    num_weights: int | None = None,
+    encoding: AnyEncoding = "amplitude",
+    encoding_options: Mapping[str, Any] | None = None,
+    num_qubits: int | None = None,
+    scheme: str | Sequence[int] | None = None,
+    qubits: str | Sequence[int] | None = None,
+    sharpness: str = "fixed",
+    initial_sharpness: float = 1.0,
+    smoothing: float | None = None,
+    gradient: str = "auto",
+    shots: int | None = None,
+    dtype: torch.dtype | str = torch.float32,
+) -> FullyQuantumStudent:
     """The entanglement-free control: as `fully_quantum`, but its gates act on single qubits.
 
     As many weights as `fully_quantum` with as many layers (74 at 64 features and 4 layers); many of
@@ -344,22 +392,51 @@ def separable(
         layers = python_number(layers)
         num_weights = hardware_efficient(n, layers, final_ry=True).num_parameters
     student, _ = _class_groups(
-        "separable", num_features, num_classes, seed, backend, "product", 1,
-        {"num_weights": python_number(num_weights)}, encoding, encoding_options, num_qubits,
-        scheme, qubits, sharpness, initial_sharpness, smoothing, gradient, shots, dtype,
-    )  # fmt: skip
+        "separable",
+        num_features,
+        num_classes,
+        seed,
+        backend,
+        "product",
+        1,
+        {"num_weights": python_number(num_weights)},
+        encoding,
+        encoding_options,
+        num_qubits,
+        scheme,
+        qubits,
+        sharpness,
+        initial_sharpness,
+        smoothing,
+        gradient,
+        shots,
+        dtype,
+    )
     del student.facts["layers"]  # the number of weights says it all
     return student
 
 
 def _class_groups(
-    kind: str, num_features: int, num_classes: int, seed: int, backend: AnyBackend,
-    ansatz: AnyAnsatz, layers: int, ansatz_options: Mapping[str, Any] | None,
-    encoding: AnyEncoding, encoding_options: Mapping[str, Any] | None, num_qubits: int | None,
-    scheme: str | Sequence[int] | None, qubits: str | Sequence[int] | None, sharpness: str,
-    initial_sharpness: float, smoothing: float | None, gradient: str, shots: int | None,
+    kind: str,
+    num_features: int,
+    num_classes: int,
+    seed: int,
+    backend: AnyBackend,
+    ansatz: AnyAnsatz,
+    layers: int,
+    ansatz_options: Mapping[str, Any] | None,
+    encoding: AnyEncoding,
+    encoding_options: Mapping[str, Any] | None,
+    num_qubits: int | None,
+    scheme: str | Sequence[int] | None,
+    qubits: str | Sequence[int] | None,
+    sharpness: str,
+    initial_sharpness: float,
+    smoothing: float | None,
+    gradient: str,
+    shots: int | None,
     dtype: torch.dtype | str,
-) -> tuple[FullyQuantumStudent, tuple[int, ...] | None]:  # fmt: skip
+) -> tuple[FullyQuantumStudent, tuple[int, ...] | None]:
     """The student read in class groups, and its dead weights (None: not looked for)."""
     num_features, num_classes = check_sizes(num_features, num_classes)
     _check_sharpness(sharpness, initial_sharpness)
@@ -378,54 +455,37 @@ def _class_groups(
         model, backend=backend, gradient=gradient, shots=shots, seed=seed, dtype=dtype_of(dtype)
     )
     facts = {
-        "kind": kind, "encoding": part_name(encodings, encoding), "qubits": n,
+        "kind": kind,
+        "encoding": part_name(encodings, encoding),
+        "qubits": n,
         "scheme": scheme if isinstance(scheme, str) else readout.outcome_labels.tolist(),
         **({} if read is None else {"measured": read}),
-        **weight_facts(model, dead), **ansatz_facts(ansatz, layers, ansatz_options),
-        "sharpness_mode": sharpness, **run_facts(backend, gradient, shots),
-    }  # fmt: skip
+        **weight_facts(model, dead),
+        **ansatz_facts(ansatz, layers, ansatz_options),
+        "sharpness_mode": sharpness,
+        **run_facts(backend, gradient, shots),
+    }
     student = FullyQuantumStudent(
-        circuit, sharpness=initial_sharpness, learnable=sharpness == "learnable",
-        smoothing=smoothing, facts=facts, dtype=dtype_of(dtype),
-    )  # fmt: skip
+        circuit,
+        sharpness=initial_sharpness,
+        learnable=sharpness == "learnable",
+        smoothing=smoothing,
+        facts=facts,
+        dtype=dtype_of(dtype),
+    )
     student.facts = {**facts, "smoothing": student.smoothing}
     few = stream(0, "shots needed").normal(size=(32, num_features))
     warn_few_shots(student, few, what="the untrained student", stacklevel=3)
     return student, dead
 
 
-def seeded_layers(
-    sizes: Sequence[int], activation: str, last: str, *, seed: int, dtype: torch.dtype
-) -> dict[str, nn.Module]:
-    """Linear layers from each size to the next by name, with activations between them."""
-    layers: dict[str, nn.Module] = {}
-    for k, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-        end = k == len(sizes) - 2
-        name = last if end else f"hidden_{k}"
-        layers[name] = seeded_linear(fan_in, fan_out, seed=seed, name=name, dtype=dtype)
-        if not end:
-            layers[f"{activation}_{k}"] = ACTIVATIONS[activation]()
-    return layers
-
-
-def fitted_widths(num_features: int, num_classes: int, budget: int) -> tuple[int, int]:
-    """`(f, h)` with the smallest `h (f + 1) + C (h + 1) >= budget`, h near C + 1."""
-    choices = []
-    for h in range(1, max(1, budget) + 1):
-        lacking = budget - num_classes * (h + 1)
-        f = max(1, -(-lacking // h) - 1)
-        if f <= num_features:
-            count = h * (f + 1) + num_classes * (h + 1)
-            choices.append((count, abs(h - num_classes - 1), f, h))
-    *_, f, h = min(choices)
-    return f, h
-
-
 def _check_sharpness(mode: str, initial: float) -> None:
     if mode not in ("fixed", "learnable"):
         raise ConfigError(
-            "unknown sharpness", got=repr(mode), expected="'fixed' or 'learnable'",
+            "unknown sharpness",
+            got=repr(mode),
+            expected="'fixed' or 'learnable'",
             remedy="Its (first) value is the option initial_sharpness.",
-        )  # fmt: skip
+        )
     rule = "sharpness is positive"
     real(initial, rule, name="initial_sharpness", least=0, strict=True, expected="a number")

@@ -128,7 +128,8 @@ def _portrait(
     name: str, item: Mapping[str, Any], config: Mapping[str, Any], split: Split
 ) -> Portrait:
     from qiskit_kd.circuits import CircuitModel
-    from qiskit_kd.nn.students import describe, students
+    from qiskit_kd.nn.modules import describe
+    from qiskit_kd.nn.students import students
 
     builder = students[item["kind"]]
     given = {"seed": config["seeds"][0], "backend": config.get("backend", "exact")}

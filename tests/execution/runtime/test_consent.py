@@ -195,7 +195,7 @@ def _write(folder: Path, entry: str, study: str) -> None:
     (folder / "study.yaml").write_text(study)
 
 
-@pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.liveness.DeadWeightsWarning")
+@pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.DeadWeightsWarning")
 def test_the_command_line_says_whose_entry_it_is(no_account, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     with LoopbackService() as service:

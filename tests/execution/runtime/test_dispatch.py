@@ -24,9 +24,9 @@ from qiskit_kd.errors import (
     TransientError,
     UncertainJobError,
 )
+from qiskit_kd.execution.engine import with_job_context
 from qiskit_kd.execution.runtime import pieces
 from qiskit_kd.execution.runtime.client import JobState
-from qiskit_kd.execution.runtime.context import with_job_context
 from qiskit_kd.execution.runtime.cost import cost_of_pubs
 from qiskit_kd.execution.runtime.dispatch import Dispatcher
 from qiskit_kd.execution.runtime.journal import Journal

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from qiskit_kd.errors import BudgetError, ConfigError, StorageError
-from qiskit_kd.execution.runtime.context import context_bytes, with_job_context
+from qiskit_kd.execution.engine import context_bytes, with_job_context
 from qiskit_kd.execution.runtime.cost import Cost
 from qiskit_kd.execution.runtime.journal import Journal
 from qiskit_kd.execution.runtime.locks import held

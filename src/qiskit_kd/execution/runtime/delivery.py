@@ -18,8 +18,8 @@ from typing import TypeVar
 from qiskit.primitives import PubResult
 
 from qiskit_kd.errors import JobError, QiskitKDError, QuotaError, TransientError, UncertainJobError
+from qiskit_kd.execution.engine import context_bytes
 from qiskit_kd.execution.runtime.client import Client, JobState, Request
-from qiskit_kd.execution.runtime.context import context_bytes
 from qiskit_kd.execution.runtime.cost import Cost
 from qiskit_kd.execution.runtime.failures import RESULT_AGAIN
 from qiskit_kd.execution.runtime.journal import Journal

@@ -25,8 +25,6 @@ from qiskit_kd.circuits.readouts import Observables
 from qiskit_kd.errors import ResourceError
 from qiskit_kd.seeding import stream
 
-__all__ = ["DeadWeightsWarning", "dead_weights", "warn_dead_weights"]
-
 _MAX_AMPLITUDES = 2**24
 _TOLERANCE = 1e-10
 _POINTS = 3
@@ -72,7 +70,7 @@ def dead_weights(model: CircuitModel) -> list[int]:
 
 def warn_dead_weights(
     model: CircuitModel, *, dead: Sequence[int] | None = None, stacklevel: int = 2
-) -> list[int]:  # fmt: skip
+) -> list[int]:
     """`dead_weights`, with a `DeadWeightsWarning` where there are any.
 
     Args:
@@ -123,9 +121,12 @@ def _evolve(
 
 
 def _through(
-    circuit: QuantumCircuit, states: Complex, values: Mapping[str, float],
-    moved: Mapping[str, float], apart: dict[str, int],
-) -> Complex:  # fmt: skip
+    circuit: QuantumCircuit,
+    states: Complex,
+    values: Mapping[str, float],
+    moved: Mapping[str, float],
+    apart: dict[str, int],
+) -> Complex:
     for item in circuit.data:
         qubits = [circuit.find_bit(q).index for q in item.qubits]
         if not qubits or is_inert(item.operation):

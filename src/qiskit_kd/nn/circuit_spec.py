@@ -15,7 +15,6 @@ from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import torch
 from qiskit import QuantumCircuit
-from torch import nn
 
 from qiskit_kd.circuits import (
     CircuitModel,
@@ -36,34 +35,9 @@ from qiskit_kd.errors import (
     UnknownNameError,
 )
 from qiskit_kd.execution.effective import effective_weights
-from qiskit_kd.nn.wiring import AnyBackend
+from qiskit_kd.nn.layer import AnyBackend
 from qiskit_kd.registry import Registry
 from qiskit_kd.values import listed, python_number, shown, whole
-
-__all__ = [
-    "ACTIVATIONS",
-    "AnyAnsatz",
-    "AnyEncoding",
-    "ansatz_facts",
-    "build_ansatz",
-    "build_encoding",
-    "build_model",
-    "check_activation",
-    "check_sizes",
-    "check_widths",
-    "dtype_of",
-    "find_dead_weights",
-    "is_circuit_file",
-    "measured_qubits",
-    "part_name",
-    "registered",
-    "run_facts",
-    "weight_facts",
-    "whole_number",
-    "z_on",
-]
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 T = TypeVar("T")
 
@@ -81,9 +55,8 @@ AnyAnsatz: TypeAlias = str | Path | QuantumCircuit | Callable[..., QuantumCircui
 
 
 def build_encoding(
-    given: AnyEncoding, num_features: int, num_qubits: int | None,
-    options: Mapping[str, Any] | None,
-) -> Encoding:  # fmt: skip
+    given: AnyEncoding, num_features: int, num_qubits: int | None, options: Mapping[str, Any] | None
+) -> Encoding:
     """The encoding for rows of `num_features`, by name on as few qubits as hold them.
 
     Equal questions have the same object for an answer.
@@ -130,9 +103,12 @@ def _fitting(
 
 
 def _new_encoding(
-    build: Callable[..., Encoding], name: str, num_features: int, num_qubits: int | None,
+    build: Callable[..., Encoding],
+    name: str,
+    num_features: int,
+    num_qubits: int | None,
     options: Mapping[str, Any] | None,
-) -> Encoding:  # fmt: skip
+) -> Encoding:
     options = _checked(f"encoding {name!r}", build, options, given=1)
     if "num_features" in inspect.signature(build).parameters:  # it pads narrower rows with zeros
         options.setdefault("num_features", num_features)
@@ -148,22 +124,28 @@ def _new_encoding(
             f"the encoding {name!r} on {qubits} qubits takes {code.num_features} features",
             got=f"num_features={num_features}",
             remedy="Change num_qubits, the encoding or the number of features.",
-        )  # fmt: skip
+        )
     return code
 
 
 @lru_cache(maxsize=_KEPT, typed=True)
 def _encoding(
-    build: Callable[..., Encoding], name: str, num_features: int, num_qubits: int | None,
+    build: Callable[..., Encoding],
+    name: str,
+    num_features: int,
+    num_qubits: int | None,
     options: Any,
-) -> Encoding:  # fmt: skip
+) -> Encoding:
     return _new_encoding(build, name, num_features, num_qubits, _named(options))
 
 
 def build_model(
-    code: Encoding, ansatz: AnyAnsatz, layers: int, options: Mapping[str, Any] | None,
+    code: Encoding,
+    ansatz: AnyAnsatz,
+    layers: int,
+    options: Mapping[str, Any] | None,
     readout: Readout,
-) -> CircuitModel:  # fmt: skip
+) -> CircuitModel:
     """Encoding, ansatz and readout as one model.
 
     Equal questions have the same object for an answer: hundreds of students of one structure share
@@ -231,9 +213,11 @@ def build_ansatz(
     if isinstance(ansatz, QuantumCircuit):
         if options:
             raise ConfigError(
-                "a circuit has no options", got=f"ansatz_options={shown(options)}",
-                expected="None", remedy="Leave ansatz_options out, or name a registered ansatz.",
-            )  # fmt: skip
+                "a circuit has no options",
+                got=f"ansatz_options={shown(options)}",
+                expected="None",
+                remedy="Leave ansatz_options out, or name a registered ansatz.",
+            )
         return ansatz
     name = part_name(ansatze, ansatz)
     build: Any = ansatz if callable(ansatz) else ansatze[name]
@@ -241,9 +225,10 @@ def build_ansatz(
     if isinstance(layers, int) and layers * num_qubits > _MOST_ROTATIONS:
         raise ConfigError(
             f"the layers of an ansatz on {num_qubits} qubits are ones a simulator can run",
-            got=f"layers={layers}", expected=f"at most {_MOST_ROTATIONS // num_qubits}",
+            got=f"layers={layers}",
+            expected=f"at most {_MOST_ROTATIONS // num_qubits}",
             remedy="Use fewer layers.",
-        )  # fmt: skip
+        )
     return _made(build, QuantumCircuit, num_qubits, layers, **options)
 
 
@@ -257,12 +242,13 @@ def _made(build: Callable[..., Any], kind: type[T], *args: Any, **options: Any) 
         raise CircuitError(
             f"a function builds {kind.__name__} objects from a number of qubits",
             got=f"{type(error).__name__}: {error}",
-        ) from error  # fmt: skip
+        ) from error
     if not isinstance(found, kind):
         raise CircuitError(
-            f"a function builds {kind.__name__} objects", got=type(found).__name__,
+            f"a function builds {kind.__name__} objects",
+            got=type(found).__name__,
             expected=f"a {kind.__name__}",
-        )  # fmt: skip
+        )
     return found
 
 
@@ -274,7 +260,7 @@ def is_circuit_file(ansatz: object) -> TypeGuard[str | Path]:
 
 def _checked(
     part: str, build: Callable[..., Any], options: Mapping[str, Any] | None, *, given: int
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """The options, all of which the builder knows besides its `given` first arguments."""
     if options is None:
         return {}
@@ -303,9 +289,10 @@ def measured_qubits(measured: str | Sequence[int] | None, num_qubits: int) -> li
         read = []
     if not read or len(set(read)) < len(read):
         raise CircuitError(
-            "measured qubits are distinct qubits of the circuit", got=shown(measured),
+            "measured qubits are distinct qubits of the circuit",
+            got=shown(measured),
             expected=f"one or more of 0..{num_qubits - 1}, as a list, or 'all'",
-        )  # fmt: skip
+        )
     return read
 
 
@@ -315,10 +302,14 @@ def z_on(qubits: Sequence[int], num_qubits: int) -> Observables:
 
 
 def find_dead_weights(
-    model: CircuitModel, encoding: AnyEncoding, encoding_options: Mapping[str, Any] | None,
-    ansatz: AnyAnsatz, layers: int, ansatz_options: Mapping[str, Any] | None,
+    model: CircuitModel,
+    encoding: AnyEncoding,
+    encoding_options: Mapping[str, Any] | None,
+    ansatz: AnyAnsatz,
+    layers: int,
+    ansatz_options: Mapping[str, Any] | None,
     readout: ClassGroups | tuple[int, ...],
-) -> tuple[int, ...] | None:  # fmt: skip
+) -> tuple[int, ...] | None:
     """Weights that never learn; None where looking for them would take long."""
     if (model.num_weights + 1) * 2**model.num_qubits > _LOOK_FOR_DEAD_WEIGHTS:
         return None
@@ -326,9 +317,15 @@ def find_dead_weights(
         layers = python_number(layers)
         options = [_hashable(each) for each in (encoding_options, ansatz_options)]
         key = (
-            encoding, model.num_features, model.num_qubits, options[0],
-            ansatz, layers, options[1], readout,
-        )  # fmt: skip
+            encoding,
+            model.num_features,
+            model.num_qubits,
+            options[0],
+            ansatz,
+            layers,
+            options[1],
+            readout,
+        )
         if _can_hash(key):
             return _known_dead_weights(*key)
     return tuple(dead_weights(model))
@@ -336,10 +333,15 @@ def find_dead_weights(
 
 @lru_cache(maxsize=256)
 def _known_dead_weights(
-    encoding: str, num_features: int, num_qubits: int, encoding_options: tuple[Any, ...],
-    ansatz: str, layers: int, ansatz_options: tuple[Any, ...],
+    encoding: str,
+    num_features: int,
+    num_qubits: int,
+    encoding_options: tuple[Any, ...],
+    ansatz: str,
+    layers: int,
+    ansatz_options: tuple[Any, ...],
     readout: ClassGroups | tuple[int, ...],
-) -> tuple[int, ...]:  # fmt: skip
+) -> tuple[int, ...]:
     """Hundreds of students of one structure in a process pay once."""
     code = build_encoding(encoding, num_features, num_qubits, _named(encoding_options))
     circuit = build_ansatz(ansatz, num_qubits, layers, _named(ansatz_options))
@@ -351,8 +353,10 @@ def _known_dead_weights(
 def check_sizes(num_features: int, num_classes: int) -> tuple[int, int]:
     """The sizes of a student as Python's integers; those no student can have are refused."""
     sizes = ("num_features", num_features, 1), ("num_classes", num_classes, 2)
-    first, second = (whole_number(value, what=f"{name} of a student", least=least)
-                     for name, value, least in sizes)  # fmt: skip
+    first, second = (
+        whole_number(value, what=f"{name} of a student", least=least)
+        for name, value, least in sizes
+    )
     return first, second
 
 
@@ -388,10 +392,7 @@ def dtype_of(dtype: torch.dtype | str) -> torch.dtype:
 
 def weight_facts(model: CircuitModel, dead: Sequence[int] | None) -> dict[str, Any]:
     """How many weights of a circuit cannot learn, and how many count; None where nobody looked."""
-    return {
-        "dead_weights": None if dead is None else len(dead),
-        "effective_weights": _rank(model),
-    }
+    return {"dead_weights": None if dead is None else len(dead), "effective_weights": _rank(model)}
 
 
 @lru_cache(maxsize=_KEPT)
