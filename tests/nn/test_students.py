@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from qiskit_kd.circuits import DeadWeightsWarning
 from qiskit_kd.errors import CircuitError, ConfigError, ResourceError, UnknownNameError
-from qiskit_kd.nn.circuit_spec import _known_dead_weights
+from qiskit_kd.nn.circuit_spec import _dead_weights
 from qiskit_kd.nn.layer import QuantumLayer
 from qiskit_kd.nn.modules import (
     FullyQuantumStudent,
@@ -620,15 +620,15 @@ class TestDeadWeights:
         def ask(**options: Any) -> None:
             fully_quantum(16, 3, seed=0, **options)
 
-        _known_dead_weights.cache_clear()
+        _dead_weights.cache_clear()
         for options in ({}, {"layers": 2}, {"scheme": "contiguous"}, {"ansatz_options": {}}):
             ask(**options)
-        assert _known_dead_weights.cache_info().misses == 4
+        assert _dead_weights.cache_info().misses == 4
         fully_quantum(16, 3, seed=5, dtype="float64", sharpness="learnable")
         ask(layers=2)
-        assert _known_dead_weights.cache_info().misses == 4
+        assert _dead_weights.cache_info().misses == 4
         ask(scheme=[k % 3 for k in range(16)])
-        assert _known_dead_weights.cache_info().misses == 5
+        assert _dead_weights.cache_info().misses == 5
 
     def test_a_circuit_of_ones_own_is_looked_at(self) -> None:
         circuit = QuantumCircuit(2)

@@ -23,7 +23,7 @@ from qiskit_kd.distill.outputs import FeatureCapture
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment.parts import registry
 from qiskit_kd.experiment.readings import both_readings
-from qiskit_kd.nn.layer import OnEngine
+from qiskit_kd.nn.layer import CircuitLayer
 from qiskit_kd.nn.modules import FullyQuantumStudent, describe
 from qiskit_kd.nn.shots import shots_needed
 
@@ -187,8 +187,8 @@ def _side_by_side(
     return found
 
 
-def _layers(network: nn.Module) -> list[OnEngine]:
-    return [part for part in network.modules() if isinstance(part, OnEngine)]
+def _layers(network: nn.Module) -> list[CircuitLayer]:
+    return [part for part in network.modules() if isinstance(part, CircuitLayer)]
 
 
 def _shots(network: nn.Module) -> int | None:

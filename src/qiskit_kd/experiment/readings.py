@@ -15,7 +15,7 @@ from torch import nn
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback
 from qiskit_kd.execution.rows import RawEngine
-from qiskit_kd.nn.layer import OnEngine
+from qiskit_kd.nn.layer import CircuitLayer
 from qiskit_kd.nn.quanvolution import Quanvolution
 
 __all__ = ["both_readings"]
@@ -35,7 +35,7 @@ def both_readings(network: nn.Module, run: Callable[[], Any]) -> tuple[Any, Any]
     found = {
         part: _Recorder(part.engine)
         for part in network.modules()
-        if isinstance(part, OnEngine)
+        if isinstance(part, CircuitLayer)
         and isinstance(part.engine, RawEngine)
         and part.engine.mitigated
     }
@@ -53,7 +53,7 @@ def both_readings(network: nn.Module, run: Callable[[], Any]) -> tuple[Any, Any]
 
 
 @contextmanager
-def _engines(layers: list[OnEngine], engines: list[Any]) -> Iterator[None]:
+def _engines(layers: list[CircuitLayer], engines: list[Any]) -> Iterator[None]:
     own = [layer.engine for layer in layers]
     try:
         for layer, engine in zip(layers, engines, strict=True):

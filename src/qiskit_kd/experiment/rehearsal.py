@@ -283,9 +283,9 @@ def _check_circuits(network: nn.Module) -> None:
 
 def _quantum(network: nn.Module) -> list[Any]:
     """Its layers with circuits, of whatever kind."""
-    from qiskit_kd.nn.layer import OnEngine
+    from qiskit_kd.nn.layer import CircuitLayer
 
-    return [part for part in network.modules() if isinstance(part, OnEngine)]
+    return [part for part in network.modules() if isinstance(part, CircuitLayer)]
 
 
 def _check_of(layer: Any, split: Split) -> Callable[[Any], None] | None:

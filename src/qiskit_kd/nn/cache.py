@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from qiskit_kd.errors import StorageError
 from qiskit_kd.execution.torch_use import own_modes
 from qiskit_kd.files import write_atomically
-from qiskit_kd.nn.layer import OnEngine
+from qiskit_kd.nn.layer import CircuitLayer
 
 KEY_BYTES = 16
 
@@ -63,7 +63,7 @@ def module_hash(modules: Iterable[nn.Module]) -> str:
             hooks = [*part._forward_pre_hooks.values(), *part._forward_hooks.values()]  # noqa: SLF001
             names = [getattr(hook, "__qualname__", type(hook).__qualname__) for hook in hooks]
             digest.update(f"{path}{sorted(plain.items())}{names}".encode())
-            if isinstance(part, OnEngine):
+            if isinstance(part, CircuitLayer):
                 digest.update(f"{path}{part.engine_identity()}".encode())
         for name, tensor in module.state_dict().items():
             if isinstance(tensor, Tensor):

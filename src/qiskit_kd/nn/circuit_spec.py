@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the builders of students share: circuit parts by name, checks of options, and facts.
+"""`CircuitSpec`: what a student's circuit is. It builds, names, hashes and describes itself.
 
-Whether all weights of a circuit can learn is found out here too.
+Equal specs share one model, so hundreds of students of one structure share what engines work out
+for it, and whether all of its weights can learn is found out once.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
+import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import lru_cache
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache, wraps
 from pathlib import Path
-from typing import Any, TypeAlias, TypeGuard, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from qiskit import QuantumCircuit
+from torch import nn
 
 from qiskit_kd.circuits import (
     CircuitModel,
@@ -26,6 +30,7 @@ from qiskit_kd.circuits import (
     dead_weights,
     encodings,
     load_ansatz,
+    warn_dead_weights,
 )
 from qiskit_kd.errors import (
     CircuitError,
@@ -35,17 +40,18 @@ from qiskit_kd.errors import (
     UnknownNameError,
 )
 from qiskit_kd.execution.effective import effective_weights
-from qiskit_kd.nn.layer import AnyBackend
+from qiskit_kd.nn.layer import AnyBackend, QuantumLayer, circuit_digest
+from qiskit_kd.nn.modules import check_sizes, dtype_of
 from qiskit_kd.registry import Registry
 from qiskit_kd.values import listed, python_number, shown, whole
 
 T = TypeVar("T")
+Student = TypeVar("Student", bound=nn.Module)
 
 _KEPT = 64
 _MOST_ROTATIONS = 30_000  # layers times qubits; a circuit of a hundred thousand weights
 _LOOK_FOR_DEAD_WEIGHTS = 2**18
 """Amplitudes, one state per weight: about ten qubits and half a second, once per structure."""
-
 
 AnyEncoding: TypeAlias = str | Encoding | Callable[..., Encoding]
 """A registered name, its builder or one like it, or the object."""
@@ -54,27 +60,315 @@ AnyAnsatz: TypeAlias = str | Path | QuantumCircuit | Callable[..., QuantumCircui
 """A registered name, its builder or one like it, a circuit, or the path of its file."""
 
 
-def build_encoding(
-    given: AnyEncoding, num_features: int, num_qubits: int | None, options: Mapping[str, Any] | None
-) -> Encoding:
-    """The encoding for rows of `num_features`, by name on as few qubits as hold them.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CircuitSpec:
+    """What a student's circuit is; parts are made when they are first asked for.
 
-    Equal questions have the same object for an answer.
+    Args:
+        num_features: Width of a row.
+        encoding: A registered name, an `Encoding` or a function that builds one.
+        encoding_options: Further options of the encoding.
+        ansatz: A registered name, a circuit or its file, or a function that builds one; `layers`
+            is for names and functions.
+        layers: Layers of the ansatz.
+        ansatz_options: Further options of the ansatz.
+        num_qubits: None takes the fewest qubits that hold the features.
+        measured: The qubits read, lowest bit first, or `"all"`; None reads the last one, or all of
+            them in class groups.
+        num_classes: None reads Z of each measured qubit; a number reads the probabilities of so
+            many groups of basis states.
+        scheme: How basis states are grouped, as `ClassGroups`; None is `"contiguous"` where the
+            number of classes is a power of two, else `"modulo"`.
+
+    Raises:
+        CircuitError: Where a part is asked for: if the features do not fit the qubits, or a part
+            cannot be built.
+        ConfigError: There too, if an option makes no sense.
+        UnknownNameError: There too, for the name of an option or part that is not there.
     """
-    num_qubits = python_number(num_qubits)
-    if isinstance(given, Encoding):
-        return _fitting(given, num_features, num_qubits, options)
-    name = part_name(encodings, given)
-    build: Any = encodings.get(name, given)
-    if not callable(build):
-        raise UnknownNameError.of("encoding", name, encodings)
-    key = (build, name, num_features, num_qubits)
-    if isinstance(options, Mapping | None) and _can_hash((*key, wanted := _hashable(options))):
-        return _encoding(*key, wanted)
-    return _new_encoding(*key, options)
+
+    num_features: int
+    encoding: AnyEncoding = "amplitude"
+    encoding_options: Mapping[str, Any] | None = None
+    ansatz: AnyAnsatz = "hardware_efficient"
+    layers: int = 4
+    ansatz_options: Mapping[str, Any] | None = None
+    num_qubits: int | None = None
+    measured: str | Sequence[int] | None = None
+    num_classes: int | None = None
+    scheme: str | Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "num_qubits"):
+            object.__setattr__(self, name, python_number(getattr(self, name)))
+        # A registered part goes by its name, so that it is treated alike.
+        object.__setattr__(self, "encoding", encodings.name_of(self.encoding) or self.encoding)
+        object.__setattr__(self, "ansatz", ansatze.name_of(self.ansatz) or self.ansatz)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CircuitSpec) or self._key is None:
+            return self is other
+        return bool(self._key == other._key)
+
+    def __hash__(self) -> int:
+        return object.__hash__(self) if self._key is None else hash(self._key)
+
+    @cached_property
+    def _key(self) -> tuple[Any, ...] | None:
+        """What equal specs have in common; None where the ansatz is no registered one."""
+        if not isinstance(self.ansatz, str) or self.ansatz not in ansatze:
+            return None
+        readout: object = self.readout if self.num_classes is not None else tuple(self.qubits_read)
+        layers = (self.layers, type(self.layers))
+        key = (
+            (self.code, readout, self.ansatz, ansatze[self.ansatz], layers),
+            _hashable(
+                _checked(
+                    f"ansatz {self.ansatz!r}", ansatze[self.ansatz], self.ansatz_options, given=2
+                )
+            ),
+        )
+        return key if _can_hash(key) else None
+
+    @cached_property
+    def code(self) -> Encoding:
+        """The encoding; equal questions have the same object for an answer."""
+        given = self.encoding
+        if isinstance(given, Encoding):
+            return self._fitting(given)
+        name = _part_name(encodings, given)
+        build: Any = encodings.get(name, given)
+        if not callable(build):
+            raise UnknownNameError.of("encoding", name, encodings)
+        options = _checked(f"encoding {name!r}", build, self.encoding_options, given=1)
+        if "num_features" in inspect.signature(build).parameters:  # it pads rows with zeros
+            options.setdefault("num_features", self.num_features)
+        key = (build, name, self.num_features, self.num_qubits, _hashable(options))
+        return _encoding(*key) if _can_hash(key) else _encoding.__wrapped__(*key)
+
+    def _fitting(self, code: Encoding) -> Encoding:
+        """A ready encoding, if it is what else was asked for."""
+        asked = (self.num_features, self.num_qubits or code.num_qubits)
+        if asked != (code.num_features, code.num_qubits) or self.encoding_options:
+            raise CircuitError(
+                f"the encoding {code.name!r} takes {code.num_features} features on "
+                f"{code.num_qubits} qubits",
+                got=f"num_features={self.num_features}, num_qubits={self.num_qubits}, "
+                f"encoding_options={self.encoding_options}",
+                remedy="Leave num_qubits and encoding_options out, and take as many features.",
+            )
+        return code
+
+    @property
+    def qubits_read(self) -> list[int]:
+        """The qubits measured, lowest bit first."""
+        n = self.code.num_qubits
+        if isinstance(self.measured, str) and self.measured == "all":
+            return list(range(n))
+        if self.measured is None:
+            return [n - 1] if self.num_classes is None else list(range(n))
+        try:
+            read = [whole(q, "a qubit", most=n - 1) for q in listed(self.measured, "qubits")]
+        except ConfigError:
+            read = []
+        if not read or len(set(read)) < len(read):
+            raise CircuitError(
+                "measured qubits are distinct qubits of the circuit",
+                got=shown(self.measured),
+                expected=f"one or more of 0..{n - 1}, as a list, or 'all'",
+            )
+        return read
+
+    @cached_property
+    def readout(self) -> Readout:
+        """Class groups, or Z of each of the qubits read."""
+        n, classes = self.code.num_qubits, self.num_classes
+        if classes is None:
+            return Observables(["I" * (n - 1 - q) + "Z" + "I" * q for q in self.qubits_read])
+        scheme = self.scheme
+        if scheme is None:
+            scheme = "modulo" if classes & (classes - 1) else "contiguous"
+        qubits = None if self.measured is None else tuple(self.qubits_read)
+        return ClassGroups(classes, n, scheme, qubits=qubits)
+
+    @cached_property
+    def model(self) -> CircuitModel:
+        """Encoding, ansatz and readout as one model."""
+        return self._built() if self._key is None else _model(self)
+
+    def _built(self) -> CircuitModel:
+        return CircuitModel(self.code, self._circuit(), self.readout)
+
+    def _circuit(self) -> QuantumCircuit:
+        """The ansatz of that name or builder, the circuit given, or that of the file."""
+        ansatz, n = self.ansatz, self.code.num_qubits
+        if _is_file(ansatz):
+            ansatz = load_ansatz(typing.cast("str | Path", ansatz))
+        if isinstance(ansatz, QuantumCircuit):
+            if self.ansatz_options:
+                raise ConfigError(
+                    "a circuit has no options",
+                    got=f"ansatz_options={shown(self.ansatz_options)}",
+                    expected="None",
+                    remedy="Leave ansatz_options out, or name a registered ansatz.",
+                )
+            return ansatz
+        build: Any = ansatz if callable(ansatz) else ansatze[typing.cast(str, ansatz)]
+        part = f"ansatz {_part_name(ansatze, ansatz)!r}"
+        options = _checked(part, build, self.ansatz_options, given=2)
+        if isinstance(self.layers, int) and self.layers * n > _MOST_ROTATIONS:
+            raise ConfigError(
+                f"the layers of an ansatz on {n} qubits are ones a simulator can run",
+                got=f"layers={self.layers}",
+                expected=f"at most {_MOST_ROTATIONS // n}",
+                remedy="Use fewer layers.",
+            )
+        return _made(build, QuantumCircuit, n, self.layers, **options)
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits of circuit, readout and map of the features."""
+        return circuit_digest(self.model)
+
+    @property
+    def dead_weights(self) -> tuple[int, ...] | None:
+        """Weights that never learn; None where looking for them would take long."""
+        return _dead_weights(self.model)
+
+    @property
+    def effective_weights(self) -> int | None:
+        """How many weights count: the rank of the outputs' Jacobian; None for large circuits."""
+        return _effective_weights(self.model)
+
+    def warn_dead_weights(self) -> None:
+        """Blame whoever asks a builder below `quantum_student` for weights that never learn."""
+        if dead := self.dead_weights:
+            warn_dead_weights(self.model, dead=dead, stacklevel=5)
+
+    def facts(self) -> dict[str, Any]:
+        """What a row and a report say about the circuit."""
+        groups = self.readout if isinstance(self.readout, ClassGroups) else None
+        found: dict[str, Any] = {
+            "encoding": _part_name(encodings, self.encoding),
+            "qubits": self.code.num_qubits,
+        }
+        if groups is not None:
+            named = isinstance(groups.scheme, str)
+            found["scheme"] = groups.scheme if named else groups.outcome_labels.tolist()
+        if groups is None or self.measured is not None:
+            found["measured"] = self.qubits_read
+        dead = self.dead_weights
+        found["dead_weights"] = None if dead is None else len(dead)
+        found["effective_weights"] = self.effective_weights
+        if isinstance(self.ansatz, QuantumCircuit):
+            return {**found, "ansatz": self.ansatz.name}
+        if _is_file(self.ansatz):
+            return {**found, "ansatz": Path(typing.cast("str | Path", self.ansatz)).name}
+        options = {key: python_number(value) for key, value in (self.ansatz_options or {}).items()}
+        name = _part_name(ansatze, self.ansatz)
+        return {**found, "ansatz": name, "layers": self.layers, "ansatz_options": options}
 
 
-def part_name(registry: Registry[Any], given: object) -> str:
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a student's circuit is run.
+
+    Args:
+        seed: Fixes the initial weights and, when sampled, the shots.
+        backend: Name of a backend, a `Backend` or an `Engine`.
+        gradient: Gradient rule.
+        shots: None is the backend's own.
+        dtype: Of the parameters.
+
+    Raises:
+        ConfigError: If the type is neither single nor double precision.
+    """
+
+    seed: int
+    backend: AnyBackend = "exact"
+    gradient: str = "auto"
+    shots: int | None = None
+    dtype: torch.dtype | str = torch.float32
+
+    @cached_property
+    def precision(self) -> torch.dtype:
+        """The type of the parameters."""
+        return dtype_of(self.dtype)
+
+    def of_layers(self) -> dict[str, Any]:
+        """The options of a layer made of circuits."""
+        named = {name: getattr(self, name) for name in ("backend", "gradient", "shots", "seed")}
+        return {**named, "dtype": self.precision}
+
+    def layer(self, spec: CircuitSpec) -> QuantumLayer:
+        """The circuit as a layer."""
+        return QuantumLayer(spec.model, **self.of_layers())
+
+    def facts(self) -> dict[str, Any]:
+        """What a row and a report say of how a circuit is run."""
+        name = self.backend if isinstance(self.backend, str) else self.backend.name
+        return {"backend": name, "gradient": self.gradient, "shots": python_number(self.shots)}
+
+
+_OF_CIRCUITS = ("encoding", "encoding_options", "ansatz", "layers", "ansatz_options", "num_qubits")
+
+
+def quantum_student(
+    *, without: Collection[str] = (), **defaults: Any
+) -> Callable[[Callable[..., Student]], Callable[..., Student]]:
+    """Makes `(spec, num_classes, run, *, own options)` a builder of students.
+
+    The builder takes `num_features`, `num_classes`, `seed` and, as options of a study, those of
+    `CircuitSpec` (but for the readout, which is the student's own), of `RunOptions`, and its own.
+
+    Args:
+        without: Options of `CircuitSpec` that it does not take.
+        defaults: Other defaults of those that it takes.
+    """
+
+    def decorate(build: Callable[..., Student]) -> Callable[..., Student]:
+        hints = {**typing.get_type_hints(RunOptions), **typing.get_type_hints(CircuitSpec)}
+        first = ("num_features", "num_classes")
+        known = {field.name: field for kind in (CircuitSpec, RunOptions) for field in fields(kind)}
+        run = [field.name for field in fields(RunOptions) if field.name != "seed"]
+        taken = [name for name in _OF_CIRCUITS if name not in without]
+        given = {name: defaults.get(name, known[name].default) for name in (*taken, *run)}
+        own = {
+            name: parameter
+            for name, parameter in inspect.signature(build).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+        }
+
+        @wraps(build)
+        def student(num_features: int, num_classes: int, *, seed: int, **options: Any) -> Student:
+            signature.bind(num_features, num_classes, seed=seed, **options)
+            num_features, num_classes = check_sizes(num_features, num_classes)
+            asked = {name: options.pop(name, value) for name, value in given.items()}
+            spec = CircuitSpec(num_features=num_features, **{name: asked[name] for name in taken})
+            how = RunOptions(seed=seed, **{name: asked[name] for name in run})
+            return build(spec, num_classes, how, **options)
+
+        kinds = inspect.Parameter
+        signature = inspect.Signature(
+            [
+                *(kinds(name, kinds.POSITIONAL_OR_KEYWORD, annotation=int) for name in first),
+                kinds("seed", kinds.KEYWORD_ONLY, annotation=int),
+                *(
+                    kinds(name, kinds.KEYWORD_ONLY, default=value, annotation=hints[name])
+                    for name, value in given.items()
+                ),
+                *own.values(),
+            ]
+        )
+        annotations = {p.name: p.annotation for p in signature.parameters.values()}
+        student.__annotations__ = {**annotations, "return": build.__annotations__.get("return")}
+        vars(student)["__signature__"] = signature
+        return student
+
+    return decorate
+
+
+def _part_name(registry: Registry[Any], given: object) -> str:
     """What facts and messages call a part that was given by name or as itself."""
     if isinstance(given, str):
         return given
@@ -82,177 +376,7 @@ def part_name(registry: Registry[Any], given: object) -> str:
     return registry.name_of(given) or str(own or getattr(given, "__name__", type(given).__name__))
 
 
-def registered(registry: Registry[Any], given: Any) -> Any:
-    """A registered part as its name, so that it is treated alike; anything else as it is."""
-    return registry.name_of(given) or given
-
-
-def _fitting(
-    code: Encoding, num_features: int, num_qubits: int | None, options: object
-) -> Encoding:
-    """A ready encoding, if it is what else was asked for."""
-    asked = num_features, code.num_qubits if num_qubits is None else num_qubits
-    if asked != (code.num_features, code.num_qubits) or options:
-        raise CircuitError(
-            f"the encoding {code.name!r} takes {code.num_features} features on {code.num_qubits} "
-            "qubits",
-            got=f"num_features={num_features}, num_qubits={num_qubits}, encoding_options={options}",
-            remedy="Leave num_qubits and encoding_options out, and take as many features.",
-        )
-    return code
-
-
-def _new_encoding(
-    build: Callable[..., Encoding],
-    name: str,
-    num_features: int,
-    num_qubits: int | None,
-    options: Mapping[str, Any] | None,
-) -> Encoding:
-    options = _checked(f"encoding {name!r}", build, options, given=1)
-    if "num_features" in inspect.signature(build).parameters:  # it pads narrower rows with zeros
-        options.setdefault("num_features", num_features)
-    least = 2 if name == "amplitude_mps" else 1
-    fewest = max(least, math.ceil(math.log2(num_features)))
-    qubits = fewest if num_qubits is None else num_qubits
-    code = _made(build, Encoding, qubits, **options)
-    while num_qubits is None and code.num_features < num_features:
-        qubits += 1
-        code = build(qubits, **options)
-    if code.num_features != num_features:
-        raise CircuitError(
-            f"the encoding {name!r} on {qubits} qubits takes {code.num_features} features",
-            got=f"num_features={num_features}",
-            remedy="Change num_qubits, the encoding or the number of features.",
-        )
-    return code
-
-
-@lru_cache(maxsize=_KEPT, typed=True)
-def _encoding(
-    build: Callable[..., Encoding],
-    name: str,
-    num_features: int,
-    num_qubits: int | None,
-    options: Any,
-) -> Encoding:
-    return _new_encoding(build, name, num_features, num_qubits, _named(options))
-
-
-def build_model(
-    code: Encoding,
-    ansatz: AnyAnsatz,
-    layers: int,
-    options: Mapping[str, Any] | None,
-    readout: Readout,
-) -> CircuitModel:
-    """Encoding, ansatz and readout as one model.
-
-    Equal questions have the same object for an answer: hundreds of students of one structure share
-    what engines work out for it.
-    """
-    layers = python_number(layers)
-    key = (code, ansatz, layers, _hashable(options), _Alike(readout))
-    if isinstance(ansatz, str) and ansatz in ansatze and _can_hash(key):
-        return _model(ansatze[ansatz], *key)
-    return CircuitModel(code, build_ansatz(ansatz, code.num_qubits, layers, options), readout)
-
-
-@lru_cache(maxsize=_KEPT, typed=True)
-def _model(
-    build: object, code: Encoding, ansatz: str, layers: int, options: Any, readout: _Alike
-) -> CircuitModel:
-    del build
-    circuit = build_ansatz(ansatz, code.num_qubits, layers, _named(options))
-    return CircuitModel(code, circuit, readout.readout)
-
-
-class _Alike:
-    """A readout that equals every other one that reads the same; operators have no hash."""
-
-    def __init__(self, readout: Readout) -> None:
-        self.readout = readout
-        self._key: object = readout
-        if isinstance(readout, Observables):
-            self._key = tuple(str(op.to_list()) for op in readout.operators)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Alike) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-
-def _hashable(options: Mapping[str, Any] | None) -> Any:
-    """Options as part of a key, with the types of their values: True is not 1 for a builder."""
-    if options is not None and not isinstance(options, Mapping):
-        return [options]  # no key, so that whoever builds refuses it
-    pairs = sorted((options or {}).items(), key=str)
-    return tuple((name, value, type(value)) for name, value in pairs)
-
-
-def _named(options: tuple[tuple[str, Any, type], ...]) -> dict[str, Any]:
-    """The options that `_hashable` made a key of."""
-    return {name: value for name, value, _ in options}
-
-
-def _can_hash(key: tuple[Any, ...]) -> bool:
-    try:
-        hash(key)
-    except TypeError:  # an option of another's part may be a list
-        return False
-    return True
-
-
-def build_ansatz(
-    ansatz: AnyAnsatz, num_qubits: int, layers: int, options: Mapping[str, Any] | None
-) -> QuantumCircuit:
-    """The ansatz of that name or builder, the circuit given, or that of the file."""
-    if is_circuit_file(ansatz):
-        ansatz = load_ansatz(ansatz)
-    if isinstance(ansatz, QuantumCircuit):
-        if options:
-            raise ConfigError(
-                "a circuit has no options",
-                got=f"ansatz_options={shown(options)}",
-                expected="None",
-                remedy="Leave ansatz_options out, or name a registered ansatz.",
-            )
-        return ansatz
-    name = part_name(ansatze, ansatz)
-    build: Any = ansatz if callable(ansatz) else ansatze[name]
-    options, layers = _checked(f"ansatz {name!r}", build, options, given=2), python_number(layers)
-    if isinstance(layers, int) and layers * num_qubits > _MOST_ROTATIONS:
-        raise ConfigError(
-            f"the layers of an ansatz on {num_qubits} qubits are ones a simulator can run",
-            got=f"layers={layers}",
-            expected=f"at most {_MOST_ROTATIONS // num_qubits}",
-            remedy="Use fewer layers.",
-        )
-    return _made(build, QuantumCircuit, num_qubits, layers, **options)
-
-
-def _made(build: Callable[..., Any], kind: type[T], *args: Any, **options: Any) -> T:
-    """What a builder returns, which may be somebody else's."""
-    try:
-        found = build(*args, **options)
-    except QiskitKDError:
-        raise
-    except Exception as error:
-        raise CircuitError(
-            f"a function builds {kind.__name__} objects from a number of qubits",
-            got=f"{type(error).__name__}: {error}",
-        ) from error
-    if not isinstance(found, kind):
-        raise CircuitError(
-            f"a function builds {kind.__name__} objects",
-            got=type(found).__name__,
-            expected=f"a {kind.__name__}",
-        )
-    return found
-
-
-def is_circuit_file(ansatz: object) -> TypeGuard[str | Path]:
+def _is_file(ansatz: object) -> bool:
     """Whether an ansatz is given as the path of a circuit file."""
     named = isinstance(ansatz, str) and Path(ansatz).suffix.lower() in (".qasm", ".qpy")
     return named or isinstance(ansatz, Path)
@@ -277,146 +401,80 @@ def _checked(
     return dict(options)
 
 
-def measured_qubits(measured: str | Sequence[int] | None, num_qubits: int) -> list[int]:
-    """The qubits to read, checked; None is the last one, `"all"` every one."""
-    if measured is None:
-        return [num_qubits - 1]
-    if isinstance(measured, str) and measured == "all":
-        return list(range(num_qubits))
+def _hashable(options: Mapping[str, Any]) -> tuple[tuple[str, Any, type], ...]:
+    """Options as part of a key, with the types of their values: True is not 1 for a builder."""
+    return tuple((name, value, type(value)) for name, value in sorted(options.items(), key=str))
+
+
+def _can_hash(key: object) -> bool:
     try:
-        read = [whole(q, "a qubit", most=num_qubits - 1) for q in listed(measured, "qubits")]
-    except ConfigError:
-        read = []
-    if not read or len(set(read)) < len(read):
-        raise CircuitError(
-            "measured qubits are distinct qubits of the circuit",
-            got=shown(measured),
-            expected=f"one or more of 0..{num_qubits - 1}, as a list, or 'all'",
-        )
-    return read
+        hash(key)
+    except TypeError:  # an option of another's part may be a list
+        return False
+    return True
 
 
-def z_on(qubits: Sequence[int], num_qubits: int) -> Observables:
-    """Z on each of the qubits, one by one."""
-    return Observables(["I" * (num_qubits - 1 - q) + "Z" + "I" * q for q in qubits])
-
-
-def find_dead_weights(
-    model: CircuitModel,
-    encoding: AnyEncoding,
-    encoding_options: Mapping[str, Any] | None,
-    ansatz: AnyAnsatz,
-    layers: int,
-    ansatz_options: Mapping[str, Any] | None,
-    readout: ClassGroups | tuple[int, ...],
-) -> tuple[int, ...] | None:
-    """Weights that never learn; None where looking for them would take long."""
-    if (model.num_weights + 1) * 2**model.num_qubits > _LOOK_FOR_DEAD_WEIGHTS:
-        return None
-    if isinstance(encoding, str) and isinstance(ansatz, str) and ansatz in ansatze:
-        layers = python_number(layers)
-        options = [_hashable(each) for each in (encoding_options, ansatz_options)]
-        key = (
-            encoding,
-            model.num_features,
-            model.num_qubits,
-            options[0],
-            ansatz,
-            layers,
-            options[1],
-            readout,
-        )
-        if _can_hash(key):
-            return _known_dead_weights(*key)
-    return tuple(dead_weights(model))
-
-
-@lru_cache(maxsize=256)
-def _known_dead_weights(
-    encoding: str,
+@lru_cache(maxsize=_KEPT, typed=True)
+def _encoding(
+    build: Callable[..., Encoding],
+    name: str,
     num_features: int,
-    num_qubits: int,
-    encoding_options: tuple[Any, ...],
-    ansatz: str,
-    layers: int,
-    ansatz_options: tuple[Any, ...],
-    readout: ClassGroups | tuple[int, ...],
-) -> tuple[int, ...]:
-    """Hundreds of students of one structure in a process pay once."""
-    code = build_encoding(encoding, num_features, num_qubits, _named(encoding_options))
-    circuit = build_ansatz(ansatz, num_qubits, layers, _named(ansatz_options))
-    if not isinstance(readout, ClassGroups):
-        return tuple(dead_weights(CircuitModel(code, circuit, z_on(readout, num_qubits))))
-    return tuple(dead_weights(CircuitModel(code, circuit, readout)))
-
-
-def check_sizes(num_features: int, num_classes: int) -> tuple[int, int]:
-    """The sizes of a student as Python's integers; those no student can have are refused."""
-    sizes = ("num_features", num_features, 1), ("num_classes", num_classes, 2)
-    first, second = (
-        whole_number(value, what=f"{name} of a student", least=least)
-        for name, value, least in sizes
-    )
-    return first, second
-
-
-def whole_number(value: Any, *, what: str, least: int) -> int:
-    """An option that counts something, as Python's integer."""
-    return whole(value, f"{what} is a whole number", least=least)
-
-
-def check_widths(widths: Any, *, what: str) -> tuple[int, ...]:
-    """An option that lists the widths of hidden layers, as Python's integers."""
-    rule, expected = f"{what} lists the widths of layers", "integers from 1 on"
-    try:
-        return tuple(whole(width, rule, least=1) for width in listed(widths, rule))
-    except ConfigError:
-        raise ConfigError(rule, got=shown(widths), expected=expected) from None
-
-
-def check_activation(name: str, known: Collection[str]) -> None:
-    """Refuse an activation that is not among `known`."""
-    if not isinstance(name, str) or name not in known:
-        raise ConfigError(
-            "unknown activation", got=repr(name), expected=" or ".join(map(repr, sorted(known)))
+    num_qubits: int | None,
+    options: tuple[tuple[str, Any, type], ...],
+) -> Encoding:
+    """The encoding for rows of `num_features`, on as few qubits as hold them."""
+    named = {key: value for key, value, _ in options}
+    least = 2 if name == "amplitude_mps" else 1
+    fewest = max(least, math.ceil(math.log2(num_features)))
+    qubits = fewest if num_qubits is None else num_qubits
+    code = _made(build, Encoding, qubits, **named)
+    while num_qubits is None and code.num_features < num_features:
+        qubits += 1
+        code = build(qubits, **named)
+    if code.num_features != num_features:
+        raise CircuitError(
+            f"the encoding {name!r} on {qubits} qubits takes {code.num_features} features",
+            got=f"num_features={num_features}",
+            remedy="Change num_qubits, the encoding or the number of features.",
         )
-
-
-def dtype_of(dtype: torch.dtype | str) -> torch.dtype:
-    """The type called `dtype`, single or double precision."""
-    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if kind not in (torch.float32, torch.float64):
-        raise ConfigError("unknown dtype", got=repr(dtype), expected="float32 or float64")
-    return kind
-
-
-def weight_facts(model: CircuitModel, dead: Sequence[int] | None) -> dict[str, Any]:
-    """How many weights of a circuit cannot learn, and how many count; None where nobody looked."""
-    return {"dead_weights": None if dead is None else len(dead), "effective_weights": _rank(model)}
+    return code
 
 
 @lru_cache(maxsize=_KEPT)
-def _rank(model: CircuitModel) -> int | None:
+def _model(spec: CircuitSpec) -> CircuitModel:
+    return spec._built()  # noqa: SLF001
+
+
+@lru_cache(maxsize=_KEPT)
+def _dead_weights(model: CircuitModel) -> tuple[int, ...] | None:
+    if (model.num_weights + 1) * 2**model.num_qubits > _LOOK_FOR_DEAD_WEIGHTS:
+        return None
+    return tuple(dead_weights(model))
+
+
+@lru_cache(maxsize=_KEPT)
+def _effective_weights(model: CircuitModel) -> int | None:
     try:
         return effective_weights(model)
     except ResourceError:
         return None
 
 
-def ansatz_facts(
-    ansatz: AnyAnsatz, layers: int, options: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """What a report must say of an ansatz."""
-    if isinstance(ansatz, QuantumCircuit):
-        return {"ansatz": ansatz.name}
-    if is_circuit_file(ansatz):
-        return {"ansatz": Path(ansatz).name}
-    name = part_name(ansatze, ansatz)
-    plain = {key: python_number(value) for key, value in (options or {}).items()}
-    return {"ansatz": name, "layers": python_number(layers), "ansatz_options": plain}
-
-
-def run_facts(backend: AnyBackend, gradient: str, shots: int | None) -> dict[str, Any]:
-    """What a report must say of how a circuit is run."""
-    name = backend if isinstance(backend, str) else backend.name
-    return {"backend": name, "gradient": gradient, "shots": python_number(shots)}
+def _made(build: Callable[..., Any], kind: type[T], *args: Any, **options: Any) -> T:
+    """What a builder returns, which may be somebody else's."""
+    try:
+        found = build(*args, **options)
+    except QiskitKDError:
+        raise
+    except Exception as error:
+        raise CircuitError(
+            f"a function builds {kind.__name__} objects from a number of qubits",
+            got=f"{type(error).__name__}: {error}",
+        ) from error
+    if not isinstance(found, kind):
+        raise CircuitError(
+            f"a function builds {kind.__name__} objects",
+            got=type(found).__name__,
+            expected=f"a {kind.__name__}",
+        )
+    return found

@@ -15,9 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qiskit_kd.errors import ConfigError, UnknownNameError
-from qiskit_kd.nn.circuit_spec import check_sizes, dtype_of, whole_number
 from qiskit_kd.nn.layer import AnyBackend
-from qiskit_kd.nn.modules import ClassicalStudent, Projection, fitted_widths, seeded_linear
+from qiskit_kd.nn.modules import (
+    ClassicalStudent,
+    Projection,
+    check_sizes,
+    dtype_of,
+    fitted_widths,
+    seeded_linear,
+    whole_number,
+)
 from qiskit_kd.nn.students import students
 from qiskit_kd.seeding import stream
 

@@ -11,33 +11,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from qiskit_kd.circuits import CircuitModel, encodings, warn_dead_weights
 from qiskit_kd.errors import ConfigError
-from qiskit_kd.nn.circuit_spec import (
-    AnyAnsatz,
-    AnyEncoding,
-    ansatz_facts,
-    build_ansatz,
-    build_encoding,
+from qiskit_kd.nn.circuit_spec import CircuitSpec, RunOptions, quantum_student
+from qiskit_kd.nn.layer import AnyBackend
+from qiskit_kd.nn.modules import (
+    ACTIVATIONS,
+    ClassicalStudent,
     check_activation,
     check_sizes,
     dtype_of,
-    find_dead_weights,
-    measured_qubits,
-    part_name,
-    registered,
-    run_facts,
-    weight_facts,
+    seeded_convolution,
+    seeded_linear,
     whole_number,
-    z_on,
 )
-from qiskit_kd.nn.layer import AnyBackend
-from qiskit_kd.nn.modules import ACTIVATIONS, ClassicalStudent, seeded_convolution, seeded_linear
 from qiskit_kd.nn.quanvolution import Quanvolution, pair, positions
 from qiskit_kd.nn.students import students
 from qiskit_kd.values import image_shape
@@ -115,33 +107,25 @@ def convolution(
         "activation": activation,
         "maps": list(maps),
     }
-    return _student(image, layer, activation, maps, num_classes, seed, kind, facts)
+    return _student(layer, activation, facts, num_classes, seed=seed, dtype=kind)
 
 
 @students.register("quanvolution")
+@quantum_student(without=("num_qubits",), encoding="angle", layers=1)
 def quanvolution(
-    num_features: int,
+    spec: CircuitSpec,
     num_classes: int,
+    run: RunOptions,
     *,
-    seed: int,
-    backend: AnyBackend = "exact",
     shape: Sequence[int] | None = None,
     filters: int = 3,
     kernel_size: int | Sequence[int] = 2,
     stride: int | Sequence[int] = 2,
     padding: int | Sequence[int] = 0,
     activation: str = "relu",
-    encoding: AnyEncoding = "angle",
-    encoding_options: Mapping[str, Any] | None = None,
-    ansatz: AnyAnsatz = "hardware_efficient",
-    layers: int = 1,
-    ansatz_options: Mapping[str, Any] | None = None,
     measured: Sequence[int] | None = None,
     trainable: bool = True,
     offset: float | None = None,
-    gradient: str = "auto",
-    shots: int | None = None,
-    dtype: torch.dtype | str = torch.float32,
 ) -> ImageStudent:
     """A quanvolution, an activation and a linear layer: 5,923 parameters, 33 of them quantum.
 
@@ -150,31 +134,23 @@ def quanvolution(
     of the last qubit is read, which every weight can move. With amplitude encoding a patch of 2 x 2
     takes 2 qubits and a filter 5 weights.
 
+    Further options are those of `CircuitSpec`, where the encodings `angle` and `reuploading` have
+    the scale pi unless it is given (pixels are numbers from 0 to 1), and of `RunOptions`.
+
     Args:
-        num_features: Width of a row.
+        spec: The circuit of a filter, of as many features as an image.
         num_classes: Number of logits.
-        seed: Fixes the initial weights and, when sampled, the shots.
-        backend: Name of a backend, a `Backend` or an `Engine`.
+        run: How it is run.
         shape: `(channels, height, width)` of an image; studies take it from their data set.
         filters: Number of filters, all of one circuit.
         kernel_size: Height and width of a patch, one number or a pair.
         stride: Steps of the kernel down and to the right, one number or a pair.
         padding: Black pixels added on each side, one number or a pair.
         activation: `"relu"`, `"tanh"` or `"none"`.
-        encoding: A registered name, an `Encoding` or a function that builds one.
-        encoding_options: Further options of the encoding. `angle` and `reuploading` have the scale
-            pi unless it is given here: pixels are numbers from 0 to 1.
-        ansatz: A registered name, a circuit or its file, or a function that builds one;
-            `layers` is for names and functions.
-        layers: Layers of the ansatz.
-        ansatz_options: Further options of the ansatz.
         measured: Qubits read, each of which makes a map of every filter; None reads the last.
         trainable: Whether the filters learn; if not they stay random and their maps are kept.
         offset: Added to every pixel before encoding; None is 0, or 0.1 for encodings that
             normalise a patch, since a black one has no norm.
-        gradient: Gradient rule.
-        shots: None is the backend's own.
-        dtype: Of the parameters.
 
     Raises:
         ConfigError: If there is no shape, it does not fit the features, a name is unknown, or an
@@ -182,38 +158,34 @@ def quanvolution(
         CircuitError: If a patch does not fit the qubits or a part cannot be built.
         DataError: If the kernel is larger than the padded image.
     """
-    image = _shape(num_features, num_classes, shape)
-    kind = dtype_of(dtype)
+    image = _shape(spec.num_features, num_classes, shape)
     kernel = pair(kernel_size, name="kernel_size", least=1)
     steps, border = pair(stride, name="stride", least=1), pair(padding, name="padding", least=0)
     positions(image[1:], kernel, steps, border)  # before a circuit as wide as a kernel too large
-    encoding, options = registered(encodings, encoding), encoding_options
-    if encoding in _SCALED and (options is None or isinstance(options, Mapping)):
+    options = spec.encoding_options
+    if spec.encoding in _SCALED and (options is None or isinstance(options, Mapping)):
         options = {"scale": math.pi, **(options or {})}
-    code = build_encoding(encoding, image[0] * kernel[0] * kernel[1], None, options)
-    n = code.num_qubits
-    read = measured_qubits(measured, n)
-    model = CircuitModel(code, build_ansatz(ansatz, n, layers, ansatz_options), z_on(read, n))
+    spec = replace(
+        spec,
+        num_features=image[0] * kernel[0] * kernel[1],
+        encoding_options=options,
+        measured=measured,
+    )
     if offset is None:
-        offset = _AMPLITUDE_OFFSET if code.zero_is_undefined else 0.0
+        offset = _AMPLITUDE_OFFSET if spec.code.zero_is_undefined else 0.0
     layer = Quanvolution(
-        model,
+        spec.model,
         filters,
         kernel,
         steps,
         border,
-        backend,
-        gradient,
-        shots,
-        seed,
+        **run.of_layers(),
         trainable=trainable,
         offset=offset,
-        dtype=kind,
     )
     maps = layer.output_shape(image)
-    dead = find_dead_weights(model, encoding, options, ansatz, layers, ansatz_options, tuple(read))
-    if dead and trainable:
-        warn_dead_weights(model, dead=dead, stacklevel=3)
+    if trainable:
+        spec.warn_dead_weights()
     facts = {
         "kind": "quanvolution",
         "image": list(image),
@@ -225,35 +197,31 @@ def quanvolution(
         "maps": list(maps),
         "trainable": trainable,
         "quantum_weights": layer.weight.numel(),
-        "encoding": part_name(encodings, encoding),
         "encoding_options": dict(options or {}),
         "offset": layer.offset,
-        "qubits": n,
-        "measured": read,
-        **weight_facts(model, dead),
-        **ansatz_facts(ansatz, layers, ansatz_options),
-        **run_facts(backend, gradient, shots),
+        **spec.facts(),
+        **run.facts(),
     }
-    return _student(image, layer, activation, maps, num_classes, seed, kind, facts)
+    return _student(layer, activation, facts, num_classes, seed=run.seed, dtype=run.precision)
 
 
 def _student(
-    image: Shape,
     filters: nn.Module,
     activation: str,
-    maps: Shape,
+    facts: Mapping[str, Any],
     num_classes: int,
+    *,
     seed: int,
     dtype: torch.dtype,
-    facts: Mapping[str, Any],
 ) -> ImageStudent:
     check_activation(activation, _ACTIVATIONS)
+    size = math.prod(facts["maps"])
     layers = {
-        "image": nn.Unflatten(-1, image),
+        "image": nn.Unflatten(-1, tuple(facts["image"])),
         "filters": filters,
         "activation": _ACTIVATIONS[activation](),
         "flatten": nn.Flatten(-3),  # of one image, too
-        "head": seeded_linear(math.prod(maps), num_classes, seed=seed, name="head", dtype=dtype),
+        "head": seeded_linear(size, num_classes, seed=seed, name="head", dtype=dtype),
     }
     return ImageStudent(layers, facts)
 

@@ -75,13 +75,51 @@ def options_digest(backend: AnyBackend) -> str:
     return hashlib.sha256(json.dumps(told, default=str, sort_keys=True).encode()).hexdigest()[:8]
 
 
-class OnEngine(nn.Module):
-    """What runs a layer's circuits; backend, engine, gradient rule and shots may be exchanged."""
+class CircuitLayer(nn.Module):
+    """What layers made of one circuit model share: weights, and an engine that may be exchanged.
+
+    Setting `backend`, `gradient`, `shots`, `seed` (of the shots) or `engine` exchanges it.
+    """
 
     model: CircuitModel
+    weight: nn.Parameter
     _engine: Engine
     _made: tuple[Engine, str]
     _asked: dict[str, Any]
+
+    def _set_up(
+        self,
+        model: CircuitModel,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        *,
+        trainable: bool = True,
+        **asked: Any,
+    ) -> None:
+        """Model, first weights and engine.
+
+        Args:
+            model: Checked already.
+            shape: Of the weights: uniform in [-pi, pi) from the seed's stream, of seed 0 for None.
+            dtype: Of the weights.
+            trainable: Whether they learn.
+            asked: As of `_run_on`.
+
+        Raises:
+            ConfigError: If `dtype` is neither single nor double precision, or an option fits not.
+        """
+        if dtype not in (torch.float32, torch.float64):
+            raise ConfigError(
+                "weights are real numbers",
+                got=str(dtype),
+                expected="torch.float32 or torch.float64",
+            )
+        seed = asked["seed"]
+        start = stream(0 if seed is None else seed, "init").uniform(-torch.pi, torch.pi, shape)
+        self.model = model
+        self._run_on(**asked)
+        values = nn.Parameter(torch.tensor(start, dtype=dtype), requires_grad=trainable)
+        self.register_parameter("weight", values)
 
     def _run_on(self, **asked: Any) -> None:
         """An engine for `backend`, `gradient`, `shots` and `seed`; what is not given stays."""
@@ -151,16 +189,33 @@ class OnEngine(nn.Module):
             )
         self._run_on(backend=self.backend, seed=seed)
 
-    def engine_text(self) -> str:
-        """What the layer's `repr`, under which outputs are kept, says of its engine."""
+    def circuit_text(self) -> str:
+        """What the layer's `repr`, under which outputs are kept, says of circuit and engine."""
         engine, options = self._engine, self._made[1] if self._engine is self._made[0] else ""
         shots = f", shots={engine.shots}" if engine.shots else ""
-        return f"backend={engine.name!r}{shots}" + (f", options={options}" if options else "")
+        told = f"circuit={circuit_digest(self.model)}, backend={engine.name!r}{shots}"
+        return told + (f", options={options}" if options else "")
 
     def engine_identity(self) -> str:
         """What tells this engine from others of its name where outputs are kept."""
         made = self._engine is self._made[0] and self._made[1]
         return "" if made else self._engine.identity()
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
+    ) -> None:
+        """The two keys of a stock connector are one tensor; one of them is enough."""
+        twin = state_dict.pop(f"{prefix}_weights", None)
+        if twin is not None:
+            weight = state_dict.setdefault(f"{prefix}weight", twin)
+            other = twin.to(weight)
+            alike = weight.shape == other.shape
+            if not (alike and torch.allclose(weight, other, rtol=0, atol=0, equal_nan=True)):
+                arguments[-1].append(
+                    f"{prefix}weight and {prefix}_weights name one tensor, but their values "
+                    "differ: leave one of them out."
+                )
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def __prepare_scriptable__(self) -> nn.Module:
         """Refuse `torch.jit.script`.
@@ -175,23 +230,6 @@ class OnEngine(nn.Module):
             remedy="Save state_dict(), build the module anew where it is loaded, and script its "
             "classical parts alone.",
         )
-
-
-def first_weights(
-    shape: tuple[int, ...], seed: int | None, dtype: torch.dtype, *, trainable: bool = True
-) -> nn.Parameter:
-    """Angles uniform in [-pi, pi) from the seed's stream; None stands for seed 0.
-
-    Raises:
-        ConfigError: If `dtype` is neither single nor double precision.
-    """
-    if dtype not in (torch.float32, torch.float64):
-        raise ConfigError(
-            "weights are real numbers", got=str(dtype), expected="torch.float32 or torch.float64"
-        )
-    start = stream(0 if seed is None else seed, "init").uniform(-torch.pi, torch.pi, shape)
-    values: Tensor = torch.tensor(start, dtype=dtype)
-    return nn.Parameter(values, requires_grad=trainable)
 
 
 @lru_cache(maxsize=64)
@@ -255,7 +293,7 @@ class _OwnAttribute:
         raise AttributeError  # torch looks among the parameters then
 
 
-class QuantumLayer(OnEngine, TorchConnector):
+class QuantumLayer(CircuitLayer, TorchConnector):
     """A trainable circuit as a layer: `(..., num_features)` to `(..., num_outputs)`.
 
     The outputs are class probabilities (`ClassGroups`) or expectation values (`Observables`), not
@@ -298,11 +336,14 @@ class QuantumLayer(OnEngine, TorchConnector):
         # torch's global generator.
         nn.Module.__init__(self)
         check_model(model, part="a quantum layer")
-        start = first_weights((model.num_weights,), seed, dtype)
-        self.model = model
-        self._run_on(backend=backend, gradient=gradient, shots=shots, seed=seed)
         self._sparse = False
-        self.register_parameter("weight", start)
+        run: dict[str, Any] = {
+            "backend": backend,
+            "gradient": gradient,
+            "shots": shots,
+            "seed": seed,
+        }
+        self._set_up(model, (model.num_weights,), dtype, **run)
 
     @property  # type: ignore[override]
     def _weights(self) -> Tensor:
@@ -327,30 +368,6 @@ class QuantumLayer(OnEngine, TorchConnector):
         if weight is not None:  # a pruned or parametrised layer has other keys
             # A copy: formats such as safetensors refuse two names for one memory.
             destination[f"{prefix}_weights"] = weight if keep_vars else weight.clone()
-
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        twin = state_dict.pop(f"{prefix}_weights", None)
-        if twin is not None:
-            weight = state_dict.setdefault(f"{prefix}weight", twin)
-            other = twin.to(weight)
-            alike = weight.shape == other.shape
-            if not (alike and torch.allclose(weight, other, rtol=0, atol=0, equal_nan=True)):
-                error_msgs.append(
-                    f"{prefix}weight and {prefix}_weights name one tensor, but their values "
-                    "differ: leave one of them out."
-                )
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
 
     @property
     def neural_network(self) -> EngineNetwork:
@@ -397,5 +414,5 @@ class QuantumLayer(OnEngine, TorchConnector):
         return (
             f"qubits={self.model.num_qubits}, features={self.model.num_features}, "
             f"weights={self.model.num_weights}, outputs={self.model.num_outputs}, "
-            f"circuit={circuit_digest(self.model)}, {self.engine_text()}"
+            f"{self.circuit_text()}"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from qiskit_kd.circuits import CircuitModel, ClassGroups
 from qiskit_kd.errors import ConfigError
-from qiskit_kd.nn.layer import OnEngine, QuantumLayer
+from qiskit_kd.nn.layer import CircuitLayer, QuantumLayer
 from qiskit_kd.seeding import stream
-from qiskit_kd.values import real
+from qiskit_kd.values import listed, real, shown, whole
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -34,7 +34,7 @@ class Student(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("backend", "engine", "gradient", "shots"):
             parts = self.named_modules()
-            path = next((path for path, part in parts if isinstance(part, OnEngine)), None)
+            path = next((path for path, part in parts if isinstance(part, CircuitLayer)), None)
             option = "backend" if name == "engine" else name
             raise ConfigError(
                 "where circuits run is an attribute of the layers that have circuits",
@@ -273,3 +273,43 @@ def fitted_widths(num_features: int, num_classes: int, budget: int) -> tuple[int
             choices.append((count, abs(h - num_classes - 1), f, h))
     *_, f, h = min(choices)
     return f, h
+
+
+def check_sizes(num_features: int, num_classes: int) -> tuple[int, int]:
+    """The sizes of a student as Python's integers; those no student can have are refused."""
+    sizes = ("num_features", num_features, 1), ("num_classes", num_classes, 2)
+    first, second = (
+        whole_number(value, what=f"{name} of a student", least=least)
+        for name, value, least in sizes
+    )
+    return first, second
+
+
+def whole_number(value: Any, *, what: str, least: int) -> int:
+    """An option that counts something, as Python's integer."""
+    return whole(value, f"{what} is a whole number", least=least)
+
+
+def check_widths(widths: Any, *, what: str) -> tuple[int, ...]:
+    """An option that lists the widths of hidden layers, as Python's integers."""
+    rule, expected = f"{what} lists the widths of layers", "integers from 1 on"
+    try:
+        return tuple(whole(width, rule, least=1) for width in listed(widths, rule))
+    except ConfigError:
+        raise ConfigError(rule, got=shown(widths), expected=expected) from None
+
+
+def check_activation(name: str, known: Collection[str]) -> None:
+    """Refuse an activation that is not among `known`."""
+    if not isinstance(name, str) or name not in known:
+        raise ConfigError(
+            "unknown activation", got=repr(name), expected=" or ".join(map(repr, sorted(known)))
+        )
+
+
+def dtype_of(dtype: torch.dtype | str) -> torch.dtype:
+    """The type called `dtype`, single or double precision."""
+    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if kind not in (torch.float32, torch.float64):
+        raise ConfigError("unknown dtype", got=repr(dtype), expected="float32 or float64")
+    return kind

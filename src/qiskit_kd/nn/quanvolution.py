@@ -26,7 +26,7 @@ from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.nn.cache import OutputCache, module_hash, sample_keys
-from qiskit_kd.nn.layer import OnEngine, circuit_digest, first_weights
+from qiskit_kd.nn.layer import CircuitLayer
 from qiskit_kd.values import listed, python_number, shown, whole
 
 Pair = tuple[int, int]
@@ -93,7 +93,7 @@ def _by(size: Pair) -> str:
 _CHUNK = 64  # images per pass of a frozen layer on the exact engine
 
 
-class Quanvolution(OnEngine):
+class Quanvolution(CircuitLayer):
     """A quantum convolution: `(batch, channels, height, width)` to `(batch, maps, rows, columns)`.
 
     `maps` is `filters * num_outputs`, the filter slowest. Filters share the circuit and have
@@ -140,8 +140,6 @@ class Quanvolution(OnEngine):
         Henderson et al., arXiv:1904.04767 (random circuits as filters of a first layer).
     """
 
-    weight: nn.Parameter
-
     def __init__(
         self,
         model: CircuitModel,
@@ -163,19 +161,23 @@ class Quanvolution(OnEngine):
         check_model(model, part="a quanvolution")
         filters = python_number(filters)
         _check(filters, trainable, offset, cache_dir)
-        self.model = model
         self.filters = int(filters)
         self.kernel_size = pair(kernel_size, name="kernel_size", least=1)
         self.stride = pair(stride, name="stride", least=1)
         self.padding = pair(padding, name="padding", least=0)
         self.offset = float(offset)
         self.channels = _channels(model, self.kernel_size)
-        self._run_on(backend=backend, gradient=gradient, shots=shots, seed=seed)
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._kept: tuple[str, Engine, OutputCache] | None = None
         self._remembers = not trainable
+        run: dict[str, Any] = {
+            "backend": backend,
+            "gradient": gradient,
+            "shots": shots,
+            "seed": seed,
+        }
         shape = (self.filters, model.num_weights)
-        self.weight = first_weights(shape, seed, dtype, trainable=trainable)
+        self._set_up(model, shape, dtype, trainable=trainable, **run)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": None}  # copies compute, or read the folder, anew
@@ -183,12 +185,10 @@ class Quanvolution(OnEngine):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *arguments: Any
     ) -> None:
-        twin = state_dict.pop(f"{prefix}_weights", None)  # a connector's second key
-        if twin is not None:
-            state_dict.setdefault(f"{prefix}weight", twin)
-        weight = state_dict.get(f"{prefix}weight")
-        if self.filters == 1 and weight is not None and weight.ndim == 1:
-            state_dict[f"{prefix}weight"] = weight[None]
+        # A connector over the same circuit has one row of weights, under one key or both.
+        for key in (f"{prefix}weight", f"{prefix}_weights"):
+            if self.filters == 1 and key in state_dict and state_dict[key].ndim == 1:
+                state_dict[key] = state_dict[key][None]
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def output_shape(self, shape: Sequence[int]) -> tuple[int, int, int]:
@@ -288,7 +288,7 @@ class Quanvolution(OnEngine):
             f"channels={self.channels}, filters={self.filters}, kernel_size={self.kernel_size}, "
             f"stride={self.stride}, padding={self.padding}, offset={self.offset}, "
             f"qubits={self.model.num_qubits}, outputs={self.model.num_outputs}, "
-            f"circuit={circuit_digest(self.model)}, {self.engine_text()}, "
+            f"{self.circuit_text()}, "
             f"trainable={not self._remembers}"
         )
 

@@ -13,49 +13,31 @@ A quantum student some of whose weights can never learn says so when it is built
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from qiskit_kd.circuits import (
-    ClassGroups,
-    ansatze,
-    encodings,
-    hardware_efficient,
-    warn_dead_weights,
-)
+from qiskit_kd.circuits import hardware_efficient
 from qiskit_kd.errors import ConfigError
-from qiskit_kd.nn.circuit_spec import (
-    AnyAnsatz,
-    AnyEncoding,
-    ansatz_facts,
-    build_encoding,
-    build_model,
-    check_activation,
-    check_sizes,
-    check_widths,
-    dtype_of,
-    find_dead_weights,
-    measured_qubits,
-    part_name,
-    registered,
-    run_facts,
-    weight_facts,
-    whole_number,
-    z_on,
-)
-from qiskit_kd.nn.layer import AnyBackend, QuantumLayer
+from qiskit_kd.nn.circuit_spec import CircuitSpec, RunOptions, quantum_student
+from qiskit_kd.nn.layer import AnyBackend
 from qiskit_kd.nn.modules import (
     ACTIVATIONS,
     ClassicalStudent,
     FullyQuantumStudent,
     HybridStudent,
     Projection,
+    check_activation,
+    check_sizes,
+    check_widths,
+    dtype_of,
     fitted_widths,
     seeded_layers,
     seeded_linear,
+    whole_number,
 )
 from qiskit_kd.nn.shots import warn_few_shots
 from qiskit_kd.registry import Registry
@@ -159,23 +141,14 @@ def equal_size(
 
 
 @students.register("hybrid")
+@quantum_student()
 def hybrid(
-    num_features: int,
+    spec: CircuitSpec,
     num_classes: int,
+    run: RunOptions,
     *,
-    seed: int,
-    backend: AnyBackend = "exact",
-    layers: int = 4,
-    ansatz: AnyAnsatz = "hardware_efficient",
-    ansatz_options: Mapping[str, Any] | None = None,
-    encoding: AnyEncoding = "amplitude",
-    encoding_options: Mapping[str, Any] | None = None,
-    num_qubits: int | None = None,
     measured: str | Sequence[int] | None = None,
     head: Sequence[int] = (),
-    gradient: str = "auto",
-    shots: int | None = None,
-    dtype: torch.dtype | str = torch.float32,
 ) -> HybridStudent:
     """A circuit, Z on some qubits (selective measurement) and a linear layer or a small MLP.
 
@@ -185,82 +158,43 @@ def hybrid(
     from that number alone. Reading all qubits is the stronger student: Linear(6, 3), 89 parameters.
     Warns of weights that cannot move the qubits read (up to about ten qubits).
 
+    Further options are those of `CircuitSpec` and `RunOptions`.
+
     Args:
-        num_features: Width of a row.
+        spec: The circuit.
         num_classes: Number of logits.
-        seed: Fixes the initial weights and, when sampled, the shots.
-        backend: Name of a backend, a `Backend` or an `Engine`.
-        layers: Layers of the ansatz.
-        ansatz: A registered name, a circuit or its file, or a function that builds one;
-            `layers` is for names and functions.
-        ansatz_options: Further options of the ansatz.
-        encoding: A registered name, an `Encoding` or a function that builds one.
-        encoding_options: Further options of the encoding.
-        num_qubits: None takes the fewest qubits that hold the features.
+        run: How it is run.
         measured: Qubits read, or `"all"`; None reads the last.
         head: Widths of hidden layers (tanh) between the values read and the logits.
-        gradient: Gradient rule.
-        shots: None is the backend's own.
-        dtype: Of the parameters.
 
     Raises:
         CircuitError: If the features do not fit the qubits or a part cannot be built.
         ConfigError: If a name is unknown or an option makes no sense.
     """
-    num_features, num_classes = check_sizes(num_features, num_classes)
-    ansatz, encoding = registered(ansatze, ansatz), registered(encodings, encoding)
-    code = build_encoding(encoding, num_features, num_qubits, encoding_options)
-    n = code.num_qubits
-    read = measured_qubits(measured, n)
-    model = build_model(code, ansatz, layers, ansatz_options, z_on(read, n))
-    dead = find_dead_weights(
-        model, encoding, encoding_options, ansatz, layers, ansatz_options, tuple(read)
-    )
-    if dead:
-        warn_dead_weights(model, dead=dead, stacklevel=3)
-    circuit = QuantumLayer(
-        model, backend=backend, gradient=gradient, shots=shots, seed=seed, dtype=dtype_of(dtype)
-    )
+    spec = replace(spec, measured=measured)
+    circuit = run.layer(spec)
+    spec.warn_dead_weights()
     widths = list(check_widths(head, what="head"))
-    facts = {
-        "kind": "hybrid",
-        "encoding": part_name(encodings, encoding),
-        "qubits": n,
-        "measured": read,
-        **({"head": [len(read), *widths, num_classes]} if widths else {}),
-        **weight_facts(model, dead),
-        **ansatz_facts(ansatz, layers, ansatz_options),
-        **run_facts(backend, gradient, shots),
-    }
-    made = seeded_layers(
-        [len(read), *widths, num_classes], "tanh", "head", seed=seed, dtype=dtype_of(dtype)
-    )
+    sizes = [len(spec.qubits_read), *widths, num_classes]
+    facts = {"kind": "hybrid", **spec.facts(), **run.facts(), **({"head": sizes} if widths else {})}
+    made = seeded_layers(sizes, "tanh", "head", seed=run.seed, dtype=run.precision)
     # A single layer goes by the name that weights of published students have.
     top = made["head"] if not widths else nn.Sequential(OrderedDict(made))
     return HybridStudent(circuit, top, facts)
 
 
 @students.register("fully_quantum")
+@quantum_student()
 def fully_quantum(
-    num_features: int,
+    spec: CircuitSpec,
     num_classes: int,
+    run: RunOptions,
     *,
-    seed: int,
-    backend: AnyBackend = "exact",
-    layers: int = 4,
-    ansatz: AnyAnsatz = "hardware_efficient",
-    ansatz_options: Mapping[str, Any] | None = None,
-    encoding: AnyEncoding = "amplitude",
-    encoding_options: Mapping[str, Any] | None = None,
-    num_qubits: int | None = None,
     scheme: str | Sequence[int] | None = None,
     qubits: str | Sequence[int] | None = None,
     sharpness: str = "fixed",
     initial_sharpness: float = 1.0,
     smoothing: float | None = None,
-    gradient: str = "auto",
-    shots: int | None = None,
-    dtype: torch.dtype | str = torch.float32,
 ) -> FullyQuantumStudent:
     """A circuit without any classical layer: its basis states are summed into class groups.
 
@@ -272,21 +206,14 @@ def fully_quantum(
     end of the chain (`"modulo"`, its beginning, leaves 39, 26 and 15). Warns of such weights (up to
     about ten qubits).
 
+    Further options are those of `CircuitSpec`, where `ansatz_options` None adds the last RY layer
+    to `hardware_efficient`, and of `RunOptions`.
+
     Args:
-        num_features: Width of a row.
+        spec: The circuit.
         num_classes: Number of logits.
-        seed: Fixes the initial weights and, when sampled, the shots.
-        backend: Name of a backend, a `Backend` or an `Engine`.
-        layers: Layers of the ansatz.
-        ansatz: A registered name, a circuit or its file, or a function that builds one;
-            `layers` is for names and functions.
-        ansatz_options: Further options of the ansatz; None adds the last RY layer to
-            `hardware_efficient`.
-        encoding: A registered name, an `Encoding` or a function that builds one.
-        encoding_options: Further options of the encoding.
-        num_qubits: None takes the fewest qubits that hold the features.
-        scheme: How basis states are grouped, as `ClassGroups`; None is `"contiguous"` where the
-            number of classes is a power of two, else `"modulo"`.
+        run: How it is run.
+        scheme: How basis states are grouped, as `CircuitSpec`.
         qubits: The qubits measured ("selective measurement"), lowest bit first; None measures all.
             Class groups over many qubits concentrate; with encodings of one feature per qubit, few
             measured ones need far fewer shots.
@@ -294,64 +221,35 @@ def fully_quantum(
         initial_sharpness: Its (first) value; 1 is the published form.
         smoothing: Added to each class probability; None adds half a count (0.5 / shots) where
             they are sampled, and nothing otherwise.
-        gradient: Gradient rule.
-        shots: None is the backend's own.
-        dtype: Of the parameters.
 
     Raises:
         CircuitError: If the features do not fit the qubits, there are more classes than basis
             states, or a part cannot be built.
         ConfigError: If a name is unknown or an option makes no sense.
     """
-    ansatz = registered(ansatze, ansatz)
-    if ansatz_options is None and isinstance(ansatz, str) and ansatz == "hardware_efficient":
-        ansatz_options = {"final_ry": True}
-    student, dead = _class_groups(
-        "fully_quantum",
-        num_features,
-        num_classes,
-        seed,
-        backend,
-        ansatz,
-        layers,
-        ansatz_options,
-        encoding,
-        encoding_options,
-        num_qubits,
-        scheme,
-        qubits,
-        sharpness,
-        initial_sharpness,
-        smoothing,
-        gradient,
-        shots,
-        dtype,
-    )
-    if dead:
-        warn_dead_weights(student.circuit.model, dead=dead, stacklevel=3)
+    spec = replace(spec, num_classes=num_classes, scheme=scheme, measured=qubits)
+    published = isinstance(spec.ansatz, str) and spec.ansatz == "hardware_efficient"
+    if published and spec.ansatz_options is None:
+        spec = replace(spec, ansatz_options={"final_ry": True})
+    facts = {"kind": "fully_quantum"}
+    student = _class_groups(facts, spec, run, sharpness, initial_sharpness, smoothing)
+    spec.warn_dead_weights()
     return student
 
 
 @students.register("separable")
+@quantum_student(without=("ansatz", "ansatz_options"))
 def separable(
-    num_features: int,
+    spec: CircuitSpec,
     num_classes: int,
+    run: RunOptions,
     *,
-    seed: int,
-    backend: AnyBackend = "exact",
-    layers: int = 4,
     num_weights: int | None = None,
-    encoding: AnyEncoding = "amplitude",
-    encoding_options: Mapping[str, Any] | None = None,
-    num_qubits: int | None = None,
     scheme: str | Sequence[int] | None = None,
     qubits: str | Sequence[int] | None = None,
     sharpness: str = "fixed",
     initial_sharpness: float = 1.0,
     smoothing: float | None = None,
-    gradient: str = "auto",
-    shots: int | None = None,
-    dtype: torch.dtype | str = torch.float32,
 ) -> FullyQuantumStudent:
     """The entanglement-free control: as `fully_quantum`, but its gates act on single qubits.
 
@@ -364,128 +262,66 @@ def separable(
     is in the nature of the control, so nothing warns; `facts["dead_weights"]` counts them.
 
     Args:
-        num_features: Width of a row.
+        spec: The circuit to compare with, of the hardware-efficient ansatz.
         num_classes: Number of logits.
-        seed: Fixes the initial weights and, when sampled, the shots.
-        backend: Name of a backend, a `Backend` or an `Engine`.
-        layers: Layers of the hardware-efficient ansatz to compare with.
+        run: How it is run.
         num_weights: None counts the weights of that ansatz, with its last RY layer.
-        encoding: As `fully_quantum`, like the rest.
-        encoding_options: Further options of the encoding.
-        num_qubits: None takes the fewest qubits that hold the features.
-        scheme: How basis states are grouped, None as for `fully_quantum`.
+        scheme: As `fully_quantum`, like the rest.
         qubits: The qubits measured.
         sharpness: `"fixed"` or `"learnable"`.
         initial_sharpness: Its (first) value.
         smoothing: Added to each class probability.
-        gradient: Gradient rule.
-        shots: None is the backend's own.
-        dtype: Of the parameters.
 
     Raises:
         CircuitError: As `fully_quantum`.
         ConfigError: As `fully_quantum`.
     """
-    num_features, num_classes = check_sizes(num_features, num_classes)
-    n = build_encoding(encoding, num_features, num_qubits, encoding_options).num_qubits
+    spec = replace(spec, num_classes=num_classes, scheme=scheme, measured=qubits)
     if num_weights is None:
-        layers = python_number(layers)
-        num_weights = hardware_efficient(n, layers, final_ry=True).num_parameters
-    student, _ = _class_groups(
-        "separable",
-        num_features,
-        num_classes,
-        seed,
-        backend,
-        "product",
-        1,
-        {"num_weights": python_number(num_weights)},
-        encoding,
-        encoding_options,
-        num_qubits,
-        scheme,
-        qubits,
-        sharpness,
-        initial_sharpness,
-        smoothing,
-        gradient,
-        shots,
-        dtype,
-    )
+        compared = hardware_efficient(spec.code.num_qubits, spec.layers, final_ry=True)
+        num_weights = compared.num_parameters
+    options = {"num_weights": python_number(num_weights)}
+    spec = replace(spec, ansatz="product", layers=1, ansatz_options=options)
+    facts = {"kind": "separable"}
+    student = _class_groups(facts, spec, run, sharpness, initial_sharpness, smoothing)
     del student.facts["layers"]  # the number of weights says it all
     return student
 
 
 def _class_groups(
-    kind: str,
-    num_features: int,
-    num_classes: int,
-    seed: int,
-    backend: AnyBackend,
-    ansatz: AnyAnsatz,
-    layers: int,
-    ansatz_options: Mapping[str, Any] | None,
-    encoding: AnyEncoding,
-    encoding_options: Mapping[str, Any] | None,
-    num_qubits: int | None,
-    scheme: str | Sequence[int] | None,
-    qubits: str | Sequence[int] | None,
+    facts: dict[str, Any],
+    spec: CircuitSpec,
+    run: RunOptions,
     sharpness: str,
     initial_sharpness: float,
     smoothing: float | None,
-    gradient: str,
-    shots: int | None,
-    dtype: torch.dtype | str,
-) -> tuple[FullyQuantumStudent, tuple[int, ...] | None]:
-    """The student read in class groups, and its dead weights (None: not looked for)."""
-    num_features, num_classes = check_sizes(num_features, num_classes)
-    _check_sharpness(sharpness, initial_sharpness)
-    ansatz, encoding = registered(ansatze, ansatz), registered(encodings, encoding)
-    code = build_encoding(encoding, num_features, num_qubits, encoding_options)
-    n = code.num_qubits
-    if scheme is None:
-        scheme = "modulo" if num_classes & (num_classes - 1) else "contiguous"
-    read = None if qubits is None else measured_qubits(qubits, n)
-    readout = ClassGroups(num_classes, n, scheme, qubits=None if read is None else tuple(read))
-    model = build_model(code, ansatz, layers, ansatz_options, readout)
-    dead = find_dead_weights(
-        model, encoding, encoding_options, ansatz, layers, ansatz_options, readout
-    )
-    circuit = QuantumLayer(
-        model, backend=backend, gradient=gradient, shots=shots, seed=seed, dtype=dtype_of(dtype)
-    )
-    facts = {
-        "kind": kind,
-        "encoding": part_name(encodings, encoding),
-        "qubits": n,
-        "scheme": scheme if isinstance(scheme, str) else readout.outcome_labels.tolist(),
-        **({} if read is None else {"measured": read}),
-        **weight_facts(model, dead),
-        **ansatz_facts(ansatz, layers, ansatz_options),
-        "sharpness_mode": sharpness,
-        **run_facts(backend, gradient, shots),
-    }
-    student = FullyQuantumStudent(
-        circuit,
-        sharpness=initial_sharpness,
-        learnable=sharpness == "learnable",
-        smoothing=smoothing,
-        facts=facts,
-        dtype=dtype_of(dtype),
-    )
-    student.facts = {**facts, "smoothing": student.smoothing}
-    few = stream(0, "shots needed").normal(size=(32, num_features))
-    warn_few_shots(student, few, what="the untrained student", stacklevel=3)
-    return student, dead
-
-
-def _check_sharpness(mode: str, initial: float) -> None:
-    if mode not in ("fixed", "learnable"):
+) -> FullyQuantumStudent:
+    """The student read in class groups."""
+    if sharpness not in ("fixed", "learnable"):
         raise ConfigError(
             "unknown sharpness",
-            got=repr(mode),
+            got=repr(sharpness),
             expected="'fixed' or 'learnable'",
             remedy="Its (first) value is the option initial_sharpness.",
         )
     rule = "sharpness is positive"
-    real(initial, rule, name="initial_sharpness", least=0, strict=True, expected="a number")
+    real(
+        initial_sharpness, rule, name="initial_sharpness", least=0, strict=True, expected="a number"
+    )
+    student = FullyQuantumStudent(
+        run.layer(spec),
+        sharpness=initial_sharpness,
+        learnable=sharpness == "learnable",
+        smoothing=smoothing,
+        dtype=run.precision,
+    )
+    student.facts = {
+        **facts,
+        **spec.facts(),
+        "sharpness_mode": sharpness,
+        **run.facts(),
+        "smoothing": student.smoothing,
+    }
+    few = stream(0, "shots needed").normal(size=(32, spec.num_features))
+    warn_few_shots(student, few, what="the untrained student", stacklevel=4)
+    return student
