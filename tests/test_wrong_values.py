@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.datasets
 import torch
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
@@ -28,6 +29,9 @@ X = np.random.default_rng(0).normal(size=(12, 4))
 Y = np.arange(12) % 2
 Z = torch.tensor(np.random.default_rng(1).normal(size=(12, 3)), dtype=torch.float32)
 TARGET = torch.arange(12) % 3
+
+
+DIGITS = sklearn.datasets.load_digits(return_X_y=True)
 
 
 class Odd:
@@ -177,6 +181,8 @@ def test_wrong_values_end_in_errors_of_this_package(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if case == "data digits":  # reading the file anew takes longer than all the rest
+        monkeypatch.setattr(sklearn.datasets, "load_digits", lambda **_: DIGITS)
     call, given = CASES[case]
     every = _options_of(call, given)
     raw = []

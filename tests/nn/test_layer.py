@@ -1,10 +1,10 @@
-# SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 import copy
 import io
 import pickle
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +17,16 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from qiskit_kd import circuits as kd
-from qiskit_kd.circuits import CircuitModel, ClassGroups, Observables
+from qiskit_kd.circuits import (
+    CircuitModel,
+    ClassGroups,
+    Encoding,
+    Observables,
+    amplitude,
+    amplitude_mps,
+    angle,
+    hardware_efficient,
+)
 from qiskit_kd.distill import Teacher
 from qiskit_kd.errors import CircuitError, ConfigError, DataError
 from qiskit_kd.execution import ExactEngine, load_backend
@@ -27,6 +36,7 @@ from qiskit_kd.execution.reference import reference_outputs
 from qiskit_kd.execution.schema import Noise, Rates
 from qiskit_kd.execution.snapshots import open_noise
 from qiskit_kd.nn import QuantumLayer, Quanvolution, students
+from qiskit_kd.nn.layer import EngineNetwork
 
 NOISE = Noise(rates=Rates.model_validate({"one_qubit": 0.002, "two_qubit": 0.02}))
 
@@ -431,3 +441,31 @@ def test_a_hybrid_takes_what_its_circuit_takes():
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         x = rows(4, 8).to(dtype)
         torch.testing.assert_close(student(x), student(x.float()), atol=2e-2, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "offered"),
+    [
+        (amplitude(2), True),
+        (replace(amplitude(2), angle_pullback=None), True),
+        (angle(2), True),
+        (replace(angle(2), angle_pullback=None), False),
+        (amplitude_mps(2), False),
+    ],
+)
+def test_gradients_of_the_features_are_those_the_encoding_has(
+    encoding: Encoding, offered: bool
+) -> None:
+    model = CircuitModel(encoding, hardware_efficient(2, 1), ClassGroups(3, 2))
+    network = EngineNetwork(model, ExactEngine())
+    assert network.input_gradients == offered
+    x = np.random.default_rng(0).normal(size=(2, model.num_features))
+    weights = np.linspace(-1, 1, model.num_weights)
+    features, of_weights = network.backward(x, weights)
+    assert of_weights is not None
+    assert (features is not None) == offered
+    if features is not None:
+        step = np.zeros_like(x)
+        step[:, 1] = 1e-6
+        slope = (network.forward(x + step, weights) - network.forward(x - step, weights)) / 2e-6
+        np.testing.assert_allclose(features[:, :, 1], slope, atol=1e-7)
