@@ -20,7 +20,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from qiskit_kd.experiment import Study, StudyResult
-from qiskit_kd.experiment.config import is_teacher
+from qiskit_kd.experiment.schema import is_teacher
 from qiskit_kd.report import (
     plot_accuracy_over,
     plot_gains,

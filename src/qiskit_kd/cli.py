@@ -148,8 +148,8 @@ def run(
     On a device it says first what that will cost; without a budget nothing is sent. Budgets of its
     own files are asked about on a terminal; elsewhere --budget or QKD_BUDGET_SECONDS allows them.
     """
-    from qiskit_kd.experiment.consent import allowing, at_entry
     from qiskit_kd.experiment.loading import find_experiment
+    from qiskit_kd.experiment.spending import allowing, at_entry
     from qiskit_kd.experiment.study import Study
     from qiskit_kd.registry import add_plugins
 
@@ -217,9 +217,9 @@ def estimate(
     as_json: AsJson = False,
 ) -> None:
     """Say what an experiment will cost on a quantum processor; sends nothing."""
-    from qiskit_kd.experiment.consent import at_entry
-    from qiskit_kd.experiment.estimate import estimate
+    from qiskit_kd.experiment.cost import estimate
     from qiskit_kd.experiment.loading import find_experiment, load
+    from qiskit_kd.experiment.spending import at_entry
     from qiskit_kd.registry import add_plugins
 
     add_plugins(plugin or ())
@@ -258,7 +258,7 @@ def snapshot(
     Noise can then be that of the device, on any machine: `noise: {device: DEVICE}`.
     """
     from qiskit_kd.execution.runtime.calibration import account_of, take_snapshot
-    from qiskit_kd.experiment.consent import at_entry
+    from qiskit_kd.experiment.spending import at_entry
 
     options = account_of(device, backend=backend, account=account, instance=instance)
     with at_entry(backend=backend):

@@ -12,7 +12,6 @@ import difflib
 import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union
@@ -21,16 +20,6 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from qiskit_kd.errors import ConfigError
-
-__all__ = [
-    "Fault",
-    "Locator",
-    "as_error",
-    "faults",
-    "load_yaml",
-    "parse_yaml",
-    "validation_error",
-]
 
 _UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _MERGE = "tag:yaml.org,2002:merge"
@@ -165,7 +154,6 @@ def _check_aliases(root: yaml.Node) -> None:
     size(root)
 
 
-@dataclass(frozen=True)
 class Locator:
     """Where the values of a YAML document stand.
 
@@ -176,10 +164,11 @@ class Locator:
     Args:
         name: File name, as messages show it.
         node: Root of the document; None for an empty one.
+        data: What the document holds.
     """
 
-    name: str
-    node: yaml.Node | None = field(repr=False)
+    def __init__(self, name: str, node: yaml.Node | None, data: Any) -> None:
+        self.name, self.node, self.data = name, node, data
 
     def __call__(self, path: Sequence[Key] = (), *, key: bool = False) -> str:
         """`file:line:col` of the value at `path`, or of its key."""
@@ -237,7 +226,7 @@ def parse_yaml(text: str, *, name: str = "<text>") -> tuple[Any, Locator]:
         ) from None
     finally:
         loader.dispose()
-    return data, Locator(name, node)
+    return data, Locator(name, node, data)
 
 
 def load_yaml(path: str | Path) -> tuple[dict[str, Any], Locator]:
@@ -374,17 +363,16 @@ def _place(where: str, path: Sequence[Key]) -> str:
 def _visible(path: Sequence[Key], locate: Locator) -> list[Key]:
     """`path` without the names pydantic puts in for members of a union."""
     kept: list[Key] = []
-    node = locate.node
+    at, missing = locate.data, object()
     for position, part in enumerate(path):
-        last = position == len(path) - 1
-        if isinstance(node, yaml.MappingNode):
-            found = next((v for k, v in node.value if k.value == str(part)), None)
-            if found is None and not last:
+        if isinstance(at, dict):
+            found = next((v for k, v in at.items() if str(k) == str(part)), missing)
+            if found is missing and position < len(path) - 1:
                 continue
-            node = found
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            node = node.value[part] if part < len(node.value) else None
-        elif node is not None:
+            at = found
+        elif isinstance(at, list) and isinstance(part, int):
+            at = at[part] if part < len(at) else missing
+        elif at is not missing:
             continue  # below a scalar: the name of a union member
         kept.append(part)
     return kept

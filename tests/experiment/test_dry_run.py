@@ -12,11 +12,9 @@ from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.runtime.cost import Cost, Tariff, cost_of_call, total
-from qiskit_kd.experiment.dry_run import Asked, DryRuns, shape
+from qiskit_kd.experiment.devices import Asked, DryRuns, open_backend, shape
 from qiskit_kd.experiment.loading import parse
-from qiskit_kd.experiment.places import open_backend
-from qiskit_kd.experiment.plan import plan
-from qiskit_kd.experiment.planner import Task
+from qiskit_kd.experiment.plan import Task, plan
 from qiskit_kd.experiment.task import run_task
 
 BACKENDS = """\

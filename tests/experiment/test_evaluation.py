@@ -18,8 +18,8 @@ from qiskit_kd.distill.metrics import kl, metrics
 from qiskit_kd.errors import ConfigError, DataError
 from qiskit_kd.execution.circuit_facts import circuit_facts
 from qiskit_kd.experiment import evaluation
+from qiskit_kd.experiment.devices import open_backend
 from qiskit_kd.experiment.evaluation import Jury, feature_maps, judged, perturbed, robustness
-from qiskit_kd.experiment.places import open_backend
 from qiskit_kd.nn.images import convolution, quanvolution
 from qiskit_kd.nn.students import fully_quantum, linear
 

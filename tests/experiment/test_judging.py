@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from qiskit_kd.experiment.judging import EvaluationConfig, SideBySideConfig
+from qiskit_kd.experiment.schema import EvaluationConfig, SideBySideConfig
 
 
 def test_nothing_is_asked_for_by_default() -> None:

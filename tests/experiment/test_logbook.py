@@ -17,7 +17,7 @@ from qiskit_kd.execution.runtime import engine as engine_module
 from qiskit_kd.execution.runtime.client import Calibration
 from qiskit_kd.execution.runtime.journal import Journal
 from qiskit_kd.execution.runtime.local_client import LocalClient
-from qiskit_kd.experiment.logbook import Logbook
+from qiskit_kd.experiment.devices import UsageLog
 
 pytestmark = pytest.mark.usefixtures("devices")
 
@@ -40,7 +40,7 @@ def _anew() -> None:
 
 
 def test_simulators_are_opened_as_ever(devices: Path) -> None:  # noqa: F811
-    logbook = Logbook(devices / "jobs.db")
+    logbook = UsageLog(devices / "jobs.db")
     backend = logbook({"name": "exact"}, shots=7)
     assert (type(backend).__name__, backend.shots) == ("Backend", 7)
     backend.engine(seed=0).outputs(model(), X, weights(model()))
@@ -49,7 +49,7 @@ def test_simulators_are_opened_as_ever(devices: Path) -> None:  # noqa: F811
 
 
 def test_jobs_of_devices_go_into_the_journal_of_the_study(devices: Path) -> None:  # noqa: F811
-    logbook = Logbook(devices / "jobs.db")
+    logbook = UsageLog(devices / "jobs.db")
     backend = logbook(MINE)
     assert (backend.name, backend.options.journal) == ("mine", devices / "jobs.db")
     engine = backend.engine(seed=3)
@@ -73,17 +73,17 @@ def test_jobs_of_devices_go_into_the_journal_of_the_study(devices: Path) -> None
 
 
 def test_without_a_journal_the_entry_decides(devices: Path) -> None:  # noqa: F811
-    assert Logbook()({"name": "lagos"}).options.journal is None
+    assert UsageLog()({"name": "lagos"}).options.journal is None
     entry = {**MINE, "settings": {"journal": "own.db"}}
-    assert Logbook()(entry).options.journal == Path("own.db")
-    assert Logbook("runs/a/jobs.db")(entry).options.journal == devices / "runs/a/jobs.db"
-    assert Logbook(devices / "jobs.db")(entry).options.journal == devices / "jobs.db"
+    assert UsageLog()(entry).options.journal == Path("own.db")
+    assert UsageLog("runs/a/jobs.db")(entry).options.journal == devices / "runs/a/jobs.db"
+    assert UsageLog(devices / "jobs.db")(entry).options.journal == devices / "jobs.db"
 
 
 def test_engines_of_one_backend_are_summed_up_those_of_others_apart(
     devices: Path,  # noqa: F811
 ) -> None:
-    logbook = Logbook(devices / "jobs.db")
+    logbook = UsageLog(devices / "jobs.db")
     one, two, other = logbook(MINE), logbook(MINE, shots=8), logbook({"name": "aer"})
     first, last = one.engine(seed=0), two.engine(seed=1)
     first.outputs(model(), X, weights(model()))
@@ -105,12 +105,12 @@ def test_a_row_does_not_depend_on_what_its_process_did_before(
     devices: Path,  # noqa: F811
 ) -> None:
     def task(journal: str) -> list[dict]:
-        logbook = Logbook(devices / journal)
+        logbook = UsageLog(devices / journal)
         logbook(MINE).engine(seed=5).outputs(model(), X, weights(model()))
         return logbook.devices()
 
     alone = task("one.db")
-    other = Logbook(devices / "two.db")  # another task in the same process
+    other = UsageLog(devices / "two.db")  # another task in the same process
     other(MINE).engine(seed=9).outputs(model(2), X, weights(model(2)))
     assert task("two.db") == alone
     assert task("one.db") == alone  # everything is replayed
@@ -123,7 +123,7 @@ def test_a_recalibration_is_part_of_the_row(
     devices: Path,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    logbook = Logbook(devices / "jobs.db")
+    logbook = UsageLog(devices / "jobs.db")
     engine = logbook(MINE).engine(seed=3)
     rates = Calibration("2030-01-01", np.full((7, 2), 0.1))
     dates = iter([None, rates, rates, Calibration("2030-01-02", rates.readout)])
@@ -138,6 +138,6 @@ def test_a_recalibration_is_part_of_the_row(
 
 
 def test_what_a_row_says_is_part_of_what_is_counted() -> None:
-    from qiskit_kd.experiment import logbook
+    from qiskit_kd.experiment import devices as logbook
 
     assert {*logbook._USED} == {*usage_module.Usage().as_dict()} - {"transpilations"}

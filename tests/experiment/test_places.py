@@ -9,32 +9,37 @@ from noisy_study import STUDY, backends  # noqa: F401 (a fixture)
 
 from qiskit_kd.errors import ConfigError, UnknownNameError
 from qiskit_kd.execution.backends import load_backend
-from qiskit_kd.experiment.config import ExperimentConfig
+from qiskit_kd.experiment.config import ResolvedPoint
+from qiskit_kd.experiment.devices import open_backend
 from qiskit_kd.experiment.loading import parse
-from qiskit_kd.experiment.places import backend_entry, open_backend, place_of
 from qiskit_kd.experiment.store import canonical
 
 pytestmark = pytest.mark.usefixtures("backends")
 
 
 @pytest.fixture
-def config() -> ExperimentConfig:
-    return parse(STUDY)
+def point() -> ResolvedPoint:
+    return point_of()
 
 
-def test_a_name_of_the_backend_file(config: ExperimentConfig) -> None:
-    assert place_of(config, "noisy") == {"name": "noisy"}
-    entry = backend_entry(config, "noisy")
+def point_of(*overrides: str) -> ResolvedPoint:
+    (found,) = parse(STUDY, overrides).resolved_points
+    return found
+
+
+def test_a_name_of_the_backend_file(point: ResolvedPoint) -> None:
+    assert point.place("noisy") == {"name": "noisy"}
+    entry = point.entry("noisy")
     described = load_backend("noisy").describe()
     del described["source"]
     assert entry == described
     assert open_backend(entry).describe() == load_backend("noisy").describe()
 
 
-def test_a_name_of_the_study(config: ExperimentConfig) -> None:
+def test_a_name_of_the_study(point: ResolvedPoint) -> None:
     place = {"name": "device", "base": "noisy", "settings": {"scale": 2.0}}
-    assert place_of(config, "device") == place
-    entry = backend_entry(config, "device")
+    assert point.place("device") == place
+    entry = point.entry("device")
     assert {key: entry[key] for key in place} == place
     assert (entry["kind"], entry["scale"], entry["shots"]) == ("noisy", 2.0, None)
     assert entry["noise"]["rates"]["two_qubit"] == 0.04  # what its base says is part of it
@@ -45,33 +50,32 @@ def test_a_name_of_the_study(config: ExperimentConfig) -> None:
 
 
 def test_entries_say_nothing_of_where_the_file_lies(
-    config: ExperimentConfig, backends: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    point: ResolvedPoint, backends: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
 ) -> None:  # fmt: skip
-    before = canonical([backend_entry(config, name) for name in ("noisy", "device")])
+    before = canonical([point.entry(name) for name in ("noisy", "device")])
     folder = backends.parent / "elsewhere"
     folder.mkdir()
     moved = backends.rename(folder / "other.yaml")
     monkeypatch.setenv("QISKIT_KD_BACKENDS", str(moved))
-    assert canonical([backend_entry(config, name) for name in ("noisy", "device")]) == before
+    assert canonical([point_of().entry(name) for name in ("noisy", "device")]) == before
     assert "elsewhere" not in before
     moved.write_text(moved.read_text().replace("two_qubit: 0.04", "two_qubit: 0.05"))
     for name in ("noisy", "device"):  # a change of the base is a change of what it is the base of
-        assert canonical(backend_entry(config, name)) not in before
+        assert canonical(point_of().entry(name)) not in before
 
 
 def test_names_of_the_study_hide_those_of_the_file() -> None:
-    config = parse(STUDY, ["backends.noisy={base: lagos, scale: 0.5}"])
-    entry = backend_entry(config, "noisy")
+    entry = point_of("backends.noisy={base: lagos, scale: 0.5}").entry("noisy")
     assert (entry["name"], entry["base"]) == ("noisy", "lagos")
     assert open_backend(entry).options.noise.device == "fake_lagos"
     assert open_backend({"name": "noisy"}).options.noise.device is None
 
 
-def test_other_shots(config: ExperimentConfig) -> None:
+def test_other_shots(point: ResolvedPoint) -> None:
     for name in ("noisy", "device", "exact", "exact_shots"):
-        backend = open_backend(backend_entry(config, name), shots=7)
+        backend = open_backend(point.entry(name), shots=7)
         assert (backend.name, backend.shots, backend.engine(seed=0).shots) == (name, 7, 7)
-    assert open_backend(place_of(config, "exact_shots")).shots == 100
+    assert open_backend(point.place("exact_shots")).shots == 100
     with pytest.raises(ConfigError, match=r"settings of the backend 'exact': shots: wrong value; "
                        r"got 0 \(int\); expected greater than or equal to 1"):  # fmt: skip
         open_backend({"name": "exact"}, shots=0)

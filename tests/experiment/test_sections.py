@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from qiskit_kd.experiment.sections import (
+from qiskit_kd.experiment.schema import (
     AxisConfig,
     TeacherConfig,
     TermConfig,

@@ -29,9 +29,9 @@ from qiskit_kd.execution.runtime import engine as engine_module
 from qiskit_kd.execution.runtime.journal import Journal
 from qiskit_kd.experiment import study as study_module
 from qiskit_kd.experiment import task as task_module
-from qiskit_kd.experiment.estimate import estimate
+from qiskit_kd.experiment.cost import estimate
+from qiskit_kd.experiment.devices import open_backend
 from qiskit_kd.experiment.loading import parse
-from qiskit_kd.experiment.places import open_backend, place_of
 from qiskit_kd.experiment.plan import Task, plan
 from qiskit_kd.experiment.spending import (
     Outlook,
@@ -148,7 +148,7 @@ def test_a_plan_contacts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plan_writes_into_no_journal_of_an_entry() -> None:
     settings = ["backends.device={base: lagos, journal: theirs.db}"]
     assert Study.load("device.yaml", settings).tasks()
-    place = place_of(parse(STUDY, settings), "device")
+    place = parse(STUDY, settings).resolved_points[0].place("device")
     opened_at_home(place).engine()
     assert not Path("theirs.db").exists()
     open_backend(place).engine()

@@ -16,8 +16,8 @@ from qiskit_kd.distill.metrics import kl, metrics
 from qiskit_kd.errors import DataError, StorageError
 from qiskit_kd.execution.backends import load_backend
 from qiskit_kd.execution.noisy.reference import reference_noisy_outputs
+from qiskit_kd.experiment.devices import open_backend
 from qiskit_kd.experiment.loading import parse
-from qiskit_kd.experiment.places import open_backend
 from qiskit_kd.experiment.plan import Task, plan
 from qiskit_kd.experiment.store import canonical
 from qiskit_kd.experiment.task import (

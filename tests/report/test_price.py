@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from qiskit_kd.execution.runtime.cost import Cost
-from qiskit_kd.experiment.estimate import Choice, Estimate, Kind, Site
+from qiskit_kd.experiment.cost import Choice, Estimate, Kind, Site
 from qiskit_kd.report.price import price_text
 from qiskit_kd.report.terminal import WIDTH
 

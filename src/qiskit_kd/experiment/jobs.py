@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qiskit_kd.errors import ConfigError, StorageError, UnknownNameError
-from qiskit_kd.experiment.places import DEVICE, JOURNAL
+from qiskit_kd.experiment.devices import DEVICE, JOURNAL
 from qiskit_kd.experiment.spending import devices_of, jobs_of, spent_of
 from qiskit_kd.experiment.store import FILE, Store
 
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
     from qiskit_kd.execution.runtime.records import Record
     from qiskit_kd.experiment.study import Study
 
-__all__ = ["listing", "manage", "under_way"]
-
 
 def listing(
     path: Path, **acts: Sequence[str]
-) -> tuple[list[str], list[Mapping[str, Any]], Mapping[str, Any]]:  # fmt: skip
+) -> tuple[list[str], list[Mapping[str, Any]], Mapping[str, Any]]:
     """The jobs of a study, or of a journal alone, after something was done to some of them.
 
     Args:
@@ -64,9 +62,10 @@ def _bare_journal(path: Path) -> Path | None:
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:  # SQLite would make one of a file this short
             raise StorageError(
-                "jobs are those of a study or of a journal", got=f"{path}, no SQLite database",
+                "jobs are those of a study or of a journal",
+                got=f"{path}, no SQLite database",
                 expected=f"the folder of a study, or {JOURNAL}",
-            )  # fmt: skip
+            )
     return path
 
 
@@ -74,9 +73,13 @@ _MAGIC = b"SQLite format 3\0"
 
 
 def manage(
-    study: Study | None, path: Path, *, fetch: Sequence[str] = (), cancel: Sequence[str] = (),
+    study: Study | None,
+    path: Path,
+    *,
+    fetch: Sequence[str] = (),
+    cancel: Sequence[str] = (),
     forget: Sequence[str] = (),
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Fetch, cancel and give up jobs; nothing is sent.
 
     Args:
@@ -165,19 +168,21 @@ def _client(study: Study | None, record: Record) -> Client:
     entries: dict[str, Any] = {one.name: one.options for one in known if one.kind == DEVICE}
     if record.backend not in entries:
         raise ConfigError(
-            "a job is reached by the entry that sent it", got=f"no device {record.backend!r}",
+            "a job is reached by the entry that sent it",
+            got=f"no device {record.backend!r}",
             expected=", ".join(entries) or "an entry of a device",
             remedy="Name the backend file of then in QISKIT_KD_BACKENDS.",
-        )  # fmt: skip
+        )
     return open_client(entries[record.backend].model_copy(update={"device": record.device}))
 
 
 def _id(record: Record) -> str:
     if record.job_id is None:
         raise ConfigError(
-            "a job is fetched or cancelled by its id", got="one whose id is not known",
+            "a job is fetched or cancelled by its id",
+            got="one whose id is not known",
             remedy="Run the study again: it is looked for by its tag.",
-        )  # fmt: skip
+        )
     return record.job_id
 
 

@@ -22,14 +22,8 @@ import numpy as np
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment.choice import Row, choose
 from qiskit_kd.experiment.config import ExperimentConfig, Point
-from qiskit_kd.experiment.sections import Label
-from qiskit_kd.experiment.statistics import (
-    Gain,
-    collapsed,
-    paired_gain,
-    shared_variance,
-    verdict,
-)
+from qiskit_kd.experiment.schema import Label
+from qiskit_kd.experiment.statistics import Gain, collapsed, paired_gain, shared_variance, verdict
 from qiskit_kd.experiment.store import canonical
 
 __all__ = ["Axis", "StudyResult", "collapsed_of", "environment", "longer_training"]
@@ -74,6 +68,8 @@ class StudyResult:
     """What they have cost, by backend: `jobs`, `executions`, `seconds`, `usd`, `budget_seconds`."""
     estimate: Mapping[str, Any] | None = None
     """What was expected of them before the study was run, see `Estimate.as_dict`."""
+    specs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What each row is made from, by its key; none of rows that an older version wrote."""
 
     @cached_property
     def _config(self) -> ExperimentConfig:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qiskit_kd.experiment.config import teacher_row
+from qiskit_kd.experiment.schema import teacher_row
 from qiskit_kd.report.grid import Point, at
 from qiskit_kd.report.maps import plot_feature_maps
 from qiskit_kd.report.palette import look, readable

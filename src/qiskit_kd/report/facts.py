@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qiskit_kd.experiment.config import VariantConfig
+from qiskit_kd.experiment.schema import VariantConfig
 from qiskit_kd.report.grid import grid_of, labels_of, shown, varied
 from qiskit_kd.report.palette import TEACHER, listed, look, looks, readable
 from qiskit_kd.report.summary import (

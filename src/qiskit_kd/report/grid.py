@@ -14,7 +14,7 @@ from itertools import product
 from numbers import Real
 from typing import Any
 
-from qiskit_kd.experiment.grafting import graft
+from qiskit_kd.experiment.overrides import set_key
 from qiskit_kd.report.summary import Result, Row
 
 __all__ = ["Grid", "Point", "at", "changes_at", "grid_of", "labels_of", "rows_grid", "settled"]
@@ -121,7 +121,7 @@ def settled(config: Mapping[str, Any], point: Point | None = None) -> dict[str, 
             path = key.split(".")
             # The short form of a single teacher is resolved in a resolved configuration.
             path = ["teachers", *path] if path[0] == "teacher" else path
-            graft(found, path, copy.deepcopy(value), what=f"axis {name}")
+            set_key(found, path, copy.deepcopy(value), what=f"axis {name}")
     return found
 
 

@@ -18,7 +18,7 @@ from qiskit import QuantumCircuit
 from qiskit_kd.circuits import dead_weights
 from qiskit_kd.errors import QiskitKDError, ResourceError
 from qiskit_kd.execution import effective_weights
-from qiskit_kd.experiment.config import teacher_row
+from qiskit_kd.experiment.schema import teacher_row
 from qiskit_kd.report.grid import labels_of, settled, shown, varied
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from qiskit_kd.execution.runtime.cost import FREE_SECONDS, STOCK_SHOTS, Cost
 from qiskit_kd.execution.runtime.dispatch import PER_MINUTE
-from qiskit_kd.experiment.estimate import Choice, Estimate, Site
+from qiskit_kd.experiment.cost import Choice, Estimate, Site
 from qiskit_kd.report.palette import listed
 from qiskit_kd.report.terminal import aligned, wrapped
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from qiskit_kd.experiment.config import VariantConfig, is_teacher
+from qiskit_kd.experiment.schema import VariantConfig, is_teacher
 from qiskit_kd.experiment.statistics import half_width, paired_gain, shared_variance, verdict
 from qiskit_kd.report.palette import BASELINE, look, order_variants, told_apart
 

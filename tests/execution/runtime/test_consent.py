@@ -159,8 +159,8 @@ def test_a_budget_is_its_users(
     study: str, budget: float | None, named: bool, allowed: str | None, asked: dict[str, float],
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from qiskit_kd.experiment.consent import unasked
     from qiskit_kd.experiment.loading import load
+    from qiskit_kd.experiment.spending import unasked
     from qiskit_kd.experiment.study import Study
 
     entry = "kind: runtime, device: ibm_fez" + (f", budget_seconds: {budget}" if budget else "")
@@ -235,8 +235,8 @@ def test_the_command_line_says_whose_entry_it_is(no_account, tmp_path, monkeypat
 
 @pytest.mark.parametrize("answer", [True, False])
 def test_a_person_is_asked(answer: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from qiskit_kd.experiment.consent import allowing, unasked
     from qiskit_kd.experiment.loading import load
+    from qiskit_kd.experiment.spending import allowing, unasked
 
     monkeypatch.chdir(tmp_path)
     _write(tmp_path, "device: ibm_fez", OWN)

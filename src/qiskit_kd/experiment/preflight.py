@@ -3,31 +3,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qiskit_kd.errors import BudgetError, ConfigError, ExecutionError, QiskitKDError
-from qiskit_kd.experiment.config import ExperimentConfig
+from qiskit_kd.experiment.config import ExperimentConfig, ResolvedPoint
+from qiskit_kd.experiment.devices import Opened, open_backend
 from qiskit_kd.experiment.parts import complaint, registry
-from qiskit_kd.experiment.places import Opened, open_backend, place_of
 from qiskit_kd.experiment.store import canonical
 
 if TYPE_CHECKING:
     from torch import nn
 
     from qiskit_kd.data import Dataset, Split
-    from qiskit_kd.distill.teacher import Teacher
-    from qiskit_kd.distill.terms import Term
-
-__all__ = ["Rehearsal"]
 
 _IMAGES = 512  # whose patches are cut at once
 
 
-class Rehearsal:
+class Preflight:
     """Tries every network, loss and feature path once, however many points and seeds share it.
 
     Args:
@@ -46,28 +42,30 @@ class Rehearsal:
         self._done.add(text)
         return new
 
-    def networks(self, config: ExperimentConfig, split: Split) -> dict[str, nn.Module]:
+    def networks(self, here: ResolvedPoint, split: Split) -> dict[str, nn.Module]:
         """The networks of a point by their place in the configuration, each built once.
 
         Raises:
             ConfigError: Naming every network that cannot be built, and why.
         """
+        config = here.config
         entries = [
             *(
                 (f"students.{name}", student, {**student.options, **dict(chosen)}, backend)
                 for name, student in config.students.items()
-                for backend in _backends_of(config, name)
-                for chosen in product(*([(k, v) for v in values]
-                                        for k, values in student.candidates.items()))
+                for backend in here.used_by(name)
+                for chosen in product(
+                    *([(k, v) for v in values] for k, values in student.candidates.items())
+                )
             ),
             *((f"teachers.{name}", t, t.options, "exact") for name, t in config.teachers.items()),
-        ]  # fmt: skip
+        ]
         problems: list[str] = []
         found: dict[str, nn.Module] = {}
         for where, entry, options, backend in entries:
             dtype = config.training.overridden(entry.training).dtype
             try:
-                network = self._network(config, entry.kind, options, split, backend, dtype)
+                network = self._network(here, entry.kind, options, split, backend, dtype)
             except (BudgetError, ExecutionError):
                 raise  # nothing is wrong with the network
             except (QiskitKDError, TypeError, ValueError) as error:
@@ -78,19 +76,23 @@ class Rehearsal:
         return found
 
     def _network(
-        self, config: ExperimentConfig, kind: str, options: Mapping[str, Any], split: Split,
-        backend: str, dtype: str,
-    ) -> nn.Module:  # fmt: skip
+        self,
+        here: ResolvedPoint,
+        kind: str,
+        options: Mapping[str, Any],
+        split: Split,
+        backend: str,
+        dtype: str,
+    ) -> nn.Module:
         from qiskit_kd.experiment.task import build_network
 
-        own = config.backends.get(backend)
+        place = here.place(backend)
         sizes = [split.num_features, split.num_classes, split.shape]
-        key = canonical([kind, options, sizes, backend, own and own.model_dump(), dtype])
+        key = canonical([kind, options, sizes, place, dtype])
         if key not in self._networks:
             network = build_network(
-                kind, options, split, seed=0, backend=self._opened(place_of(config, backend)),
-                dtype=dtype,
-            )  # fmt: skip
+                kind, options, split, seed=0, backend=self._opened(place), dtype=dtype
+            )
             _check_circuits(network)
             self._networks[key] = network
         return self._networks[key]
@@ -113,8 +115,8 @@ class Rehearsal:
                     problems.append(f"{where}: {what}")
         _refuse("terms that cannot work:", problems)
 
-    def lessons(self, specs: Iterable[Mapping[str, Any]], split: Split) -> None:
-        """Run feature losses on two samples, with networks that have learned nothing.
+    def first_steps(self, specs: Iterable[Mapping[str, Any]], split: Split) -> None:
+        """Take one step dry with every feature loss: two samples, nothing learned, no weight moves.
 
         The student is run exactly, whatever its backend: paths and sizes do not depend on it, and
         a device costs money.
@@ -122,7 +124,14 @@ class Rehearsal:
         Raises:
             ConfigError: Naming every student and variant that cannot be trained, and why.
         """
+        from torch.optim import Optimizer
+
+        from qiskit_kd.distill.distiller import Distiller
         from qiskit_kd.experiment.task import sources, terms
+
+        class _Still(Optimizer):
+            def __init__(self) -> None:
+                """No optimiser at all."""
 
         table = registry("loss")
         tiny = _two_samples(split.train)
@@ -132,16 +141,22 @@ class Rehearsal:
                 continue
             parts = [spec[name] for name in ("student", "variant", "kind", "options", "terms")]
             taught = {n: [t["kind"], t["options"]] for n, t in spec["teachers"].items()}
-            if not self._is_new("lesson", parts, taught, [split.num_features, split.shape]):
+            if not self._is_new("first step", parts, taught, [split.num_features, split.shape]):
                 continue
             try:
                 network = self._exact(spec, split)
                 teachers = sources(
-                    spec, split, lambda name, _, spec=spec: self._exact(  # type: ignore[misc]
+                    spec,
+                    split,
+                    lambda name, _, spec=spec: self._exact(  # type: ignore[misc]
                         {**spec["teachers"][name], "training": spec["training"]}, split
                     ),
-                )  # fmt: skip
-                _lesson(network, terms(spec), teachers, tiny)
+                )
+                # No optimiser is made: that takes seconds of imports.
+                distiller = Distiller(
+                    network, terms(spec), teacher=teachers, optimizer=lambda _: _Still()
+                )
+                distiller.dry_step(tiny)
             except (QiskitKDError, TypeError, ValueError, RuntimeError) as error:
                 problems.append(f"students.{spec['student']}, variants.{spec['variant']}: {error}")
         _refuse("lessons that cannot work:", problems)
@@ -151,9 +166,13 @@ class Rehearsal:
         from qiskit_kd.experiment.task import build_network
 
         return build_network(
-            entry["kind"], entry["options"], split, seed=0, backend="exact",
+            entry["kind"],
+            entry["options"],
+            split,
+            seed=0,
+            backend="exact",
             dtype=entry["training"]["dtype"],
-        )  # fmt: skip
+        )
 
     def evaluation(
         self, config: ExperimentConfig, networks: Mapping[str, nn.Module], split: Split
@@ -178,8 +197,9 @@ class Rehearsal:
         if split.shape is None or len(split.shape) != 3:
             raise ConfigError(
                 "evaluation.feature_maps: feature maps belong to images",
-                got=f"the data set {split.train.name!r} of rows", remedy="Leave feature_maps out.",
-            )  # fmt: skip
+                got=f"the data set {split.train.name!r} of rows",
+                remedy="Leave feature_maps out.",
+            )
         self._maps(wanted.layer, config, networks, split)
 
     def _maps(
@@ -208,9 +228,10 @@ class Rehearsal:
             if len(size) != 4:
                 raise ConfigError(
                     f"evaluation.feature_maps: the layer {layer!r} of {where} returns no maps",
-                    got=f"a shape of {size[1:]} per sample", expected="(channels, height, width)",
+                    got=f"a shape of {size[1:]} per sample",
+                    expected="(channels, height, width)",
                     remedy="Choose a layer in front of the one that flattens.",
-                )  # fmt: skip
+                )
             shown += 1
         if not shown:
             where, network = next(iter(networks.items()))
@@ -242,39 +263,6 @@ class Rehearsal:
                             f"{where} cannot encode the {part} samples of seed {seed}: {error}"
                         ) from error
                     self._encoded[key] = samples  # kept, so that nothing else gets its id
-
-
-def _lesson(
-    network: nn.Module, terms: Sequence[Term], teachers: Mapping[str, Teacher], samples: Dataset
-) -> None:
-    """What a first step does, but for the step: an optimiser takes seconds to import."""
-    import torch
-
-    from qiskit_kd.distill.batches import Labelled
-    from qiskit_kd.distill.features import FeatureCapture
-    from qiskit_kd.distill.objective import Objective, student_layers
-    from qiskit_kd.distill.sources import check_sources
-
-    check_sources(network, terms, teachers)
-    like = next(network.parameters())
-    data, features = Labelled.of(samples, None, like=like)
-    with FeatureCapture(network, student_layers(terms), role="student") as capture:
-        objective = Objective(
-            network, terms, data, num_classes=samples.num_classes, teachers=teachers,
-            samples=features, capture=capture, seed=0,
-        )  # fmt: skip
-        objective.check_gradients(objective.values(torch.arange(len(samples)), len(samples)))
-
-
-def _backends_of(config: ExperimentConfig, student: str) -> list[str]:
-    """The backends that a student runs on, that of its first variant first; each once."""
-    variants = [config.variants[name] for name in config.variants_of(student)]
-    asked = config.evaluation
-    found = [variant.backend or config.backend for variant in variants]
-    found += [v.fine_tune.backend for v in variants if v.fine_tune is not None]
-    found += [asked.backend] if asked.backend else []
-    found += asked.side_by_side.backends if asked.side_by_side else []
-    return list(dict.fromkeys(found))
 
 
 def _check_circuits(network: nn.Module) -> None:
@@ -316,9 +304,7 @@ def _two_samples(data: Dataset) -> Dataset:
 
     other = int(np.argmax(data.labels != data.labels[0]))
     rows = [0, other]
-    return Dataset(
-        data.features[rows], data.labels[rows], data.num_classes, data.name, data.shape
-    )  # fmt: skip
+    return Dataset(data.features[rows], data.labels[rows], data.num_classes, data.name, data.shape)
 
 
 def _refuse(rule: str, problems: list[str]) -> None:

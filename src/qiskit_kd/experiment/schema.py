@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sections of an experiment's schema: frozen pydantic models, unknown keys refused.
+"""The sections of an experiment: frozen pydantic models, unknown keys refused.
 
 What a name in one section says about another (a variant about a teacher, an axis about a key) is
-checked by `references`; here each section stands alone.
+checked by `checks`; here each section stands alone.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -24,29 +24,6 @@ from pydantic_core import PydanticKnownError
 
 from qiskit_kd.experiment.parts import reads_teacher
 
-__all__ = [
-    "AxisConfig",
-    "BackendConfig",
-    "Count",
-    "DataConfig",
-    "FineTuneConfig",
-    "Label",
-    "LayersConfig",
-    "Level",
-    "Metric",
-    "ModulePath",
-    "Name",
-    "Placebo",
-    "Section",
-    "Seed",
-    "StudentConfig",
-    "TeacherConfig",
-    "TermConfig",
-    "TrainingConfig",
-    "TrainingOverrides",
-    "VariantConfig",
-]
-
 # Strict: neither "3" nor true is a number; an integer may stand for a float.
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Level = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
@@ -59,6 +36,19 @@ Metric = Literal["accuracy", "loss"]
 Placebo = Literal["none", "shuffled", "uniform", "untrained"]
 Label = str | int | float
 """A value of an axis: a number or a word."""
+
+TEACHER_ROW = "teacher"
+
+
+def teacher_row(name: str) -> str:
+    """What rows call a teacher: `teacher` for the one of that name, else `teacher:NAME`."""
+    return TEACHER_ROW if name == TEACHER_ROW else f"{TEACHER_ROW}:{name}"
+
+
+def is_teacher(student: str) -> bool:
+    """Whether the `student` of a row is a teacher."""
+    return student.partition(":")[0] == TEACHER_ROW
+
 
 _POSITIVE: TypeAdapter[float] = TypeAdapter(Positive)
 
@@ -413,3 +403,67 @@ def _label(value: object) -> Label:
     if not _NUMBER.fullmatch(text):
         return text
     return int(text) if re.fullmatch(r"[-+]?[0-9]+", text) else float(text)
+
+
+_Value = TypeVar("_Value", int, str)
+
+
+def _once(values: list[_Value]) -> list[_Value]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"each is named once; got {values}")
+    return values
+
+
+class FeatureMapsConfig(Section):
+    """Feature maps to keep for people to look at."""
+
+    layer: ModulePath
+    """Module path of the maps; networks without it are passed over."""
+    images: Annotated[int, Field(ge=1, le=100, strict=True)] = 4
+    """How many test images: the first ones, one per class in turn. They are kept in every row of
+    the first seed, so not many."""
+
+
+class SideBySideConfig(Section):
+    """The same trained network on several backends."""
+
+    backends: Annotated[list[str], Field(min_length=1)]
+    samples: Count | None = None
+    """How many test samples: the first ones, one per class in turn; None takes all. Simulators that
+    run circuits one by one are slow."""
+
+    @field_validator("backends")
+    @classmethod
+    def _different(cls, value: list[str]) -> list[str]:
+        return _once(value)
+
+
+class EvaluationConfig(Section):
+    """What is looked at after training, beside the test metrics."""
+
+    robustness: dict[str, list[Level]] = Field(default={})
+    """Levels by registered perturbation: test metrics on perturbed test samples."""
+    feature_maps: FeatureMapsConfig | None = None
+    """Kept for the first seed."""
+    backend: str | None = None
+    """Where circuits of trained students run on validation and test samples; None: where they were
+    trained. Teachers stay where they are."""
+    shots: list[Count] = Field(default=[])
+    """Numbers of shots there: test metrics with each of them."""
+    side_by_side: SideBySideConfig | None = None
+    """For the first seed."""
+    teacher: str | None = None
+    """With a teacher's name: KL(teacher || student) at temperature 1 is one of the metrics."""
+
+    @field_validator("shots")
+    @classmethod
+    def _different(cls, value: list[int]) -> list[int]:
+        return _once(value)
+
+    @field_validator("robustness")
+    @classmethod
+    def _distinct(cls, value: dict[str, list[float]]) -> dict[str, list[float]]:
+        for name, levels in value.items():
+            if not levels or len(set(levels)) < len(levels):
+                raise ValueError(f"the levels of {name} are one or more different numbers")
+        return value

@@ -14,9 +14,9 @@ from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.runtime.cost import Cost, total
 from qiskit_kd.experiment.config import ExperimentConfig
-from qiskit_kd.experiment.estimate import Choice, Estimate, estimate
+from qiskit_kd.experiment.cost import Choice, Estimate, estimate
+from qiskit_kd.experiment.devices import open_backend
 from qiskit_kd.experiment.loading import parse
-from qiskit_kd.experiment.places import open_backend
 from qiskit_kd.experiment.plan import plan
 from qiskit_kd.experiment.task import run_task
 from qiskit_kd.report.price import price_text

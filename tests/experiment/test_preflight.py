@@ -21,7 +21,7 @@ from qiskit_kd.distill.distiller import Distiller
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment.loading import parse
 from qiskit_kd.experiment.plan import plan
-from qiskit_kd.experiment.rehearsal import Rehearsal
+from qiskit_kd.experiment.preflight import Preflight
 from qiskit_kd.nn.quanvolution import Quanvolution
 
 pytestmark = pytest.mark.usefixtures("registered")
@@ -194,7 +194,7 @@ def test_devices_are_tried_at_every_point() -> None:
 
 @pytest.mark.usefixtures("backends")
 def test_each_network_is_tried_once_on_each_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    from qiskit_kd.experiment.places import open_backend
+    from qiskit_kd.experiment.devices import open_backend
 
     opened: list[str] = []
 
@@ -219,10 +219,10 @@ def test_images_that_a_quanvolution_cannot_encode(value: float) -> None:
     split = Split(part(4), part(4), part(4))
     model = CircuitModel(amplitude(2), hardware_efficient(2, 1), ClassGroups(2, 2))
     network = torch.nn.Sequential(torch.nn.Unflatten(1, (1, 4, 4)), Quanvolution(model))
-    Rehearsal().samples({"students.q": network}, split, 0)
+    Preflight().samples({"students.q": network}, split, 0)
     broken = split.test.features.copy()
     broken[3] = value
     object.__setattr__(split.test, "features", broken)
     with pytest.raises(ConfigError, match=r"students.q cannot encode the test samples of seed 0: .*"
                        r"image 3, the patch at row 0, column 0"):  # fmt: skip
-        Rehearsal().samples({"students.q": network}, split, 0)
+        Preflight().samples({"students.q": network}, split, 0)
