@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from qiskit_kd.experiment.runner import Watcher
     from qiskit_kd.experiment.spending import Outlook
 
-__all__ = ["app", "main"]
-
 FAILED, USAGE, REFUSED, PARTIAL, INTERRUPTED = 1, 2, 3, 4, 130
 
 app = typer.Typer(
@@ -60,6 +58,13 @@ Plugins = Annotated[
         help="A Python file of yours that registers students, losses or data; it is executed.",
     ),
 ]
+Experiment = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, e.g. training.epochs=20."),
+]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Number of paired seeds.")]
+Preset = Annotated[str | None, typer.Option(help="One of the file's presets.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
 
 
@@ -120,17 +125,14 @@ def _terminable() -> Iterator[None]:
 @app.command()
 @_guarded
 def run(
-    experiment: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Settings, e.g. training.epochs=20."),
-    ] = None,
+    experiment: Experiment,
+    overrides: Overrides = None,
     *,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the study; runs/NAME if left out.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Number of paired seeds.")] = None,
-    preset: Annotated[str | None, typer.Option(help="One of the file's presets.")] = None,
+    seeds: Seeds = None,
+    preset: Preset = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -161,15 +163,18 @@ def run(
     folder = Path("runs") / study.config.name if out is None else out
     try:
         with (
-            allowing(study.config, budget, ask), at_entry(study.config, experiment),
-            _progress() as watch, _plain_warnings(),
-        ):  # fmt: skip
+            allowing(study.config, budget, ask),
+            at_entry(study.config, experiment),
+            _progress() as watch,
+            _plain_warnings(),
+        ):
             result = study.run(folder, workers=workers, watch=watch, announce=_announce)
     except KeyboardInterrupt:
         typer.echo(
             f"qkd: interrupted; finished rows are kept in {folder}. Run the same command again "
-            "to go on.", err=True,
-        )  # fmt: skip
+            "to go on.",
+            err=True,
+        )
         with suppress(QiskitKDError):
             from qiskit_kd.experiment.jobs import under_way
 
@@ -201,18 +206,15 @@ def report(
 @app.command()
 @_guarded
 def estimate(
-    experiment: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Settings, e.g. training.epochs=20."),
-    ] = None,
+    experiment: Experiment,
+    overrides: Overrides = None,
     *,
     backend: Annotated[
         str | None,
         typer.Option(help="A device of `backends.yaml`; those the experiment uses if left out."),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Number of paired seeds.")] = None,
-    preset: Annotated[str | None, typer.Option(help="One of the file's presets.")] = None,
+    seeds: Seeds = None,
+    preset: Preset = None,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
@@ -467,18 +469,17 @@ def _progress() -> Iterator[Watcher]:
 
 @contextmanager
 def _bar() -> Iterator[Watcher]:
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
 
-    columns = (TextColumn("tasks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-               TextColumn("{task.description}"))  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    columns = (
+        rich.TextColumn("tasks"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TimeRemainingColumn(),
+        rich.TextColumn("{task.description}"),
+    )
+    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("starting workers", total=None)
 
         def tell(done: int, failed: int, total: int, label: str) -> None:

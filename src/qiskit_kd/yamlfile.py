@@ -85,11 +85,15 @@ _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
-     r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
     ("null", r"~|null|Null|NULL|", "~nN"),
     ("merge", r"<<", "<"),
-):  # fmt: skip
+):
     _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), [*_first]
     )
@@ -141,10 +145,8 @@ def _check_aliases(root: yaml.Node) -> None:
             raise _Refused("an alias inside of what it stands for", node.start_mark)
         if id(node) not in sizes:
             above.add(id(node))
-            flat = (
-                (part for pair in node.value for part in pair)
-                if isinstance(node, yaml.MappingNode) else node.value
-            )  # fmt: skip
+            pairs = isinstance(node, yaml.MappingNode)
+            flat = [part for pair in node.value for part in pair] if pairs else node.value
             sizes[id(node)] = 1 + sum(map(size, flat))
             above.discard(id(node))
             if sizes[id(node)] > _WRITTEN_OUT and sizes[id(node)] > 10 * len(sizes):
@@ -189,9 +191,15 @@ class Locator:
         return f"{self.name}:{line + 1}:{column + 1}"
 
     def error(
-        self, path: Sequence[Key], rule: str, *, got: str | None = None,
-        expected: str | None = None, remedy: str | None = None, key: bool = False,
-    ) -> ConfigError:  # fmt: skip
+        self,
+        path: Sequence[Key],
+        rule: str,
+        *,
+        got: str | None = None,
+        expected: str | None = None,
+        remedy: str | None = None,
+        key: bool = False,
+    ) -> ConfigError:
         """A `ConfigError` for the value (or the key) at `path`."""
         where = _place(self(path, key=key), path)
         return ConfigError(f"{where}: {rule}", got=got, expected=expected, remedy=remedy)
@@ -206,8 +214,9 @@ def parse_yaml(text: str, *, name: str = "<text>") -> tuple[Any, Locator]:
         line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
         raise ConfigError(
             f"{name}:{line}:{column}: not valid YAML: a character that no text contains",
-            got=f"U+{ord(text[error.position]):04X}", remedy="Remove it; the file may be damaged.",
-        ) from None  # fmt: skip
+            got=f"U+{ord(text[error.position]):04X}",
+            remedy="Remove it; the file may be damaged.",
+        ) from None
     try:
         node = loader.get_single_node()
         if node is not None:
@@ -252,10 +261,11 @@ def load_yaml(path: str | Path) -> tuple[dict[str, Any], Locator]:
     data, locate = parse_yaml(text, name=str(path))
     if not isinstance(data, dict):
         raise locate.error(
-            (), "the top level is a mapping of keys to values",
+            (),
+            "the top level is a mapping of keys to values",
             got="an empty file" if data is None else type(data).__name__,
             expected="lines such as `key: value`",
-        )  # fmt: skip
+        )
     return data, locate
 
 
