@@ -261,8 +261,8 @@ class ResolvedPoint:
     values: Point
     config: ExperimentConfig
     checked: bool = False
-    _backends: dict[str, Backend] = field(default_factory=dict, repr=False)
-    _entries: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    _backends: dict[str, Backend] = field(default_factory=dict, init=False, repr=False)
+    _entries: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False)
 
     def place(self, name: str) -> dict[str, Any]:
         """What opens a backend: `name`; for one of the study's own also `base` and `settings`."""

@@ -363,12 +363,11 @@ class Store:
 
     def keep_specs(self, tasks: Iterable[Task]) -> None:
         """Keep what every row of a plan is made from, beside the rows; the first one stays."""
-        known = {key for (key,) in self._db.execute("SELECT key FROM specs")}
-        made = [(t.key, canonical(t.spec), t.hashed) for t in tasks if t.key not in known]
         with self._transaction():
+            known = {key for (key,) in self._db.execute("SELECT key FROM specs")}
+            made = [(t.key, canonical(t.spec), t.hashed) for t in tasks if t.key not in known]
             self._db.executemany(
-                "INSERT OR IGNORE INTO specs VALUES (?, ?, ?, ?)",
-                [(*parts, _sum(*parts)) for parts in made],
+                "INSERT INTO specs VALUES (?, ?, ?, ?)", [(*parts, _sum(*parts)) for parts in made]
             )
 
     def specs(self) -> dict[str, dict[str, Any]]:
