@@ -499,7 +499,7 @@ def test_overrides_of_other_keys_and_of_axes_hold() -> None:
     assert here.teachers["teacher"].training.epochs == 3
 
 
-AXES = """\
+SWEPT = """\
 axes:
   samples: {key: data.options.train, values: [20, 30]}
   rate:
@@ -509,6 +509,7 @@ axes:
 """
 
 
+@pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.liveness.DeadWeightsWarning")
 def test_points_are_validated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     validate, validated = ExperimentConfig.model_validate, []
 
@@ -517,7 +518,7 @@ def test_points_are_validated_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return validate(tree)
 
     monkeypatch.setattr(ExperimentConfig, "model_validate", counted)
-    config = parse(GOOD + AXES, ["training.epochs=1"], seeds=1)
+    config = parse(GOOD + SWEPT, ["training.epochs=1"], seeds=1)
     assert len(validated) == 1 + 4
     assert len(plan(config)) > 4
     assert devices_of(config) == []

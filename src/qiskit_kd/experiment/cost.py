@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an experiment will cost on a quantum processor, before anything is sent.
 
-Every kind of task is run dry (see `devices`), its circuits are compiled for the device, and its
+Every kind of task is run dry (see `dry_run`), its circuits are compiled for the device, and its
 calls are priced by the device's own delay and the circuits' own length: as the experiment asks for
 it, and with other gradient rules, with and without tiling, and as stock networks would do it.
 """
@@ -30,7 +30,8 @@ from qiskit_kd.execution.runtime.cost import (
     total,
 )
 from qiskit_kd.execution.runtime.dispatch import PER_MINUTE
-from qiskit_kd.experiment.devices import DEVICE, Asked, DryRuns, UsageLog, shape
+from qiskit_kd.experiment.devices import DEVICE, Asked, UsageLog
+from qiskit_kd.experiment.dry_run import DryRuns, shape
 from qiskit_kd.experiment.plan import Task, plan
 
 if TYPE_CHECKING:

@@ -21,12 +21,9 @@ from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from qiskit_kd.errors import StorageError
-
-if TYPE_CHECKING:
-    from qiskit_kd.experiment.plan import Task
 
 ROWS = 3
 """Version of the rows; a part of every task's key."""
@@ -361,11 +358,15 @@ class Store:
         rows = self._db.execute("SELECT name, value FROM meta ORDER BY name").fetchall()
         return {name: value for name, value in rows if name not in ("kind", "schema", _SUM)}
 
-    def keep_specs(self, tasks: Iterable[Task]) -> None:
-        """Keep what every row of a plan is made from, beside the rows; the first one stays."""
+    def keep_specs(self, specs: Iterable[tuple[str, Mapping[str, Any], str]]) -> None:
+        """Keep what the rows of a plan are made from, beside the rows; the first one stays.
+
+        Args:
+            specs: Keys, specs, and the texts that the keys are the hashes of.
+        """
         with self._transaction():
             known = {key for (key,) in self._db.execute("SELECT key FROM specs")}
-            made = [(t.key, canonical(t.spec), t.hashed) for t in tasks if t.key not in known]
+            made = [(key, canonical(spec), text) for key, spec, text in specs if key not in known]
             self._db.executemany(
                 "INSERT INTO specs VALUES (?, ?, ?, ?)", [(*parts, _sum(*parts)) for parts in made]
             )

@@ -258,7 +258,7 @@ class Study:
             environments=known,
             plan=[task.describe() for task in tasks],
         )
-        store.keep_specs(tasks)
+        store.keep_specs((task.key, task.spec, task.hashed) for task in tasks)
 
     def _seems_done(self, folder: Path) -> bool:
         """Whether the last run had this configuration and finished: then no workers are started."""
