@@ -231,7 +231,7 @@ def estimate(
     if as_json:
         typer.echo(json.dumps(found.as_dict()))
         return
-    from qiskit_kd.report.price import price_text
+    from qiskit_kd.report.costs import price_text
 
     typer.echo(price_text(found))
 
@@ -291,7 +291,7 @@ def jobs(
 ) -> None:
     """List the jobs of a study on devices: ids, what became of them, what they cost."""
     from qiskit_kd.experiment.jobs import listing
-    from qiskit_kd.report.jobs import jobs_text
+    from qiskit_kd.report.costs import jobs_text
 
     acts = {"fetch": fetch or (), "cancel": cancel or (), "forget": forget or ()}
     said, found, spent = listing(folder, **acts)
@@ -414,7 +414,7 @@ def _summary(result: StudyResult, page: Path | None) -> Mapping[str, Any]:
 
 def _announce(outlook: Outlook) -> None:
     """What a study is about to cost, on stderr, before anything is sent."""
-    from qiskit_kd.report.price import price_text
+    from qiskit_kd.report.costs import price_text
 
     typer.echo(price_text(outlook.estimate, brief=True), err=True)
     said = [

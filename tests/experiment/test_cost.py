@@ -19,7 +19,7 @@ from qiskit_kd.experiment.devices import open_backend
 from qiskit_kd.experiment.loading import parse
 from qiskit_kd.experiment.plan import plan
 from qiskit_kd.experiment.task import run_task
-from qiskit_kd.report.price import price_text
+from qiskit_kd.report.costs import price_text
 
 pytestmark = pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.liveness.DeadWeightsWarning")
 

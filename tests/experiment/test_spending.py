@@ -46,7 +46,7 @@ from qiskit_kd.experiment.spending import (
 )
 from qiskit_kd.experiment.store import Store
 from qiskit_kd.experiment.study import Study
-from qiskit_kd.report.jobs import spent_text
+from qiskit_kd.report.costs import spent_text
 
 pytestmark = [
     pytest.mark.usefixtures("devices"),
