@@ -131,6 +131,8 @@ def test_a_study_under_noise_is_a_table_a_student_within_forty_lines() -> None:
     flowing = " ".join(text.split())
     assert "Training under noise (“noisy”) beats training without (“noise free”)" in flowing
     assert "sharp, mean over 6 settings each, gain over “noisy”" in text
+    assert "from quantum over from classical" in text
+    assert "question: " not in text
     assert "hybrid, mean over 6 settings each, gain over “noisy”" in text
     assert re.search(r"\nfrom classical( +\+\d\.\d \[\+\d\.\d, \+\d\.\d\] \*){3}\n", text)
     assert "\nshuffled teacher (placebo) " in text

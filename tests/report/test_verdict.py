@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from qiskit_kd.experiment import Study
+from qiskit_kd.report.contrasts import chance, contrasts
 from qiskit_kd.report.document import Entry, Facts, Headline
 from qiskit_kd.report.frame import Frame
-from qiskit_kd.report.sections.results import chance
-from qiskit_kd.report.sections.verdict import contrasts, unfinished, verdict
+from qiskit_kd.report.sections.verdict import unfinished, verdict
 
 from . import fake_axes, fake_device, fake_noise
 from .fake_result import FakeResult, kept, make, tiny

@@ -21,7 +21,7 @@ def price_text(found: Estimate, *, brief: bool = False) -> str:
     """The price, where it comes from task by task, and what other ways would cost.
 
     Args:
-        found: What `experiment.estimate.estimate` has found.
+        found: What `experiment.cost.estimate` has found.
         brief: Leave out other ways, and the tasks where they are many kinds.
     """
     lines = wrapped(_headline(found))

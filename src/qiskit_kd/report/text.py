@@ -30,7 +30,7 @@ def rendered(blocks: Iterable[Block]) -> str:
             case Facts():
                 lines = [line for label, said in block.items for line in _fact(label, said)]
             case Table():
-                lines = ["", *([block.title] if block.title else []), *_table(block), ""]
+                lines = ["", *wrapped(block.title), *_table(block), ""]
             case _:
                 continue
         if lines and not (out and out[-1]) and not lines[0]:

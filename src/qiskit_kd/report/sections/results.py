@@ -8,6 +8,7 @@ from typing import Any
 
 from qiskit_kd.experiment.schema import is_teacher
 from qiskit_kd.experiment.statistics import Gain
+from qiskit_kd.report.contrasts import chance, contrasts, over
 from qiskit_kd.report.document import (
     LEGEND,
     Block,
@@ -27,7 +28,6 @@ from qiskit_kd.report.frame import Cell, Frame, cell_of, cells
 from qiskit_kd.report.grid import Grid, Point, shown
 from qiskit_kd.report.plots import plot_accuracy, plot_gains, plot_parameters
 from qiskit_kd.report.plots_sweep import plot_accuracy_over, plot_gains_over
-from qiskit_kd.report.sections.verdict import contrasts, over
 from qiskit_kd.report.style import SHARES, look, looks, looks_of, points, readable
 
 _SHORT = {
@@ -143,29 +143,6 @@ def _sizes(table: Sequence[Cell]) -> str:
     return f"{', '.join(said)}." if said else ""
 
 
-def chance(count: int, against: str, excluding: int | None = None) -> str:
-    """What to expect of many intervals where nothing is true; empty for fewer than two.
-
-    Args:
-        count: How many intervals are shown.
-        against: What the gains are over.
-        excluding: How many of them exclude zero; said beside what chance would give.
-    """
-    if count < 2:
-        return ""
-    if excluding is None:
-        return (
-            f"{count} comparisons are shown; at 95 % about one in twenty would exclude zero by "
-            "chance."
-        )
-    expected = f"about {0.05 * count:.0f}" if count >= 30 else f"{0.05 * count:.1f} on average"
-    return (
-        f"{count} intervals of gains over {against} are shown and {excluding} of them exclude "
-        f"zero; if no variant changed anything, {expected} would (one in twenty), and not singly, "
-        "for settings share seeds and samples."
-    )
-
-
 def _pictures(frame: Frame) -> Iterator[Picture]:
     """Gains, accuracies, and accuracies against parameters."""
     rows, base, against = frame.rows, frame.baseline, over(frame)
@@ -228,14 +205,11 @@ def _pictures(frame: Frame) -> Iterator[Picture]:
 
 
 def _sweep(frame: Frame, grid: Grid) -> tuple[list[Block], list[Block]]:
-    tables: list[Block] = [
-        table for name in frame.compared for table in trainings(frame, grid, name)
-    ]
-    more = [
-        contrasts(frame, name, frame.noisy_points or None)
-        for name in frame.compared
-        if name != frame.student
-    ]
+    large = [[s] for s in frame.compared if s == frame.student or len(frame.variants_of(s)) > 2]
+    rest = [s for s in frame.compared if [s] not in large]
+    tables = [table for group in (*large, rest) for table in trainings(frame, grid, group)]
+    noisy = frame.noisy_points or None
+    more = [contrasts(frame, name, noisy) for name in frame.compared if name != frame.student]
     panels = [_panel(frame, grid, panel) for panel in grid.panels]
     seen = dict(_intervals(frame))
     away = sum(gain.low > 0 or gain.high < 0 for gain in seen.values())
@@ -249,38 +223,36 @@ def _sweep(frame: Frame, grid: Grid) -> tuple[list[Block], list[Block]]:
         text,
         Details("Accuracy at every setting", panels),
     ]
-    return blocks, [*(tables or panels)]
+    short = contrasts(frame, frame.student, noisy, brief=True) if noisy else None
+    return blocks, [*(tables or panels), *([short] if short else [])]
 
 
-def trainings(frame: Frame, grid: Grid, student: str) -> list[Table]:
-    """Training against the axis: the gain of every training of a student, with its verdict.
+def trainings(frame: Frame, grid: Grid, students: Sequence[str]) -> list[Table]:
+    """Training against the axis: the gain of every training of students, with its verdict.
 
     A table per panel; of many panels one, with the mean over them, seed by seed.
     """
-    against = over(frame)
-    several = len(grid.panels) > _MANY
     panels: list[tuple[str, list[Point]]] = [(grid.say(p), [p]) for p in grid.panels]
-    if several:
-        panels = [(f"mean over {len(grid.panels)} settings each", list(grid.panels))]
+    if len(panels) > _MANY:
+        panels = [(f"mean over {len(panels)} settings each", list(grid.panels))]
     drawn, out = looks(frame.variants_of()), []
+    who = ", ".join(map(readable, students)) + ", " if len(frame.compared) > 1 else ""
     for where, own in panels:
         lines: list[Line] = []
-        for variant in frame.variants_of(student):
-            found = [
-                frame.contrast(student, variant, points=[grid.point(p, v) for p in own])
-                for v in grid.values
-            ]
-            if variant != frame.baseline and any(found):
-                name = drawn[variant].label + " (placebo)" * (frame.roles[variant] == "placebo")
-                lines.append(
-                    [
-                        Entry(name, color=drawn[variant].color),
-                        *(gained(one.gain) if one else Entry("") for one in found),
-                    ]
-                )
+        for student in students:
+            for variant in frame.variants_of(student):
+                found = [
+                    frame.contrast(student, variant, points=[grid.point(p, v) for p in own])
+                    for v in grid.values
+                ]
+                if variant == frame.baseline or not any(found):
+                    continue
+                name = f"{readable(student)}: " * (len(students) > 1) + drawn[variant].label
+                name += " (placebo)" * (frame.roles[variant] == "placebo")
+                gains = (gained(one.gain) if one else Entry("") for one in found)
+                lines.append([Entry(name, color=drawn[variant].color), *gains])
         if lines:
-            who = f"{readable(student)}, " if len(frame.compared) > 1 else ""
-            title = f"{who}{where + ', ' if where else ''}gain over {against}; {LEGEND}"
+            title = f"{who}{where}{', ' * bool(where)}gain over {over(frame)}; {LEGEND}"
             heads = [grid.titles[grid.x], *map(shown, grid.values)]
             out.append(Table(heads, lines, title=title))
     return out

@@ -9,24 +9,22 @@ from typing import Any
 
 from qiskit_kd.experiment.result import collapsed_of, longer_training
 from qiskit_kd.experiment.statistics import FEWEST, Gain, shared_variance
+from qiskit_kd.report.contrasts import contrasts, over
 from qiskit_kd.report.document import (
-    LEGEND,
     Block,
-    Entry,
     Facts,
     Headline,
-    Line,
     Section,
-    Table,
     Text,
-    gained,
     section,
 )
 from qiskit_kd.report.frame import Contrast, Frame, Row, is_exact, judged_on, noise_of, trained_on
-from qiskit_kd.report.grid import Point, varied
+from qiskit_kd.report.grid import varied
 from qiskit_kd.report.sections.device import lead
 from qiskit_kd.report.style import TEACHER, ends_of, listed, look, points, readable
 
+_JUDGED = "judged, wherever they were trained"
+_ON_PAGE = {"question", "run", "trained", _JUDGED, "shots needed per circuit"}
 _GRADIENTS = {"shift": "parameter-shift gradients", "spsa": "SPSA gradients"}
 _BEATS = {
     "confirmed": "beats",
@@ -42,6 +40,8 @@ def verdict(frame: Frame) -> Section:
     said = lead(frame) or (_plain(frame) if frame.grid is None else _sweep(frame))
     table = contrasts(frame, frame.student, frame.noisy_points or None)
     setup = Facts([(label, text) for label, text in _setup(frame) if text])
+    # A study under noise has a table a student: what its page says once more is left out.
+    short = [(k, v) for k, v in setup.items if not frame.noisy_points or k not in _ON_PAGE]
     missing = unfinished(frame)
     blocks: list[Block] = [
         said,
@@ -49,12 +49,7 @@ def verdict(frame: Frame) -> Section:
         *([table] if table else []),
         setup,
     ]
-    return Section("", blocks, [said, setup])
-
-
-def over(frame: Frame) -> str:
-    """What gains are over, in words."""
-    return f"“{look(frame.over).label}”" if frame.over else "the student alone"
+    return Section("", blocks, [said, Facts(short)])
 
 
 # The first line.
@@ -196,90 +191,6 @@ def _beaten(frame: Frame, found: Sequence[Contrast]) -> list[str]:
     return [f"Real teachers beat the placebo{'s' * (len(names) > 1)} {listed(parts)}."]
 
 
-# One line a contrast.
-
-
-def pairs_of(frame: Frame, student: str) -> list[tuple[str, str]]:
-    """Which trainings of a student are compared: taught ones with all others, these among them."""
-    taught, placebos, labels, other = (
-        frame.having(role, student) for role in ("taught", "placebo", "labels", "other")
-    )
-    base = frame.baseline
-    noisy = frame.under_noise()[0]
-    pairs = [(base, n) if base in noisy and n not in noisy else (n, base) for n in other]
-    pairs += [(name, base) for name in (*taught, *labels, *placebos)]
-    pairs += [(name, control) for name in taught for control in (*placebos, *labels, *other)]
-    return pairs + [(taught[0], name) for name in taught[1:]]
-
-
-def contrasts(
-    frame: Frame, student: str | None, where: Sequence[Point] | None = None
-) -> Table | None:
-    """Every contrast of a student in a line: counts of verdicts over its settings, and the mean.
-
-    Args:
-        frame: A study.
-        student: Whose trainings are compared.
-        where: At which points; all by default.
-    """
-    pairs = [] if student is None else pairs_of(frame, student)
-    found = [c for pair in pairs if (c := frame.contrast(str(student), *pair, points=where))]
-    if not found:
-        return None
-    name, several = readable(str(student)), any(len(one.places) > 1 for one in found)
-    if not several:
-        lines: list[Line] = [
-            [
-                _versus(frame, one),
-                gained(one.gain),
-                str(one.gain.n),
-                f"{one.gain.p:.2g}",
-                one.gain.verdict,
-            ]
-            for one in found
-            if one.gain
-        ]
-        heads = ["contrast", "points of test accuracy", "pairs", "sign-flip p", "verdict"]
-        return Table(heads, lines, title=f"The {name} student, {LEGEND}")
-    lines = [
-        [
-            _versus(frame, one),
-            *map(str, one.counts),
-            gained(one.gain),
-            str(one.gain.n) if one.gain else "",
-            f"{one.gain.p:.2g}" if one.gain else "",
-            *(_extreme(frame, *end) for end in (one.best, one.worst)),
-        ]
-        for one in found
-    ]
-    noisy = " with noise" if where else ""
-    heads = [
-        "contrast",
-        "better",
-        "undecided",
-        "worse",
-        "mean over settings",
-        "seeds",
-        "sign-flip p",
-        "at best",
-        "at worst",
-    ]
-    title = f"The {name} student over settings{noisy}; {LEGEND}; extremes are no estimates"
-    return Table(heads, lines, title=title, narrow=7)
-
-
-def _versus(frame: Frame, one: Contrast) -> str:
-    def called(name: str) -> str:
-        return look(name).label + " (placebo)" * (frame.roles.get(name) == "placebo")
-
-    return f"{called(one.variant)} over {called(one.baseline)}"
-
-
-def _extreme(frame: Frame, point: Point, gain: Gain) -> Entry:
-    where = "" if frame.grid is None else frame.grid.say(point)
-    return Entry(points(gain.mean), where, gain.verdict)
-
-
 # What it rests on.
 
 
@@ -407,7 +318,7 @@ def places(frame: Frame) -> Iterator[tuple[str, str]]:
     yield "trained", "; ".join(said)
     if judged:
         exact = ", with exact probabilities" if is_exact(last, judged) else ""
-        yield "judged, wherever they were trained", f"on {called(judged)}{exact}"
+        yield _JUDGED, f"on {called(judged)}{exact}"
 
 
 def _shots(frame: Frame) -> str:
