@@ -468,10 +468,9 @@ def paid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def forgotten() -> None:
     """What a process that starts anew would not know."""
-    from qiskit_kd.execution.runtime import engine
+    from tests.execution.runtime.study import forget
 
-    for cache in (engine._station, engine._compiler):
-        cache.cache_clear()
+    forget()
 
 
 @pytest.mark.usefixtures("inline")

@@ -259,7 +259,7 @@ def snapshot(
 
     Noise can then be that of the device, on any machine: `noise: {device: DEVICE}`.
     """
-    from qiskit_kd.execution.runtime.calibration import account_of, take_snapshot
+    from qiskit_kd.execution.runtime.snapshot import account_of, take_snapshot
     from qiskit_kd.experiment.spending import at_entry
 
     options = account_of(device, backend=backend, account=account, instance=instance)

@@ -13,7 +13,7 @@ from safetensors.torch import load
 from torch import nn
 
 from qiskit_kd.distill import Callback, Distiller, State, Term
-from qiskit_kd.execution.runtime.context import context_bytes, job_context, with_job_context
+from qiskit_kd.execution.engine import context_bytes, job_context, with_job_context
 from tests.distill.toys import blobs, linear, mlp, same, weights
 
 TRAIN, VALIDATION = blobs(24, "train"), blobs(12, "validation")

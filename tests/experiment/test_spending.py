@@ -25,7 +25,6 @@ from qiskit_kd.errors import (
     TransientError,
     UncertainJobError,
 )
-from qiskit_kd.execution.runtime import engine as engine_module
 from qiskit_kd.execution.runtime.journal import Journal
 from qiskit_kd.experiment import study as study_module
 from qiskit_kd.experiment import task as task_module
@@ -47,6 +46,7 @@ from qiskit_kd.experiment.spending import (
 from qiskit_kd.experiment.store import Store
 from qiskit_kd.experiment.study import Study
 from qiskit_kd.report.costs import spent_text
+from tests.execution.runtime.study import forget
 
 pytestmark = [
     pytest.mark.usefixtures("devices"),
@@ -56,8 +56,7 @@ pytestmark = [
 
 def run(out: str | Path, *overrides: str, **options: Any) -> Study:
     """A run in this process, as far as a process that starts anew would know."""
-    for cache in (engine_module._station, engine_module._compiler):
-        cache.cache_clear()
+    forget()
     study = Study.load("device.yaml", overrides)
     study.run(out, executor=Inline(), **options)
     return study

@@ -13,11 +13,11 @@ from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.execution import engine as usage_module
 from qiskit_kd.execution.engine import Needs
-from qiskit_kd.execution.runtime import engine as engine_module
 from qiskit_kd.execution.runtime.client import Calibration
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.local_client import LocalClient
+from qiskit_kd.execution.runtime.local import LocalClient
 from qiskit_kd.experiment.devices import UsageLog
+from tests.execution.runtime.study import forget
 
 pytestmark = pytest.mark.usefixtures("devices")
 
@@ -35,8 +35,7 @@ def weights(of: CircuitModel) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def _anew() -> None:
-    for cache in (engine_module._station, engine_module._compiler):
-        cache.cache_clear()
+    forget()
 
 
 def test_simulators_are_opened_as_ever(devices: Path) -> None:  # noqa: F811
@@ -69,7 +68,7 @@ def test_jobs_of_devices_go_into_the_journal_of_the_study(devices: Path) -> None
     }  # fmt: skip
     (circuit,) = entry["circuits"]
     assert len(circuit["layout"]) == len(circuit["tiles"]) == 2
-    assert entry["calibrated"] == circuit["calibrated"] == engine.source.station.device.calibrated
+    assert entry["calibrated"] == circuit["calibrated"] == engine.source.session.device.calibrated
 
 
 def test_without_a_journal_the_entry_decides(devices: Path) -> None:  # noqa: F811
@@ -114,8 +113,7 @@ def test_a_row_does_not_depend_on_what_its_process_did_before(
     other(MINE).engine(seed=9).outputs(model(2), X, weights(model(2)))
     assert task("two.db") == alone
     assert task("one.db") == alone  # everything is replayed
-    for cache in (engine_module._station, engine_module._compiler):
-        cache.cache_clear()
+    forget()
     assert task("one.db") == alone  # in another process
 
 

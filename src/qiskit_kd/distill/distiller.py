@@ -42,7 +42,7 @@ from qiskit_kd.distill.sources import check_sources, named
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term, check_terms
 from qiskit_kd.errors import DistillError
-from qiskit_kd.execution.runtime.context import with_job_context
+from qiskit_kd.execution.engine import with_job_context
 from qiskit_kd.nn.modules import as_student
 from qiskit_kd.nn.shots import warn_few_shots
 from qiskit_kd.seeding import derive

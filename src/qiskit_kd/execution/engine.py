@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +36,10 @@ __all__ = [
     "Usage",
     "as_array",
     "check_weights",
+    "context_bytes",
+    "job_context",
     "not_negative",
+    "with_job_context",
 ]
 
 Array = NDArray[np.floating]
@@ -248,3 +253,30 @@ class Engine(ABC):
         """Run on the tensors' own device as torch operations; None where an engine cannot."""
         del model, features, weights
         return None
+
+
+# The loop knows its weights, its optimiser and its random numbers; what writes a job down is far
+# below it.
+job_context: ContextVar[Callable[[], bytes] | None] = ContextVar("job_context", default=None)
+"""A function that describes the state of the work in hand; None where nobody set one."""
+
+
+@contextmanager
+def with_job_context(describe: Callable[[], bytes]) -> Iterator[None]:
+    """Have `describe` asked for every job that is sent inside the block.
+
+    Args:
+        describe: Returns the state, e.g. a checkpoint of weights, optimiser and generators. It is
+            called once for each job that is sent, not for one that the journal knows already.
+    """
+    token = job_context.set(describe)
+    try:
+        yield
+    finally:
+        job_context.reset(token)
+
+
+def context_bytes() -> bytes:
+    """The state of the work in hand; empty where nobody set one."""
+    describe = job_context.get()
+    return b"" if describe is None else describe()

@@ -21,6 +21,7 @@ from qiskit_kd.execution.measurement import bases, measured
 from qiskit_kd.execution.runtime.consent import budget_of
 from qiskit_kd.execution.runtime.cost import (
     FREE_SECONDS,
+    PER_MINUTE,
     STOCK_SHOTS,
     Cost,
     Tariff,
@@ -29,7 +30,6 @@ from qiskit_kd.execution.runtime.cost import (
     stock_cost,
     total,
 )
-from qiskit_kd.execution.runtime.dispatch import PER_MINUTE
 from qiskit_kd.experiment.devices import DEVICE, Asked, UsageLog
 from qiskit_kd.experiment.dry_run import DryRuns, shape
 from qiskit_kd.experiment.plan import Task, plan

@@ -19,7 +19,7 @@ from qiskit_kd.experiment.store import canonical
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.backends import Backend
-    from qiskit_kd.execution.runtime.records import Record
+    from qiskit_kd.execution.runtime.serialization import JobRecord
     from qiskit_kd.experiment.config import ExperimentConfig
     from qiskit_kd.experiment.cost import Estimate
     from qiskit_kd.experiment.plan import Task
@@ -86,8 +86,7 @@ def check_budgets(devices: Sequence[Backend]) -> None:
         BudgetError: If one that is not local has none.
         ConfigError: If a budget is not positive.
     """
-    from qiskit_kd.execution.runtime.consent import budget_of
-    from qiskit_kd.execution.runtime.dispatch import check_budget
+    from qiskit_kd.execution.runtime.consent import budget_of, check_budget
 
     for backend in devices:
         options: Any = backend.options
@@ -150,7 +149,7 @@ def jobs_of(
     return [_plain(record, prices.get(record.backend)) for record in _records(Path(folder))]
 
 
-def _plain(job: Record, price: float | None) -> dict[str, Any]:
+def _plain(job: JobRecord, price: float | None) -> dict[str, Any]:
     return {
         "backend": job.backend,
         "device": job.device,
@@ -169,7 +168,7 @@ def _plain(job: Record, price: float | None) -> dict[str, Any]:
     }
 
 
-def _records(folder: Path) -> list[Record]:
+def _records(folder: Path) -> list[JobRecord]:
     from qiskit_kd.execution.runtime.journal import Journal
 
     path = folder if folder.is_file() else folder / JOURNAL

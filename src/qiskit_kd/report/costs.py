@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from qiskit_kd.execution.runtime.cost import FREE_SECONDS, STOCK_SHOTS, Cost
-from qiskit_kd.execution.runtime.dispatch import PER_MINUTE
+from qiskit_kd.execution.runtime.cost import FREE_SECONDS, PER_MINUTE, STOCK_SHOTS, Cost
 from qiskit_kd.experiment.cost import Choice, Estimate, Site
 from qiskit_kd.report.style import listed
 from qiskit_kd.report.text import aligned, wrapped

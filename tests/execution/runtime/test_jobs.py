@@ -24,13 +24,13 @@ from qiskit_kd.errors import (
     TransientError,
     UncertainJobError,
 )
-from qiskit_kd.execution.runtime import pieces
-from qiskit_kd.execution.runtime.client import JobState
-from qiskit_kd.execution.runtime.context import with_job_context
+from qiskit_kd.execution.engine import with_job_context
+from qiskit_kd.execution.runtime.client import Job, JobState
 from qiskit_kd.execution.runtime.cost import cost_of_pubs
-from qiskit_kd.execution.runtime.dispatch import Dispatcher
+from qiskit_kd.execution.runtime.jobs import SubmitPolicy
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.payload import unpack_values
+from qiskit_kd.execution.runtime.serialization import unpack_values
+from qiskit_kd.execution.runtime.session import DeviceSession
 
 from .memory import Client, Clock, Killed, Service, Steps, Traced, circuit, options, target
 
@@ -46,33 +46,45 @@ class Lab:
         self.clock = Clock()
         self.service = Service(self.clock, **service)
 
-    def process(self, *, steps: Steps | None = None, client: Client | None = None,
-                local: bool = False, settings: Any = None, **more: Any) -> Dispatcher:  # fmt: skip
-        """A dispatcher as a new process would make it."""
+    def process(
+        self,
+        *,
+        steps: Steps | None = None,
+        client: Client | None = None,
+        local: bool = False,
+        settings: Any = None,
+        **more: Any,
+    ) -> DeviceSession:
+        """A session as a new process would make it."""
         self.client: Any = client or Client(self.service, local=local)
         journal: Any = Journal(self.path, clock=self.clock)
         used = self.client
         if steps is not None:
-            calls = ("find", "submit", "state", "result", "cancel", "pubs_of")
+            calls = ("find", "submit", "state", "result", "cancel", "tag_of")
             used = Traced(self.client, calls, steps)
             writes = ("intend", "sent", "alone", "ended", "done", "admit", "refused")
             journal = Traced(journal, writes, steps)
-        return Dispatcher(
-            used, journal, options=settings or options(), backend="ibm", clock=self.clock,
-            sleep=self.clock.sleep, **more,
-        )  # fmt: skip
+        return DeviceSession(
+            used,
+            journal,
+            options=settings or options(),
+            backend="ibm",
+            policy=SubmitPolicy(clock=self.clock, sleep=self.clock.sleep, **more),
+        )
 
     @property
     def tags(self) -> list[str]:
         return [job.request.tag for job in self.service.jobs.values()]
 
 
-def run(dispatcher: Dispatcher, occasions: tuple[int, ...] = (1, 2)) -> list[np.ndarray]:
+def run(session: DeviceSession, repetitions: tuple[int, ...] = (1, 2)) -> list[np.ndarray]:
     """A run of a few steps: a fresh but equal circuit, as a new process builds it."""
     built = circuit()
     return [
-        dispatcher.run("sampler", [(built, VALUES, SHOTS)], occasion=k)[0].data.meas.array
-        for k in occasions
+        session.perform("sampler", [(built, VALUES, SHOTS)], repetition=k)
+        .results[0]
+        .data.meas.array
+        for k in repetitions
     ]
 
 
@@ -106,15 +118,15 @@ def test_a_step_is_one_job_and_is_never_run_again(lab: Lab, undisturbed: list[np
     assert len(lab.service.jobs) == 2
 
 
-def test_equal_content_on_two_occasions_is_measured_twice(lab: Lab) -> None:
+def test_equal_content_repeated_is_measured_twice(lab: Lab) -> None:
     one, two = run(lab.process())
     assert not np.array_equal(one, two)
 
 
 def test_what_changes_results_makes_another_job(lab: Lab) -> None:
-    dispatcher = lab.process(per_minute=None)
+    session = lab.process(per_minute=None)
     pub = (circuit(), VALUES, SHOTS)
-    dispatcher.run("sampler", [pub], occasion=1)
+    session.perform("sampler", [pub], repetition=1)
     others = [
         ([(circuit("weight_1"), VALUES, SHOTS)], options()),
         ([(circuit(), VALUES + 1, SHOTS)], options()),
@@ -123,10 +135,10 @@ def test_what_changes_results_makes_another_job(lab: Lab) -> None:
         ([pub], options(dynamical_decoupling="XX")),
     ]
     for pubs, settings in others:
-        lab.process(settings=settings, per_minute=None).run("sampler", pubs, occasion=1)
+        lab.process(settings=settings, per_minute=None).perform("sampler", pubs, repetition=1)
     assert len(set(lab.tags)) == 1 + len(others)
     unchanged = options(budget_seconds=500.0, usd_per_second=2.0, tags=("mine",))
-    assert lab.process(settings=unchanged).run("sampler", [pub], occasion=1)
+    assert lab.process(settings=unchanged).perform("sampler", [pub], repetition=1).results
     assert len(lab.service.jobs) == 1 + len(others)
 
 
@@ -171,11 +183,11 @@ def test_killed_twice(tmp_path: Path, undisturbed: list[np.ndarray]) -> None:
 def test_accepted_and_answered_with_503(
     lab: Lab, undisturbed: list[np.ndarray], posts: int, answered: bool
 ) -> None:
-    dispatcher = lab.process()
+    session = lab.process()
     lab.client.lost = [(posts, answered)]
-    assert_once(lab, run(dispatcher), undisturbed)
-    assert dispatcher.counts["twins"] == posts - 1
-    cancelled = [a for a in dispatcher.journal.attempts() if a.reason == "twin"]
+    assert_once(lab, run(session), undisturbed)
+    assert session.counts["twins"] == posts - 1
+    cancelled = [a for a in session.journal.attempts() if a.reason == "twin"]
     assert len(cancelled) == posts - 1
     # Found at once: after the wait that the service asks for, twins might have begun.
     assert 7.0 not in lab.clock.slept
@@ -190,7 +202,7 @@ def test_of_twins_one_is_kept(
     lab: Lab, undisturbed: list[np.ndarray], begun: tuple[int, ...], kept: int, ended: bool
 ) -> None:
     """One that has begun before one that has not, then the oldest; all others are cancelled."""
-    dispatcher = lab.process()
+    session = lab.process()
     lab.client.lost = [(3, True)]
     original = lab.client.find
 
@@ -204,8 +216,8 @@ def test_of_twins_one_is_kept(
         return original(tag)
 
     lab.client.find = find
-    np.testing.assert_array_equal(run(dispatcher), undisturbed)
-    record = dispatcher.journal.jobs()[0]
+    np.testing.assert_array_equal(run(session), undisturbed)
+    record = session.journal.jobs()[0]
     assert record.job_id == f"job-{kept}"
     assert record.alone
     lab.clock.sleep(100)
@@ -217,12 +229,12 @@ def test_of_twins_one_is_kept(
 
 def test_killed_before_twins_were_looked_for(lab: Lab, undisturbed: list[np.ndarray]) -> None:
     steps = Steps()
-    dispatcher = lab.process(steps=steps)
+    session = lab.process(steps=steps)
     lab.client.lost = [(3, True)]
     steps.fatal = 4  # find, intend, admit, submit, sent
     steps.late = True
     with pytest.raises(Killed, match="sent"):
-        run(dispatcher)
+        run(session)
     assert len(lab.service.jobs) == 3
     assert_once(lab, run(lab.process()), undisturbed)
 
@@ -232,7 +244,7 @@ def test_twins_beside_a_search_that_lags_behind(
     lab: Lab, undisturbed: list[np.ndarray], shown: list[int]
 ) -> None:
     """It shows one of two jobs, or none; where it shows the wrong one, the right one is known."""
-    dispatcher = lab.process()
+    session = lab.process()
     lab.client.lost = [(2, True)]
     original, asked = lab.client.find, []
 
@@ -243,7 +255,7 @@ def test_twins_beside_a_search_that_lags_behind(
         return [f for f in found if not late or f.job_id in {f"job-{k}" for k in shown}]
 
     lab.client.find = find
-    np.testing.assert_array_equal(run(dispatcher, (1,)), undisturbed[:1])
+    np.testing.assert_array_equal(run(session, (1,)), undisturbed[:1])
     lab.clock.sleep(100)
     lab.service.tick()
     # The client was answered with the id of the second; the first is a twin that was posted before.
@@ -253,7 +265,7 @@ def test_twins_beside_a_search_that_lags_behind(
 
 def test_twins_that_have_begun_are_paid_for(lab: Lab) -> None:
     """What one has cost counts; what is expected of it, as long as nobody knows."""
-    dispatcher = lab.process()
+    session = lab.process()
     expected = cost_of_pubs(
         [SamplerPub.coerce((circuit(), VALUES, SHOTS))], target=target(), rep_delay=250e-6
     ).seconds
@@ -272,18 +284,19 @@ def test_twins_that_have_begun_are_paid_for(lab: Lab) -> None:
         return original(tag)
 
     lab.client.find = find
-    run(dispatcher, (1,))
-    attempts = {a.job_id: (a.status, a.reason, a.seconds) for a in dispatcher.journal.attempts()}
+    run(session, (1,))
+    attempts = {a.job_id: (a.status, a.reason, a.seconds) for a in session.journal.attempts()}
     assert attempts == {
-        "job-0": ("done", "", 3.0), "job-1": ("done", "twin", 3.0),
+        "job-0": ("done", "", 3.0),
+        "job-1": ("done", "twin", 3.0),
         "job-2": ("cancelled", "twin", expected),
-    }  # fmt: skip
-    assert dispatcher.spent() == 6.0 + expected
+    }
+    assert session.spent() == 6.0 + expected
 
 
 def test_a_failed_job_whose_charge_is_not_known_yet_counts_as_expected(lab: Lab) -> None:
     lab.service.ends = [("failed", "a glitch")]
-    dispatcher = lab.process()
+    session = lab.process()
     original = lab.client.state
 
     def state(job_id: str) -> JobState:
@@ -291,10 +304,10 @@ def test_a_failed_job_whose_charge_is_not_known_yet_counts_as_expected(lab: Lab)
         return replace(found, seconds=None) if found.status == "failed" else found
 
     lab.client.state = state
-    run(dispatcher, (1,))
-    first, second = dispatcher.journal.attempts()
+    run(session, (1,))
+    first, second = session.journal.attempts()
     assert (first.status, second.status, second.seconds) == ("failed", "done", 3.0)
-    assert first.seconds == dispatcher.journal.jobs()[0].estimate > 2.0
+    assert first.seconds == session.journal.jobs()[0].estimate > 2.0
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
@@ -302,13 +315,13 @@ def test_a_job_that_fails_is_sent_again(
     lab: Lab, undisturbed: list[np.ndarray], status: str
 ) -> None:
     lab.service.ends = [(status, "ran too long"), ("failed", "a glitch")]
-    dispatcher = lab.process()
-    assert_once(lab, run(dispatcher), undisturbed)
-    attempts = dispatcher.journal.attempts()
+    session = lab.process()
+    assert_once(lab, run(session), undisturbed)
+    attempts = session.journal.attempts()
     assert [a.status for a in attempts] == [status, "failed", "done", "done"]
     assert [a.reason for a in attempts][:2] == ["ran too long", "a glitch"]
     # What failed is paid for as well.
-    assert dispatcher.spent() == pytest.approx(0.5 + 0.5 + 3.0 + 3.0)
+    assert session.spent() == pytest.approx(0.5 + 0.5 + 3.0 + 3.0)
 
 
 def test_a_job_that_fails_for_ever(lab: Lab, undisturbed: list[np.ndarray]) -> None:
@@ -327,16 +340,16 @@ def test_a_job_that_fails_for_ever(lab: Lab, undisturbed: list[np.ndarray]) -> N
 def test_a_result_that_cannot_be_had_counts_as_a_failure(
     lab: Lab, undisturbed: list[np.ndarray]
 ) -> None:
-    dispatcher = lab.process()
+    session = lab.process()
     lab.client.faults["result"] = [JobError("the result is gone")]
-    found = run(dispatcher)
+    found = run(session)
     np.testing.assert_array_equal(found, undisturbed)
-    assert [a.status for a in dispatcher.journal.attempts()] == ["failed", "done", "done"]
+    assert [a.status for a in session.journal.attempts()] == ["failed", "done", "done"]
 
 
 @pytest.mark.parametrize("begins", range(0, 12, 2))
 def test_service_down_for_a_minute(lab: Lab, undisturbed: list[np.ndarray], begins: int) -> None:
-    dispatcher = lab.process()
+    session = lab.process()
     lab.service.queue = 8.0
     calls = [0]
     original = lab.client._call
@@ -348,18 +361,18 @@ def test_service_down_for_a_minute(lab: Lab, undisturbed: list[np.ndarray], begi
         original(name)
 
     lab.client._call = call
-    assert_once(lab, run(dispatcher), undisturbed)
+    assert_once(lab, run(session), undisturbed)
     assert lab.clock.now > 1_000_060
 
 
 def test_down_for_longer_nothing_is_lost(lab: Lab, undisturbed: list[np.ndarray]) -> None:
     for name, left in (("find", 0), ("submit", 0), ("state", 1), ("result", 1)):
-        dispatcher = lab.process()
+        session = lab.process()
         lab.client.faults[name] = [TransientError("the service is down")] * 10
         if name == "submit":
             lab.client.faults["find"] = [lambda: None] * 9
         with pytest.raises(TransientError, match="the service is down"):
-            run(dispatcher)
+            run(session)
         assert len(lab.service.jobs) == left, name
         assert sum(lab.clock.slept) > 120
     assert_once(lab, run(lab.process()), undisturbed)
@@ -367,7 +380,7 @@ def test_down_for_longer_nothing_is_lost(lab: Lab, undisturbed: list[np.ndarray]
 
 def test_when_both_are_uncertain_it_asks(lab: Lab, undisturbed: list[np.ndarray]) -> None:
     lab.service.queue = 1e6
-    dispatcher = lab.process(tries=2)
+    session = lab.process(tries=2)
     lab.client.lost = [(1, False)]
     lab.client.faults["find"] = [lambda: None] + [TransientError("503")] * 3
     with pytest.raises(
@@ -377,7 +390,7 @@ def test_when_both_are_uncertain_it_asks(lab: Lab, undisturbed: list[np.ndarray]
         r" tag first\. If you know better: Journal\(.*jobs\.db'\)\.adopt\('qkd-[0-9a-f]{32}', "
         r"job_id\) takes a job that you have found there, \.resend\(\.\.\.\) sends it again",
     ):
-        run(dispatcher)
+        run(session)
     assert len(lab.service.jobs) == 1
     lab.service.jobs["job-0"].begins = lab.clock()
     lab.service.queue = 5.0
@@ -398,8 +411,11 @@ def test_the_user_knows_better(tmp_path: Path, undisturbed: list[np.ndarray]) ->
             journal.adopt(record.tag, "job-0")
         else:
             journal.resend(record.tag)
-        with pytest.raises(ConfigError, match="a job whose id is unknown is named by its tag; got "
-                           "'qkd-1'; expected none: there is no such job"):  # fmt: skip
+        with pytest.raises(
+            ConfigError,
+            match="a job whose id is unknown is named by its tag; got "
+            "'qkd-1'; expected none: there is no such job",
+        ):
             journal.adopt("qkd-1", "job-0")
         assert_once(lab, run(lab.process()), undisturbed)
 
@@ -408,11 +424,7 @@ def test_a_job_of_somebody_else(lab: Lab) -> None:
     with pytest.raises(Killed):
         run(lab.process(steps=Steps(4)))  # sent: before the id is written
     (record,) = Journal(lab.path, clock=lab.clock).jobs()
-    other = lab.service.accept(
-        lab.service.jobs["job-0"].request.__class__(
-            "sampler", (), SHOTS, None, "other", ()
-        )
-    )  # fmt: skip
+    other = lab.service.accept(Job("other", "sampler", ()))
     journal = Journal(lab.path, clock=lab.clock)
     for job_id, got in ((other, "the tag 'qkd-other'"), ("unheard-of", "a job without a tag")):
         journal.sent(record.key, job_id)
@@ -430,7 +442,7 @@ def forget(lab: Lab) -> None:
 
 def test_jobs_of_a_journal_that_was_lost_are_adopted(
     lab: Lab, undisturbed: list[np.ndarray]
-) -> None:  # fmt: skip
+) -> None:
     run(lab.process())
     forget(lab)
     # Neither budget nor quota are in the way of what is paid for.
@@ -448,7 +460,7 @@ def test_jobs_of_a_journal_that_was_lost_are_adopted(
 
 def test_jobs_that_a_restored_journal_does_not_know_are_adopted(
     lab: Lab, undisturbed: list[np.ndarray]
-) -> None:  # fmt: skip
+) -> None:
     first = lab.process()
     run(first, (1,))
     first.journal.close()
@@ -463,7 +475,7 @@ def test_jobs_that_a_restored_journal_does_not_know_are_adopted(
 
 def test_a_job_under_way_of_a_lost_journal_is_waited_for(
     lab: Lab, undisturbed: list[np.ndarray]
-) -> None:  # fmt: skip
+) -> None:
     with pytest.raises(TransientError, match="a job ends while somebody waits for it"):
         run(lab.process(patience=0.1), (1,))
     forget(lab)
@@ -555,7 +567,7 @@ def one_job() -> float:
 def test_it_stops_before_it_crosses_the_budget(lab: Lab, local: bool) -> None:
     assert 2 < one_job() < 3  # the service charges 3
     settings = options(budget_seconds=3.0 + one_job() - 1e-6)
-    dispatcher = lab.process(settings=settings, local=local)
+    session = lab.process(settings=settings, local=local)
     worst = "" if local else r" \(60 s at the very most: it is cut off then\)"
     if local:
         lab.service.queue = 0.0
@@ -566,7 +578,7 @@ def test_it_stops_before_it_crosses_the_budget(lab: Lab, local: bool) -> None:
         "budget_seconds to 6 or more and run again: what is done is kept. Fewer shots, "
         "samples or steps, or tiles, cost less",
     ):
-        run(dispatcher)
+        run(session)
     assert len(lab.service.jobs) == 1
     more = lab.process(settings=options(budget_seconds=6.0), local=local)
     assert len(run(more)) == 2
@@ -577,20 +589,23 @@ def test_it_stops_before_it_crosses_the_budget(lab: Lab, local: bool) -> None:
 def test_jobs_under_way_count_as_what_they_are_expected_to_cost(lab: Lab) -> None:
     with pytest.raises(Killed):
         run(lab.process(steps=Steps(3, late=True)), (7,))
-    dispatcher = lab.process(settings=options(budget_seconds=2.5))
-    assert dispatcher.spent() == pytest.approx(one_job())
+    session = lab.process(settings=options(budget_seconds=2.5))
+    assert session.spent() == pytest.approx(one_job())
     with pytest.raises(BudgetError, match="or under way"):
-        run(dispatcher, (8,))
-    assert len(run(dispatcher, (7,))) == 1  # its own money was set aside
+        run(session, (8,))
+    assert len(run(session, (7,))) == 1  # its own money was set aside
 
 
 def test_a_renamed_entry_has_no_new_budget_and_another_account_has(lab: Lab) -> None:
     settings = options(budget_seconds=7.0)
     run(lab.process(settings=settings))
-    other = Dispatcher(
-        lab.client, Journal(lab.path, clock=lab.clock), options=settings, backend="another",
-        sleep=lab.clock.sleep,
-    )  # fmt: skip
+    other = DeviceSession(
+        lab.client,
+        Journal(lab.path, clock=lab.clock),
+        options=settings,
+        backend="another",
+        policy=SubmitPolicy(sleep=lab.clock.sleep),
+    )
     assert other.spent() == 6.0
     with pytest.raises(BudgetError, match="the jobs of 'another' stay within their budget"):
         run(other, (3, 4))
@@ -614,8 +629,8 @@ def test_patience(lab: Lab, undisturbed: list[np.ndarray]) -> None:
 
 def test_quota_reached_in_the_middle(lab: Lab, undisturbed: list[np.ndarray]) -> None:
     lab.service.remaining = 600.0
-    dispatcher = lab.process()
-    run(dispatcher, (1,))
+    session = lab.process()
+    run(session, (1,))
     lab.service.remaining = 1.5
     with pytest.raises(
         QuotaError,
@@ -632,7 +647,7 @@ def test_answers_say_what_their_jobs_have_cost(lab: Lab) -> None:
     settings = options(usd_per_second=1.6)
     for _ in range(2):  # when they run, and when they are taken from the journal
         answer = lab.process(settings=settings).perform(
-            "sampler", [(circuit(), VALUES, SHOTS)], occasion=1
+            "sampler", [(circuit(), VALUES, SHOTS)], repetition=1
         )
         assert answer.job_ids == ("job-0",)
         assert answer.results[0].metadata == {"job_id": "job-0"}
@@ -647,47 +662,47 @@ def test_answers_say_what_their_jobs_have_cost(lab: Lab) -> None:
 
 @pytest.mark.parametrize("error", [DeviceError, AccountError, QuotaError])
 def test_what_was_certainly_refused_costs_nothing(lab: Lab, error: type[Exception]) -> None:
-    dispatcher = lab.process()
+    session = lab.process()
     lab.client.faults["submit"] = [error("no")]
     with pytest.raises(error, match="no"):
-        run(dispatcher, (1,))
-    assert dispatcher.spent() == 0
-    assert dispatcher.journal.jobs() == []
+        run(session, (1,))
+    assert session.spent() == 0
+    assert session.journal.jobs() == []
     lab.service.ends = [("failed", "a glitch")]
-    dispatcher = lab.process()
+    session = lab.process()
     lab.client.faults["submit"] = [lambda: None, error("not again")]
     with pytest.raises(error, match="not again"):
-        run(dispatcher, (1,))
-    (record,) = dispatcher.journal.jobs()
+        run(session, (1,))
+    (record,) = session.journal.jobs()
     assert (record.state, record.error, record.seconds) == ("failed", "not again", 0.5)
-    assert dispatcher.spent() == 0.5
+    assert session.spent() == 0.5
     run(lab.process(), (1,))
     assert len(lab.service.jobs) == 2
 
 
 def test_refused_after_a_try_that_may_have_arrived(lab: Lab) -> None:
-    dispatcher = lab.process()
+    session = lab.process()
     lab.service.queue = 1e6
     lab.client.lost = [(1, False)]
     lab.client.faults["find"] = [lambda: None, AccountError("wrong token")]
     with pytest.raises(AccountError, match="wrong token"):
-        run(dispatcher, (1,))
-    (record,) = dispatcher.journal.jobs()
+        run(session, (1,))
+    (record,) = session.journal.jobs()
     assert record.state == "intent"
     lab.service.jobs["job-0"].begins = lab.clock()
-    assert lab.process().perform(
-        "sampler", [(circuit(), VALUES, SHOTS)], occasion=1
-    ).job_ids == ("job-0",)  # fmt: skip
+    assert lab.process().perform("sampler", [(circuit(), VALUES, SHOTS)], repetition=1).job_ids == (
+        "job-0",
+    )
 
 
 def test_refused_after_a_try_that_the_search_does_not_show_yet(lab: Lab) -> None:
-    dispatcher = lab.process()
+    session = lab.process()
     lab.client.lost = [(1, False)]
     lab.client.faults["submit"] = [lambda: None, AccountError("wrong token")]
     original, lab.client.find = lab.client.find, lambda _: []
     with pytest.raises(AccountError, match="wrong token"):
-        run(dispatcher, (1,))
-    (record,) = dispatcher.journal.jobs()
+        run(session, (1,))
+    (record,) = session.journal.jobs()
     assert record.state == "intent"
     lab.client.find = original
     assert len(run(lab.process(client=lab.client), (1,))) == 1
@@ -712,9 +727,9 @@ def test_a_job_that_failed_before_its_id_was_known_is_paid_for(
 def test_the_service_says_how_long_to_wait(
     lab: Lab, undisturbed: list[np.ndarray], asked: str
 ) -> None:
-    dispatcher = lab.process()
+    session = lab.process()
     lab.client.faults[asked] = [TransientError("fewer requests", retry_after=33.0)]
-    assert_once(lab, run(dispatcher), undisturbed)
+    assert_once(lab, run(session), undisturbed)
     assert lab.clock.slept.count(33.0) == 1
 
 
@@ -738,7 +753,7 @@ def test_all_pubs_of_a_job_have_the_same_shots(lab: Lab) -> None:
         ConfigError,
         match=r"all PUBs of a job have the same shots; got 16, 32\. Send them one by one",
     ):
-        lab.process().run("sampler", [(circuit(), VALUES, n) for n in (16, 32)], occasion=1)
+        lab.process().perform("sampler", [(circuit(), VALUES, n) for n in (16, 32)], repetition=1)
     assert not lab.service.jobs
 
 
@@ -750,18 +765,21 @@ def test_nothing_is_sent_beside_a_damaged_journal(lab: Lab) -> None:
 
 
 def test_nothing_is_sent_if_it_cannot_be_written_down(lab: Lab) -> None:
-    dispatcher = lab.process()
+    session = lab.process()
     blocker = sqlite3.connect(lab.path, isolation_level=None)
     blocker.execute("PRAGMA max_page_count")
-    dispatcher.journal._db.execute(
+    session.journal.db.execute(
         f"PRAGMA max_page_count = {blocker.execute('PRAGMA page_count').fetchone()[0]}"
     )
     blocker.close()
     with pytest.raises(
         StorageError, match=r"the journal .* cannot be written; got database or disk is full"
     ):
-        dispatcher.run("sampler", [(circuit(), np.random.default_rng(0).normal(size=(4000, 1)), 1)],
-                       occasion=1)  # fmt: skip
+        session.perform(
+            "sampler",
+            [(circuit(), np.random.default_rng(0).normal(size=(4000, 1)), 1)],
+            repetition=1,
+        )
     assert not lab.service.jobs
 
 
@@ -783,8 +801,8 @@ def test_five_jobs_a_minute_whoever_sends_them(lab: Lab) -> None:
 
 def test_local_jobs_are_not_held_up(lab: Lab) -> None:
     lab.service.queue = 0.0
-    dispatcher = lab.process(local=True)
-    run(dispatcher, tuple(range(12)))
+    session = lab.process(local=True)
+    run(session, tuple(range(12)))
     assert max(lab.clock.slept) < 30
     assert lab.client.calls["find"] == lab.client.calls["remaining_seconds"] == 0
 
@@ -795,11 +813,10 @@ def test_jobs_are_divided_at_the_limit_only(lab: Lab, monkeypatch: pytest.Monkey
     from qiskit_kd.execution.runtime import cost
 
     pubs = [(circuit(), np.arange(n)[:, None] / 7, SHOTS) for n in (5, 3)]
-    whole = other.process().perform("sampler", pubs, occasion=1)
+    whole = other.process().perform("sampler", pubs, repetition=1)
     assert whole.cost.jobs == 1
     monkeypatch.setattr(cost, "MAX_EXECUTIONS", 4 * SHOTS)
-    monkeypatch.setattr(pieces, "MAX_EXECUTIONS", 4 * SHOTS)
-    parts = lab.process().perform("sampler", pubs, occasion=1)
+    parts = lab.process().perform("sampler", pubs, repetition=1)
     assert [r.data.meas.shape for r in parts.results] == [(5,), (3,)]
     assert parts.cost.jobs == len(parts.job_ids) == 2
     assert parts.cost.executions == whole.cost.executions == 8 * SHOTS
@@ -818,19 +835,21 @@ def test_estimators_are_divided_by_rows(lab: Lab, monkeypatch: pytest.MonkeyPatc
     bare = circuit().remove_final_measurements(inplace=False)
     pub = (bare, [["ZZ"], ["XX"]], np.arange(5)[:, None] / 7)
     monkeypatch.setattr(cost, "MAX_EXECUTIONS", 600)  # 2 groups x 100 shots a row
-    monkeypatch.setattr(pieces, "MAX_EXECUTIONS", 600)
     lab.service.queue = 0.0
-    answer = lab.process().perform("estimator", [pub], precision=0.1, occasion=1)
+    answer = lab.process().perform("estimator", [pub], precision=0.1, repetition=1)
     assert answer.cost.jobs == 2
     evs = answer.results[0].data.evs
     assert evs.shape == (2, 5)
     assert len(np.unique(evs)) == 10
     bad = (bare, [["ZZ", "XX", "ZZ", "YY", "ZZ"]], np.arange(5)[:, None] / 7)
-    with pytest.raises(ConfigError, match=r"a job has at most 600 executions, and rows of values "
-                       r"are divided; got observables of shape \(1, 5\) beside values of shape "
-                       r"\(5,\); expected observables \(K, 1\) beside values \(N,\)\. Divide the"
-                       " PUB by hand"):  # fmt: skip
-        lab.process().perform("estimator", [bad], precision=0.1, occasion=1)
+    with pytest.raises(
+        ConfigError,
+        match=r"a job has at most 600 executions, and rows of values "
+        r"are divided; got observables of shape \(1, 5\) beside values of shape "
+        r"\(5,\); expected observables \(K, 1\) beside values \(N,\)\. Divide the"
+        " PUB by hand",
+    ):
+        lab.process().perform("estimator", [bad], precision=0.1, repetition=1)
 
 
 def test_the_state_of_the_work_is_kept_with_the_intent(lab: Lab) -> None:
@@ -840,11 +859,11 @@ def test_the_state_of_the_work_is_kept_with_the_intent(lab: Lab) -> None:
         seen.append(len(lab.service.jobs))
         return b"weights and generators"
 
-    dispatcher = lab.process()
+    session = lab.process()
     with with_job_context(describe):
-        run(dispatcher)
-    run(dispatcher, (3,))
-    contexts = [dispatcher.journal.inputs(job.key)[1] for job in dispatcher.journal.jobs()]
+        run(session)
+    run(session, (3,))
+    contexts = [session.journal.inputs(job.key)[1] for job in session.journal.jobs()]
     assert contexts == [b"weights and generators", b"weights and generators", b""]
     assert seen == [0, 1]  # before each job was sent
 
@@ -878,21 +897,24 @@ def test_two_threads_with_the_same_job_send_it_once(lab: Lab) -> None:
 def test_results_that_are_not_kept_are_run_anew(lab: Lab) -> None:
     lab.service.queue = 0.0
     client = Client(lab.service, local=True)
-    dispatcher = Dispatcher(
-        client, Journal(None, clock=lab.clock), options=options(), sleep=lab.clock.sleep
+    session = DeviceSession(
+        client,
+        Journal(None, clock=lab.clock),
+        options=options(),
+        policy=SubmitPolicy(sleep=lab.clock.sleep),
     )
     pub = (circuit(), VALUES, SHOTS)
-    costs = [dispatcher.perform("sampler", [pub], occasion=1).cost.seconds for _ in range(2)]
+    costs = [session.perform("sampler", [pub], repetition=1).cost.seconds for _ in range(2)]
     assert costs == [3.0, 3.0]
-    assert dispatcher.spent() == 6.0
-    assert dispatcher.counts["reused"] == 0
+    assert session.spent() == 6.0
+    assert session.counts["reused"] == 0
 
 
 def test_circuits_without_parameters(lab: Lab) -> None:
     plain = QuantumCircuit(2)
     plain.sx(0)
     plain.measure_all()
-    (result,) = lab.process().run("sampler", [(plain, None, 5)], occasion=1)
+    (result,) = lab.process().perform("sampler", [(plain, None, 5)], repetition=1).results
     assert result.data.meas.shape == ()
     assert result.data.meas.num_shots == 5
     unused = Parameter("unused")

@@ -25,16 +25,16 @@ from qiskit_kd.errors import (
     TransientError,
 )
 
-__all__ = ["RESULT_AGAIN", "mapped", "quota_used_up", "redacted", "service_errors"]
-
 _LONGEST = 300  # characters of somebody else's message
 _SHORTEST_SECRET = 6  # replacing shorter ones would only garble the message
 _SECRETS = (
-    re.compile(r"(?i)\b(bearer|apikey|api_key|token|access_token|password)([\"']?\s*[=:]?\s*[\"']?)"
-               r"(?=[\w.~+/-]*[\d_.-])[\w.~+/-]{12,}"),
+    re.compile(
+        r"(?i)\b(bearer|apikey|api_key|token|access_token|password)([\"']?\s*[=:]?\s*[\"']?)"
+        r"(?=[\w.~+/-]*[\d_.-])[\w.~+/-]{12,}"
+    ),
     re.compile(r"()()\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?"),
     re.compile(r"()(://)[^/@\s]+(?=@)"),
-)  # fmt: skip
+)
 _QUOTA = re.compile(r"(?i)usage limit|quota|no more time|met its limit|allocation (is )?exceeded")
 _OPEN_PLAN = re.compile(r"(?i)session.*open plan|open plan.*session|\b1352\b")
 _PENDING_CAP = re.compile(r"\b3458\b|(?i:pending jobs? limit)")
@@ -77,9 +77,12 @@ def service_errors(
 
 
 def mapped(
-    error: BaseException, *, job_id: str | None = None, secrets: Iterable[str] = (),
+    error: BaseException,
+    *,
+    job_id: str | None = None,
+    secrets: Iterable[str] = (),
     answer: bool = False,
-) -> QiskitKDError:  # fmt: skip
+) -> QiskitKDError:
     """The error of this package that says what an exception means.
 
     Args:
@@ -144,16 +147,18 @@ def _of_job(error: BaseException, text: str, job_id: str | None) -> QiskitKDErro
             f"--forget {job_id or 'ID'}` gives it up, to be sent again and paid for again.",
         ),
         ibm.RuntimeJobMaxTimeoutError: (
-            "ran longer than it may", "Raise max_execution_time, or send fewer shots or samples.",
+            "ran longer than it may",
+            "Raise max_execution_time, or send fewer shots or samples.",
         ),
         ibm.RuntimeJobFailureError: (
             "failed on the device",
             "Run the same command again; if it fails again, report the job id to IBM.",
         ),
         ibm.RuntimeInvalidStateError: (
-            "was cancelled", "Run the same command again to send it anew.",
+            "was cancelled",
+            "Run the same command again to send it anew.",
         ),
-    }  # fmt: skip
+    }
     for kind, (what, remedy) in known.items():
         if isinstance(error, kind):
             return JobError(f"{where} {what}", got=text, job_id=job_id, remedy=remedy)
@@ -166,21 +171,24 @@ def _of_account(error: BaseException, text: str) -> QiskitKDError | None:
 
     if isinstance(error, accounts.AccountNotFoundError):
         return AccountError(
-            "a device of the service needs an account", got=text,
+            "a device of the service needs an account",
+            got=text,
             remedy="Save one with QiskitRuntimeService.save_account, or set QISKIT_IBM_TOKEN.",
-        )  # fmt: skip
+        )
     if isinstance(error, accounts.InvalidAccountError):
         return AccountError(
-            "the service does not accept the account", got=text,
+            "the service does not accept the account",
+            got=text,
             remedy="Check the API key: make a new one at quantum.cloud.ibm.com and save it.",
-        )  # fmt: skip
+        )
     about_instance = isinstance(error, ibm.IBMInputValueError) and "instance" in text.lower()
     if about_instance or isinstance(error, accounts.CloudResourceNameResolutionError):
         return AccountError(
-            "an instance is one of the account's", got=text,
+            "an instance is one of the account's",
+            got=text,
             remedy="Check 'instance' in the backend file; QiskitRuntimeService().instances() lists"
-                   " them.",
-        )  # fmt: skip
+            " them.",
+        )
     return None
 
 
@@ -192,14 +200,16 @@ def _of_device(error: BaseException, text: str) -> QiskitKDError | None:
         return DeviceError("a device is one of the account's", got=text, remedy=_LIST)
     if isinstance(error, ibm.RuntimeProgramNotFound):
         return DeviceError(
-            "the service runs the primitive on this device", got=text,
+            "the service runs the primitive on this device",
+            got=text,
             remedy="Update qiskit-ibm-runtime, or choose another device.",
-        )  # fmt: skip
+        )
     if isinstance(error, ibm.IBMInputValueError):
         return DeviceError(
-            "a job is one that the device takes", got=text,
+            "a job is one that the device takes",
+            got=text,
             remedy="Transpile circuits with the backend's own pass manager.",
-        )  # fmt: skip
+        )
     return None
 
 
@@ -207,40 +217,46 @@ def _of_status(error: BaseException, text: str) -> QiskitKDError:
     status = _status(error)
     if _OPEN_PLAN.search(text):
         return AccountError(
-            "the free plan has no sessions", got=text,
+            "the free plan has no sessions",
+            got=text,
             remedy="Write 'mode: batch' or 'mode: job' in the backend file.",
-        )  # fmt: skip
+        )
     if _PENDING_CAP.search(text) or _is_transient(status, error):
         rule = (
-            "the service asks for fewer requests" if status == 429
+            "the service asks for fewer requests"
+            if status == 429
             else "the service cannot be reached or is down"
-        )  # fmt: skip
+        )
         return TransientError(rule, got=text, remedy=_AGAIN, retry_after=_retry_after(error))
     if status in (402, 403) and _QUOTA.search(text):
         return quota_used_up(text)
     if status == 401 or type(error).__name__ == "IBMNotAuthorizedError":
         return AccountError(
-            "the service does not accept the account", got=text,
+            "the service does not accept the account",
+            got=text,
             remedy="Check the API key: make a new one at quantum.cloud.ibm.com and save it.",
-        )  # fmt: skip
+        )
     if status in (402, 403):
         return AccountError(
-            "the account may do this on this device", got=text,
+            "the account may do this on this device",
+            got=text,
             remedy="Ask the owner of the instance for access, or name another instance.",
-        )  # fmt: skip
+        )
     return ExecutionError(
-        "the service carries out a request", got=f"{type(error).__name__}: {text}",
+        "the service carries out a request",
+        got=f"{type(error).__name__}: {text}",
         remedy="If it says nothing to you, update qiskit-ibm-runtime and try again.",
-    )  # fmt: skip
+    )
 
 
 def quota_used_up(got: str) -> QuotaError:
     """The error for an instance without time left; nothing was sent."""
     return QuotaError(
-        "the instance has time left on devices", got=got,
+        "the instance has time left on devices",
+        got=got,
         remedy="Wait until the plan's period is over, or name another instance; what has been"
-               " measured is kept.",
-    )  # fmt: skip
+        " measured is kept.",
+    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

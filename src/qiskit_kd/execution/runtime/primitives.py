@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""V2 primitives whose jobs go through a dispatcher: journalled, within the budget, never twice."""
+"""V2 primitives whose jobs go through a session: journalled, within the budget, never twice."""
 
 from __future__ import annotations
 
@@ -17,34 +17,23 @@ from qiskit.providers import JobStatus
 
 from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
 from qiskit_kd.execution.rows import fresh_seed
-from qiskit_kd.execution.runtime.cost import Cost
-from qiskit_kd.execution.runtime.dispatch import Answer, Dispatcher
-
-__all__ = ["FinishedJob", "RuntimeEstimator", "RuntimeSampler"]
+from qiskit_kd.execution.runtime.cost import Cost, total
+from qiskit_kd.execution.runtime.session import DeviceSession
 
 
 class FinishedJob(BasePrimitiveJob[PrimitiveResult[PubResult], JobStatus]):  # type: ignore[misc]
     """What `run` of these primitives returns: it has waited already.
 
     Args:
-        answers: What the dispatcher gave.
-        places: Where the results of each answer stand among those of the job.
+        results: One for each PUB.
+        cost: Executions, jobs, PUBs and seconds of the device, in this run or in an earlier one.
+        job_ids: Ids of its jobs at the service.
     """
 
-    def __init__(self, answers: list[Answer], places: list[list[int]]) -> None:
-        ids = tuple(job_id for answer in answers for job_id in answer.job_ids)
-        super().__init__("+".join(ids))
-        self.job_ids = ids
-        self.cost: Cost = sum((answer.cost for answer in answers), Cost())
-        """Executions, jobs, PUBs and seconds of the device, in this run or in an earlier one."""
-        found = {
-            place: result
-            for answer, places_of in zip(answers, places, strict=True)
-            for place, result in zip(places_of, answer.results, strict=True)
-        }
-        self._result = PrimitiveResult(
-            [found[place] for place in sorted(found)], {"job_ids": list(ids)}
-        )
+    def __init__(self, results: list[PubResult], cost: Cost, job_ids: tuple[str, ...]) -> None:
+        super().__init__("+".join(job_ids))
+        self.cost, self.job_ids = cost, job_ids
+        self._result = PrimitiveResult(results, {"job_ids": list(job_ids)})
 
     def result(self) -> PrimitiveResult[PubResult]:
         """The results, one for each PUB."""
@@ -78,16 +67,16 @@ class RuntimeSampler(BaseSamplerV2):  # type: ignore[misc]
     """A V2 sampler; `run` waits until its job is done.
 
     Args:
-        dispatcher: What sends jobs.
-        occasion: Which of several measurements of the same content this is; equal ones are measured
-            once and then taken from the journal. None measures anew with every `run`.
+        session: What sends jobs.
+        repetition: Which of several measurements of the same content this is; equal ones are
+            measured once and then taken from the journal. None measures anew with every `run`.
         default_shots: Shots where a PUB or `run` names none.
     """
 
     def __init__(
-        self, dispatcher: Dispatcher, *, occasion: int | None = None, default_shots: int = 1024
+        self, session: DeviceSession, *, repetition: int | None = None, default_shots: int = 1024
     ) -> None:
-        self.dispatcher, self.occasion, self.default_shots = dispatcher, occasion, default_shots
+        self.session, self.repetition, self.default_shots = session, repetition, default_shots
 
     def run(self, pubs: Iterable[Any], *, shots: int | None = None) -> FinishedJob:
         """Run PUBs in one job, or in one for each number of shots they name.
@@ -97,23 +86,26 @@ class RuntimeSampler(BaseSamplerV2):  # type: ignore[misc]
             shots: Shots where a PUB names none.
         """
         coerced = sampler_pubs(pubs, self.default_shots if shots is None else shots)
-        return _run(self.dispatcher, "sampler", "shots", coerced, self.occasion)
+        return _run(self.session, "sampler", "shots", coerced, self.repetition)
 
 
 class RuntimeEstimator(BaseEstimatorV2):  # type: ignore[misc]
     """A V2 estimator; `run` waits until its job is done.
 
     Args:
-        dispatcher: What sends jobs.
-        occasion: As for `RuntimeSampler`.
+        session: What sends jobs.
+        repetition: As for `RuntimeSampler`.
         default_precision: Standard deviation asked for where a PUB or `run` names none.
     """
 
     def __init__(
-        self, dispatcher: Dispatcher, *, occasion: int | None = None,
+        self,
+        session: DeviceSession,
+        *,
+        repetition: int | None = None,
         default_precision: float = 1 / 64,
-    ) -> None:  # fmt: skip
-        self.dispatcher, self.occasion = dispatcher, occasion
+    ) -> None:
+        self.session, self.repetition = session, repetition
         self.default_precision = default_precision
 
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> FinishedJob:
@@ -125,18 +117,22 @@ class RuntimeEstimator(BaseEstimatorV2):  # type: ignore[misc]
         """
         # A device measures: of it nothing is exact, and 0 stands for its usual precision.
         coerced = estimator_pubs(pubs, precision or self.default_precision)
-        return _run(self.dispatcher, "estimator", "precision", coerced, self.occasion)
+        return _run(self.session, "estimator", "precision", coerced, self.repetition)
 
 
 def _run(
-    dispatcher: Dispatcher, kind: str, limit: str, pubs: list[Any], occasion: int | None
+    session: DeviceSession, kind: str, limit: str, pubs: list[Any], repetition: int | None
 ) -> FinishedJob:
     groups: dict[Any, list[int]] = {}
     for place, pub in enumerate(pubs):
         groups.setdefault(getattr(pub, limit), []).append(place)
-    number = fresh_seed() if occasion is None else occasion
-    answers = [
-        dispatcher.perform(kind, [pubs[place] for place in places], occasion=number)
-        for places in groups.values()
-    ]
-    return FinishedJob(answers, list(groups.values()))
+    number = fresh_seed() if repetition is None else repetition
+    results: dict[int, PubResult] = {}
+    answers = []
+    for places in groups.values():
+        answers.append(session.perform(kind, [pubs[k] for k in places], repetition=number))
+        results.update(zip(places, answers[-1].results, strict=True))
+    ids = tuple(job_id for answer in answers for job_id in answer.job_ids)
+    return FinishedJob(
+        [results[place] for place in sorted(results)], total(one.cost for one in answers), ids
+    )

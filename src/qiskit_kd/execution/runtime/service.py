@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jobs of IBM's service, through whichever primitives the installed client has.
 
-`open_client` gives a client of any device: of the service, or of this machine.
+Requests that spend are posted once. The library posts again where the service answers 500, 502, 503
+or 504, and after some errors of TLS, though the service may have accepted the request. Whether it
+has is found out by the job's tag; until then nothing may be posted again.
 """
 
 from __future__ import annotations
@@ -12,36 +14,32 @@ import weakref
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from qiskit.primitives import PubResult
+from requests import PreparedRequest, RequestException, Response, Session
+from requests.adapters import BaseAdapter, HTTPAdapter
 
-from qiskit_kd.errors import DeviceError, ExecutionError, TransientError
+from qiskit_kd.errors import ExecutionError, TransientError
 from qiskit_kd.execution.noise_sources import readout_rates
-from qiskit_kd.execution.runtime.client import (
-    Calibration,
-    Client,
-    JobState,
-    Request,
-    Status,
-    check_request,
-)
-from qiskit_kd.execution.runtime.device import Device, open_device, secrets_of
-from qiskit_kd.execution.runtime.failures import (
+from qiskit_kd.execution.runtime.client import Calibration, Job, JobState, Status
+from qiskit_kd.execution.runtime.device import Device, secrets_of
+from qiskit_kd.execution.runtime.errors import (
     RESULT_AGAIN,
     quota_used_up,
     redacted,
     service_errors,
 )
-from qiskit_kd.execution.runtime.local_client import LocalClient
-from qiskit_kd.execution.runtime.posting import post_once
 from qiskit_kd.execution.schema import TAG_PREFIX, RuntimeOptions
 
-__all__ = ["RuntimeClient", "configure", "make_primitive", "open_client"]
-
 _STATUS: dict[str, Status] = {
-    "INITIALIZING": "queued", "QUEUED": "queued", "RUNNING": "running", "DONE": "done",
-    "ERROR": "failed", "CANCELLED": "cancelled",
-}  # fmt: skip
+    "INITIALIZING": "queued",
+    "QUEUED": "queued",
+    "RUNNING": "running",
+    "DONE": "done",
+    "ERROR": "failed",
+    "CANCELLED": "cancelled",
+}
 _CLOSED = re.compile(r"(?i)(session|batch).*(clos|expired|not found|not accept)")
 
 
@@ -67,25 +65,24 @@ class RuntimeClient:
     def __repr__(self) -> str:
         return f"RuntimeClient({self.device.name!r}, mode={self._options.mode!r})"
 
-    def submit(self, request: Request) -> str:
+    def submit(self, job: Job) -> str:
         """See `Client.submit`."""
-        check_request(request, self.device)
+        self.device.check_pubs(job.pubs)
         with self._errors():
             # The library itself only warns, and sends the job to wait for better days.
             if self._service.usage().get("usage_limit_reached"):
                 raise quota_used_up(f"none left for {self.device.name!r}")
-            return self._send(request)
+            return self._send(job)
 
-    def _send(self, request: Request) -> str:
+    def _send(self, job: Job) -> str:
         from qiskit.providers.exceptions import QiskitBackendNotFoundError
 
-        limit = {"shots": request.shots} if request.kind == "sampler" else {
-            "precision": request.precision}  # fmt: skip
+        limit = {"shots": job.shots} if job.kind == "sampler" else {"precision": job.precision}
         post_once(self._service)
         try:
-            primitive = make_primitive(request.kind, self._opened())
-            configure(primitive.options, self._options, request)
-            job = primitive.run(_marked(request), **limit)
+            primitive = make_primitive(job.kind, self._opened())
+            configure(primitive.options, self._options, job)
+            sent = primitive.run(_marked(job), **limit)
         except QiskitBackendNotFoundError:
             # The library says so, too, if it is the service that is not there: ask it.
             self._service.usage()
@@ -99,23 +96,25 @@ class RuntimeClient:
                     remedy="Run the same command again: the next job opens another one.",
                 ) from None
             raise
-        self._jobs[str(job.job_id())] = job
-        return str(job.job_id())
+        self._jobs[str(sent.job_id())] = sent
+        return str(sent.job_id())
 
     def find(self, tag: str) -> list[JobState]:
         """See `Client.find`."""
         with self._errors(answer=True):
             # None pages through all of them; twins are few, and none may be overlooked.
-            return [self._state(job) for job in self._service.jobs(
-                limit=None, job_tags=[TAG_PREFIX + tag])]  # fmt: skip
+            return [
+                self._state(job)
+                for job in self._service.jobs(limit=None, job_tags=[TAG_PREFIX + tag])
+            ]
 
     def state(self, job_id: str) -> JobState:
         """See `Client.state`."""
         with self._errors(job_id, answer=True):
             return self._state(self._job(job_id))
 
-    def pubs_of(self, job_id: str) -> str | None:
-        """See `Client.pubs_of`."""
+    def tag_of(self, job_id: str) -> str | None:
+        """See `Client.tag_of`."""
         self._jobs.pop(job_id, None)  # one that was sent believes that it has its tags
         with self._errors(job_id, answer=True):
             return _own_tag(self._job(job_id).tags or [])
@@ -128,10 +127,11 @@ class RuntimeClient:
             found = job.result(timeout=timeout)
             if found is None:
                 raise TransientError(
-                    f"the job {job_id} has ended, and its result is there", got="no result yet",
+                    f"the job {job_id} has ended, and its result is there",
+                    got="no result yet",
                     remedy="Run the same command later: what was sent is found again, not sent "
                     "twice.",
-                )  # fmt: skip
+                )
             results = list(found)
             _check_marks(job, results)
         return results
@@ -218,16 +218,16 @@ def make_primitive(kind: str, mode: Any) -> Any:
     return Sampler(mode=mode) if kind == "sampler" else Estimator(mode=mode)
 
 
-def configure(target: Any, options: RuntimeOptions, request: Request) -> None:
+def configure(target: Any, options: RuntimeOptions, job: Job) -> None:
     """Write the entry's settings into a primitive's options, which both generations spell alike.
 
     Args:
         target: Options of a primitive.
         options: The entry of the backend file.
-        request: What is sent.
+        job: What is sent.
     """
-    target.environment.job_tags = [TAG_PREFIX + request.tag, *options.tags, *request.tags]
-    limit = options.max_execution_time or request.max_seconds
+    target.environment.job_tags = [TAG_PREFIX + job.tag, *options.tags]
+    limit = options.max_execution_time or job.max_seconds
     if limit is not None:
         target.max_execution_time = limit
     if options.rep_delay is not None:
@@ -239,7 +239,7 @@ def configure(target: Any, options: RuntimeOptions, request: Request) -> None:
         target.twirling.enable_gates = options.twirling.gates
         target.twirling.enable_measure = options.twirling.measure
         target.twirling.num_randomizations = options.twirling.num_randomizations
-    if request.kind == "estimator" and options.resilience_level is not None:
+    if job.kind == "estimator" and options.resilience_level is not None:
         target.resilience_level = options.resilience_level
 
 
@@ -247,17 +247,19 @@ _MARK = "qkd"
 """Key of a circuit's metadata, which the service sends back with its results."""
 
 
-def _marked(request: Request) -> list[Any]:
+def _marked(job: Job) -> list[Any]:
     """The PUBs over circuits that say which job and place they belong to."""
     pubs = []
-    for place, pub in enumerate(request.pubs):
+    for place, pub in enumerate(job.pubs):
         circuit = pub.circuit.copy()
-        circuit.metadata = {_MARK: _mark(request.tag, place)}
-        rest = {"observables": pub.observables} if request.kind == "estimator" else {}
-        limit = {"shots": pub.shots} if request.kind == "sampler" else {"precision": pub.precision}
-        pubs.append(type(pub)(
-            circuit, parameter_values=pub.parameter_values, validate=False, **rest, **limit
-        ))  # fmt: skip
+        circuit.metadata = {_MARK: _mark(job.tag, place)}
+        rest = {"observables": pub.observables} if job.kind == "estimator" else {}
+        limit = {"shots": pub.shots} if job.kind == "sampler" else {"precision": pub.precision}
+        pubs.append(
+            type(pub)(
+                circuit, parameter_values=pub.parameter_values, validate=False, **rest, **limit
+            )
+        )
     return pubs
 
 
@@ -275,8 +277,9 @@ def _check_marks(job: Any, results: list[PubResult]) -> None:
         raise TransientError(
             f"the service sends the results of the job {job.job_id()} for it",
             got=f"those of {', '.join(sorted({str(one) for one in found}))}",
-            expected=f"those of {tag}", remedy=RESULT_AGAIN,
-        )  # fmt: skip
+            expected=f"those of {tag}",
+            remedy=RESULT_AGAIN,
+        )
 
 
 def _seconds(value: Any) -> float | None:
@@ -296,28 +299,74 @@ def _close(mode: Any) -> None:
         mode.close()
 
 
-def open_client(options: RuntimeOptions) -> Client:
-    """A client of the device that `options` name.
+_SPENDING = ("/jobs", "/sessions")
+_PATIENCE = 300.0
+"""Seconds without a word after which a request that names no limit is given up."""
+
+
+class PostOnce(BaseAdapter):
+    """Posts jobs and sessions once, and takes only an answer that names what was opened.
 
     Args:
-        options: An entry of kind `runtime`.
+        inner: What sends all other requests, with its own retries.
+    """
+
+    def __init__(self, inner: BaseAdapter) -> None:
+        super().__init__()
+        self.inner, self.once = inner, HTTPAdapter(max_retries=0)
+
+    def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
+        """See `requests.adapters.BaseAdapter.send`."""
+        limit = options.get("timeout")
+        if limit is None or (isinstance(limit, tuple) and limit[1] is None):
+            options["timeout"] = (limit[0] if limit else None, _PATIENCE)
+        path = urlsplit(str(request.url)).path
+        if request.method != "POST" or not path.endswith(_SPENDING):
+            return self.inner.send(request, *args, **options)
+        response = self.once.send(request, *args, **options)
+        try:
+            _check_answer(response)
+        except RequestException:
+            response.close()
+            raise
+        return response
+
+    def close(self) -> None:
+        """See `requests.adapters.BaseAdapter.close`."""
+        self.inner.close()
+        self.once.close()
+
+
+def _check_answer(response: Response) -> None:
+    if response.is_redirect:
+        raise RequestException("the answer to a job is a redirection to another address")
+    body = response.json() if response.ok else {"id": "none"}
+    if not isinstance(body, dict) or not isinstance(body.get("id"), str) or not body["id"]:
+        raise RequestException("the answer to a job does not name it")
+
+
+def post_once(service: Any) -> None:
+    """Have an account's requests that spend posted once; other accounts are left as they are.
+
+    Args:
+        service: A `QiskitRuntimeService`.
 
     Raises:
-        AccountError: If there is no account, or the service does not accept it.
-        DeviceError: If there is no such device, or it cannot keep to the options.
-        TransientError: If the service cannot be reached.
+        ExecutionError: If the installed client hides how it sends requests; nothing was sent.
     """
-    device = open_device(options)
-    _check_rep_delay(options, device)
-    return LocalClient(device, options) if device.local else RuntimeClient(device, options)
-
-
-def _check_rep_delay(options: RuntimeOptions, device: Device) -> None:
-    bounds = device.rep_delay_range
-    if options.rep_delay is not None and bounds is not None:
-        low, high = bounds
-        if not low <= options.rep_delay <= high:
-            raise DeviceError(
-                "rep_delay lies in the range of the device", got=f"{options.rep_delay:g} s",
-                expected=f"{low:g} to {high:g} s on {device.name!r}",
-            )  # fmt: skip
+    try:
+        clients = [service._get_api_client(), *service._get_api_clients().values()]  # noqa: SLF001
+        sessions = [client._session for client in clients]  # noqa: SLF001
+    except AttributeError:
+        sessions = []
+    if not sessions or not all(isinstance(session, Session) for session in sessions):
+        raise ExecutionError(
+            "jobs are posted once",
+            got="a client that may post them again by itself",
+            expected="qiskit-ibm-runtime from 0.51 to below 0.60",
+            remedy="Install such a version; nothing was sent.",
+        )
+    for session in sessions:
+        for scheme, adapter in list(session.adapters.items()):
+            if not isinstance(adapter, PostOnce):
+                session.mount(scheme, PostOnce(adapter))

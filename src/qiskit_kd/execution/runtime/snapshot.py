@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from qiskit_kd.errors import ConfigError, StorageError
 from qiskit_kd.execution.runtime.device import LEAST_BUSY, open_device, secrets_of
-from qiskit_kd.execution.runtime.failures import service_errors
+from qiskit_kd.execution.runtime.errors import service_errors
 from qiskit_kd.execution.schema import RuntimeOptions
 from qiskit_kd.execution.snapshots import save_snapshot
 
@@ -36,9 +36,12 @@ class Taken:
 
 
 def account_of(
-    device: str, *, backend: str | None = None, account: str | None = None,
+    device: str,
+    *,
+    backend: str | None = None,
+    account: str | None = None,
     instance: str | None = None,
-) -> RuntimeOptions:  # fmt: skip
+) -> RuntimeOptions:
     """How a device is reached.
 
     Args:
@@ -62,13 +65,14 @@ def account_of(
             "an entry of the backend file names its own account",
             got=f"the entry {backend!r} and {' and '.join(settings)}",
             remedy="Leave one of them out.",
-        )  # fmt: skip
+        )
     options = load_backend(backend).options
     if not isinstance(options, RuntimeOptions):
         raise ConfigError(
-            "a snapshot is of a device", got=f"{backend!r} of kind {options.kind!r}",
+            "a snapshot is of a device",
+            got=f"{backend!r} of kind {options.kind!r}",
             expected="an entry of kind 'runtime'",
-        )  # fmt: skip
+        )
     return _checked({**options.model_dump(), "device": device})
 
 
@@ -78,9 +82,13 @@ def _checked(settings: dict[str, Any]) -> RuntimeOptions:
     except ValidationError as error:
         found = error.errors(include_url=False)[0]
         said = found.get("ctx", {}).get("error")
-        raise (said if isinstance(said, ConfigError) else ConfigError(
-            "a device has a name", got=repr(settings["device"]), expected="such as ibm_fez"
-        )) from None  # fmt: skip
+        raise (
+            said
+            if isinstance(said, ConfigError)
+            else ConfigError(
+                "a device has a name", got=repr(settings["device"]), expected="such as ibm_fez"
+            )
+        ) from None
 
 
 def take_snapshot(
@@ -102,9 +110,10 @@ def take_snapshot(
     """
     if options.device == "aer":
         raise ConfigError(
-            "a snapshot is of a device with gates and a calibration", got="'aer'",
+            "a snapshot is of a device with gates and a calibration",
+            got="'aer'",
             remedy="Name a device such as ibm_fez or fake_torino.",
-        )  # fmt: skip
+        )
     if file is None and options.device != LEAST_BUSY:
         file = f"{options.device}.json"
     path = None if file is None else Path(file)
@@ -123,11 +132,14 @@ def take_snapshot(
 def _check_free(path: Path, *, force: bool) -> None:
     if path.is_dir():
         raise StorageError(
-            "a snapshot is a file", got=f"the folder {path}", remedy="Name a file in it.",
-        )  # fmt: skip
+            "a snapshot is a file",
+            got=f"the folder {path}",
+            remedy="Name a file in it.",
+        )
     if path.exists() and not force:
         raise ConfigError(
-            "the file exists already", got=str(path),
+            "the file exists already",
+            got=str(path),
             remedy="Studies know a snapshot by its content: name another file, or overwrite it "
             "with --force.",
-        )  # fmt: skip
+        )

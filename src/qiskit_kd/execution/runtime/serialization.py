@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs as bytes: what makes two jobs equal, and what is kept of their values and results.
+"""Jobs as bytes and rows: what makes two of them equal, and what a journal keeps of them.
 
-Two jobs are equal if they would measure the same: same circuits, values, shots, device, options and
-occasion. Names that Python makes up (of circuits, of parameters' identities) are no part of it, as
-they differ from process to process.
+Two jobs are equal if they would measure the same: same circuits, values, shots, device, options
+and repetition. Names that Python makes up (of circuits, of parameters' identities) are no part of
+it, as they differ from process to process.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, TypeVar, cast, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,21 +24,11 @@ from qiskit import QuantumCircuit, QuantumRegister, qpy
 from qiskit.circuit import Parameter, ParameterExpression
 from qiskit.primitives import BitArray, DataBin, PubResult
 
-from qiskit_kd.errors import StorageError
+from qiskit_kd.errors import ConfigError, StorageError
 
-__all__ = [
-    "Digests",
-    "circuit_bytes",
-    "circuit_digest",
-    "content_key",
-    "damaged_circuit",
-    "misfit",
-    "pack_results",
-    "pack_values",
-    "read_circuit",
-    "unpack_results",
-    "unpack_values",
-]
+T = TypeVar("T")
+
+State = Literal["intent", "sent", "done", "failed"]
 
 _KEPT_DIGESTS = 64
 _VERSION = slice(7, 10)  # of Qiskit, in the head of a QPY file
@@ -52,8 +45,9 @@ def circuit_bytes(circuit: QuantumCircuit) -> bytes:
     for register in circuit.cregs:
         plain.add_register(register)
     plain.compose(circuit, range(circuit.num_qubits), plain.clbits, inplace=True)
-    same = {p: Parameter(p.name, uuid=uuid.uuid5(uuid.NAMESPACE_OID, p.name))
-            for p in plain.parameters}  # fmt: skip
+    same = {
+        p: Parameter(p.name, uuid=uuid.uuid5(uuid.NAMESPACE_OID, p.name)) for p in plain.parameters
+    }
     plain.assign_parameters(same, inplace=True)
     with io.BytesIO() as stream:
         qpy.dump(plain, stream)
@@ -135,26 +129,33 @@ def read_circuit(content: bytes) -> QuantumCircuit:
 def damaged_circuit(error: Exception) -> StorageError:
     """What to say of a circuit, or of what is kept with it, that cannot be read."""
     return StorageError(
-        "a circuit of the journal is damaged", got=f"{type(error).__name__}: {error}",
+        "a circuit of the journal is damaged",
+        got=f"{type(error).__name__}: {error}",
         remedy="Restore the journal from a copy, or start another one.",
-    )  # fmt: skip
+    )
 
 
 def content_key(
-    kind: str, pubs: Sequence[Any], digests: Sequence[str], *, shots: int | None,
-    precision: float | None, device: str, options: Mapping[str, Any], occasion: int,
-) -> str:  # fmt: skip
+    kind: str,
+    pubs: Sequence[Any],
+    digests: Sequence[str],
+    *,
+    device: str,
+    options: Mapping[str, Any],
+    repetition: int,
+) -> str:
     """What a job is known by: equal for jobs that would measure the same.
 
     Args:
         kind: `"sampler"` or `"estimator"`.
         pubs: Coerced PUBs.
         digests: `circuit_digest` of each PUB's circuit.
-        shots: Shots of every PUB.
-        precision: Standard deviation asked for.
         device: Name of the device.
         options: Settings of the primitive that change results, as plain data.
-        occasion: Which of several measurements of the same content this is.
+        repetition: Which of several measurements of the same content this is.
+
+    Raises:
+        ConfigError: If PUBs differ in their shots or in their precision.
     """
     content = {
         "kind": kind,
@@ -167,14 +168,26 @@ def content_key(
             }
             for pub, digest in zip(pubs, digests, strict=True)
         ],
-        "shots": shots,
-        "precision": precision,
+        "shots": _common(pubs, "shots"),
+        "precision": _common(pubs, "precision"),
         "device": device,
         "options": dict(options),
-        "occasion": occasion,
+        "occasion": repetition,
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _common(pubs: Sequence[Any], name: str) -> Any:
+    """The shots, or the precision, of all PUBs of a job: the service takes no mixture."""
+    values = {getattr(pub, name, None) for pub in pubs}
+    if len(values) > 1:
+        raise ConfigError(
+            f"all PUBs of a job have the same {name}",
+            got=", ".join(sorted(map(str, values))),
+            remedy="Send them one by one.",
+        )
+    return values.pop() if values else None
 
 
 def _values(pub: Any) -> NDArray[np.float64]:
@@ -202,9 +215,7 @@ def unpack_values(content: bytes) -> list[NDArray[np.float64]]:
     return [arrays[str(place)] for place in range(len(arrays))]
 
 
-def misfit(
-    results: Sequence[Any], pubs: Sequence[Any], *, twirled: bool = False
-) -> str | None:  # fmt: skip
+def misfit(results: Sequence[Any], pubs: Sequence[Any], *, twirled: bool = False) -> str | None:
     """What keeps results from being those of PUBs; None where nothing does.
 
     Args:
@@ -266,35 +277,24 @@ def pack_results(results: Sequence[Any]) -> bytes:
     return _npz({"layout": np.frombuffer(text, np.uint8), **arrays})
 
 
-def unpack_results(content: bytes, metadata: Mapping[str, Any]) -> list[PubResult]:
+def unpack_results(content: bytes) -> list[PubResult]:
     """What `pack_results` was given.
-
-    Args:
-        content: The bytes.
-        metadata: What every result says about itself.
 
     Raises:
         StorageError: If the bytes are damaged.
     """
     arrays = _arrays(content)
     try:
-        layout = json.loads(arrays["layout"].tobytes())
-        return [
-            PubResult(
-                DataBin(
-                    shape=tuple(one["shape"]),
-                    **{
-                        name: arrays[f"{place}.{name}"] if bits is None
-                        else BitArray(arrays[f"{place}.{name}"], bits)
-                        for name, bits in one["fields"].items()
-                    },
-                ),
-                dict(metadata),
-            )
-            for place, one in enumerate(layout)
-        ]  # fmt: skip
+        found = []
+        for place, one in enumerate(json.loads(arrays["layout"].tobytes())):
+            data: dict[str, Any] = {}
+            for name, bits in one["fields"].items():
+                array = arrays[f"{place}.{name}"]
+                data[name] = array if bits is None else BitArray(array, bits)
+            found.append(PubResult(DataBin(shape=tuple(one["shape"]), **data)))
     except Exception as error:  # whatever bytes of somebody else's make it stumble over
         raise _damaged(error) from None
+    return found
 
 
 def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -313,6 +313,95 @@ def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
 
 def _damaged(error: Exception) -> StorageError:
     return StorageError(
-        "a result of the journal is damaged", got=f"{type(error).__name__}: {error}",
+        "a result of the journal is damaged",
+        got=f"{type(error).__name__}: {error}",
         remedy="Restore the journal from a copy: the job is paid for and will not be sent again.",
-    )  # fmt: skip
+    )
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """What the journal knows of a job; times in seconds since 1970, `seconds` of the device."""
+
+    key: str
+    tag: str
+    state: State
+    backend: str
+    device: str
+    kind: str
+    circuits: str
+    shots: int | None
+    executions: int
+    pubs: int
+    estimate: float
+    known: tuple[str, ...]
+    job_id: str | None
+    alone: bool
+    created: float
+    sent: float | None
+    finished: float | None
+    seconds: float
+    usd: float | None
+    error: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One job at the service: several where the first failed or had twins."""
+
+    job_id: str
+    key: str
+    status: str
+    reason: str
+    seconds: float
+    sent: float
+    finished: float | None
+
+
+def row_names(kind: Any) -> str:
+    """Fields of a row, as SQL names them."""
+    return ", ".join(_allowed(kind))
+
+
+def read_row(kind: type[T], row: Sequence[Any]) -> T:
+    """A `JobRecord` or an `Attempt` from a row of the file, which anybody may have changed.
+
+    Raises:
+        StorageError: If a value is none that a journal writes.
+    """
+    types, values = _allowed(cast(Any, kind)), []
+    for (name, allowed), value in zip(types.items(), row, strict=True):
+        if bool in allowed and value in (0, 1):
+            value = bool(value)
+        elif tuple in allowed:
+            value = _texts(value)
+        elif float in allowed and isinstance(value, int):
+            value = float(value)
+        right = type(value) in allowed or (isinstance(value, str) and value in allowed)
+        if not right or (isinstance(value, int | float) and not 0 <= value < math.inf):
+            raise StorageError(
+                "a job of the journal is as it was written down",
+                got=f"{name} {value!r:.80}",
+                remedy="Restore the journal from a copy, or start another one; nothing was sent.",
+            )
+        values.append(value)
+    return kind(*values)
+
+
+@cache
+def _allowed(kind: Any) -> dict[str, tuple[Any, ...]]:
+    """Types, or words, that a field may have."""
+    hints = get_type_hints(kind)
+    return {
+        name: (tuple,) if "tuple" in str(hint) else get_args(hint) or (hint,)
+        for name, hint in hints.items()
+    }
+
+
+def _texts(value: Any) -> Any:
+    try:
+        found = json.loads(value)
+    except (TypeError, ValueError, RecursionError):
+        return value
+    good = isinstance(found, list) and all(isinstance(one, str) for one in found)
+    return tuple(found) if good else value

@@ -23,7 +23,7 @@ from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.errors import StorageError
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.measurement import bases, measured
-from qiskit_kd.execution.runtime.payload import (
+from qiskit_kd.execution.runtime.serialization import (
     circuit_bytes,
     circuit_digest,
     content_key,
@@ -40,9 +40,10 @@ from .memory import circuit
 
 def key(pub: object, **changes: object) -> str:
     facts = {
-        "shots": 10, "precision": None, "device": "ibm_a", "options": {"rep_delay": None},
-        "occasion": 1,
-    }  # fmt: skip
+        "device": "ibm_a",
+        "options": {"rep_delay": None},
+        "repetition": 1,
+    }
     pubs = [pub]
     return content_key(
         "sampler", pubs, [circuit_digest(p.circuit) for p in pubs], **{**facts, **changes}
@@ -56,7 +57,7 @@ def model_circuit() -> QuantumCircuit:
 
 def test_the_digest_of_a_circuit_is_the_same_in_every_process() -> None:
     code = (
-        "from tests.execution.runtime.test_payload import model_circuit, circuit_digest\n"
+        "from tests.execution.runtime.test_serialization import model_circuit, circuit_digest\n"
         "print(circuit_digest(model_circuit()))"
     )
     other = subprocess.run(
@@ -85,10 +86,13 @@ def test_what_python_makes_up_is_no_part_of_a_circuit() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda c: c.sx(1), lambda c: c.rz(1e-15, 0), lambda c: c.barrier(),
-        lambda c: c.add_register(ClassicalRegister(1, "more")), lambda c: c.delay(16, 0),
+        lambda c: c.sx(1),
+        lambda c: c.rz(1e-15, 0),
+        lambda c: c.barrier(),
+        lambda c: c.add_register(ClassicalRegister(1, "more")),
+        lambda c: c.delay(16, 0),
     ],
-)  # fmt: skip
+)
 def test_everything_that_is_run_is_a_part_of_it(change) -> None:
     other = circuit()
     change(other)
@@ -116,14 +120,14 @@ def test_loose_bits_and_expressions_survive() -> None:
 
 
 def test_a_release_of_qiskit_is_no_part_of_a_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
-    from qiskit_kd.execution.runtime import payload
+    from qiskit_kd.execution.runtime import serialization
 
     digest = circuit_digest(circuit())
     content = bytearray(circuit_bytes(circuit()))
     release = [int(part) for part in qiskit.__version__.split(".")[:3]]
     assert list(content[7:10]) == release
     content[9] += 1
-    monkeypatch.setattr(payload, "circuit_bytes", lambda _: bytes(content))
+    monkeypatch.setattr(serialization, "circuit_bytes", lambda _: bytes(content))
     assert circuit_digest(circuit()) == digest
 
 
@@ -145,9 +149,11 @@ def test_what_a_key_depends_on() -> None:
         key(SamplerPub.coerce((circuit(), np.nextafter(values, 2), 10))),
         key(SamplerPub.coerce((circuit(), values.reshape(2, 2, 1), 10))),
         key(SamplerPub.coerce((circuit("w"), values, 10))),
-        key(pub, shots=11), key(pub, precision=0.1), key(pub, device="ibm_b"),
-        key(pub, options={"rep_delay": 1e-4}), key(pub, occasion=2),
-    ]  # fmt: skip
+        key(SamplerPub.coerce((circuit(), values, 11))),
+        key(pub, device="ibm_b"),
+        key(pub, options={"rep_delay": 1e-4}),
+        key(pub, repetition=2),
+    ]
     assert len({key(pub), *others}) == 1 + len(others)
 
 
@@ -164,9 +170,7 @@ def test_values_count_by_the_names_of_their_parameters() -> None:
 def test_observables_are_a_part_of_the_content() -> None:
     bare = QuantumCircuit(1)
     keys = {
-        content_key(
-            "estimator", [pub], [""], shots=None, precision=0.1, device="d", options={}, occasion=0
-        )
+        content_key("estimator", [pub], [""], device="d", options={}, repetition=0)
         for pub in (EstimatorPub.coerce((bare, o), 0.1) for o in ("X", "Z", {"Z": 0.5}))
     }
     assert len(keys) == 3
@@ -174,9 +178,11 @@ def test_observables_are_a_part_of_the_content() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(
-    shape=st.lists(st.integers(0, 3), max_size=3).map(tuple), bits=st.integers(1, 20),
-    shots=st.integers(1, 5), seed=st.integers(0, 9),
-)  # fmt: skip
+    shape=st.lists(st.integers(0, 3), max_size=3).map(tuple),
+    bits=st.integers(1, 20),
+    shots=st.integers(1, 5),
+    seed=st.integers(0, 9),
+)
 def test_results_come_back_as_they_were(shape, bits, shots, seed) -> None:
     rng = np.random.default_rng(seed)
     packed = rng.integers(0, 256, (*shape, shots, -(-bits // 8)), dtype=np.uint8)
@@ -184,9 +190,8 @@ def test_results_come_back_as_they_were(shape, bits, shots, seed) -> None:
     results = [
         PubResult(DataBin(shape=shape, meas=first, tile_00_meas=second)),
         PubResult(DataBin(shape=shape, evs=rng.normal(size=shape), stds=rng.normal(size=shape))),
-    ]  # fmt: skip
-    found = unpack_results(pack_results(results), {"job_id": "j"})
-    assert [r.metadata for r in found] == [{"job_id": "j"}] * 2
+    ]
+    found = unpack_results(pack_results(results))
     assert found[0].data.shape == found[1].data.shape == shape
     for name in ("meas", "tile_00_meas"):
         assert found[0].data[name] == results[0].data[name]
@@ -205,7 +210,7 @@ def test_damaged_results(content: bytes) -> None:
         match=r"a result of the journal is damaged; got .*\. Restore the journal from a copy: the "
         "job is paid for and will not be sent again",
     ):
-        unpack_results(content, {})
+        unpack_results(content)
 
 
 def _sampled(shots: int = 10, bits: int = 2, shape: tuple[int, ...] = (3,), name: str = "meas"):
@@ -226,21 +231,27 @@ def test_what_keeps_results_from_being_those_of_a_job() -> None:
     assert misfit(_sampled(), shots) is None
     assert misfit(_sampled(12), shots, twirled=True) is None
     for wrong, text in (
-        ([], "0 results for 1 PUBs"), (_sampled() * 2, "2 results for 1 PUBs"),
-        (_sampled(5), "5 shots instead of 10"), (_sampled(12), "12 shots instead of 10"),
-        (_sampled(bits=3), "bits of"), (_sampled(name="c"), "bits of"),
-        (_sampled(shape=(3, 1)), "shape (3, 1) instead of (3,)"), (_sampled(shape=()), "shape ()"),
+        ([], "0 results for 1 PUBs"),
+        (_sampled() * 2, "2 results for 1 PUBs"),
+        (_sampled(5), "5 shots instead of 10"),
+        (_sampled(12), "12 shots instead of 10"),
+        (_sampled(bits=3), "bits of"),
+        (_sampled(name="c"), "bits of"),
+        (_sampled(shape=(3, 1)), "shape (3, 1) instead of (3,)"),
+        (_sampled(shape=()), "shape ()"),
         (_estimated(np.zeros(3)), "bits of"),
-    ):  # fmt: skip
+    ):
         assert text in str(misfit(wrong, shots))
     assert "5 shots" in str(misfit(_sampled(5), shots, twirled=True))
     values = [EstimatorPub.coerce((plain, "ZZ", [[0.1], [0.2], [0.3]]), 0.1)]
     assert misfit(_estimated(np.zeros(3)), values) is None
     assert misfit(_estimated(np.zeros(3), stds=np.full(3, np.nan)), values) is None
     for wrong, text in (
-        (_sampled(), "instead of expectation values"), (_estimated(np.zeros(2)), "evs of shape"),
+        (_sampled(), "instead of expectation values"),
+        (_estimated(np.zeros(2)), "evs of shape"),
         (_estimated([0.0, np.nan, 0.0]), "no finite numbers"),
         (_estimated([0.0, np.inf, 0.0]), "no finite numbers"),
-        (_estimated(["a", "b", "c"]), "of type"), (_estimated(np.zeros(3, complex)), "of type"),
-    ):  # fmt: skip
+        (_estimated(["a", "b", "c"]), "of type"),
+        (_estimated(np.zeros(3, complex)), "of type"),
+    ):
         assert text in str(misfit(wrong, values))
