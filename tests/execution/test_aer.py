@@ -17,6 +17,7 @@ from qiskit.circuit.random import random_circuit
 from qiskit.quantum_info import Operator, SparsePauliOp, Statevector
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import SamplerV2
+from qiskit_kd.execution.engine_source import ExactShotsEngine
 
 from qiskit_kd.circuits.ansatze import hardware_efficient
 from qiskit_kd.circuits.encodings import amplitude, angle, encodings, reuploading
@@ -32,9 +33,9 @@ from qiskit_kd.errors import (
 )
 from qiskit_kd.execution import aer as aer_module
 from qiskit_kd.execution import memory
-from qiskit_kd.execution.aer import AerExactEngine
-from qiskit_kd.execution.aer_primitives import (
+from qiskit_kd.execution.aer import (
     AerEstimator,
+    AerExactEngine,
     AerSampler,
     aer_pass_manager,
     aer_target,
@@ -42,11 +43,10 @@ from qiskit_kd.execution.aer_primitives import (
 )
 from qiskit_kd.execution.engine import Needs
 from qiskit_kd.execution.exact import ExactEngine
-from qiskit_kd.execution.exact_shots import ExactShotsEngine
 from qiskit_kd.execution.expansion import FREQUENCIES
 from qiskit_kd.execution.primitives import SamplerEngine
-from qiskit_kd.execution.reference import reference_outputs, reference_weight_gradient
 from qiskit_kd.execution.transpiling import inlined
+from tests.reference import reference_outputs, reference_weight_gradient
 
 BOTH = Needs(features=True, weights=True)
 READOUTS = {

@@ -11,10 +11,9 @@ from qiskit.transpiler import Target
 from qiskit_kd.circuits import CircuitModel, ClassGroups, angle, hardware_efficient
 from qiskit_kd.errors import ResourceError
 from qiskit_kd.execution import memory
-from qiskit_kd.execution.circuit_facts import CircuitFacts, circuit_facts
 from qiskit_kd.execution.noise_sources import DeviceNoise, fake_device, rate_device, readout_rates
 from qiskit_kd.execution.noisy import NoisyEngine
-from qiskit_kd.execution.transpiling import inlined
+from qiskit_kd.execution.transpiling import CircuitFacts, circuit_facts, inlined
 from tests.execution.exact.strategies import random_circuit
 
 LAGOS = fake_device("fake_lagos").target
@@ -100,7 +99,7 @@ def test_of_a_circuit_whose_density_matrices_would_not_fit(
     device = fake_device("fake_lagos")
     noise = DeviceNoise("lagos", device.target, readout_rates(device))
     fits = NoisyEngine(noise)
-    assert fits.program(model).native.circuit == fits.workshop.native(model).circuit
+    assert fits.program(model).native.circuit == fits.programs.native(model).circuit
     expected = fits.compiled(model)
     monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
     monkeypatch.setattr(memory, "_NEGLIGIBLE", 0)

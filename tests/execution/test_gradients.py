@@ -12,6 +12,7 @@ from qiskit.circuit import ControlledGate, Parameter
 from qiskit.circuit.library import PauliEvolutionGate, RVGate, RXGate
 from qiskit.circuit.library import standard_gates as gates
 from qiskit.quantum_info import SparsePauliOp, Statevector, random_unitary
+from qiskit_kd.execution.engine_source import ExactShotsEngine
 
 from qiskit_kd.circuits.ansatze import hardware_efficient
 from qiskit_kd.circuits.encodings import amplitude, angle, reuploading
@@ -20,17 +21,16 @@ from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.errors import CircuitError, UnknownNameError
 from qiskit_kd.execution.engine import Needs
 from qiskit_kd.execution.exact import ExactEngine
-from qiskit_kd.execution.exact_shots import ExactShotsEngine
 from qiskit_kd.execution.expansion import FREQUENCIES, Expansion, expand
 from qiskit_kd.execution.gradients import (
     check_gradient,
     default_epsilon,
     input_shift_points,
-    reference_slot_jacobian,
     shift_points,
     shift_rule,
     spsa_points,
 )
+from tests.reference import reference_slot_jacobian
 
 STEP = 1e-5
 

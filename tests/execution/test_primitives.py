@@ -13,6 +13,7 @@ from qiskit.circuit import Parameter
 from qiskit.primitives import BitArray, StatevectorEstimator, StatevectorSampler
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
+from qiskit_kd.execution.engine_source import ExactShotsEngine
 
 from qiskit_kd.circuits.ansatze import hardware_efficient
 from qiskit_kd.circuits.encodings import amplitude, angle, reuploading
@@ -21,13 +22,12 @@ from qiskit_kd.circuits.readouts import ClassGroups, Observables
 from qiskit_kd.errors import ConfigError, ExecutionError, ResourceError
 from qiskit_kd.execution import exact_shots as exact_shots_module
 from qiskit_kd.execution import measurement, memory
-from qiskit_kd.execution.aer_primitives import AerEstimator, AerSampler, aer_pass_manager
+from qiskit_kd.execution.aer import AerEstimator, AerSampler, aer_pass_manager
 from qiskit_kd.execution.engine import Engine, Needs
 from qiskit_kd.execution.exact import ExactEngine
-from qiskit_kd.execution.exact_shots import ExactShotsEngine
 from qiskit_kd.execution.measurement import bases, measured
 from qiskit_kd.execution.primitives import SamplerEngine, outcomes
-from qiskit_kd.execution.reference import reference_outputs, reference_weight_gradient
+from tests.reference import reference_outputs, reference_weight_gradient
 
 BOTH = Needs(features=True, weights=True)
 WEIGHTS = Needs(features=False, weights=True)

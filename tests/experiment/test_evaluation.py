@@ -16,7 +16,7 @@ from qiskit_kd.data import Split
 from qiskit_kd.data.perturbations import noisy, rotated
 from qiskit_kd.distill.metrics import kl, metrics
 from qiskit_kd.errors import ConfigError, DataError
-from qiskit_kd.execution.circuit_facts import circuit_facts
+from qiskit_kd.execution.transpiling import circuit_facts
 from qiskit_kd.experiment import evaluation
 from qiskit_kd.experiment.devices import open_backend
 from qiskit_kd.experiment.evaluation import Jury, feature_maps, judged, perturbed, robustness

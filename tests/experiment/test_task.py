@@ -15,7 +15,6 @@ from qiskit_kd.data import datasets
 from qiskit_kd.distill.metrics import kl, metrics
 from qiskit_kd.errors import DataError, StorageError
 from qiskit_kd.execution.backends import load_backend
-from qiskit_kd.execution.noisy.reference import reference_noisy_outputs
 from qiskit_kd.experiment.devices import open_backend
 from qiskit_kd.experiment.loading import parse
 from qiskit_kd.experiment.plan import Task, plan
@@ -31,6 +30,7 @@ from qiskit_kd.experiment.task import (
 )
 from qiskit_kd.nn.students import students
 from qiskit_kd.seeding import derive
+from tests.reference import reference_noisy_outputs
 
 
 @pytest.fixture(scope="module")

@@ -505,7 +505,7 @@ def test_class_probabilities_are_never_negative(engine: str, dtype: torch.dtype)
 
 def outputs_of(engine: str, model: CircuitModel, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
     from qiskit_kd.execution.autograd import run
-    from qiskit_kd.execution.noisy.sampled import NoisyShotsEngine
+    from tests.execution.engines import noisy_shots
 
     if engine == "torch":
         return ExactEngine().torch_outputs(model, x, w)
@@ -514,7 +514,7 @@ def outputs_of(engine: str, model: CircuitModel, x: torch.Tensor, w: torch.Tenso
         device = open_noise(Noise(rates=RATES), scale=scale, readout=True, num_qubits=3)
         runner: Engine = NoisyEngine(device)
         if engine == "mitigated":
-            runner = NoisyShotsEngine(runner, shots=1000, seed=0, gradient="shift")
+            runner = noisy_shots(runner, shots=1000, seed=0, gradient="shift")
         return run(runner, model, x, w)
     if engine == "noisy":
         device = open_noise(Noise(rates=RATES), scale=1.0, readout=True, num_qubits=3)

@@ -18,15 +18,12 @@ from qiskit.transpiler import PassManager
 from qiskit_aer import AerSimulator
 
 from qiskit_kd.errors import ExecutionError
-from qiskit_kd.execution.aer_primitives import aer_pass_manager
-from qiskit_kd.execution.angles import AngleMap
+from qiskit_kd.execution.aer import aer_pass_manager
 from qiskit_kd.execution.engine import Usage
-from qiskit_kd.execution.expansion import Expansion, expand
+from qiskit_kd.execution.expansion import AngleMap, Expansion, expand
 from qiskit_kd.execution.measurement import Basis, bases
 from qiskit_kd.execution.memory import require_memory, simulation_bytes
-from qiskit_kd.execution.rows import Block, RowEngine, Source, pack, unpack
-
-__all__ = ["AerExactEngine", "AerSource"]
+from qiskit_kd.execution.sampled import Block, RowEngine, Source, pack, unpack
 
 _CHUNK_BYTES = 2**28  # probabilities kept at once
 
@@ -159,6 +156,10 @@ class AerExactEngine(RowEngine):
         optimization_level: int = 1,
     ) -> None:
         super().__init__(
-            AerSource(optimization_level=optimization_level), name=name, gradient=gradient,
-            perturbations=perturbations, epsilon=epsilon, seed=seed,
-        )  # fmt: skip
+            AerSource(optimization_level=optimization_level),
+            name=name,
+            gradient=gradient,
+            perturbations=perturbations,
+            epsilon=epsilon,
+            seed=seed,
+        )

@@ -29,8 +29,6 @@ from qiskit_kd.circuits.checks import is_inert
 from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
 from qiskit_kd.execution.transpiling import CarefulPassManager, inlined
 
-__all__ = ["AerEstimator", "AerSampler", "aer_pass_manager", "aer_target", "bindable"]
-
 
 def _wrongly_bound(gate: Any) -> bool:
     if isinstance(gate, type):  # gates of any width: mcphase, mcrx ...

@@ -14,16 +14,14 @@ from qiskit.circuit import Parameter
 from qiskit_kd.circuits.model import CircuitModel, Encoding
 from qiskit_kd.circuits.parameters import input_parameters, rename
 from qiskit_kd.circuits.readouts import ClassGroups, Readout
-from qiskit_kd.execution.circuit_facts import CircuitFacts
 from qiskit_kd.execution.engine import Engine, Usage
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.measurement import Basis, bases
 from qiskit_kd.execution.memory import require_memory, simulation_bytes
-from qiskit_kd.execution.rows import Block, RowEngine, Source, fresh_seed
+from qiskit_kd.execution.sampled import Block, RowEngine, Source, fresh_seed
+from qiskit_kd.execution.transpiling import CircuitFacts
 from qiskit_kd.seeding import stream
 from qiskit_kd.values import whole
-
-__all__ = ["ExactShotsEngine", "ExactSource"]
 
 _COPIES = 4  # tables of the readout that the exact engine holds at once
 
@@ -60,9 +58,10 @@ class ExactSource(Source):
         """See `Source.evaluate`."""
         qubits = expansion.model.num_qubits
         require_memory(
-            simulation_bytes(expansion.model), f"a statevector of {qubits} qubits",
+            simulation_bytes(expansion.model),
+            f"a statevector of {qubits} qubits",
             "Use fewer qubits or a device.",
-        )  # fmt: skip
+        )
         generator = stream(self.seed, "shots", self.drawn)
         self.drawn += 1
         proxies = _proxies_of(expansion)
@@ -199,6 +198,10 @@ class ExactShotsEngine(RowEngine):
     ) -> None:
         seed = fresh_seed() if seed is None else whole(seed, "a seed is a whole number")
         super().__init__(
-            ExactSource(engine, shots=shots, seed=seed), name=name, gradient=gradient,
-            perturbations=perturbations, epsilon=epsilon, seed=seed,
-        )  # fmt: skip
+            ExactSource(engine, shots=shots, seed=seed),
+            name=name,
+            gradient=gradient,
+            perturbations=perturbations,
+            epsilon=epsilon,
+            seed=seed,
+        )

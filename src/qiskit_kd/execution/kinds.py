@@ -28,7 +28,7 @@ from qiskit_kd.registry import Registry
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.noise_sources import DeviceNoise
-    from qiskit_kd.execution.noisy.workshop import Workshop
+    from qiskit_kd.execution.noisy.program_cache import ProgramCache
 
 _ANY_WIDTH = 20  # qubits of a device of rates that is asked for without a circuit
 
@@ -75,8 +75,8 @@ class _Exact(Kind[ExactOptions]):
     schema = ExactOptions
 
     def engine(self, gradient: str, shots: int | None, seed: int | None) -> Engine:
+        from qiskit_kd.execution.engine_source import ExactShotsEngine
         from qiskit_kd.execution.exact import ExactEngine
-        from qiskit_kd.execution.exact_shots import ExactShotsEngine
 
         exact = ExactEngine(name=self.name)
         if shots is None and gradient == "auto":
@@ -120,17 +120,17 @@ class _Aer(Kind[AerOptions]):
         )
 
     def sampler(self, shots: int, seed: int | None) -> BaseSamplerV2:
-        from qiskit_kd.execution.aer_primitives import AerSampler
+        from qiskit_kd.execution.aer import AerSampler
 
         return AerSampler(default_shots=shots, seed=seed)
 
     def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
-        from qiskit_kd.execution.aer_primitives import AerEstimator
+        from qiskit_kd.execution.aer import AerEstimator
 
         return AerEstimator(default_precision=precision, seed=seed)
 
     def pass_manager(self) -> PassManager:
-        from qiskit_kd.execution.aer_primitives import aer_pass_manager
+        from qiskit_kd.execution.aer import aer_pass_manager
 
         seed = self.options.seed_transpiler
         return aer_pass_manager(optimization_level=self.options.optimization_level, seed=seed)
@@ -141,17 +141,20 @@ class _Noisy(Kind[NoisyOptions]):
     schema = NoisyOptions
 
     def engine(self, gradient: str, shots: int | None, seed: int | None) -> Engine:
-        from qiskit_kd.execution.exact_shots import ExactShotsEngine
+        from tests.execution.engines import noisy_shots
+
+        from qiskit_kd.execution.engine_source import ExactShotsEngine
         from qiskit_kd.execution.noisy import NoisyEngine
-        from qiskit_kd.execution.noisy.sampled import NoisyShotsEngine
 
         options = self.options
         self._device(1)  # an unknown name or a damaged file shows here, not in the first step
-        noisy = NoisyEngine(_workshop(_circuits(options), options.noise.digest()), name=self.name)
+        noisy = NoisyEngine(
+            _program_cache(_circuits(options), options.noise.digest()), name=self.name
+        )
         rule = {"gradient": gradient, **options.spsa()}
         if options.mitigation != "none" or options.sampled_by != "probabilities":
             rule |= {"mitigation": options.mitigation, "sampled_by": options.sampled_by}
-            return NoisyShotsEngine(noisy, shots=shots, name=self.name, seed=seed, **rule)
+            return noisy_shots(noisy, shots=shots, name=self.name, seed=seed, **rule)
         if shots is None and gradient == "auto":
             return noisy
         return ExactShotsEngine(noisy, shots=shots, name=self.name, seed=seed, **rule)
@@ -168,7 +171,7 @@ class _Noisy(Kind[NoisyOptions]):
         return NoisyEstimator(self._device(), default_precision=precision, seed=seed)
 
     def pass_manager(self) -> PassManager:
-        from qiskit_kd.execution.noisy.native import device_pass_manager
+        from qiskit_kd.execution.noisy.isa import device_pass_manager
 
         return device_pass_manager(
             self._device(),
@@ -195,12 +198,12 @@ def _circuits(options: NoisyOptions) -> NoisyOptions:
 
 
 @lru_cache(maxsize=8)
-def _workshop(options: NoisyOptions, digest: str | None) -> Workshop:
-    """One workshop for equal settings, so that students of a study share circuits and data."""
-    from qiskit_kd.execution.noisy.workshop import Workshop
+def _program_cache(options: NoisyOptions, digest: str | None) -> ProgramCache:
+    """One programs for equal settings, so that students of a study share circuits and data."""
+    from qiskit_kd.execution.noisy.program_cache import ProgramCache
 
     del digest  # a part of the question: the file may have changed
-    return Workshop(
+    return ProgramCache(
         partial(_open_noisy, options),
         optimization_level=options.optimization_level,
         seed=options.seed_transpiler,

@@ -27,11 +27,9 @@ from qiskit_kd.execution.engine import Usage
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.measurement import Basis, bases, measured
 from qiskit_kd.execution.memory import require_memory, simulation_bytes
-from qiskit_kd.execution.rows import Block, RowEngine, Source, fresh_seed, pack, unpack
+from qiskit_kd.execution.sampled import Block, RowEngine, Source, fresh_seed, pack, unpack
 from qiskit_kd.seeding import derive
 from qiskit_kd.values import whole
-
-__all__ = ["PrimitiveSource", "SamplerEngine", "outcomes"]
 
 
 def outcomes(bits: BitArray) -> NDArray[np.int64]:
@@ -89,8 +87,9 @@ class PrimitiveSource(Source):
             if value is not None and not (hasattr(value, "run") or callable(value)):
                 raise ConfigError(
                     f"the {part} is a V2 primitive or a function that makes one from a seed",
-                    got=type(value).__name__, expected=f"an object with run(), or seed -> {part}",
-                )  # fmt: skip
+                    got=type(value).__name__,
+                    expected=f"an object with run(), or seed -> {part}",
+                )
         self.usage = Usage()
         self.sampler, self.estimator = sampler, estimator
         self.pass_manager = pass_manager
@@ -201,7 +200,7 @@ class PrimitiveSource(Source):
         Without a pass manager the primitive may be anybody's, Aer's too, which binds some gates
         wrongly; gates that every primitive binds rightly are the only ones it gets then.
         """
-        from qiskit_kd.execution.aer_primitives import bindable
+        from qiskit_kd.execution.aer import bindable
 
         if self.pass_manager is None:
             return bindable(circuit)
@@ -225,14 +224,16 @@ def _made(primitive: Any, seed: int) -> Any:
         made = primitive(seed)
     except Exception as error:  # somebody else's function
         raise ConfigError(
-            "a function makes a V2 primitive from a seed", got=f"{type(error).__name__}: {error}",
+            "a function makes a V2 primitive from a seed",
+            got=f"{type(error).__name__}: {error}",
             expected="lambda seed: SamplerV2(seed=seed)",
-        ) from error  # fmt: skip
+        ) from error
     if not hasattr(made, "run"):
         raise ConfigError(
-            "a function makes a V2 primitive from a seed", got=type(made).__name__,
+            "a function makes a V2 primitive from a seed",
+            got=type(made).__name__,
             expected="lambda seed: SamplerV2(seed=seed)",
-        )  # fmt: skip
+        )
     return made
 
 
@@ -278,10 +279,18 @@ class SamplerEngine(RowEngine):
     ) -> None:
         seed = fresh_seed() if seed is None else whole(seed, "a seed is a whole number")
         source = PrimitiveSource(
-            sampler, estimator=estimator, pass_manager=pass_manager, shots=shots, seed=seed,
-            simulated=simulated,
-        )  # fmt: skip
-        super().__init__(
-            source, name=name, gradient=gradient, perturbations=perturbations, epsilon=epsilon,
+            sampler,
+            estimator=estimator,
+            pass_manager=pass_manager,
+            shots=shots,
             seed=seed,
-        )  # fmt: skip
+            simulated=simulated,
+        )
+        super().__init__(
+            source,
+            name=name,
+            gradient=gradient,
+            perturbations=perturbations,
+            epsilon=epsilon,
+            seed=seed,
+        )

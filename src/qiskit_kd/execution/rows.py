@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from qiskit_kd.circuits.model import CircuitModel, check_model
 from qiskit_kd.errors import DataError
-from qiskit_kd.execution.circuit_facts import CircuitFacts
 from qiskit_kd.execution.engine import (
     Array,
     Engine,
@@ -39,10 +38,9 @@ from qiskit_kd.execution.gradients import (
     shift_points,
     spsa_points,
 )
+from qiskit_kd.execution.transpiling import CircuitFacts
 from qiskit_kd.seeding import stream
 from qiskit_kd.values import real, whole
-
-__all__ = ["Block", "RawEngine", "RowEngine", "Source", "fresh_seed", "pack", "unpack"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,9 +168,12 @@ class RowEngine(Engine):
         perturbations = whole(perturbations, "SPSA averages at least one perturbation", least=1)
         if epsilon is not None:
             epsilon = real(
-                epsilon, "the SPSA step is positive", least=0, strict=True,
+                epsilon,
+                "the SPSA step is positive",
+                least=0,
+                strict=True,
                 expected="radians above 0, finite",
-            )  # fmt: skip
+            )
         self.name = name
         self.source = source
         self.usage = source.usage
@@ -281,9 +282,12 @@ class RowEngine(Engine):
             return shift_points(expansion, weights)
         generator = stream(self.seed, "spsa", self._steps)
         return spsa_points(
-            expansion, weights, generator=generator, perturbations=self.perturbations,
+            expansion,
+            weights,
+            generator=generator,
+            perturbations=self.perturbations,
             epsilon=self._step(expansion.model),
-        )  # fmt: skip
+        )
 
     def _step(self, model: CircuitModel) -> float:
         if self.epsilon is not None:
@@ -297,7 +301,7 @@ class RowEngine(Engine):
         return self.source.evaluate(expansion, blocks)
 
 
-class RawEngine(RowEngine):
+class SampledEngine(RowEngine):
     """An engine whose source may undo readout errors, and keeps as `raw` what was read."""
 
     source: Any
@@ -358,7 +362,9 @@ def _real(values: Array, what: str) -> Array:
     found = as_array(values, what)
     if np.iscomplexobj(found):
         raise DataError(
-            f"{what} are real numbers", got=str(found.dtype), expected="float32 or float64",
+            f"{what} are real numbers",
+            got=str(found.dtype),
+            expected="float32 or float64",
             remedy="Take their real parts, or encode both parts as features.",
-        )  # fmt: skip
+        )
     return found if np.issubdtype(found.dtype, np.floating) else found.astype(float)

@@ -35,7 +35,7 @@ from qiskit_kd.errors import (
     ResourceError,
     UnknownNameError,
 )
-from qiskit_kd.execution.effective import effective_weights
+from qiskit_kd.execution.exact.engine import effective_weights
 from qiskit_kd.nn.wiring import AnyBackend
 from qiskit_kd.registry import Registry
 from qiskit_kd.values import listed, python_number, shown, whole

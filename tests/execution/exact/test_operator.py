@@ -16,7 +16,7 @@ from qiskit_kd.circuits import CircuitModel, ClassGroups, Encoding, Observables
 from qiskit_kd.errors import CircuitError, DataError, ExecutionError
 from qiskit_kd.execution.engine import Needs
 from qiskit_kd.execution.exact import ExactEngine, contraction, program
-from qiskit_kd.execution.reference import reference_outputs, reference_weight_gradient
+from tests.reference import reference_outputs, reference_weight_gradient
 
 from .strategies import random_circuit
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from qiskit_kd.execution.exact.pool import Pool
+from qiskit_kd.execution.exact.buffers import Pool
 
 
 def test_items_come_back_and_spare_ones_are_bounded():

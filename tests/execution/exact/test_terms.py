@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qiskit_kd.execution.exact.terms import Terms
+from qiskit_kd.execution.exact.product import Terms
 
 
 def live_table(n: int, seed: int, share: float) -> np.ndarray:

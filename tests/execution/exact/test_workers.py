@@ -6,8 +6,8 @@ import threading
 import pytest
 import torch
 
-from qiskit_kd.execution.exact import workers as module
-from qiskit_kd.execution.exact.workers import Workers
+from qiskit_kd.execution.exact import buffers as module
+from qiskit_kd.execution.exact.buffers import Workers
 
 
 @pytest.fixture

@@ -23,17 +23,17 @@ from qiskit.circuit.library import (
 from qiskit.quantum_info import PTM, SuperOp, random_quantum_channel
 
 from qiskit_kd.errors import CircuitError
-from qiskit_kd.execution.noisy.blocks import Step, fuse
-from qiskit_kd.execution.noisy.channels import (
+from qiskit_kd.execution.noisy.fusion import (
+    Step,
     Turning,
     exchange,
     factors,
     fixed_transfer,
+    fuse,
     transfer,
     turning,
 )  # fmt: skip
-from qiskit_kd.execution.noisy.heisenberg import pull_back
-from qiskit_kd.execution.noisy.section import Section
+from qiskit_kd.execution.noisy.sweeps import Section, pull_back
 
 ANGLE = Parameter("angle")
 

@@ -15,7 +15,8 @@ from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.execution.noise_sources import DeviceNoise
-from qiskit_kd.execution.noisy.native import to_native
+from qiskit_kd.execution.noisy import isa
+from qiskit_kd.execution.noisy.isa import to_isa
 
 from .conftest import bound, device
 
@@ -33,7 +34,7 @@ def model(num_qubits: int = 3) -> CircuitModel:
 def test_parts_make_up_the_circuit(source, level) -> None:
     one = CircuitModel(amplitude(3), hardware_efficient(3, 1), ClassGroups(3, 3))
     noise = device(source, num_qubits=3)
-    native = to_native(one, noise, optimization_level=level, seed=1, idle=False)
+    native = to_isa(one, noise, optimization_level=level, seed=1, idle=False)
     assert [part.source for part in native.parts] == ["inputs", "weights"]
     assert set(native.final) <= set(native.active)
     assert all(
@@ -57,20 +58,20 @@ def test_users_own_barriers_are_no_seams() -> None:
     ansatz.barrier()
     ansatz.compose(real_amplitudes(2, 1), inplace=True)
     one = CircuitModel(reuploading(2, 2), ansatz, ClassGroups(2, 2))
-    native = to_native(one, device("torino"), **OPTIONS)
+    native = to_isa(one, device("torino"), **OPTIONS)
     assert [part.source for part in native.parts] == ["inputs", "weights"] * 2
 
 
 def test_equal_circuits_have_equal_fingerprints() -> None:
     noise = device("torino")
-    first, second = (to_native(model(), noise, **OPTIONS).fingerprint() for _ in range(2))
+    first, second = (to_isa(model(), noise, **OPTIONS).fingerprint() for _ in range(2))
     assert first == second
     other = CircuitModel(angle(3, scale=1.0), real_amplitudes(3, 1), ClassGroups(2, 3))
-    assert to_native(other, noise, **OPTIONS).fingerprint() != first
+    assert to_isa(other, noise, **OPTIONS).fingerprint() != first
 
 
 def test_waiting_is_kept_on_the_active_qubits_only() -> None:
-    native = to_native(model(), device("torino"), **{**OPTIONS, "idle": True})
+    native = to_isa(model(), device("torino"), **{**OPTIONS, "idle": True})
     delays = [g for part in native.parts for g in part.gates if g.seconds is not None]
     assert delays
     assert all(0 < g.seconds < 1e-5 for g in delays)
@@ -94,7 +95,7 @@ def test_gates_that_a_device_cannot_do() -> None:
         match=r"a circuit can be written in the gates of 'poor'; got Unable to translate .*; "
         r"expected cz, rz, x\. Write the circuit in other gates, or use another device\.",
     ):
-        to_native(model(), poor_device(), **OPTIONS)
+        to_isa(model(), poor_device(), **OPTIONS)
 
 
 def test_gates_that_are_left_over_are_named() -> None:
@@ -109,15 +110,14 @@ def test_gates_that_are_left_over_are_named() -> None:
 
 
 def test_seams_that_the_transpiler_loses_are_noticed(monkeypatch) -> None:
-    from qiskit_kd.execution.noisy import native
 
-    monkeypatch.setattr(native, "_pieces", lambda circuit: [circuit])
+    monkeypatch.setattr(isa, "_pieces", lambda circuit: [circuit])
     with pytest.raises(
         CircuitError,
         match=r"keeps the seam between data and weights; got 1 parts; expected 2\. Choose another "
         r"optimization_level\.",
     ):
-        to_native(model(), device("rates", num_qubits=3), **OPTIONS)
+        to_isa(model(), device("rates", num_qubits=3), **OPTIONS)
 
 
 def test_delays_in_a_circuit_of_the_users() -> None:
@@ -127,6 +127,6 @@ def test_delays_in_a_circuit_of_the_users() -> None:
         ansatz.delay(length, 0, unit)
     one = CircuitModel(angle(1), ansatz, ClassGroups(2, 1))
     noise = device("torino")
-    native = to_native(one, noise, **OPTIONS)
+    native = to_isa(one, noise, **OPTIONS)
     seconds = [g.seconds for part in native.parts for g in part.gates if g.seconds is not None]
     np.testing.assert_allclose(sum(seconds), 1e-7 + 2e-7 + 50 * noise.target.dt, rtol=0.05)

@@ -29,7 +29,7 @@ from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.execution.mitigation import mitigate
 from qiskit_kd.execution.noise_sources import DeviceNoise, fake_device, readout_rates
 from qiskit_kd.execution.noisy import NoisyEngine
-from qiskit_kd.execution.noisy.workshop import Workshop
+from qiskit_kd.execution.noisy.program_cache import ProgramCache
 from qiskit_kd.execution.primitives import SamplerEngine
 from qiskit_kd.execution.runtime import session as session_module
 from qiskit_kd.execution.runtime.engine import RuntimeEngine
@@ -169,8 +169,8 @@ def test_a_new_calibration_changes_nothing_of_a_run_that_has_begun(
 def noisy(*, readout: bool) -> np.ndarray:
     device = fake_device("fake_lagos")
     noise = DeviceNoise("lagos", device.target, readout_rates(device), readout_error=readout)
-    workshop = Workshop(lambda _: noise, optimization_level=3, seed=0, idle=False)
-    return NoisyEngine(workshop, name="n").outputs(MODEL, X, W)
+    programs = ProgramCache(lambda _: noise, optimization_level=3, seed=0, idle=False)
+    return NoisyEngine(programs, name="n").outputs(MODEL, X, W)
 
 
 @pytest.mark.parametrize("tiles", [1, 2])

@@ -26,7 +26,7 @@ from qiskit_kd.execution.noise_sources import (
     readout_rates,
 )
 from qiskit_kd.execution.noisy import NoisyEngine
-from qiskit_kd.execution.noisy.workshop import Workshop
+from qiskit_kd.execution.noisy.program_cache import ProgramCache
 from qiskit_kd.execution.primitives import SamplerEngine, outcomes
 from qiskit_kd.execution.runtime.client import Client, Job
 from qiskit_kd.execution.runtime.cost import cost_of_pubs
@@ -132,7 +132,7 @@ def model_on_torino() -> tuple[CircuitModel, NoisyEngine]:
     device = noise("fake_torino")
     model = CircuitModel(angle(4), hardware_efficient(4, 2), ClassGroups(16, 4))
     # Aer leaves out terms of errors below 1e-10.
-    return model, NoisyEngine(Workshop(lambda _: device, cutoff=1e-10))
+    return model, NoisyEngine(ProgramCache(lambda _: device, cutoff=1e-10))
 
 
 def test_probabilities_are_those_of_the_noisy_engine() -> None:

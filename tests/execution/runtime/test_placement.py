@@ -12,7 +12,7 @@ from qiskit.circuit.library import CZGate, Measure, RZGate, SXGate
 from qiskit.transpiler import InstructionProperties, Target
 
 from qiskit_kd.errors import ConfigError, DeviceError
-from qiskit_kd.execution.aer_primitives import aer_target
+from qiskit_kd.execution.aer import aer_target
 from qiskit_kd.execution.noise_sources import fake_device
 from qiskit_kd.execution.runtime.placement import Tile, Uses, device_costs, left_out, paths
 

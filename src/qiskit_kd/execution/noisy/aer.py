@@ -14,10 +14,8 @@ from qiskit_aer import AerSimulator
 
 from qiskit_kd.errors import ExecutionError
 from qiskit_kd.execution.noise_sources import DeviceNoise
-from qiskit_kd.execution.noisy.native import Native, Part
+from qiskit_kd.execution.noisy.isa import ISACircuit, Part
 from qiskit_kd.execution.noisy.primitives import aer_method
-
-__all__ = ["AerCircuit"]
 
 Floats = NDArray[np.floating]
 
@@ -33,7 +31,7 @@ class AerCircuit:
         measured: Qubits of the model that are measured, lowest bit of the outcome first.
     """
 
-    def __init__(self, native: Native, device: DeviceNoise, measured: Sequence[int]) -> None:
+    def __init__(self, native: ISACircuit, device: DeviceNoise, measured: Sequence[int]) -> None:
         self._parts = native.parts
         self._outcomes = 2 ** len(measured)
         wire = {qubit: k for k, qubit in enumerate(native.active)}

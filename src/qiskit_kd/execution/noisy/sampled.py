@@ -21,16 +21,14 @@ from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.errors import ConfigError, UnknownNameError
 from qiskit_kd.execution.engine import Array
-from qiskit_kd.execution.exact_shots import ExactSource
+from qiskit_kd.execution.engine_source import ExactSource
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.memory import require_memory
 from qiskit_kd.execution.mitigation import check_mitigation, mitigate, warn_of_few_shots
 from qiskit_kd.execution.noise_sources import DeviceNoise, Float
 from qiskit_kd.execution.noisy.aer import AerCircuit
 from qiskit_kd.execution.noisy.engine import NoisyEngine
-from qiskit_kd.execution.rows import Block, RawEngine, fresh_seed
-
-__all__ = ["SAMPLED_BY", "NoisyShotsEngine", "NoisyShotsSource"]
+from qiskit_kd.execution.sampled import Block, SampledEngine, fresh_seed
 
 SAMPLED_BY = ("probabilities", "qiskit_aer")
 """What shots come from: the noisy engine's probabilities, or circuits run by Aer."""
@@ -38,7 +36,7 @@ SAMPLED_BY = ("probabilities", "qiskit_aer")
 _COPIES = 4  # tables of frequencies that a job holds at once
 
 
-class NoisyShotsEngine(RawEngine):
+class noisy_shots(SampledEngine):
     """Samples of a noisy device, with mitigated readout or from Aer.
 
     Values at shifted or perturbed weights are mitigated like all others. The projection onto
@@ -80,8 +78,12 @@ class NoisyShotsEngine(RawEngine):
             NoisyShotsSource(
                 engine, shots=shots, mitigation=mitigation, sampled_by=sampled_by, seed=seed
             ),
-            name=name, gradient=gradient, perturbations=perturbations, epsilon=epsilon, seed=seed,
-        )  # fmt: skip
+            name=name,
+            gradient=gradient,
+            perturbations=perturbations,
+            epsilon=epsilon,
+            seed=seed,
+        )
 
 
 class NoisyShotsSource(ExactSource):
@@ -111,12 +113,14 @@ class NoisyShotsSource(ExactSource):
         if shots is None:
             what = "readout mitigation corrects" if mitigation != "none" else "Aer draws"
             raise ConfigError(
-                f"{what} shots of a device", got="no shots", expected="a number of shots",
+                f"{what} shots of a device",
+                got="no shots",
+                expected="a number of shots",
                 remedy="Set shots, or leave mitigation and sampled_by out for exact values.",
-            )  # fmt: skip
+            )
         super().__init__(engine, shots=shots, seed=seed)
         if mitigation != "none":
-            _require_readout_error(engine.workshop.device(1))
+            _require_readout_error(engine.programs.device(1))
             warn_of_few_shots(shots)
         self.mitigated = mitigation != "none"
         self._shots_of = _Shots(engine, shots, mitigation=mitigation, sampled_by=sampled_by)
@@ -225,16 +229,16 @@ class _Shots:
     def _station(self, model: CircuitModel) -> _Station:
         if model not in self._stations:
             assert isinstance(model.readout, ClassGroups)
-            qubits, workshop = model.readout.measured_qubits, self._engine.workshop
-            device = workshop.device(model.num_qubits)
+            qubits, programs = model.readout.measured_qubits, self._engine.programs
+            device = programs.device(model.num_qubits)
             circuit = None
             if self._sampled_by == "qiskit_aer":
-                native = workshop.native(model)
+                native = programs.native(model)
                 circuit = AerCircuit(native, device, qubits)
             else:
                 apart = ClassGroups(2 ** len(qubits), model.num_qubits, qubits=qubits)
                 model_apart = CircuitModel(model.encoding, model.ansatz, apart)
-                workshop.place_as(model_apart, model)
+                programs.place_as(model_apart, model)
                 native = self._engine.program(model_apart).native
             self._stations[model] = _Station(
                 model if circuit else model_apart,

@@ -17,10 +17,10 @@ from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
 from qiskit_kd.errors import DeviceError, UnknownNameError
-from qiskit_kd.execution.circuit_facts import check_width
 from qiskit_kd.execution.runtime.consent import check_addresses
 from qiskit_kd.execution.runtime.errors import service_errors
 from qiskit_kd.execution.schema import RuntimeOptions
+from qiskit_kd.execution.transpiling import check_width
 
 DEFAULT_REP_DELAY = 250e-6
 """Seconds that most of IBM's devices wait between executions."""

@@ -17,13 +17,13 @@ from qiskit_kd.execution.measurement import Basis
 from qiskit_kd.execution.memory import require_memory
 from qiskit_kd.execution.mitigation import mitigate, warn_of_few_shots
 from qiskit_kd.execution.primitives import PrimitiveSource, Program, outcomes
-from qiskit_kd.execution.rows import Block, RawEngine, fresh_seed, unpack
 from qiskit_kd.execution.runtime.client import Calibration
 from qiskit_kd.execution.runtime.compiler import Compiled, device_pass_manager
 from qiskit_kd.execution.runtime.device import open_device
 from qiskit_kd.execution.runtime.primitives import RuntimeEstimator, RuntimeSampler
 from qiskit_kd.execution.runtime.session import DeviceSession, open_session
 from qiskit_kd.execution.runtime.tiling import TiledBatch
+from qiskit_kd.execution.sampled import Block, SampledEngine, fresh_seed, unpack
 from qiskit_kd.execution.schema import RuntimeOptions
 
 SHOTS = 1024
@@ -170,7 +170,7 @@ class RuntimeSource(PrimitiveSource):
         return basis.of_probabilities(shares)
 
 
-class RuntimeEngine(RawEngine):
+class RuntimeEngine(SampledEngine):
     """Runs models on a device: one job and one PUB for each call of `outputs` or `vjp`.
 
     A call whose job was run before, in this process or in an earlier one, takes its results from

@@ -16,9 +16,9 @@ from qiskit.primitives import (
 from qiskit.providers import JobStatus
 
 from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
-from qiskit_kd.execution.rows import fresh_seed
 from qiskit_kd.execution.runtime.cost import Cost, total
 from qiskit_kd.execution.runtime.session import DeviceSession
+from qiskit_kd.execution.sampled import fresh_seed
 
 
 class FinishedJob(BasePrimitiveJob[PrimitiveResult[PubResult], JobStatus]):  # type: ignore[misc]

@@ -22,16 +22,16 @@ from qiskit.quantum_info import Pauli
 from qiskit_aer import AerSimulator
 
 from qiskit_kd.errors import CircuitError, ExecutionError
-from qiskit_kd.execution.aer_primitives import bindable
+from qiskit_kd.execution.aer import bindable
 from qiskit_kd.execution.expansion import Expanded, expand
 from qiskit_kd.execution.measurement import Basis
 from qiskit_kd.execution.memory import require_memory
 from qiskit_kd.execution.mitigation import tensored
 from qiskit_kd.execution.noise_sources import DeviceNoise
-from qiskit_kd.execution.noisy.blocks import fuse, steps
-from qiskit_kd.execution.noisy.native import Gate, Part, delay_seconds
-from qiskit_kd.execution.noisy.observables import observable_rows, zero_state
-from qiskit_kd.execution.noisy.section import Section
+from qiskit_kd.execution.noisy.fusion import fuse, steps
+from qiskit_kd.execution.noisy.isa import Gate, Part, delay_seconds
+from qiskit_kd.execution.noisy.programs import observable_rows, zero_state
+from qiskit_kd.execution.noisy.sweeps import Section
 from qiskit_kd.execution.runtime.serialization import Digests
 from qiskit_kd.execution.torch_use import one_thread
 

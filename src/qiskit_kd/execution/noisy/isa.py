@@ -20,13 +20,10 @@ from qiskit.transpiler import PassManager
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.errors import CircuitError
-from qiskit_kd.execution.angles import AngleMap
-from qiskit_kd.execution.expansion import expand
+from qiskit_kd.execution.expansion import AngleMap, expand
 from qiskit_kd.execution.measurement import bases
 from qiskit_kd.execution.noise_sources import DeviceNoise
 from qiskit_kd.execution.transpiling import CarefulPassManager, inlined
-
-__all__ = ["Gate", "Native", "Part", "delay_seconds", "device_pass_manager", "to_native"]
 
 _SEAM = "qiskit_kd seam"
 Floats = NDArray[np.floating]
@@ -85,7 +82,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Native:
+class ISACircuit:
     """A model on a device.
 
     Args:
@@ -120,9 +117,13 @@ class Native:
 
 
 def device_pass_manager(
-    device: DeviceNoise, *, optimization_level: int, seed: int, idle: bool,
+    device: DeviceNoise,
+    *,
+    optimization_level: int,
+    seed: int,
+    idle: bool,
     qubits: Sequence[int] | None = None,
-) -> PassManager:  # fmt: skip
+) -> PassManager:
     """What turns circuits into the device's gates; with `idle`, waiting becomes explicit."""
     options: dict[str, Any] = {"scheduling_method": "alap"} if idle else {}
     if qubits is not None:
@@ -137,10 +138,15 @@ def device_pass_manager(
     )
 
 
-def to_native(
-    model: CircuitModel, device: DeviceNoise, *, optimization_level: int, seed: int, idle: bool,
+def to_isa(
+    model: CircuitModel,
+    device: DeviceNoise,
+    *,
+    optimization_level: int,
+    seed: int,
+    idle: bool,
     qubits: Sequence[int] | None = None,
-) -> Native:  # fmt: skip
+) -> ISACircuit:
     """Transpile a model to a device.
 
     Args:
@@ -167,7 +173,7 @@ def to_native(
     options: dict[str, Any] = {"optimization_level": optimization_level, "seed": seed}
     if qubits is None:
         # Twice, since with its places given a circuit becomes other gates than it became when they
-        # were sought, and a stand-in (see `Workshop.place`) has to become those of the original.
+        # were sought, and a stand-in (see `ProgramCache.place`) has to become the original's.
         seeking = device_pass_manager(device, idle=False, **options)
         found = _transpiled(seeking, whole, device).layout
         qubits = found.initial_index_layout()[: model.num_qubits] if found else None
@@ -181,9 +187,11 @@ def to_native(
     pieces = _pieces(circuit)
     if len(pieces) != 2 * model.encoding.layers:
         raise CircuitError(
-            "the transpiler keeps the seam between data and weights", got=f"{len(pieces)} parts",
-            expected=str(2 * model.encoding.layers), remedy="Choose another optimization_level.",
-        )  # fmt: skip
+            "the transpiler keeps the seam between data and weights",
+            got=f"{len(pieces)} parts",
+            expected=str(2 * model.encoding.layers),
+            remedy="Choose another optimization_level.",
+        )
     parts = [
         _part("weights" if k % 2 else "inputs", piece, device, model)
         for k, piece in enumerate(pieces)
@@ -199,10 +207,14 @@ def to_native(
     busy = set(final)
     for part in (*parts, *rotations):
         busy.update(q for gate in part.gates if gate.seconds is None for q in gate.qubits)
-    return Native(
-        circuit, tuple(part.on(busy) for part in parts), tuple(part.on(busy) for part in rotations),
-        first, final, tuple(sorted(busy)),
-    )  # fmt: skip
+    return ISACircuit(
+        circuit,
+        tuple(part.on(busy) for part in parts),
+        tuple(part.on(busy) for part in rotations),
+        first,
+        final,
+        tuple(sorted(busy)),
+    )
 
 
 def _transpiled(

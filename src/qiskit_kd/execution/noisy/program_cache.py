@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`Workshop`: what is made once and shared by engines of equal settings.
+"""`ProgramCache`: what is made once and shared by engines of equal settings.
 
 Transpiled and fused circuits, and encoded data. Ten students of a study differ in their weights,
 not in their circuit: they find the states of the data set that the first of them encoded.
@@ -25,11 +25,9 @@ from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.execution.engine import Array
 from qiskit_kd.execution.memory import require_memory
 from qiskit_kd.execution.noise_sources import DeviceNoise
-from qiskit_kd.execution.noisy.native import Native, to_native
-from qiskit_kd.execution.noisy.program import Program
+from qiskit_kd.execution.noisy.isa import ISACircuit, to_isa
+from qiskit_kd.execution.noisy.programs import Program
 from qiskit_kd.execution.noisy.states import EncodedRows, StateStore
-
-__all__ = ["Workshop"]
 
 _KEPT_MODELS = 64
 _KEPT_PROGRAMS = 16
@@ -38,14 +36,14 @@ _COPIES = 4  # of the states that a sweep holds at once
 _FEWER = "Use fewer qubits, float32, or shots with sampled_by: qiskit_aer."
 
 
-class Workshop:
+class ProgramCache:
     """Programs and encoded data of one noisy device.
 
     Args:
         open_device: The device for a number of qubits (a set of rates is as wide as it has to be).
         optimization_level: Of the transpiler.
         seed: Of the transpiler.
-        idle: Whether qubits that wait relax; see `to_native`.
+        idle: Whether qubits that wait relax; see `to_isa`.
         cutoff: See `channels.fixed_transfer`.
         cache_bytes: Bytes of encoded data kept at most.
     """
@@ -62,8 +60,10 @@ class Workshop:
     ) -> None:
         self._open_device = open_device
         self._options: dict[str, Any] = {
-            "optimization_level": optimization_level, "seed": seed, "idle": idle,
-        }  # fmt: skip
+            "optimization_level": optimization_level,
+            "seed": seed,
+            "idle": idle,
+        }
         self._cutoff = cutoff
         self._cache_bytes = cache_bytes
         self._clear()
@@ -72,7 +72,7 @@ class Workshop:
         self.states = StateStore(self._cache_bytes)
         self._programs: OrderedDict[object, Program] = OrderedDict()
         self._of_model: dict[CircuitModel, Program] = {}
-        self._natives: OrderedDict[object, Native] = OrderedDict()
+        self._natives: OrderedDict[object, ISACircuit] = OrderedDict()
         self.transpilations = 0
         self._originals: WeakKeyDictionary[CircuitModel, CircuitModel] = WeakKeyDictionary()
 
@@ -84,14 +84,14 @@ class Workshop:
         self.__dict__.update(state)
         self._clear()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Workshop:
+    def __deepcopy__(self, memo: dict[int, Any]) -> ProgramCache:
         return self  # it holds no state of its own that results depend on
 
     def device(self, num_qubits: int) -> DeviceNoise:
         """The device for circuits of so many qubits."""
         return self._open_device(num_qubits)
 
-    def native(self, model: CircuitModel) -> Native:
+    def native(self, model: CircuitModel) -> ISACircuit:
         """The model's circuit alone; no memory for its density matrices is asked for.
 
         Models of the same content share it: every student of a study brings a model of its own.
@@ -105,7 +105,7 @@ class Workshop:
         if key not in self._natives:
             if len(self._natives) >= _KEPT_MODELS:
                 self._natives.popitem(last=False)
-            self._natives[key] = to_native(
+            self._natives[key] = to_isa(
                 model, self._open_device(model.num_qubits), qubits=qubits, **self._options
             )
             self.transpilations += 1
@@ -203,7 +203,7 @@ def encode_rows(
     return out
 
 
-def _require_sweep(model: CircuitModel, native: Native) -> None:
+def _require_sweep(model: CircuitModel, native: ISACircuit) -> None:
     wires = max(2, len(native.active))
     gates = [sum(len(g.qubits) == 2 for g in part.gates) for part in native.parts]
     rows = model.num_outputs * (max(gates, default=0) + _COPIES) + _COPIES

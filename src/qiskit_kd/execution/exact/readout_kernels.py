@@ -15,8 +15,6 @@ from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_kd.circuits.readouts import Observables, Readout
 
-__all__ = ["DiagonalReader", "PauliReader", "Reader", "pauli_terms", "reader"]
-
 Array = NDArray[Any]
 
 

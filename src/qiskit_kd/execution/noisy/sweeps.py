@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`Section`: fused blocks as torch operations, for states forwards and observables backwards.
+"""Fused blocks applied: states forwards and observables backwards, with their gradients.
 
 All matrices of a section are built from its slots in a handful of batched products; a sweep then
-applies one 16 x 16 matrix per block. Everything is a plain torch operation, so autograd gives all
-gradients, on any device.
+applies one 16 x 16 matrix per block. `Section.sweep` is plain torch operations, so autograd gives
+all gradients, on any device; `pull_back` is the same in NumPy, at a third of the price: what a
+training step costs is this sweep, and it is the same for one sample as for a thousand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from qiskit_kd.execution.noisy.blocks import Blocks, Piece
-from qiskit_kd.execution.noisy.channels import Turning
-
-__all__ = ["Move", "Plan", "Section"]
+from qiskit_kd.execution.noisy.fusion import Blocks, Piece, Turning
 
 
 class Move(NamedTuple):
@@ -189,3 +189,63 @@ class Section:
             shape = x.shape
             x = (each[move.matrix] @ x.reshape(flat)).reshape(shape)
         return x.permute(plan.last).reshape(rows, -1)
+
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class PulledBack:
+    """Observables in front of a section, and what their gradient needs.
+
+    Args:
+        rows: `(observables, 4**wires)`.
+    """
+
+    rows: Array
+    _section: Section
+    _matrices: Array
+    _inputs: list[Array]
+
+    def gradient(self, cotangent: Array) -> Array:
+        """Gradient of `rows` to that of the matrices, `(blocks, 16, 16)`."""
+        section, matrices = self._section, self._matrices
+        gradient = np.empty_like(matrices)
+        steps = section.plan(adjoint=True)
+        g = cotangent.reshape(len(cotangent), *[4] * section.num_wires)
+        g = g.transpose(_inverse(steps.last))
+        for step, x in zip(reversed(steps.moves), reversed(self._inputs), strict=True):
+            shape = g.shape
+            flat = g.reshape(16, -1)
+            gradient[step.matrix] = x @ flat.T
+            g = (matrices[step.matrix] @ flat).reshape(shape).transpose(_inverse(step.axes))
+        return gradient
+
+
+def pull_back(
+    section: Section, observables: Array, matrices: Array, *, keep: bool = True
+) -> PulledBack:
+    """Carry `(observables, 4**wires)` backwards through a section.
+
+    Args:
+        section: The section.
+        observables: Coefficients behind it.
+        matrices: `(blocks, 16, 16)`, as `Section.matrices` orders them.
+        keep: Keep what the gradient needs: the observables in front of every block.
+    """
+    steps = section.plan(adjoint=True)
+    x = observables.reshape(len(observables), *[4] * section.num_wires)
+    inputs = []
+    for step in steps.moves:
+        x = x.transpose(step.axes)
+        shape = x.shape
+        flat = x.reshape(16, -1)
+        if keep:
+            inputs.append(flat)
+        x = (matrices[step.matrix].T @ flat).reshape(shape)
+    rows = np.ascontiguousarray(x.transpose(steps.last).reshape(len(observables), -1))
+    return PulledBack(rows, section, matrices, inputs)
+
+
+def _inverse(axes: tuple[int, ...]) -> list[int]:
+    return [axes.index(k) for k in range(len(axes))]
