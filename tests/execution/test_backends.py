@@ -14,7 +14,6 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.quantum_info import SparsePauliOp, Statevector
-from qiskit_kd.execution.engine_source import ExactShotsEngine
 from qiskit_machine_learning.neural_networks import SamplerQNN
 
 from qiskit_kd import QuantumLayer
@@ -24,21 +23,22 @@ from qiskit_kd.circuits.model import CircuitModel, Encoding
 from qiskit_kd.circuits.readouts import ClassGroups, Observables
 from qiskit_kd.errors import CircuitError, ConfigError, StorageError, UnknownNameError
 from qiskit_kd.execution import backends as module
-from qiskit_kd.execution.aer import AerExactEngine
+from qiskit_kd.execution.aer import AerSource
 from qiskit_kd.execution.backends import (
     backend_file,
     backends_path,
     list_backends,
     load_backend,
 )
+from qiskit_kd.execution.engine_source import EngineSource
 from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.execution.kinds import kinds
 from qiskit_kd.execution.noise_sources import fake_device
 from qiskit_kd.execution.noisy import NoisyEngine
-from qiskit_kd.execution.primitives import SamplerEngine
+from qiskit_kd.execution.noisy.sampled import NoisySource
+from qiskit_kd.execution.primitives import PrimitiveSource
 from qiskit_kd.execution.snapshots import save_snapshot
 from qiskit_kd.registry import add_plugins
-from tests.execution.engines import noisy_shots
 from tests.reference import reference_outputs
 
 ROOT = Path(__file__).parents[2]
@@ -72,12 +72,12 @@ def test_shipped_file_has_these_entries() -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    list(zip(NAMES, [ExactEngine, ExactShotsEngine, AerExactEngine, SamplerEngine], strict=True)),
+    list(zip(NAMES, [ExactEngine, EngineSource, AerSource, PrimitiveSource], strict=True)),
 )
 def test_engines_run_models(name: str, kind: type) -> None:
     backend = load_backend(name, SHIPPED)
     engine = backend.engine(seed=1)
-    assert type(engine) is kind
+    assert type(getattr(engine, "source", engine)) is kind
     assert engine.name == name
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(2, 3)), rng.normal(size=model().num_weights)
@@ -94,16 +94,16 @@ def test_options_of_the_call_win_over_the_file(tmp_path) -> None:
         "epsilon: 0.3}\n",
     )
     engine = load_backend("mine", path).engine()
-    assert isinstance(engine, SamplerEngine)
+    assert isinstance(engine.source, PrimitiveSource)
     assert (engine.shots, engine.gradient, engine.seed) == (50, "shift", 7)
     assert (engine.perturbations, engine.epsilon) == (2, 0.3)
     engine = load_backend("mine", path).engine(shots=60, gradient="spsa", seed=8)
-    assert isinstance(engine, SamplerEngine)
+    assert isinstance(engine.source, PrimitiveSource)
     assert (engine.shots, engine.gradient, engine.seed) == (60, "spsa", 8)
     exact = load_backend("exact", SHIPPED)
-    assert type(exact.engine(shots=10)) is ExactShotsEngine
+    assert type(exact.engine(shots=10).source) is EngineSource
     shifted = exact.engine(gradient="shift")
-    assert isinstance(shifted, ExactShotsEngine)
+    assert isinstance(shifted.source, EngineSource)
     assert (shifted.shots, shifted.gradient) == (None, "shift")
 
 
@@ -318,7 +318,7 @@ def test_noise_from_each_source(tmp_path) -> None:
     assert np.abs(found["silent"] - found["fake"]).max() > 1e-4
     np.testing.assert_allclose(found["sampled"], found["fake"], atol=5 * 0.5 / 4000**0.5)
     sampled = load_backend("sampled", path).engine()
-    assert isinstance(sampled, ExactShotsEngine)
+    assert isinstance(sampled.source, EngineSource)
     assert (sampled.shots, sampled.gradient) == (4000, "shift")
     first, second = (load_backend("fake", path).engine() for _ in range(2))
     assert first.programs is second.programs  # students of one study share circuits and data
@@ -339,8 +339,8 @@ def test_sampled_noise(tmp_path) -> None:
         name: backend.engine(seed=1, shots=4000 if name == "both" else None)
         for name, backend in list_backends(path).items()
     }
-    kinds = [NoisyEngine, NoisyEngine, ExactShotsEngine, *[noisy_shots] * 3]
-    assert [type(engine) for engine in engines.values()] == kinds
+    sources = [NoisyEngine, NoisyEngine, EngineSource, *[NoisySource] * 3]
+    assert [type(getattr(e, "source", e)) for e in engines.values()] == sources
     assert [engine.name for engine in engines.values()] == list(engines)
     assert engines["mitigated"].gradient == "shift"
     assert (engines["aer"].gradient, engines["aer"].perturbations) == ("spsa", 2)

@@ -190,7 +190,7 @@ def test_circuits_as_they_run_on_the_device(rows: Split) -> None:
         network = circuit("noisy", **sampled)
         (found,) = judged(network, rows, {})["circuits"]
         engine = circuit("noisy").circuit.engine
-        native, device = engine.program(network.circuit.model).native, engine.workshop.device(2)
+        native, device = engine.program(network.circuit.model).native, engine.programs.device(2)
         assert found == asdict(circuit_facts(native.circuit, device.target, device="rates"))
         assert found["qubits"] == 2
         assert found["two_qubit_gates"] >= 1

@@ -374,7 +374,7 @@ def noisy_logits(network: torch.nn.Module, features: np.ndarray) -> np.ndarray:
     """Of the study's device, by a plain loop over gates and samples."""
     model = network.circuit.model
     engine = load_backend("noisy").changed("two", {"scale": 2.0}).engine()
-    device, native = engine.workshop.device(2), engine.program(model).native
+    device, native = engine.programs.device(2), engine.program(model).native
     weights = network.circuit.weight.detach().double().numpy()
     return np.log(reference_noisy_outputs(model, native, device, features, weights))
 
@@ -520,7 +520,7 @@ def test_the_second_stage_goes_on_from_the_first(stages: list[Stage]) -> None:
     row, _ = run_task(spec)
     first, second = stages
     assert (first.backend.name, second.backend.name) == ("exact", "device")
-    assert second.backend.workshop.device(2).scale == 2.0
+    assert second.backend.programs.device(2).scale == 2.0
     assert second.start == first.end
     assert second.end != second.start
     assert first.seed != second.seed

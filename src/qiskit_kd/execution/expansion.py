@@ -260,17 +260,17 @@ class Expansion:
         """The ansatz, expanded once (it may be repeated)."""
         return expand(self.model.ansatz)
 
-    @property
+    @cached_property
     def layers(self) -> int:
         """How often encoding and ansatz alternate."""
         return self.model.encoding.layers
 
-    @property
+    @cached_property
     def num_inputs(self) -> int:
         """Input slots of the whole circuit."""
         return self.encoding.num_slots * self.layers
 
-    @property
+    @cached_property
     def num_weights(self) -> int:
         """Weight slots of the whole circuit."""
         return self.ansatz.num_slots * self.layers

@@ -27,7 +27,7 @@ from qiskit_kd.distill.features import FeatureCapture
 from qiskit_kd.distill.metrics import kl, metrics
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback
-from qiskit_kd.execution.rows import RawEngine
+from qiskit_kd.execution.sampled import SampledEngine
 from qiskit_kd.experiment.parts import registry
 from qiskit_kd.nn.quanvolution import Quanvolution
 from qiskit_kd.nn.shots import shots_needed
@@ -344,7 +344,7 @@ def both_readings(network: nn.Module, run: Callable[[], Any]) -> tuple[Any, Any]
         part: _Replayed(part.engine)
         for part in network.modules()
         if isinstance(part, OnEngine)
-        and isinstance(part.engine, RawEngine)
+        and isinstance(part.engine, SampledEngine)
         and part.engine.mitigated
     }
     if not found:
@@ -365,7 +365,7 @@ def both_readings(network: nn.Module, run: Callable[[], Any]) -> tuple[Any, Any]
 class _Replayed(Engine):
     """Remembers the raw outputs that came with mitigated ones, and gives them back call by call."""
 
-    def __init__(self, engine: RawEngine) -> None:
+    def __init__(self, engine: SampledEngine) -> None:
         self.name, self.usage, self.shots = engine.name, engine.usage, engine.shots
         self.plays = False
         self._engine = engine

@@ -8,8 +8,6 @@ import warnings
 import numpy as np
 import pytest
 from qiskit_aer import AerSimulator
-from qiskit_kd.execution.engine_source import ExactShotsEngine
-from qiskit_kd.execution.sampled import Block
 
 from qiskit_kd import QuantumLayer
 from qiskit_kd.circuits.ansatze import hardware_efficient, real_amplitudes
@@ -23,7 +21,9 @@ from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.mitigation import mitigate
 from qiskit_kd.execution.noise_sources import DeviceNoise
 from qiskit_kd.execution.noisy import NoisyEngine, primitives
-from qiskit_kd.execution.noisy.sampled import SAMPLED_BY, noisy_shots
+from qiskit_kd.execution.noisy.sampled import SAMPLED_BY
+from qiskit_kd.execution.sampled import Block, SampledEngine
+from tests.execution.engines import exact_shots, noisy_shots
 
 from .conftest import device, programs
 
@@ -178,13 +178,13 @@ def test_raw_values_of_every_block() -> None:
     blocks = [Block(inputs, weights, x), Block(inputs[:3] + 1, weights[:1])]
     noisy = NoisyEngine(programs("rates"))
     engine = noisy_shots(noisy, shots=50, mitigation="none", sampled_by="qiskit_aer", seed=1)
-    values = engine.source.evaluate(expansion, blocks)
+    values = engine.evaluate(expansion, blocks)
     assert [v.shape for v in values] == [(2, 4, 4), (1, 3, 4)]
-    for value, raw in zip(values, engine.source.raw, strict=True):
+    for value, raw in zip(values, engine._raw, strict=True):
         np.testing.assert_allclose(value, raw, atol=1e-14)
     engine = noisy_shots(noisy, shots=2000, seed=1)
-    values = engine.source.evaluate(expansion, blocks)
-    for value, raw in zip(values, engine.source.raw, strict=True):
+    values = engine.evaluate(expansion, blocks)
+    for value, raw in zip(values, engine._raw, strict=True):
         assert value.shape == raw.shape
         assert 1e-3 < np.abs(value - raw).max() < 0.3
 
@@ -194,7 +194,7 @@ def test_seeds_and_copies(sampled_by) -> None:
     model = MODELS["amplitude"]
     x, w = numbers(model)
 
-    def engine(seed: int) -> noisy_shots:
+    def engine(seed: int) -> SampledEngine:
         return noisy_shots(NoisyEngine(device("rates", num_qubits=3)), shots=2000,
                                 sampled_by=sampled_by, seed=seed)  # fmt: skip
 
@@ -241,7 +241,7 @@ def test_without_mitigation_the_law_is_that_of_exact_shots() -> None:
     noisy = NoisyEngine(programs("rates"))
     p = noisy.outputs(model, x[:1], w)[0]
     exact = (np.diag(p) - np.outer(p, p)) / shots
-    short = ExactShotsEngine(noisy, shots=shots, seed=1)
+    short = exact_shots(noisy, shots=shots, seed=1)
     aer = noisy_shots(noisy, shots=shots, mitigation="none", sampled_by="qiskit_aer", seed=1)
     for engine, rows in ((short, x), (aer, x[:400])):
         y = engine.outputs(model, rows, w)

@@ -17,19 +17,18 @@ import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.quantum_info import Operator
-from qiskit_kd.execution.engine_source import ExactShotsEngine
 
 from qiskit_kd.circuits.ansatze import hardware_efficient, real_amplitudes
 from qiskit_kd.circuits.encodings import amplitude, angle, reuploading
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups, Observables
-from qiskit_kd.execution import exact_shots
+from qiskit_kd.execution import sampled
 from qiskit_kd.execution.engine import Needs
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.noisy import NoisyEngine
 from qiskit_kd.execution.noisy.isa import to_isa
 from qiskit_kd.execution.noisy.program_cache import ProgramCache
-from tests.execution.engines import noisy_shots
+from tests.execution.engines import exact_shots, noisy_shots
 
 from .conftest import device, programs
 
@@ -87,11 +86,11 @@ def test_the_law_is_that_of_the_exact_engine(name, source, idle, monkeypatch) ->
     x, w = numbers(model)
     noisy = NoisyEngine(shop(source, idle=idle))
     expected = noisy.outputs(model, x, w)
-    shifted = ExactShotsEngine(noisy, shots=None, seed=0)
+    shifted = exact_shots(noisy, shots=None, seed=0)
     np.testing.assert_allclose(shifted.outputs(model, x, w), expected, atol=1e-10)
-    monkeypatch.setattr(exact_shots, "stream", lambda *_: Expected())
+    monkeypatch.setattr(sampled, "stream", lambda *_: Expected())
     for engine in (
-        ExactShotsEngine(noisy, shots=100, seed=0),
+        exact_shots(noisy, shots=100, seed=0),
         noisy_shots(noisy, shots=100, mitigation="none", seed=0),
     ):
         np.testing.assert_allclose(engine.outputs(model, x, w), expected, atol=1e-10)
@@ -110,9 +109,7 @@ def test_shifted_circuits_follow_it_too(name) -> None:
     x, w = numbers(model)
     noisy = NoisyEngine(shop("torino"))
     c = np.random.default_rng(1).normal(size=(2, model.num_outputs))
-    gx, gw = ExactShotsEngine(noisy, shots=None, gradient="shift", seed=0).vjp(model, x, w, BOTH)[
-        1
-    ](c)
+    gx, gw = exact_shots(noisy, shots=None, gradient="shift", seed=0).vjp(model, x, w, BOTH)[1](c)
     ex, ew = noisy.vjp(model, x, w, BOTH)[1](c)
     np.testing.assert_allclose(gw, ew, atol=1e-9)
     np.testing.assert_allclose(gx, ex, atol=1e-9)
@@ -125,7 +122,7 @@ def test_it_would_not_without_seams_and_placement(monkeypatch) -> None:
         model = replace(MODELS[name])  # one that nobody has run
         x, w = numbers(model)
         noisy = NoisyEngine(programs("marrakesh"))
-        found = ExactShotsEngine(noisy, shots=None, seed=0).outputs(model, x, w)
+        found = exact_shots(noisy, shots=None, seed=0).outputs(model, x, w)
         return float(np.abs(found - noisy.outputs(model, x, w)).max())
 
     with monkeypatch.context() as patch:
@@ -162,7 +159,7 @@ def test_placement_survives_copies(sampled_by, copied) -> None:
     other.seek({"steps": 0, "drawn": 0})
     np.testing.assert_array_equal(other.outputs(model, x, w), first)
     np.testing.assert_array_equal(engine.outputs(model, x, w), first)
-    exact = copied(ExactShotsEngine(noisy, shots=None, seed=0))
+    exact = copied(exact_shots(noisy, shots=None, seed=0))
     for twice in (exact, copied(exact)):
         np.testing.assert_allclose(
             twice.outputs(model, x, w), noisy.outputs(model, x, w), atol=1e-10

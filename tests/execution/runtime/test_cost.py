@@ -20,7 +20,6 @@ from qiskit_kd.circuits.readouts import ClassGroups, Observables
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.execution.engine import Needs
 from qiskit_kd.execution.expansion import Expansion
-from qiskit_kd.execution.primitives import SamplerEngine
 from qiskit_kd.execution.runtime.cost import (
     MAX_EXECUTIONS,
     STOCK_SHOTS,
@@ -38,6 +37,7 @@ from qiskit_kd.execution.runtime.cost import (
     stock_cost,
     total,
 )
+from tests.execution.engines import sampler_engine
 
 THUMB = Tariff(duration=100e-6, rep_delay=250e-6)  # 0.35 ms for an execution
 
@@ -187,7 +187,7 @@ def test_calls_cost_what_the_engine_counts(
     name: str, gradient: str, needs: tuple[bool, bool], settings: int
 ) -> None:
     model, shots = models()[name], 3
-    engine = SamplerEngine(
+    engine = sampler_engine(
         StatevectorSampler(seed=0), shots=shots, gradient=gradient, perturbations=5, seed=0
     )
     rows = np.random.default_rng(0).uniform(size=(4, model.num_features))

@@ -30,12 +30,12 @@ from qiskit_kd.execution.mitigation import mitigate
 from qiskit_kd.execution.noise_sources import DeviceNoise, fake_device, readout_rates
 from qiskit_kd.execution.noisy import NoisyEngine
 from qiskit_kd.execution.noisy.program_cache import ProgramCache
-from qiskit_kd.execution.primitives import SamplerEngine
 from qiskit_kd.execution.runtime import session as session_module
 from qiskit_kd.execution.runtime.engine import RuntimeEngine
 from qiskit_kd.execution.runtime.primitives import RuntimeEstimator, RuntimeSampler
 from qiskit_kd.execution.runtime.service import RuntimeClient
 from qiskit_kd.execution.schema import RuntimeOptions
+from tests.execution.engines import sampler_engine
 
 from .study import forget
 
@@ -395,7 +395,7 @@ def test_primitives_for_any_circuit(tmp_path: Path) -> None:
 
 def test_an_engine_around_the_sampler_of_an_entry() -> None:
     backend = Backend("lab", entry("fake_lagos", budget_seconds=4.0), "f")
-    found = SamplerEngine(backend.sampler(seed=1), pass_manager=backend.pass_manager(), shots=100)
+    found = sampler_engine(backend.sampler(seed=1), pass_manager=backend.pass_manager(), shots=100)
     found.outputs(MODEL, X, W)
     assert (found.usage.jobs, found.usage.pubs, found.usage.executions) == (1, 1, 500)
     assert found.usage.qpu_seconds == pytest.approx(2.127, abs=0.01)

@@ -27,7 +27,7 @@ from qiskit_kd.execution.noise_sources import (
 )
 from qiskit_kd.execution.noisy import NoisyEngine
 from qiskit_kd.execution.noisy.program_cache import ProgramCache
-from qiskit_kd.execution.primitives import SamplerEngine, outcomes
+from qiskit_kd.execution.primitives import outcomes
 from qiskit_kd.execution.runtime.client import Client, Job
 from qiskit_kd.execution.runtime.cost import cost_of_pubs
 from qiskit_kd.execution.runtime.local import (
@@ -38,6 +38,7 @@ from qiskit_kd.execution.runtime.local import (
 )
 from qiskit_kd.execution.runtime.session import open_client
 from qiskit_kd.execution.schema import RuntimeOptions
+from tests.execution.engines import sampler_engine
 
 SHOTS = 20_000
 
@@ -270,7 +271,7 @@ def test_serves_an_engine() -> None:
         target=noise("fake_torino").target, optimization_level=3, seed_transpiler=0
     )
     simulator = LocalSimulator(noise("fake_torino"))
-    sampled = SamplerEngine(
+    sampled = sampler_engine(
         lambda seed: LocalSampler(simulator, seed), pass_manager=manager, shots=SHOTS, seed=0
     )
     found = sampled.outputs(model, x, w)

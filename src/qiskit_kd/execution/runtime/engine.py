@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.transpiler import PassManager
 
-from qiskit_kd.execution.expansion import Expansion
-from qiskit_kd.execution.measurement import Basis
-from qiskit_kd.execution.memory import require_memory
-from qiskit_kd.execution.mitigation import mitigate, warn_of_few_shots
+from qiskit_kd.execution.mitigation import warn_of_few_shots
 from qiskit_kd.execution.primitives import PrimitiveSource, Program, outcomes
 from qiskit_kd.execution.runtime.client import Calibration
 from qiskit_kd.execution.runtime.compiler import Compiled, device_pass_manager
@@ -23,13 +20,11 @@ from qiskit_kd.execution.runtime.device import open_device
 from qiskit_kd.execution.runtime.primitives import RuntimeEstimator, RuntimeSampler
 from qiskit_kd.execution.runtime.session import DeviceSession, open_session
 from qiskit_kd.execution.runtime.tiling import TiledBatch
-from qiskit_kd.execution.sampled import Block, SampledEngine, fresh_seed, unpack
+from qiskit_kd.execution.sampled import Floats, Key, Measured, SampledEngine, fresh_seed, shares_of
 from qiskit_kd.execution.schema import RuntimeOptions
 
 SHOTS = 1024
 """Shots where an entry names none: a device always draws some."""
-
-_COPIES = 4  # tables of frequencies that mitigation holds at once
 
 
 class RuntimeSource(PrimitiveSource):
@@ -39,33 +34,21 @@ class RuntimeSource(PrimitiveSource):
         options: An entry of kind `runtime`.
         name: Its name.
         shots: Shots per circuit.
-        seed: Root seed of the jobs' repetitions.
     """
 
-    raw: Sequence[NDArray[np.float64]] = ()
-    """Outputs of the last job before mitigation, block by block as `evaluate` returns them."""
-
-    def __init__(self, options: RuntimeOptions, *, name: str, shots: int, seed: int) -> None:
+    def __init__(self, options: RuntimeOptions, *, name: str, shots: int) -> None:
         self._entry = (options, name)
-        self.mitigated = options.mitigation != "none"
+        self.mitigates = options.mitigation != "none"
         # Expectation values of several copies, or mitigated here, come from samples.
-        estimates = options.tiles == 1 and not self.mitigated
-        super().__init__(
-            self._sampler, estimator=self._estimator if estimates else None, shots=shots, seed=seed
-        )
-        self._raw: NDArray[np.float64] | None = None
+        estimates = options.tiles == 1 and not self.mitigates
+        estimator = self._estimator if estimates else None
+        super().__init__(self._sampler, estimator=estimator, shots=shots)
         self._made: dict[int, Compiled] = {}
         self._ran_under: dict[Any, Calibration | None] = {}
         self._session: DeviceSession | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            **super().__getstate__(),
-            "_made": {},
-            "_ran_under": {},
-            "_session": None,
-            "_raw": None,
-        }
+        return {**super().__getstate__(), "_made": {}, "_ran_under": {}, "_session": None}
 
     @property
     def made(self) -> list[Compiled]:
@@ -85,13 +68,6 @@ class RuntimeSource(PrimitiveSource):
             self._session = open_session(*self._entry)
         return self._session
 
-    def evaluate(self, expansion: Expansion, blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
-        """See `Source.evaluate`; keeps `raw` as well."""
-        self._raw = None
-        values = super().evaluate(expansion, blocks)
-        self.raw = values if self._raw is None else unpack(self._raw, blocks)
-        return values
-
     def _sampler(self, repetition: int) -> RuntimeSampler:
         return RuntimeSampler(self.session, repetition=repetition, default_shots=self.shots)
 
@@ -103,22 +79,20 @@ class RuntimeSource(PrimitiveSource):
         before = compiler.transpilations
         compiled = compiler.compiled(circuit)
         self.usage.transpilations += compiler.transpilations - before
-        if self.mitigated:
+        if self.mitigates:
             compiler.check_mitigation(compiled)
         self._made[id(compiled.circuit)] = compiled  # kept by the compiler, so the id is its own
         return compiled.circuit
 
-    def _submit(self, primitive: Any, pubs: list[Any], *, circuits: int) -> Sequence[Any]:
-        results = super()._submit(primitive, pubs, circuits=circuits)
+    def _submit(self, primitive: Any, pubs: list[Any], circuits: int, key: Key) -> Sequence[Any]:
+        results = super()._submit(primitive, pubs, circuits, key)
         journal = self.session.journal
         for job_id in {i for result in results for i in np.ravel(result.metadata["job_id"])}:
             if job_id not in self._ran_under:
                 self._ran_under[job_id] = journal.calibration(job_id)
         return results
 
-    def _sample(
-        self, program: Program, settings: Sequence[NDArray[np.float64]]
-    ) -> NDArray[np.float64]:
+    def _sample(self, program: Program, settings: Sequence[Floats], key: Key) -> list[Measured]:
         made = [self._made[id(circuit)] for circuit in program.circuits]
         pubs: list[Any] = []
         batches: list[TiledBatch | None] = []
@@ -126,48 +100,38 @@ class RuntimeSource(PrimitiveSource):
             batch = None if one.tiling is None else one.tiling.tiled(rows, self.shots)
             batches.append(batch)
             pubs.append((one.circuit, rows, self.shots) if batch is None else batch.pub)
-        results = self._submit(self.sampler, pubs, circuits=0)
-        values, raw = [], []
+        results = self._submit(self.sampler, pubs, 0, key)
+        measured = []
         for basis, one, batch, result in zip(program.bases, made, batches, results, strict=True):
             data = result.data if batch is None else batch.untiled(result.data)
             found = outcomes(data.meas)
-            raw.append(basis.of_outcomes(found))
-            if self.mitigated:
-                copies = np.zeros(len(found), np.intp)
-                jobs = np.broadcast_to(result.metadata["job_id"], result.data.shape)
-                if batch is not None:
-                    copies = batch.tile_of
-                    jobs = batch.each(jobs)
-                values.append(self._without_readout_errors(basis, one, found, copies, jobs))
-        self._raw = np.sum(raw, axis=0)
-        return np.sum(values, axis=0) if self.mitigated else self._raw
+            raw = basis.of_outcomes(found)
+            if not self.mitigates:
+                measured.append(Measured(None, raw=raw))
+                continue
+            copies = np.zeros(len(found), np.intp)
+            jobs = np.broadcast_to(result.metadata["job_id"], result.data.shape)
+            if batch is not None:
+                copies = batch.tile_of
+                jobs = batch.each(jobs)
+            shares = shares_of(found, len(basis.matrix))
+            errors = self._errors(one, copies, jobs)
+            measured.append(Measured(shares, (basis.matrix,), errors, raw))
+        return measured
 
-    def _without_readout_errors(
-        self,
-        basis: Basis,
-        compiled: Compiled,
-        found: NDArray[np.int64],
-        copies: NDArray[np.intp],
-        jobs: NDArray[Any],
-    ) -> NDArray[np.float64]:
-        """`(rows, shots)` outcomes, measured on these copies by these jobs, to values.
+    def _errors(
+        self, compiled: Compiled, copies: NDArray[np.intp], jobs: NDArray[Any]
+    ) -> list[tuple[Any, Sequence[Floats]]]:
+        """Readout errors of rows that were measured on these copies by these jobs.
 
         Each row is corrected by the rates that were in force when its own job ran.
         """
-        rows, size = len(found), len(basis.matrix)
-        require_memory(
-            8 * _COPIES * rows * size,
-            f"the shots of {rows:,} circuits by {size:,} outcomes",
-            "Use a smaller batch, or read fewer qubits.",
-        )
-        flat = found + np.arange(rows)[:, None] * size
-        shares = np.bincount(flat.ravel(), minlength=rows * size).reshape(rows, size)
-        shares = shares / found.shape[1]
+        errors: list[tuple[Any, Sequence[Floats]]] = []
         for job, copy in dict.fromkeys(zip(jobs.tolist(), copies.tolist(), strict=True)):
-            there, known = (copies == copy) & (jobs == job), self._ran_under[job]
+            known = self._ran_under[job]
             rates = None if known is None else known.readout
-            shares[there] = mitigate(shares[there], compiled.assignments(copy, rates))
-        return basis.of_probabilities(shares)
+            errors.append(((copies == copy) & (jobs == job), compiled.assignments(copy, rates)))
+        return errors
 
 
 class RuntimeEngine(SampledEngine):
@@ -203,7 +167,7 @@ class RuntimeEngine(SampledEngine):
         seed: int,
     ) -> None:
         super().__init__(
-            RuntimeSource(options, name=name, shots=shots, seed=seed),
+            RuntimeSource(options, name=name, shots=shots),
             name=name,
             gradient=gradient,
             seed=seed,
