@@ -20,7 +20,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from qiskit_kd.experiment import Study, StudyResult
-from qiskit_kd.experiment.config import is_teacher
+from qiskit_kd.experiment.schema import is_teacher
 from qiskit_kd.report import (
     plot_accuracy_over,
     plot_gains,
@@ -28,10 +28,9 @@ from qiskit_kd.report import (
     plot_parameters,
     terminal_table,
 )
-from qiskit_kd.report.grid import grid_of
-from qiskit_kd.report.palette import PAPER
-from qiskit_kd.report.svg import to_svg
-from qiskit_kd.report.tally import looks_of
+from qiskit_kd.report.frame import Frame
+from qiskit_kd.report.html import to_svg
+from qiskit_kd.report.style import PAPER, looks_of
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {
@@ -44,25 +43,25 @@ def beside(result: StudyResult) -> Figure:
     """Students by size, beside their gains."""
     figure = Figure(figsize=(10.4, 7.4), layout="constrained", facecolor=PAPER)
     left, right = figure.subplots(1, 2)
-    plot_parameters(result.rows, ax=left)
+    frame = Frame(result)
+    kept = [name for name in frame.variants_of() if frame.roles[name] != "placebo"]
+    plot_parameters(result.rows, variants=kept, ax=left)
     plot_gains(result.rows, result.comparisons, baseline=result.config["baseline"], ax=right)
     return figure
 
 
 def gains(result: StudyResult) -> Figure:
     """Gains over the axis of numbers."""
-    grid = grid_of(result)
-    assert grid is not None
+    frame = Frame(result)
     return plot_gains_over(
-        result.rows, result.comparisons, grid=grid, looks=looks_of(result),
+        result.rows, result.comparisons, grid=frame.grid, looks=looks_of(frame),
         baseline=result.config["baseline"], figsize=(10.4, 4.2),
     )  # fmt: skip
 
 
 def accuracies(result: StudyResult) -> Figure:
     """Accuracy of the headline student over the noise's scale."""
-    grid, lead = grid_of(result), str(result.config["headline"])
-    assert grid is not None
+    grid, lead = Frame(result).grid, str(result.config["headline"])
     rows = [row for row in result.rows if row["student"] == lead or is_teacher(row["student"])]
     return plot_accuracy_over(rows, grid=grid, figsize=(10.4, 6.2))
 
@@ -74,22 +73,12 @@ PICTURES: dict[str, tuple[str, Callable[[StudyResult], Figure]]] = {
 
 
 def table(result: StudyResult) -> str:
-    """What `qkd run` printed; of a study with axes its first lines and the gains."""
+    """What `qkd run` printed; of c2q-xor also, as the slides do, the mean F1 of the classes."""
     printed = terminal_table(result)
-    if result.name == "c2q-xor":  # as the slides do: the mean F1 of the classes
-        f1 = terminal_table(result, metric="macro_f1").split("\n\n")
-        start = next(k for k, block in enumerate(f1) if block.startswith(f"{result.name}: test"))
-        return "\n\n".join([printed, f1[start]])
-    if not result.axes:
+    if result.name != "c2q-xor":
         return printed
-    first, *blocks = printed.split("\n\n")
-    if result.name == "c2q-noise":  # so many panels of numbers are for the page
-        lead = str(result.config["headline"]).replace("_", " ")
-        holds = next(b for b in blocks if b.startswith(f"which training holds, {lead}"))
-        return f"{first}\n\n{holds}"
-    start = next(k for k, block in enumerate(blocks) if block.startswith("gain over"))
-    panels = [b for b in blocks[start + 1 :] if "\n─" in b]
-    return "\n\n".join([first, blocks[start], *panels])
+    f1 = terminal_table(result, metric="macro_f1").split("\n\n")
+    return "\n\n".join([printed, next(b for b in f1 if b.startswith(f"{result.name}: test"))])
 
 
 def update(folder: Path) -> list[Path]:

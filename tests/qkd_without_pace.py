@@ -6,9 +6,9 @@ Workers import this module too, as every child of a program that was started so.
 
 from __future__ import annotations
 
-from qiskit_kd.execution.runtime.dispatch import Dispatcher
+from qiskit_kd.execution.runtime.jobs import SubmitPolicy
 
-_defaults = Dispatcher.__init__.__kwdefaults__
+_defaults = SubmitPolicy.__init__.__kwdefaults__
 assert _defaults is not None
 _defaults["per_minute"] = None
 _defaults["poll"] = 0.2

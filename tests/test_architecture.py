@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "qiskit_kd"
-BASE = {"errors", "files", "registry", "seeding", "values", "yamlfile"}
+BASE = {"errors", "files", "registry", "seeding", "storage", "values", "yamlfile"}
 
 # What each room may import. DESIGN: errors, registry, seeding < circuits < execution < nn <
 # distill < experiment < report < cli; `data` stands beside `distill` and needs the base alone.

@@ -533,14 +533,12 @@ JOURNALS: dict[str, str] = {
 
 @pytest.mark.parametrize("case", JOURNALS)
 def test_a_journal_that_was_altered(case: str) -> None:
+    from qiskit_kd.execution.runtime.client import Job
     from qiskit_kd.execution.runtime.cost import Cost
     from qiskit_kd.execution.runtime.journal import Journal
-    from qiskit_kd.execution.runtime.records import Intent
 
     journal = Journal("jobs.db")
-    journal.intend(
-        Intent("k", "t", "ibm", "ibm_x", "sampler", "c", 10, None, Cost(1, 1, 1, 2.0)), budget=None
-    )
+    journal.intend(Job("k", "sampler", (), "c", Cost(1, 1, 1, 2.0), backend="ibm", device="ibm_x"))
     journal.close()
     with closing(sqlite3.connect("jobs.db")) as db:
         db.executescript(JOURNALS[case])

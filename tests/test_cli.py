@@ -322,12 +322,12 @@ def test_estimate_needs_a_device() -> None:
 @pytest.mark.usefixtures("tiny")
 def test_what_is_refused_for_money_is_status_3(monkeypatch: pytest.MonkeyPatch) -> None:
     from qiskit_kd.errors import BudgetError
-    from qiskit_kd.experiment import estimate
+    from qiskit_kd.experiment import cost
 
     def refuse(*_: object) -> None:
         raise BudgetError("a device is used within a budget", got="none")
 
-    monkeypatch.setattr(estimate, "estimate", refuse)
+    monkeypatch.setattr(cost, "estimate", refuse)
     done = call("estimate", "tiny.yaml")
     assert done.exit_code == 3
     assert "qkd: error: a device is used within a budget; got none" in done.stderr
@@ -468,10 +468,9 @@ def paid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def forgotten() -> None:
     """What a process that starts anew would not know."""
-    from qiskit_kd.execution.runtime import engine
+    from tests.execution.runtime.study import forget
 
-    for cache in (engine._station, engine._compiler):
-        cache.cache_clear()
+    forget()
 
 
 @pytest.mark.usefixtures("inline")
@@ -606,7 +605,7 @@ def test_one_worker_for_a_remote_device_is_said(
     from dataclasses import replace
 
     from qiskit_kd.experiment import spending
-    from qiskit_kd.experiment.estimate import estimate
+    from qiskit_kd.experiment.cost import estimate
     from qiskit_kd.experiment.loading import load
 
     config = load(str(paid), ())

@@ -17,7 +17,7 @@ from qiskit_kd.cli import app
 from qiskit_kd.experiment import Study, StudyResult
 from qiskit_kd.experiment.loading import parse
 from qiskit_kd.registry import Registry
-from qiskit_kd.report.portraits import split_of
+from qiskit_kd.report.grid import split_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from qiskit_kd.experiment.runner import Watcher
     from qiskit_kd.experiment.spending import Outlook
 
-__all__ = ["app", "main"]
-
 FAILED, USAGE, REFUSED, PARTIAL, INTERRUPTED = 1, 2, 3, 4, 130
 
 app = typer.Typer(
@@ -60,6 +58,13 @@ Plugins = Annotated[
         help="A Python file of yours that registers students, losses or data; it is executed.",
     ),
 ]
+Experiment = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, e.g. training.epochs=20."),
+]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Number of paired seeds.")]
+Preset = Annotated[str | None, typer.Option(help="One of the file's presets.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
 
 
@@ -120,17 +125,14 @@ def _terminable() -> Iterator[None]:
 @app.command()
 @_guarded
 def run(
-    experiment: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Settings, e.g. training.epochs=20."),
-    ] = None,
+    experiment: Experiment,
+    overrides: Overrides = None,
     *,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the study; runs/NAME if left out.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Number of paired seeds.")] = None,
-    preset: Annotated[str | None, typer.Option(help="One of the file's presets.")] = None,
+    seeds: Seeds = None,
+    preset: Preset = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -148,8 +150,8 @@ def run(
     On a device it says first what that will cost; without a budget nothing is sent. Budgets of its
     own files are asked about on a terminal; elsewhere --budget or QKD_BUDGET_SECONDS allows them.
     """
-    from qiskit_kd.experiment.consent import allowing, at_entry
     from qiskit_kd.experiment.loading import find_experiment
+    from qiskit_kd.experiment.spending import allowing, at_entry
     from qiskit_kd.experiment.study import Study
     from qiskit_kd.registry import add_plugins
 
@@ -161,15 +163,18 @@ def run(
     folder = Path("runs") / study.config.name if out is None else out
     try:
         with (
-            allowing(study.config, budget, ask), at_entry(study.config, experiment),
-            _progress() as watch, _plain_warnings(),
-        ):  # fmt: skip
+            allowing(study.config, budget, ask),
+            at_entry(study.config, experiment),
+            _progress() as watch,
+            _plain_warnings(),
+        ):
             result = study.run(folder, workers=workers, watch=watch, announce=_announce)
     except KeyboardInterrupt:
         typer.echo(
             f"qkd: interrupted; finished rows are kept in {folder}. Run the same command again "
-            "to go on.", err=True,
-        )  # fmt: skip
+            "to go on.",
+            err=True,
+        )
         with suppress(QiskitKDError):
             from qiskit_kd.experiment.jobs import under_way
 
@@ -201,25 +206,22 @@ def report(
 @app.command()
 @_guarded
 def estimate(
-    experiment: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped one.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Settings, e.g. training.epochs=20."),
-    ] = None,
+    experiment: Experiment,
+    overrides: Overrides = None,
     *,
     backend: Annotated[
         str | None,
         typer.Option(help="A device of `backends.yaml`; those the experiment uses if left out."),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Number of paired seeds.")] = None,
-    preset: Annotated[str | None, typer.Option(help="One of the file's presets.")] = None,
+    seeds: Seeds = None,
+    preset: Preset = None,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what an experiment will cost on a quantum processor; sends nothing."""
-    from qiskit_kd.experiment.consent import at_entry
-    from qiskit_kd.experiment.estimate import estimate
+    from qiskit_kd.experiment.cost import estimate
     from qiskit_kd.experiment.loading import find_experiment, load
+    from qiskit_kd.experiment.spending import at_entry
     from qiskit_kd.registry import add_plugins
 
     add_plugins(plugin or ())
@@ -229,7 +231,7 @@ def estimate(
     if as_json:
         typer.echo(json.dumps(found.as_dict()))
         return
-    from qiskit_kd.report.price import price_text
+    from qiskit_kd.report.costs import price_text
 
     typer.echo(price_text(found))
 
@@ -257,8 +259,8 @@ def snapshot(
 
     Noise can then be that of the device, on any machine: `noise: {device: DEVICE}`.
     """
-    from qiskit_kd.execution.runtime.calibration import account_of, take_snapshot
-    from qiskit_kd.experiment.consent import at_entry
+    from qiskit_kd.execution.runtime.snapshot import account_of, take_snapshot
+    from qiskit_kd.experiment.spending import at_entry
 
     options = account_of(device, backend=backend, account=account, instance=instance)
     with at_entry(backend=backend):
@@ -289,7 +291,7 @@ def jobs(
 ) -> None:
     """List the jobs of a study on devices: ids, what became of them, what they cost."""
     from qiskit_kd.experiment.jobs import listing
-    from qiskit_kd.report.jobs import jobs_text
+    from qiskit_kd.report.costs import jobs_text
 
     acts = {"fetch": fetch or (), "cancel": cancel or (), "forget": forget or ()}
     said, found, spent = listing(folder, **acts)
@@ -412,7 +414,7 @@ def _summary(result: StudyResult, page: Path | None) -> Mapping[str, Any]:
 
 def _announce(outlook: Outlook) -> None:
     """What a study is about to cost, on stderr, before anything is sent."""
-    from qiskit_kd.report.price import price_text
+    from qiskit_kd.report.costs import price_text
 
     typer.echo(price_text(outlook.estimate, brief=True), err=True)
     said = [
@@ -467,18 +469,17 @@ def _progress() -> Iterator[Watcher]:
 
 @contextmanager
 def _bar() -> Iterator[Watcher]:
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
 
-    columns = (TextColumn("tasks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-               TextColumn("{task.description}"))  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    columns = (
+        rich.TextColumn("tasks"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TimeRemainingColumn(),
+        rich.TextColumn("{task.description}"),
+    )
+    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("starting workers", total=None)
 
         def tell(done: int, failed: int, total: int, label: str) -> None:

@@ -12,7 +12,6 @@ import difflib
 import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union
@@ -21,16 +20,6 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from qiskit_kd.errors import ConfigError
-
-__all__ = [
-    "Fault",
-    "Locator",
-    "as_error",
-    "faults",
-    "load_yaml",
-    "parse_yaml",
-    "validation_error",
-]
 
 _UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _MERGE = "tag:yaml.org,2002:merge"
@@ -96,11 +85,15 @@ _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
-     r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
     ("null", r"~|null|Null|NULL|", "~nN"),
     ("merge", r"<<", "<"),
-):  # fmt: skip
+):
     _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), [*_first]
     )
@@ -152,10 +145,8 @@ def _check_aliases(root: yaml.Node) -> None:
             raise _Refused("an alias inside of what it stands for", node.start_mark)
         if id(node) not in sizes:
             above.add(id(node))
-            flat = (
-                (part for pair in node.value for part in pair)
-                if isinstance(node, yaml.MappingNode) else node.value
-            )  # fmt: skip
+            pairs = isinstance(node, yaml.MappingNode)
+            flat = [part for pair in node.value for part in pair] if pairs else node.value
             sizes[id(node)] = 1 + sum(map(size, flat))
             above.discard(id(node))
             if sizes[id(node)] > _WRITTEN_OUT and sizes[id(node)] > 10 * len(sizes):
@@ -165,7 +156,6 @@ def _check_aliases(root: yaml.Node) -> None:
     size(root)
 
 
-@dataclass(frozen=True)
 class Locator:
     """Where the values of a YAML document stand.
 
@@ -176,10 +166,11 @@ class Locator:
     Args:
         name: File name, as messages show it.
         node: Root of the document; None for an empty one.
+        data: What the document holds.
     """
 
-    name: str
-    node: yaml.Node | None = field(repr=False)
+    def __init__(self, name: str, node: yaml.Node | None, data: Any) -> None:
+        self.name, self.node, self.data = name, node, data
 
     def __call__(self, path: Sequence[Key] = (), *, key: bool = False) -> str:
         """`file:line:col` of the value at `path`, or of its key."""
@@ -200,9 +191,15 @@ class Locator:
         return f"{self.name}:{line + 1}:{column + 1}"
 
     def error(
-        self, path: Sequence[Key], rule: str, *, got: str | None = None,
-        expected: str | None = None, remedy: str | None = None, key: bool = False,
-    ) -> ConfigError:  # fmt: skip
+        self,
+        path: Sequence[Key],
+        rule: str,
+        *,
+        got: str | None = None,
+        expected: str | None = None,
+        remedy: str | None = None,
+        key: bool = False,
+    ) -> ConfigError:
         """A `ConfigError` for the value (or the key) at `path`."""
         where = _place(self(path, key=key), path)
         return ConfigError(f"{where}: {rule}", got=got, expected=expected, remedy=remedy)
@@ -217,8 +214,9 @@ def parse_yaml(text: str, *, name: str = "<text>") -> tuple[Any, Locator]:
         line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
         raise ConfigError(
             f"{name}:{line}:{column}: not valid YAML: a character that no text contains",
-            got=f"U+{ord(text[error.position]):04X}", remedy="Remove it; the file may be damaged.",
-        ) from None  # fmt: skip
+            got=f"U+{ord(text[error.position]):04X}",
+            remedy="Remove it; the file may be damaged.",
+        ) from None
     try:
         node = loader.get_single_node()
         if node is not None:
@@ -237,7 +235,7 @@ def parse_yaml(text: str, *, name: str = "<text>") -> tuple[Any, Locator]:
         ) from None
     finally:
         loader.dispose()
-    return data, Locator(name, node)
+    return data, Locator(name, node, data)
 
 
 def load_yaml(path: str | Path) -> tuple[dict[str, Any], Locator]:
@@ -263,10 +261,11 @@ def load_yaml(path: str | Path) -> tuple[dict[str, Any], Locator]:
     data, locate = parse_yaml(text, name=str(path))
     if not isinstance(data, dict):
         raise locate.error(
-            (), "the top level is a mapping of keys to values",
+            (),
+            "the top level is a mapping of keys to values",
             got="an empty file" if data is None else type(data).__name__,
             expected="lines such as `key: value`",
-        )  # fmt: skip
+        )
     return data, locate
 
 
@@ -374,17 +373,16 @@ def _place(where: str, path: Sequence[Key]) -> str:
 def _visible(path: Sequence[Key], locate: Locator) -> list[Key]:
     """`path` without the names pydantic puts in for members of a union."""
     kept: list[Key] = []
-    node = locate.node
+    at, missing = locate.data, object()
     for position, part in enumerate(path):
-        last = position == len(path) - 1
-        if isinstance(node, yaml.MappingNode):
-            found = next((v for k, v in node.value if k.value == str(part)), None)
-            if found is None and not last:
+        if isinstance(at, dict):
+            found = next((v for k, v in at.items() if str(k) == str(part)), missing)
+            if found is missing and position < len(path) - 1:
                 continue
-            node = found
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            node = node.value[part] if part < len(node.value) else None
-        elif node is not None:
+            at = found
+        elif isinstance(at, list) and isinstance(part, int):
+            at = at[part] if part < len(at) else missing
+        elif at is not missing:
             continue  # below a scalar: the name of a union member
         kept.append(part)
     return kept

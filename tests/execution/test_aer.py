@@ -32,8 +32,7 @@ from qiskit_kd.errors import (
 )
 from qiskit_kd.execution import aer as aer_module
 from qiskit_kd.execution import memory
-from qiskit_kd.execution.aer import AerExactEngine
-from qiskit_kd.execution.aer_primitives import (
+from qiskit_kd.execution.aer import (
     AerEstimator,
     AerSampler,
     aer_pass_manager,
@@ -42,11 +41,10 @@ from qiskit_kd.execution.aer_primitives import (
 )
 from qiskit_kd.execution.engine import Needs
 from qiskit_kd.execution.exact import ExactEngine
-from qiskit_kd.execution.exact_shots import ExactShotsEngine
 from qiskit_kd.execution.expansion import FREQUENCIES
-from qiskit_kd.execution.primitives import SamplerEngine
-from qiskit_kd.execution.reference import reference_outputs, reference_weight_gradient
 from qiskit_kd.execution.transpiling import inlined
+from tests.execution.engines import aer_exact, exact_shots, sampler_engine
+from tests.reference import reference_outputs, reference_weight_gradient
 
 BOTH = Needs(features=True, weights=True)
 READOUTS = {
@@ -86,7 +84,7 @@ def test_equals_statevector_for_every_encoding(name: str, readout: str) -> None:
         encoding_called(name), hardware_efficient(3, 1, final_ry=True), READOUTS[readout]
     )
     x, w, upstream = draw(model)
-    values, pullback = AerExactEngine().vjp(
+    values, pullback = aer_exact().vjp(
         model, x, w, Needs(features=model.encoding.angle_pullback is not None, weights=True)
     )
     np.testing.assert_allclose(values, reference_outputs(model, x, w), atol=1e-10)
@@ -109,7 +107,7 @@ def test_equals_statevector_on_random_circuits(seed: int, num_qubits: int) -> No
     model = CircuitModel(angle(num_qubits), ansatz, ClassGroups(4, num_qubits))
     x, w, _ = draw(model, seed=seed)
     np.testing.assert_allclose(
-        AerExactEngine().outputs(model, x, w), reference_outputs(model, x, w), atol=1e-10
+        aer_exact().outputs(model, x, w), reference_outputs(model, x, w), atol=1e-10
     )
 
 
@@ -117,7 +115,7 @@ def test_leading_axes_dtypes_and_needs() -> None:
     model = CircuitModel(amplitude(2), hardware_efficient(2, 1), ClassGroups(2, 2))
     x, _, _ = draw(model)
     w = np.random.default_rng(1).normal(size=(2, 3, model.num_weights)).astype(np.float32)
-    engine = AerExactEngine()
+    engine = aer_exact()
     values, pullback = engine.vjp(model, x.astype(np.float32), w, BOTH)
     assert values.shape == (2, 3, 3, 2)
     assert values.dtype == np.float32
@@ -142,7 +140,7 @@ def test_leading_axes_dtypes_and_needs() -> None:
 def test_jacobian_is_one_job() -> None:
     model = CircuitModel(reuploading(2, 2), hardware_efficient(2, 1), ClassGroups(3, 2))
     x, w, upstream = draw(model)
-    engine = AerExactEngine()
+    engine = aer_exact()
     jx, jw = engine.jacobian(model, x, w, BOTH)
     assert engine.usage.jobs == 1
     gx, gw = engine.vjp(model, x, w, BOTH)[1](upstream)
@@ -153,7 +151,7 @@ def test_jacobian_is_one_job() -> None:
 def test_transpiles_once_and_runs_one_job_per_step() -> None:
     model = CircuitModel(amplitude(2), hardware_efficient(2, 1), ClassGroups(2, 2))
     x, w, upstream = draw(model)
-    engine = AerExactEngine()
+    engine = aer_exact()
     for step in range(1, 4):
         engine.vjp(model, x, w, Needs(features=False, weights=True))[1](upstream)
         usage = engine.usage
@@ -165,7 +163,7 @@ def test_transpiles_once_and_runs_one_job_per_step() -> None:
 def test_splits_runs_that_would_keep_too_much(monkeypatch) -> None:
     model = CircuitModel(angle(3), hardware_efficient(3, 1), ClassGroups(2, 3))
     x, w, _ = draw(model, batch=7)
-    engine = AerExactEngine()
+    engine = aer_exact()
     whole = engine.outputs(model, x, w)
     monkeypatch.setattr(aer_module, "_CHUNK_BYTES", 8 * 8 * 3)
     np.testing.assert_array_equal(engine.outputs(model, x, w), whole)
@@ -174,7 +172,7 @@ def test_splits_runs_that_would_keep_too_much(monkeypatch) -> None:
 
 def test_empty_batch_runs_nothing() -> None:
     model = CircuitModel(angle(2), hardware_efficient(2, 1), ClassGroups(2, 2))
-    engine = AerExactEngine()
+    engine = aer_exact()
     values, pullback = engine.vjp(model, np.zeros((0, 2)), np.zeros(model.num_weights), BOTH)
     assert values.shape == (0, 2)
     gx, gw = pullback(values)
@@ -189,7 +187,7 @@ def test_spsa_is_reproducible_and_advances() -> None:
     x, w, upstream = draw(model)
 
     def gradients(seed: int) -> list:
-        engine = AerExactEngine(gradient="spsa", seed=seed)
+        engine = aer_exact(gradient="spsa", seed=seed)
         return [
             engine.vjp(model, x, w, Needs(features=False, weights=True))[1](upstream)[1]
             for _ in range(3)
@@ -204,14 +202,14 @@ def test_spsa_is_reproducible_and_advances() -> None:
 def test_spsa_gives_exact_feature_gradients() -> None:
     model = CircuitModel(angle(2), hardware_efficient(2, 1), ClassGroups(2, 2))
     x, w, upstream = draw(model)
-    gx, _ = AerExactEngine(gradient="spsa", seed=0).vjp(model, x, w, BOTH)[1](upstream)
+    gx, _ = aer_exact(gradient="spsa", seed=0).vjp(model, x, w, BOTH)[1](upstream)
     np.testing.assert_allclose(gx, feature_differences(model, x, w, upstream), atol=1e-6)
 
 
 def test_copies_and_pickles() -> None:
     model = CircuitModel(angle(2), hardware_efficient(2, 1), ClassGroups(2, 2))
     x, w, _ = draw(model)
-    engine = AerExactEngine(seed=3)
+    engine = aer_exact(seed=3)
     values = engine.outputs(model, x, w)
     for other in (copy.deepcopy(engine), pickle.loads(pickle.dumps(engine))):
         np.testing.assert_array_equal(other.outputs(model, x, w), values)
@@ -227,13 +225,13 @@ def test_too_many_qubits_are_refused(monkeypatch) -> None:
         match=r"a statevector of 30 qubits must fit into memory; got 16\.0 GiB needed; "
         r"expected at most the 3\.0 GiB available\. Use fewer qubits or a device\.",
     ):
-        AerExactEngine().outputs(model, np.zeros((1, 30)), np.zeros(model.num_weights))
+        aer_exact().outputs(model, np.zeros((1, 30)), np.zeros(model.num_weights))
 
 
 def test_errors_of_arguments() -> None:
     model = CircuitModel(angle(2), hardware_efficient(2, 1), ClassGroups(2, 2))
     x, w, _ = draw(model)
-    engine = AerExactEngine()
+    engine = aer_exact()
     with pytest.raises(DataError, match=r"the model takes 5 weights; got shape \(4,\); expected "
                        r"\(\.\.\., 5\)"):  # fmt: skip
         engine.outputs(model, x, w[:4])
@@ -242,15 +240,15 @@ def test_errors_of_arguments() -> None:
                        r"finite weights\. If training made them so, .* lower the"):  # fmt: skip
         engine.outputs(model, x, w)
     with pytest.raises(ConfigError, match="SPSA averages at least one perturbation; got 0; exp"):
-        AerExactEngine(perturbations=0)
+        aer_exact(perturbations=0)
     for epsilon in (-0.1, 0.0, float("inf"), float("nan")):
         with pytest.raises(
             ConfigError,
             match=rf"the SPSA step is positive; got {epsilon}; expected radians above 0",
         ):
-            AerExactEngine(epsilon=epsilon)
+            aer_exact(epsilon=epsilon)
     with pytest.raises(UnknownNameError, match=r"unknown gradient rule; got 'spas'. did you mean"):
-        AerExactEngine(gradient="spas")
+        aer_exact(gradient="spas")
 
 
 def test_encodings_without_derivative_are_named() -> None:
@@ -258,7 +256,7 @@ def test_encodings_without_derivative_are_named() -> None:
     encoding = Encoding("mine", plain.circuit, 2, plain.angle_map)
     model = CircuitModel(encoding, hardware_efficient(2, 1), ClassGroups(2, 2))
     x, w, upstream = draw(model)
-    engine = AerExactEngine()
+    engine = aer_exact()
     with pytest.raises(
         CircuitError,
         match=r"the encoding 'mine' has no derivative with respect to the features; got features "
@@ -343,7 +341,7 @@ def test_borrowed_names_mean_what_their_definitions_say(
     exact = Statevector(circuit.assign_parameters(values)).probabilities()
     model = CircuitModel(angle(3), circuit, ClassGroups(8, 3))
     x, w, upstream = draw(model)
-    for engine in (AerExactEngine(), ExactShotsEngine(ExactEngine(), shots=None)):
+    for engine in (aer_exact(), exact_shots(ExactEngine(), shots=None)):
         y, pullback = engine.vjp(model, x, w, Needs(features=False, weights=True))
         np.testing.assert_allclose(y, reference_outputs(model, x, w), atol=1e-10)
         np.testing.assert_allclose(
@@ -419,11 +417,11 @@ def test_a_weight_that_is_a_global_phase_has_no_gradient(sampled: bool) -> None:
     for readout in (ClassGroups(2, 2), Observables(["XI", "IZ"])):
         model = CircuitModel(angle(2), ansatz, readout)
         x, w, upstream = draw(model)
-        engines = [AerExactEngine(), ExactShotsEngine(ExactEngine(), shots=None)]
+        engines = [aer_exact(), exact_shots(ExactEngine(), shots=None)]
         if sampled:
             engines = [
-                ExactShotsEngine(ExactEngine(), shots=4000, seed=0, gradient="shift"),
-                SamplerEngine(AerSampler(seed=0), shots=4000, gradient="shift"),
+                exact_shots(ExactEngine(), shots=4000, seed=0, gradient="shift"),
+                sampler_engine(AerSampler(seed=0), shots=4000, gradient="shift"),
             ]
         for engine in engines:
             y, pullback = engine.vjp(model, x, w, BOTH)
@@ -443,7 +441,7 @@ def test_the_error_of_aer_is_passed_on(monkeypatch) -> None:
         def result(self) -> Result:
             return Result()
 
-    engine = AerExactEngine()
+    engine = aer_exact()
     monkeypatch.setattr(engine.source._simulator, "run", lambda *_, **__: Job())
     model = CircuitModel(angle(2), hardware_efficient(2, 1), ClassGroups(2, 2))
     x, w, _ = draw(model)
@@ -497,7 +495,7 @@ def test_anybodys_sampler_binds_every_gate_rightly() -> None:
     for options in (None, at_run_time):
         own = SamplerV2(seed=1, options=options)
         for sampler, manager in ((own, None), (lambda _, own=own: own, None), (own, level)):
-            engine = SamplerEngine(sampler, pass_manager=manager, shots=20_000)
+            engine = sampler_engine(sampler, pass_manager=manager, shots=20_000)
             assert np.abs(engine.outputs(model, x, w) - wanted).max() < 0.03
 
 
@@ -517,7 +515,7 @@ def test_a_pauli_evolution_is_its_product_formula_everywhere() -> None:
         wanted = reference_outputs(CircuitModel(angle(2), spelt, readout), x, w)
         for part in (ansatz, nested):
             model = CircuitModel(angle(2), part, readout)
-            for engine in (ExactEngine(), AerExactEngine()):
+            for engine in (ExactEngine(), aer_exact()):
                 assert np.abs(engine.outputs(model, x, w) - wanted).max() < 1e-12
 
 
@@ -530,5 +528,5 @@ def test_an_annotated_gate_with_a_borrowed_name_is_its_definition() -> None:
     model = CircuitModel(angle(2), ansatz, ClassGroups(4, 2))
     x, w = np.array([[0.3, -0.7], [1.2, 0.4]]), np.array([0.8])
     wanted = reference_outputs(model, x, w)
-    for engine in (ExactEngine(), AerExactEngine()):
+    for engine in (ExactEngine(), aer_exact()):
         assert np.abs(engine.outputs(model, x, w) - wanted).max() < 1e-12

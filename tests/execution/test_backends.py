@@ -23,23 +23,23 @@ from qiskit_kd.circuits.model import CircuitModel, Encoding
 from qiskit_kd.circuits.readouts import ClassGroups, Observables
 from qiskit_kd.errors import CircuitError, ConfigError, StorageError, UnknownNameError
 from qiskit_kd.execution import backends as module
-from qiskit_kd.execution.aer import AerExactEngine
+from qiskit_kd.execution.aer import AerSource
 from qiskit_kd.execution.backends import (
     backend_file,
     backends_path,
     list_backends,
     load_backend,
 )
+from qiskit_kd.execution.engine_source import EngineSource
 from qiskit_kd.execution.exact import ExactEngine
-from qiskit_kd.execution.exact_shots import ExactShotsEngine
 from qiskit_kd.execution.kinds import kinds
 from qiskit_kd.execution.noise_sources import fake_device
 from qiskit_kd.execution.noisy import NoisyEngine
-from qiskit_kd.execution.noisy.sampled import NoisyShotsEngine
-from qiskit_kd.execution.primitives import SamplerEngine
-from qiskit_kd.execution.reference import reference_outputs
+from qiskit_kd.execution.noisy.sampled import NoisySource
+from qiskit_kd.execution.primitives import PrimitiveSource
 from qiskit_kd.execution.snapshots import save_snapshot
 from qiskit_kd.registry import add_plugins
+from tests.reference import reference_outputs
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "backends.yaml"
@@ -72,12 +72,12 @@ def test_shipped_file_has_these_entries() -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    list(zip(NAMES, [ExactEngine, ExactShotsEngine, AerExactEngine, SamplerEngine], strict=True)),
+    list(zip(NAMES, [ExactEngine, EngineSource, AerSource, PrimitiveSource], strict=True)),
 )
 def test_engines_run_models(name: str, kind: type) -> None:
     backend = load_backend(name, SHIPPED)
     engine = backend.engine(seed=1)
-    assert type(engine) is kind
+    assert type(getattr(engine, "source", engine)) is kind
     assert engine.name == name
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(2, 3)), rng.normal(size=model().num_weights)
@@ -94,16 +94,16 @@ def test_options_of_the_call_win_over_the_file(tmp_path) -> None:
         "epsilon: 0.3}\n",
     )
     engine = load_backend("mine", path).engine()
-    assert isinstance(engine, SamplerEngine)
+    assert isinstance(engine.source, PrimitiveSource)
     assert (engine.shots, engine.gradient, engine.seed) == (50, "shift", 7)
     assert (engine.perturbations, engine.epsilon) == (2, 0.3)
     engine = load_backend("mine", path).engine(shots=60, gradient="spsa", seed=8)
-    assert isinstance(engine, SamplerEngine)
+    assert isinstance(engine.source, PrimitiveSource)
     assert (engine.shots, engine.gradient, engine.seed) == (60, "spsa", 8)
     exact = load_backend("exact", SHIPPED)
-    assert type(exact.engine(shots=10)) is ExactShotsEngine
+    assert type(exact.engine(shots=10).source) is EngineSource
     shifted = exact.engine(gradient="shift")
-    assert isinstance(shifted, ExactShotsEngine)
+    assert isinstance(shifted.source, EngineSource)
     assert (shifted.shots, shifted.gradient) == (None, "shift")
 
 
@@ -318,10 +318,10 @@ def test_noise_from_each_source(tmp_path) -> None:
     assert np.abs(found["silent"] - found["fake"]).max() > 1e-4
     np.testing.assert_allclose(found["sampled"], found["fake"], atol=5 * 0.5 / 4000**0.5)
     sampled = load_backend("sampled", path).engine()
-    assert isinstance(sampled, ExactShotsEngine)
+    assert isinstance(sampled.source, EngineSource)
     assert (sampled.shots, sampled.gradient) == (4000, "shift")
     first, second = (load_backend("fake", path).engine() for _ in range(2))
-    assert first.workshop is second.workshop  # students of one study share circuits and data
+    assert first.programs is second.programs  # students of one study share circuits and data
 
 
 def test_sampled_noise(tmp_path) -> None:
@@ -339,8 +339,8 @@ def test_sampled_noise(tmp_path) -> None:
         name: backend.engine(seed=1, shots=4000 if name == "both" else None)
         for name, backend in list_backends(path).items()
     }
-    kinds = [NoisyEngine, NoisyEngine, ExactShotsEngine, *[NoisyShotsEngine] * 3]
-    assert [type(engine) for engine in engines.values()] == kinds
+    sources = [NoisyEngine, NoisyEngine, EngineSource, *[NoisySource] * 3]
+    assert [type(getattr(e, "source", e)) for e in engines.values()] == sources
     assert [engine.name for engine in engines.values()] == list(engines)
     assert engines["mitigated"].gradient == "shift"
     assert (engines["aer"].gradient, engines["aer"].perturbations) == ("spsa", 2)
@@ -354,8 +354,8 @@ def test_sampled_noise(tmp_path) -> None:
         np.testing.assert_allclose(found[name], found["silent"], atol=1.2 * noise)
     # Entries that differ in what is drawn share circuits and encoded data.
     plain, mitigated = engines["plain"].source.engine, engines["mitigated"].source.engine
-    assert plain.workshop is mitigated.workshop is engines["exact"].workshop
-    assert engines["silent"].workshop is not engines["exact"].workshop
+    assert plain.programs is mitigated.programs is engines["exact"].programs
+    assert engines["silent"].programs is not engines["exact"].programs
     assert load_backend("both", path).describe()["mitigation"] == "tensored"
     with pytest.raises(ConfigError, match=r"readout mitigation corrects shots of a device; got no"):
         load_backend("both", path).engine()
@@ -371,7 +371,7 @@ def test_a_snapshot_counts_by_its_content(tmp_path) -> None:
     save_snapshot(fake_device("fake_quito"), tmp_path / "device.json")
     backend = load_backend("saved", path)
     assert backend.describe()["noise"]["sha256"] != before["sha256"]
-    assert backend.engine().workshop.device(1).name == "fake_quito"
+    assert backend.engine().programs.device(1).name == "fake_quito"
     (tmp_path / "device.json").unlink()
     assert backend.describe()["noise"]["sha256"] is None
     with pytest.raises(StorageError, match="a device snapshot cannot be read"):
@@ -442,7 +442,7 @@ def test_a_device_of_rates_is_as_wide_as_it_has_to_be(tmp_path) -> None:
         f"  any: {{kind: noisy, noise: {{rates: {RATES}}}}}\n"
         f"  two: {{kind: noisy, noise: {{rates: {RATES[:-1]}, num_qubits: 2}}}}}}\n",
     )
-    assert load_backend("any", path).engine().workshop.device(3).num_qubits == 3
+    assert load_backend("any", path).engine().programs.device(3).num_qubits == 3
     assert load_backend("any", path).pass_manager() is not None
     x, w = np.zeros((1, 3)), np.zeros(model().num_weights)
     with pytest.raises(CircuitError, match=r"got 3 qubits; expected at most the 2 of 'rates'"):
@@ -466,7 +466,7 @@ def test_changed_settings(tmp_path) -> None:
     assert (other.name, other.kind, other.shots, other.source) == ("worse", "noisy", 90, str(path))
     engine = other.engine()
     assert (engine.name, engine.shots, engine.seed) == ("worse", 90, 3)
-    assert engine.source.engine.workshop.device(2).scale == 2.0
+    assert engine.source.engine.programs.device(2).scale == 2.0
     assert exact.changed("whole", {"shots": None}).engine().shots is None
     assert rates.changed("same", {}).options == rates.options
     # A mapping is replaced whole: the rates it does not name are those of any device.
@@ -476,7 +476,7 @@ def test_changed_settings(tmp_path) -> None:
     aer = rates.changed("aer", {"kind": "aer", "shots": 5})
     assert (aer.kind, aer.shots, aer.options.seed) == ("aer", 5, None)
     noisy = exact.changed("noisy", {"kind": "noisy", "noise": {"device": "fake_lima"}})
-    assert noisy.engine().workshop.device(1).name == "fake_lima"
+    assert noisy.engine().programs.device(1).name == "fake_lima"
     assert exact.changed("exact", {"kind": "exact", "seed": 1}).shots == 70
 
 
@@ -498,7 +498,7 @@ def test_a_changed_snapshot_lies_beside_the_backend_file(tmp_path, monkeypatch) 
             (load_backend("rates", path).changed(
                 "d", {"noise": {"snapshot": str(folder / "fake_quito.json")}}), "fake_quito"),
         ):  # fmt: skip
-            assert backend.engine().workshop.device(1).name == name
+            assert backend.engine().programs.device(1).name == name
             assert backend.describe()["noise"]["snapshot"] == f"{name}.json"
             assert len(backend.describe()["noise"]["sha256"]) == 64
 

@@ -11,7 +11,7 @@ from qiskit.circuit import Parameter
 from qiskit_kd.circuits import CircuitModel, ClassGroups, Observables, amplitude, angle, ansatze
 from qiskit_kd.errors import ConfigError, ResourceError
 from qiskit_kd.execution import effective_weights
-from qiskit_kd.execution.reference import reference_outputs
+from tests.reference import reference_outputs
 
 
 @pytest.mark.parametrize("name", ["hardware_efficient", "product", "real_amplitudes"])

@@ -49,8 +49,8 @@ from qiskit_aer.primitives import EstimatorV2, SamplerV2
 
 from qiskit_kd.circuits import CircuitModel, ClassGroups, Encoding, Observables
 from qiskit_kd.execution.backends import Backend
-from qiskit_kd.execution.primitives import SamplerEngine
 from qiskit_kd.execution.schema import AerOptions, ExactOptions, NoisyOptions
+from tests.execution.engines import sampler_engine
 
 SHOTS = 2000
 ROWS = 3
@@ -209,8 +209,8 @@ SAMPLED: dict[str, Callable[[int], Any]] = {
     "noisy by Aer": lambda seed: backend("noisy", shots=SHOTS, sampled_by="qiskit_aer").engine(
         seed=seed
     ),
-    "engine on Aer's sampler": lambda seed: SamplerEngine(SamplerV2(seed=seed), shots=SHOTS),
-    "engine on Qiskit's sampler": lambda seed: SamplerEngine(
+    "engine on Aer's sampler": lambda seed: sampler_engine(SamplerV2(seed=seed), shots=SHOTS),
+    "engine on Qiskit's sampler": lambda seed: sampler_engine(
         StatevectorSampler(seed=seed), shots=SHOTS
     ),
 }

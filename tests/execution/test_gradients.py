@@ -20,17 +20,17 @@ from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.errors import CircuitError, UnknownNameError
 from qiskit_kd.execution.engine import Needs
 from qiskit_kd.execution.exact import ExactEngine
-from qiskit_kd.execution.exact_shots import ExactShotsEngine
 from qiskit_kd.execution.expansion import FREQUENCIES, Expansion, expand
 from qiskit_kd.execution.gradients import (
     check_gradient,
     default_epsilon,
     input_shift_points,
-    reference_slot_jacobian,
     shift_points,
     shift_rule,
     spsa_points,
 )
+from tests.execution.engines import exact_shots
+from tests.reference import reference_slot_jacobian
 
 STEP = 1e-5
 
@@ -261,7 +261,7 @@ def test_the_default_step_keeps_the_gradient_of_the_student() -> None:
         exact = ExactEngine().vjp(model, x, w, weights_only)[1](upstream)[1]
         assert exact is not None
         for_step = partial(
-            ExactShotsEngine, ExactEngine(), shots=None, gradient="spsa", perturbations=1000,
+            exact_shots, ExactEngine(), shots=None, gradient="spsa", perturbations=1000,
             seed=seed,
         )  # fmt: skip
         row = []
@@ -281,9 +281,9 @@ def test_the_default_step() -> None:
     assert default_epsilon(100) == pytest.approx(0.05)
     # Worst case, an outcome that is one product of all cosines: cos(epsilon)**n stays.
     assert min(np.cos(default_epsilon(n)) ** n for n in range(1, 2000)) > 0.88
-    sampled = ExactShotsEngine(ExactEngine(), shots=8, seed=0)
-    exact = ExactShotsEngine(ExactEngine(), shots=None, gradient="spsa", seed=0)
-    chosen = ExactShotsEngine(ExactEngine(), shots=8, seed=0, epsilon=0.3)
+    sampled = exact_shots(ExactEngine(), shots=8, seed=0)
+    exact = exact_shots(ExactEngine(), shots=None, gradient="spsa", seed=0)
+    chosen = exact_shots(ExactEngine(), shots=8, seed=0, epsilon=0.3)
     model = CircuitModel(angle(4), hardware_efficient(4, 4), ClassGroups(2, 4))
     for engine, step in (
         (sampled, default_epsilon(model.num_weights)),

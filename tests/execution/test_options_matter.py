@@ -73,9 +73,9 @@ def observed(settings: dict[str, Any]) -> dict[str, Any]:
                              "usage": {k: v for k, v in engine.usage.as_dict().items()
                                        if k != "transpilations"}}  # fmt: skip
     facts["circuit"] = [(i.name, *(made.find_bit(q).index for q in i.qubits)) for i in made.data]
-    station = getattr(getattr(engine, "source", None), "station", None)
-    if station is not None:
-        facts["usd"] = [job.usd for job in station.dispatcher.journal.jobs()]
+    session = getattr(getattr(engine, "source", None), "session", None)
+    if session is not None:
+        facts["usd"] = [job.usd for job in session.journal.jobs()]
     return facts
 
 

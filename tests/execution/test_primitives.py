@@ -19,15 +19,17 @@ from qiskit_kd.circuits.encodings import amplitude, angle, reuploading
 from qiskit_kd.circuits.model import CircuitModel, Encoding
 from qiskit_kd.circuits.readouts import ClassGroups, Observables
 from qiskit_kd.errors import ConfigError, ExecutionError, ResourceError
-from qiskit_kd.execution import exact_shots as exact_shots_module
+from qiskit_kd.execution import engine_source as exact_shots_module
 from qiskit_kd.execution import measurement, memory
-from qiskit_kd.execution.aer_primitives import AerEstimator, AerSampler, aer_pass_manager
+from qiskit_kd.execution.aer import AerEstimator, AerSampler, aer_pass_manager
 from qiskit_kd.execution.engine import Engine, Needs
 from qiskit_kd.execution.exact import ExactEngine
-from qiskit_kd.execution.exact_shots import ExactShotsEngine
 from qiskit_kd.execution.measurement import bases, measured
-from qiskit_kd.execution.primitives import SamplerEngine, outcomes
-from qiskit_kd.execution.reference import reference_outputs, reference_weight_gradient
+from qiskit_kd.execution.primitives import outcomes
+from qiskit_kd.execution.sampled import SampledEngine
+from tests.execution import engines
+from tests.execution.engines import sampler_engine
+from tests.reference import reference_outputs, reference_weight_gradient
 
 BOTH = Needs(features=True, weights=True)
 WEIGHTS = Needs(features=False, weights=True)
@@ -43,14 +45,14 @@ def aer_estimator(seed: int) -> AerEstimator:
     return AerEstimator(seed=seed % 2**31)
 
 
-def aer(shots: int, **options) -> SamplerEngine:
-    return SamplerEngine(
+def aer(shots: int, **options) -> SampledEngine:
+    return sampler_engine(
         aer_sampler, pass_manager=aer_pass_manager, shots=shots, simulated=True, **options
     )
 
 
-def exact_shots(shots: int, **options) -> ExactShotsEngine:
-    return ExactShotsEngine(ExactEngine(), shots=shots, **options)
+def exact_shots(shots: int, **options) -> SampledEngine:
+    return engines.exact_shots(ExactEngine(), shots=shots, **options)
 
 
 ENGINES = {"aer": aer, "exact_shots": exact_shots}
@@ -117,7 +119,7 @@ def test_only_qubits_that_observables_touch_are_measured(engine: str, strings, t
         ENGINES[engine](20_000, seed=0).outputs(model, x, w), reference_outputs(model, x, w),
         atol=5 * 2 / np.sqrt(20_000),
     )  # fmt: skip
-    exact = ExactShotsEngine(ExactEngine(), shots=None)
+    exact = engines.exact_shots(ExactEngine(), shots=None)
     np.testing.assert_allclose(
         exact.outputs(model, x, w), reference_outputs(model, x, w), atol=1e-12
     )
@@ -338,7 +340,7 @@ def test_a_device_with_another_qubit_order_and_basis() -> None:
     for readout in (ClassGroups(2, 3, qubits=(2, 0)), GENERAL):
         model = small(readout)
         x, w, _ = draw(model)
-        engine = SamplerEngine(
+        engine = sampler_engine(
             aer_sampler, estimator=aer_estimator, pass_manager=manager, shots=shots, seed=9
         )
         np.testing.assert_allclose(
@@ -350,13 +352,13 @@ def test_a_device_with_another_qubit_order_and_basis() -> None:
 def test_any_v2_sampler_will_do() -> None:
     model = small()
     x, w, _ = draw(model)
-    engine = SamplerEngine(StatevectorSampler(seed=1), shots=20_000, seed=1)
+    engine = sampler_engine(StatevectorSampler(seed=1), shots=20_000, seed=1)
     np.testing.assert_allclose(
         engine.outputs(model, x, w), reference_outputs(model, x, w), atol=0.02
     )
     assert (engine.usage.jobs, engine.usage.pubs, engine.usage.transpilations) == (1, 1, 0)
     general = small(GENERAL)
-    engine = SamplerEngine(
+    engine = sampler_engine(
         StatevectorSampler(seed=1), estimator=StatevectorEstimator(seed=2), shots=20_000
     )
     x, w, _ = draw(general)
@@ -368,7 +370,7 @@ def test_any_v2_sampler_will_do() -> None:
 def test_rules_on_exact_values() -> None:
     model = small()
     x, w, upstream = draw(model)
-    engine = ExactShotsEngine(ExactEngine(), shots=None, gradient="shift")
+    engine = engines.exact_shots(ExactEngine(), shots=None, gradient="shift")
     values, pullback = engine.vjp(model, x, w, BOTH)
     exact_values, exact_pullback = ExactEngine().vjp(model, x, w, BOTH)
     np.testing.assert_allclose(values, exact_values, atol=1e-12)
@@ -385,7 +387,7 @@ def test_errors(monkeypatch) -> None:
     model = small()
     x, w, _ = draw(model)
     with pytest.raises(ExecutionError, match="Broken failed; got TypeError: no qubits today"):
-        SamplerEngine(Broken()).outputs(model, x, w)
+        sampler_engine(Broken()).outputs(model, x, w)
     with pytest.raises(ConfigError, match="a sampler takes at least one shot; got 0"):
         aer(0)
     with pytest.raises(ConfigError, match="sampling takes at least one shot; got -1"):
@@ -395,12 +397,12 @@ def test_errors(monkeypatch) -> None:
         match=r"the sampler is a V2 primitive or a function that makes one from a seed; got str; "
         r"expected an object with run\(\), or seed -> sampler",
     ):
-        SamplerEngine("aer")
+        sampler_engine("aer")
     with pytest.raises(ConfigError, match="the estimator is a V2 primitive or a function that"):
-        SamplerEngine(aer_sampler, estimator=3)
+        sampler_engine(aer_sampler, estimator=3)
     for maker, got in ((Broken, "TypeError: "), (lambda seed: seed, "int")):
         with pytest.raises(ConfigError, match=f"a V2 primitive from a seed; got {got}.*=seed"):
-            SamplerEngine(maker).outputs(model, x, w)
+            sampler_engine(maker).outputs(model, x, w)
     monkeypatch.setattr(memory, "available_bytes", lambda: 2**20)
     with pytest.raises(
         ResourceError,
@@ -408,4 +410,4 @@ def test_errors(monkeypatch) -> None:
         r"0\.\d GiB needed; expected at most the 0\.0 GiB available\. Use a smaller batch, fewer "
         r"shots, fewer qubits or gradient='spsa'\.",
     ):
-        SamplerEngine(partial(aer_sampler)).outputs(model, np.ones((6000, 3)), w)
+        sampler_engine(partial(aer_sampler)).outputs(model, np.ones((6000, 3)), w)

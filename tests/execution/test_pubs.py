@@ -17,9 +17,9 @@ from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_kd.errors import BudgetError, CircuitError, DataError
 from qiskit_kd.execution.backends import Backend
-from qiskit_kd.execution.runtime import payload
-from qiskit_kd.execution.runtime.engine import open_station
+from qiskit_kd.execution.runtime import serialization
 from qiskit_kd.execution.runtime.journal import Journal
+from qiskit_kd.execution.runtime.session import open_session
 from qiskit_kd.execution.schema import AnyOptions
 from tests.execution.runtime.test_engine import MODEL, W, X
 
@@ -104,10 +104,10 @@ def test_nothing_is_written_down_for_values_that_are_refused(tmp_path: Path) -> 
     where = backend("a fake device", journal=tmp_path / "jobs.db")
     isa = where.pass_manager().run(circuit())
     pub = SamplerPub.coerce((isa, [[np.nan]]))
-    station = open_station(where.options, where.name)
+    session = open_session(where.options, where.name)
     for run in (
         where.sampler().run,
-        lambda pubs: station.dispatcher.run("sampler", pubs, occasion=0, shots=8),
+        lambda pubs: session.perform("sampler", pubs, repetition=0, shots=8).results,
     ):
         with pytest.raises(DataError, match=r"values of parameters are real, finite numbers; got "
                            r"nan at \[0, 0\], in PUB 0"):  # fmt: skip
@@ -151,22 +151,22 @@ def test_a_circuit_changed_in_place_is_another_circuit(tmp_path: Path) -> None:
     assert sampler.run([found]).result()[0].data.c.get_counts() == {"1": 32}
     found.data.insert(0, found.data[0])
     assert sampler.run([found]).result()[0].data.c.get_counts() == {"0": 32}
-    assert sampler.dispatcher.counts["sent"] == 3
+    assert sampler.session.counts["sent"] == 3
 
 
 def test_the_digest_of_a_circuit_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    digest = payload.circuit_digest
+    digest = serialization.circuit_digest
 
     def counted(circuit: QuantumCircuit) -> str:
         calls.append(len(circuit.data))
         return digest(circuit)
 
-    monkeypatch.setattr(payload, "circuit_digest", counted)
+    monkeypatch.setattr(serialization, "circuit_digest", counted)
     found = backend("a fake device", tiles=2, shots=8).engine(seed=0)
     found.outputs(MODEL, X, W)
     first = len(calls)
-    assert first <= 2  # of the dispatcher, and of what plays the device
+    assert first == 1  # for the session, and for what plays the device
     for step in range(3):
         found.outputs(MODEL, X, W + step)
     assert len(calls) == first

@@ -9,8 +9,9 @@ from fixed_images import IMAGES, registered  # noqa: F401 (a fixture)
 from pydantic import ValidationError
 
 from qiskit_kd.errors import ConfigError
-from qiskit_kd.experiment.config import ExperimentConfig, is_teacher, teacher_row
+from qiskit_kd.experiment.config import ExperimentConfig
 from qiskit_kd.experiment.loading import parse
+from qiskit_kd.experiment.schema import is_teacher, teacher_row
 
 SMALL: dict[str, Any] = {
     "name": "small",

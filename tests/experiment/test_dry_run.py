@@ -12,11 +12,10 @@ from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.runtime.cost import Cost, Tariff, cost_of_call, total
-from qiskit_kd.experiment.dry_run import Asked, DryRuns, shape
+from qiskit_kd.experiment.devices import Asked, open_backend
+from qiskit_kd.experiment.dry_run import DryRuns, shape
 from qiskit_kd.experiment.loading import parse
-from qiskit_kd.experiment.places import open_backend
-from qiskit_kd.experiment.plan import plan
-from qiskit_kd.experiment.planner import Task
+from qiskit_kd.experiment.plan import Task, plan
 from qiskit_kd.experiment.task import run_task
 
 BACKENDS = """\
@@ -171,7 +170,7 @@ def test_a_dry_run_asks_for_what_a_real_one_runs(name: str, tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("backends")
 def test_like_tasks_are_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from qiskit_kd.experiment import task as module
+    from qiskit_kd.experiment import dry_run as module
 
     seen = []
     real = module.run_task

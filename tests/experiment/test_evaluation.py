@@ -16,10 +16,10 @@ from qiskit_kd.data import Split
 from qiskit_kd.data.perturbations import noisy, rotated
 from qiskit_kd.distill.metrics import kl, metrics
 from qiskit_kd.errors import ConfigError, DataError
-from qiskit_kd.execution.circuit_facts import circuit_facts
+from qiskit_kd.execution.transpiling import circuit_facts
 from qiskit_kd.experiment import evaluation
+from qiskit_kd.experiment.devices import open_backend
 from qiskit_kd.experiment.evaluation import Jury, feature_maps, judged, perturbed, robustness
-from qiskit_kd.experiment.places import open_backend
 from qiskit_kd.nn.images import convolution, quanvolution
 from qiskit_kd.nn.students import fully_quantum, linear
 
@@ -190,7 +190,7 @@ def test_circuits_as_they_run_on_the_device(rows: Split) -> None:
         network = circuit("noisy", **sampled)
         (found,) = judged(network, rows, {})["circuits"]
         engine = circuit("noisy").circuit.engine
-        native, device = engine.program(network.circuit.model).native, engine.workshop.device(2)
+        native, device = engine.program(network.circuit.model).native, engine.programs.device(2)
         assert found == asdict(circuit_facts(native.circuit, device.target, device="rates"))
         assert found["qubits"] == 2
         assert found["two_qubit_gates"] >= 1

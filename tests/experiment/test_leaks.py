@@ -31,7 +31,8 @@ from test_result import candidates, result, row
 from qiskit_kd.data import Split, datasets
 from qiskit_kd.distill import distiller, objective
 from qiskit_kd.distill.teacher import Teacher
-from qiskit_kd.experiment import choice, planner, task
+from qiskit_kd.experiment import choice, task
+from qiskit_kd.experiment import plan as planner
 from qiskit_kd.experiment.choice import choose
 from qiskit_kd.experiment.config import ExperimentConfig
 from qiskit_kd.experiment.loading import parse
@@ -361,7 +362,7 @@ HOMES: dict[str, tuple[Any, str]] = {
     "_count": (distiller.Distiller, "_count"), "_rank": (distiller.Distiller, "_rank"),
     "_build_adapters": (objective.Objective, "_build_adapters"),
     "candidates": (ExperimentConfig, "candidates"), "_gain": (StudyResult, "_gain"),
-    "_lessons": (planner, "_lessons"),
+    "_objective": (planner, "_objective"),
 }  # fmt: skip
 MUTANTS: dict[str, tuple[str, str, str, str]] = {
     # name: function, what stands there, what the mutant has, which check notices
@@ -463,7 +464,7 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
         "candidates", "[*map(float, v)] for",
         "[*map(float, v)][: 1 if self.variants[variant].is_placebo else None] for", "tuning"),
     "weight not tuned": (
-        "_lessons", 'candidate.get(f"weight of {term.label}", term.weight)',
+        "_objective", 'candidate.get(f"weight of {term.label}", term.weight)',
         "1.0 if isinstance(term.weight, list) else term.weight", "tuning"),
     "gains of unpaired seeds": (
         "_gain", "[right[s] for s in seeds]", "[right[s] for s in reversed(seeds)]", "pairs"),

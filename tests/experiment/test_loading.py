@@ -7,7 +7,10 @@ import pytest
 
 from qiskit_kd.errors import ConfigError, UnknownNameError
 from qiskit_kd.experiment import loading
+from qiskit_kd.experiment.config import ExperimentConfig
 from qiskit_kd.experiment.loading import find_experiment, load, parse, shipped
+from qiskit_kd.experiment.plan import plan
+from qiskit_kd.experiment.spending import devices_of
 from qiskit_kd.experiment.template import TEMPLATE, write_template
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
@@ -494,3 +497,47 @@ def test_overrides_of_other_keys_and_of_axes_hold() -> None:
     here = config.at(point)
     assert (here.training.epochs, here.training.batch_size) == (7, 5)
     assert here.teachers["teacher"].training.epochs == 3
+
+
+SWEPT = """\
+axes:
+  samples: {key: data.options.train, values: [20, 30]}
+  rate:
+    values:
+      slow: {training.learning_rate: 0.01, teacher.options.hidden: [4]}
+      fast: {training.learning_rate: 0.1}
+"""
+
+
+@pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.liveness.DeadWeightsWarning")
+def test_points_are_validated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    validate, validated = ExperimentConfig.model_validate, []
+
+    def counted(tree: object) -> ExperimentConfig:
+        validated.append(tree)
+        return validate(tree)
+
+    monkeypatch.setattr(ExperimentConfig, "model_validate", counted)
+    config = parse(GOOD + SWEPT, ["training.epochs=1"], seeds=1)
+    assert len(validated) == 1 + 4
+    assert len(plan(config)) > 4
+    assert devices_of(config) == []
+    assert [here.config for here in config.resolved_points] == [*map(config.at, config.points())]
+    assert len(validated) == 1 + 4
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_points_of_a_file_are_those_of_its_configuration(name: str) -> None:
+    config = load(find_experiment(name))
+    again = ExperimentConfig.model_validate(config.model_dump(by_alias=True))
+    assert [here.config for here in again.resolved_points] == [
+        here.config for here in config.resolved_points
+    ]
+    assert all(here.checked for here in config.resolved_points)
+
+
+def test_a_copy_has_points_of_its_own() -> None:
+    config = parse(GOOD)
+    copied = config.model_copy(update={"baseline": "distilled"})
+    assert copied.resolved_points[0].config is copied
+    assert copied.roles != config.roles

@@ -14,7 +14,7 @@ from qiskit_kd.circuits.encodings import angle
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.execution.backends import load_backend
-from qiskit_kd.experiment.readings import both_readings
+from qiskit_kd.experiment.evaluation import both_readings
 from qiskit_kd.nn.layer import QuantumLayer
 from qiskit_kd.nn.quanvolution import Quanvolution, cut_patches
 

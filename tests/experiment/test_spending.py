@@ -25,13 +25,12 @@ from qiskit_kd.errors import (
     TransientError,
     UncertainJobError,
 )
-from qiskit_kd.execution.runtime import engine as engine_module
 from qiskit_kd.execution.runtime.journal import Journal
 from qiskit_kd.experiment import study as study_module
 from qiskit_kd.experiment import task as task_module
-from qiskit_kd.experiment.estimate import estimate
+from qiskit_kd.experiment.cost import estimate
+from qiskit_kd.experiment.devices import open_backend
 from qiskit_kd.experiment.loading import parse
-from qiskit_kd.experiment.places import open_backend, place_of
 from qiskit_kd.experiment.plan import Task, plan
 from qiskit_kd.experiment.spending import (
     Outlook,
@@ -46,7 +45,8 @@ from qiskit_kd.experiment.spending import (
 )
 from qiskit_kd.experiment.store import Store
 from qiskit_kd.experiment.study import Study
-from qiskit_kd.report.jobs import spent_text
+from qiskit_kd.report.costs import spent_text
+from tests.execution.runtime.study import forget
 
 pytestmark = [
     pytest.mark.usefixtures("devices"),
@@ -56,8 +56,7 @@ pytestmark = [
 
 def run(out: str | Path, *overrides: str, **options: Any) -> Study:
     """A run in this process, as far as a process that starts anew would know."""
-    for cache in (engine_module._station, engine_module._compiler):
-        cache.cache_clear()
+    forget()
     study = Study.load("device.yaml", overrides)
     study.run(out, executor=Inline(), **options)
     return study
@@ -148,7 +147,7 @@ def test_a_plan_contacts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plan_writes_into_no_journal_of_an_entry() -> None:
     settings = ["backends.device={base: lagos, journal: theirs.db}"]
     assert Study.load("device.yaml", settings).tasks()
-    place = place_of(parse(STUDY, settings), "device")
+    place = parse(STUDY, settings).resolved_points[0].place("device")
     opened_at_home(place).engine()
     assert not Path("theirs.db").exists()
     open_backend(place).engine()

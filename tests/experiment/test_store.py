@@ -241,7 +241,7 @@ def test_another_schema(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "study.db") as db:
         db.execute("UPDATE meta SET value = '99' WHERE name = 'schema'")
     db.close()
-    with pytest.raises(StorageError, match=r"another version; got schema 99; expected schema 3"):
+    with pytest.raises(StorageError, match=r"another version; got schema 99; expected schema 4"):
         Store(tmp_path)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import shutil
@@ -18,7 +19,7 @@ from test_runner import Inline
 from qiskit_kd import report
 from qiskit_kd.errors import ConfigError, StorageError
 from qiskit_kd.experiment.result import StudyResult
-from qiskit_kd.experiment.store import Store
+from qiskit_kd.experiment.store import Store, canonical
 from qiskit_kd.experiment.study import Study
 
 
@@ -373,3 +374,53 @@ def test_a_script_that_workers_cannot_import_is_named(tmp_path: Path) -> None:
     found = scripted(tmp_path, "if __name__ != '__main__': raise OSError('no such mount')")
     assert "unknown student; got 'of_the_script'" in found.stdout, found.stderr
     assert "script.py cannot be imported: OSError: no such mount" in found.stdout
+
+
+BEFORE = """\
+name: tiny
+data: {kind: extended_xor, options: {train: 12, transfer: 0, test: 20}}
+students: {linear: {kind: linear}}
+variants: {plain: {terms: [{loss: ce}]}}
+seeds: 2
+training: {epochs: 1, batch_size: 8, learning_rate: 0.05}
+"""
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """The folder of a study that was written before rows had specs beside them."""
+    (tmp_path / "tiny.yaml").write_text(BEFORE)
+    (tmp_path / "out").mkdir()
+    with sqlite3.connect(tmp_path / "out" / "study.db") as db:
+        db.executescript(Path(__file__).with_name("study_of_schema_3.sql").read_text())
+    db.close()
+    return tmp_path
+
+
+def test_a_study_of_the_schema_before_is_read(old: Path) -> None:
+    result = Study.load(old / "out").result()
+    assert [round(row["test"]["accuracy"], 2) for row in result.rows] == [0.35, 0.45]
+    assert (result.missing, result.specs) == (0, {})
+
+
+def test_a_study_of_the_schema_before_goes_on(old: Path) -> None:
+    study = Study.load(old / "tiny.yaml", seeds=3)
+    with Store(old / "out") as store:
+        before = store.texts()
+    result = study.run(old / "out", executor=Inline())
+    assert study.summary is not None
+    assert (study.summary.found, study.summary.done) == (2, 1)  # its rows count
+    with Store(old / "out") as store:
+        assert before.items() <= store.texts().items()
+        assert result.specs == store.specs()
+    assert {row["key"] for row in result.rows} == {*result.specs}
+
+
+def test_the_spec_of_a_row_is_kept_beside_it(folder: Path) -> None:
+    study = Study.load(folder / "small.yaml", ["training.epochs=2"], seeds=2)
+    specs = Study.load(folder / "out").result().specs
+    assert specs == {task.key: json.loads(canonical(task.spec)) for task in study.tasks()}
+    with sqlite3.connect(folder / "out" / "study.db") as db:
+        found = db.execute("SELECT key, hashed FROM specs").fetchall()
+    db.close()
+    assert all(hashlib.sha256(text.encode()).hexdigest() == key for key, text in found)

@@ -15,9 +15,8 @@ from qiskit_kd.data import datasets
 from qiskit_kd.distill.metrics import kl, metrics
 from qiskit_kd.errors import DataError, StorageError
 from qiskit_kd.execution.backends import load_backend
-from qiskit_kd.execution.noisy.reference import reference_noisy_outputs
+from qiskit_kd.experiment.devices import open_backend
 from qiskit_kd.experiment.loading import parse
-from qiskit_kd.experiment.places import open_backend
 from qiskit_kd.experiment.plan import Task, plan
 from qiskit_kd.experiment.store import canonical
 from qiskit_kd.experiment.task import (
@@ -31,6 +30,7 @@ from qiskit_kd.experiment.task import (
 )
 from qiskit_kd.nn.students import students
 from qiskit_kd.seeding import derive
+from tests.reference import reference_noisy_outputs
 
 
 @pytest.fixture(scope="module")
@@ -374,7 +374,7 @@ def noisy_logits(network: torch.nn.Module, features: np.ndarray) -> np.ndarray:
     """Of the study's device, by a plain loop over gates and samples."""
     model = network.circuit.model
     engine = load_backend("noisy").changed("two", {"scale": 2.0}).engine()
-    device, native = engine.workshop.device(2), engine.program(model).native
+    device, native = engine.programs.device(2), engine.program(model).native
     weights = network.circuit.weight.detach().double().numpy()
     return np.log(reference_noisy_outputs(model, native, device, features, weights))
 
@@ -520,7 +520,7 @@ def test_the_second_stage_goes_on_from_the_first(stages: list[Stage]) -> None:
     row, _ = run_task(spec)
     first, second = stages
     assert (first.backend.name, second.backend.name) == ("exact", "device")
-    assert second.backend.workshop.device(2).scale == 2.0
+    assert second.backend.programs.device(2).scale == 2.0
     assert second.start == first.end
     assert second.end != second.start
     assert first.seed != second.seed

@@ -12,8 +12,7 @@ from qiskit_kd.data import datasets
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment import Study
 from qiskit_kd.experiment.loading import parse
-from qiskit_kd.experiment.plan import plan
-from qiskit_kd.experiment.planner import Task
+from qiskit_kd.experiment.plan import Task, plan
 from qiskit_kd.experiment.task import build_network, run_task
 from qiskit_kd.report import terminal_table
 

@@ -41,9 +41,12 @@ def main() -> None:
     parser.add_argument("--quota", type=float, default=600.0)
     given = parser.parse_args()
     service = LoopbackService(
-        given.device, port=given.port, queue_seconds=given.queue_seconds,
-        run_seconds=given.run_seconds, quota=given.quota,
-    )  # fmt: skip
+        given.device,
+        port=given.port,
+        queue_seconds=given.queue_seconds,
+        run_seconds=given.run_seconds,
+        quota=given.quota,
+    )
     with service:
         hello = {"port": service.port, "backend": service.runtime_options()}
         print(json.dumps(hello | {"environment": service.environment()}), flush=True)

@@ -51,15 +51,19 @@ class Api(Machine):
             return self._identity(parse_qs(body.decode()))
         if path == "/v3/resources/search":
             item = {
-                "crn": CRN, "name": "loopback", "service_plan_unique_id": "plan-open", "tags": [],
+                "crn": CRN,
+                "name": "loopback",
+                "service_plan_unique_id": "plan-open",
+                "tags": [],
                 "doc": {"extensions": {"backends": list(self.devices)}},
-            }  # fmt: skip
+            }
             return 200, {"items": [item], "limit": 100}
         if path == "/api/v1/plan-open":
             return 200, {
-                "id": "plan-open", "metadata": {"pricing": {"type": "free"}},
+                "id": "plan-open",
+                "metadata": {"pricing": {"type": "free"}},
                 "overview_ui": {"en": {"display_name": "Open"}},
-            }  # fmt: skip
+            }
         if not token:
             return error(401, "no bearer token", 1200)
         data = json.loads(body) if body.startswith(b"{") else {}
@@ -72,15 +76,19 @@ class Api(Machine):
     def _identity(self, form: dict[str, list[str]]) -> Reply:
         if form.get("apikey") != [self.api_key]:
             return 400, {
-                "errorCode": "BXNIM0415E", "errorMessage": "Provided API key could not be found."
-            }  # fmt: skip
+                "errorCode": "BXNIM0415E",
+                "errorMessage": "Provided API key could not be found.",
+            }
         now = int(time.time())
         claims = ({"alg": "none"}, {"iat": now, "exp": now + 3600, "iam_id": "IBMid-loopback"})
         parts = [base64.urlsafe_b64encode(json.dumps(c).encode()).rstrip(b"=") for c in claims]
         return 200, {
-            "access_token": b".".join([*parts, b"sig"]).decode(), "token_type": "Bearer",
-            "refresh_token": "-", "expires_in": 3600, "expiration": now + 3600,
-        }  # fmt: skip
+            "access_token": b".".join([*parts, b"sig"]).decode(),
+            "token_type": "Bearer",
+            "refresh_token": "-",
+            "expires_in": 3600,
+            "expiration": now + 3600,
+        }
 
     def _list_devices(self, _data: dict[str, Any], _query: dict[str, list[str]]) -> Reply:
         return 200, {"devices": [device.listed() for device in self.devices.values()]}
@@ -95,10 +103,14 @@ class Api(Machine):
     def _usage(self, _data: dict[str, Any], _query: dict[str, list[str]]) -> Reply:
         left = 1e9 if self.quota is None else self.quota
         return 200, {
-            "instance_id": CRN, "plan_id": "open", "usage_period": {},
-            "usage_consumed_seconds": self.seconds, "usage_limit_seconds": self.seconds + left,
-            "usage_remaining_seconds": max(left, 0.0), "usage_limit_reached": left <= 0,
-        }  # fmt: skip
+            "instance_id": CRN,
+            "plan_id": "open",
+            "usage_period": {},
+            "usage_consumed_seconds": self.seconds,
+            "usage_limit_seconds": self.seconds + left,
+            "usage_remaining_seconds": max(left, 0.0),
+            "usage_limit_reached": left <= 0,
+        }
 
     def _submit(self, data: dict[str, Any], _query: dict[str, list[str]]) -> Reply:
         device = self.devices.get(data.get("backend", ""))
@@ -160,10 +172,15 @@ class Api(Machine):
     def _open_session(self, data: dict[str, Any], _query: dict[str, list[str]]) -> Reply:
         name = "s-" + uuid.uuid4().hex[:12]
         self.sessions[name] = {
-            "id": name, "backend_name": data.get("backend") or self.name, "state": "open",
-            "accepting_jobs": True, "elapsed_time": 0, "interactive_ttl": 60, "max_ttl": 28800,
+            "id": name,
+            "backend_name": data.get("backend") or self.name,
+            "state": "open",
+            "accepting_jobs": True,
+            "elapsed_time": 0,
+            "interactive_ttl": 60,
+            "max_ttl": 28800,
             "mode": data.get("mode"),
-        }  # fmt: skip
+        }
         return 200, self.sessions[name]
 
     def _session(self, data: dict[str, Any], _query: dict[str, list[str]], name: str) -> Reply:

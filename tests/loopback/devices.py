@@ -82,9 +82,14 @@ class Snapshot:
         """JSON text of `configuration`, `status`, or the `properties` at some time."""
         if what == "status":
             return json.dumps(
-                {"backend_version": "1.0", "state": True, "status": self.status,
-                 "length_queue": self.queue_length, "message": ""}
-            )  # fmt: skip
+                {
+                    "backend_version": "1.0",
+                    "state": True,
+                    "status": self.status,
+                    "length_queue": self.queue_length,
+                    "message": "",
+                }
+            )
         if what == "properties":
             end = dt.datetime.fromisoformat(before) if before else dt.datetime.now(dt.UTC)
             return [text for begun, text in self.calibrations if begun <= end][-1]
@@ -94,9 +99,12 @@ class Snapshot:
         """The entry of the device in the list of devices."""
         status = "online" if self.status == "active" else "paused"
         return {
-            "name": self.name, "status": {"name": status}, "queue_length": self.queue_length,
-            "qubits": self.num_qubits, "physical_qubits": self.num_qubits,
-        }  # fmt: skip
+            "name": self.name,
+            "status": {"name": status},
+            "queue_length": self.queue_length,
+            "qubits": self.num_qubits,
+            "physical_qubits": self.num_qubits,
+        }
 
     @staticmethod
     def _durations(properties: dict[str, Any]) -> dict[tuple[str, tuple[int, ...]], float]:

@@ -75,10 +75,14 @@ class Job:
         if self.reason:
             state |= {"reason": self.reason, "reason_code": self.code}
         body = {
-            "id": self.id, "state": state, "status": self.status, "created": self.created,
-            "program": {"id": self.request["program_id"]}, "private": False,
+            "id": self.id,
+            "state": state,
+            "status": self.status,
+            "created": self.created,
+            "program": {"id": self.request["program_id"]},
+            "private": False,
             "estimated_running_time_seconds": 0.0 if self.work is None else self.work.seconds,
-        }  # fmt: skip
+        }
         shown = ["backend", "session_id", "tags", "cost"] + ["params"] * params
         return body | {k: v for k, v in self.request.items() if k in shown and v is not None}
 
@@ -133,9 +137,12 @@ def decode(request: dict[str, Any], device: Snapshot) -> Work:
         content = _digest_program(program)
         options = model.options.model_dump_json()
         return _work(
-            (model, program), items, content + options, device,
+            (model, program),
+            items,
+            content + options,
+            device,
             device.rep_delay if rep_delay is None else rep_delay,
-        )  # fmt: skip
+        )
     if program_id in ("sampler", "estimator"):
         old = legacy.decode(program_id, params)
         items = [(pub.circuit, pub.executions) for pub in old.pubs]
@@ -144,17 +151,24 @@ def decode(request: dict[str, Any], device: Snapshot) -> Work:
 
 
 def _work(
-    program: Any, items: list[tuple[QuantumCircuit, int]], content: str, device: Snapshot,
+    program: Any,
+    items: list[tuple[QuantumCircuit, int]],
+    content: str,
+    device: Snapshot,
     rep_delay: float,
-) -> Work:  # fmt: skip
+) -> Work:
     wrong = next((text for c, _ in items if (text := not_isa(c, device))), "")
     seconds = OVERHEAD
     for circuit, executions in items:
         seconds += executions * (rep_delay + (0.0 if wrong else circuit_seconds(circuit, device)))
     return Work(
-        program, len(items), sum(n for _, n in items),
-        hashlib.sha256(content.encode()).hexdigest(), seconds, wrong,
-    )  # fmt: skip
+        program,
+        len(items),
+        sum(n for _, n in items),
+        hashlib.sha256(content.encode()).hexdigest(),
+        seconds,
+        wrong,
+    )
 
 
 def _digest_program(program: Any) -> str:
@@ -221,5 +235,5 @@ def altered(text: str, change: Callable[[NDArray[Any]], NDArray[Any]], rename: s
         item.results = {
             rename or name: CompressedTensorModel.from_numpy(value)
             for name, value in arrays.items()
-        }  # fmt: skip
+        }
     return model.model_dump_json()

@@ -73,9 +73,13 @@ class Machine:
     # What a test sets and asks
 
     def end_next(
-        self, status: str = "Failed", reason: str = "backend error", code: int = 1517, *,
+        self,
+        status: str = "Failed",
+        reason: str = "backend error",
+        code: int = 1517,
+        *,
         after: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """The next job that begins ends like this; called again, it is about the one after."""
         self.outcomes.append(Outcome(status, reason, code, after))
 
@@ -116,12 +120,15 @@ class Machine:
         """All counts, in a form that JSON can hold."""
         with self._change:
             return {
-                "submitted": self.submitted, "pubs": self.pubs, "executions": self.executions,
+                "submitted": self.submitted,
+                "pubs": self.pubs,
+                "executions": self.executions,
                 "cancelled_before_running": self.cancelled_before_running,
-                "seconds": self.seconds, "quota": self.quota,
+                "seconds": self.seconds,
+                "quota": self.quota,
                 "ran": [[list(t), c, n] for (t, c), n in self.ran.items()],
                 "begun": [[list(t), c, n] for (t, c), n in self.begun.items()],
-            }  # fmt: skip
+            }
 
     def most_runs(self) -> int:
         """How often the most frequent job ran: above one, something was paid for twice."""

@@ -62,9 +62,12 @@ class LoopbackService(Api):
         port: int = 0,
     ) -> None:
         super().__init__(
-            devices={"ibm_loopback": device} if devices is None else devices, api_key=api_key,
-            queue_seconds=queue_seconds, run_seconds=run_seconds, quota=quota,
-        )  # fmt: skip
+            devices={"ibm_loopback": device} if devices is None else devices,
+            api_key=api_key,
+            queue_seconds=queue_seconds,
+            run_seconds=run_seconds,
+            quota=quota,
+        )
         self.port = port
         self.requests: list[tuple[str, str]] = []
         self._server: ThreadingHTTPServer | None = None
@@ -136,9 +139,11 @@ class LoopbackService(Api):
     def client_options(self, api_key: str | None = None, instance: str = CRN) -> dict[str, Any]:
         """Keyword arguments for `QiskitRuntimeService`."""
         return {
-            "channel": "ibm_quantum_platform", "token": api_key or self.api_key,
-            "instance": instance, **self.address(),
-        }  # fmt: skip
+            "channel": "ibm_quantum_platform",
+            "token": api_key or self.api_key,
+            "instance": instance,
+            **self.address(),
+        }
 
     def address(self) -> dict[str, Any]:
         """`url` and `proxies`: how the client is led here."""
@@ -152,16 +157,22 @@ class LoopbackService(Api):
     def runtime_options(self, **more: Any) -> dict[str, Any]:
         """Keys of a backend of kind `runtime`; the token is in the environment, as ever."""
         return {
-            "device": self.name, "instance": CRN, "channel": "ibm_quantum_platform",
-            **self.address(), **more,
-        }  # fmt: skip
+            "device": self.name,
+            "instance": CRN,
+            "channel": "ibm_quantum_platform",
+            **self.address(),
+            **more,
+        }
 
     def environment(self) -> dict[str, str]:
         """Variables with which the client finds this account, in this or another process."""
         return {
-            "QISKIT_IBM_TOKEN": self.api_key, "QISKIT_IBM_CHANNEL": "ibm_quantum_platform",
-            "QISKIT_IBM_INSTANCE": CRN, **ENVIRONMENT, TRUSTED: self.trusted(),
-        }  # fmt: skip
+            "QISKIT_IBM_TOKEN": self.api_key,
+            "QISKIT_IBM_CHANNEL": "ibm_quantum_platform",
+            "QISKIT_IBM_INSTANCE": CRN,
+            **ENVIRONMENT,
+            TRUSTED: self.trusted(),
+        }
 
     def inject(self, method: str, path: str, status: int | None, **more: Any) -> Fault:
         """Answer the next matching request with `status`, None for as ever; see `Fault`."""

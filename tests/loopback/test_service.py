@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -19,27 +19,18 @@ import numpy as np
 import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
-from qiskit.providers.exceptions import QiskitBackendNotFoundError
 from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import generate_preset_pass_manager
-from qiskit_ibm_runtime import Batch, EstimatorV2, QiskitRuntimeService, SamplerV2, Session
-from qiskit_ibm_runtime.accounts.exceptions import InvalidAccountError
+from qiskit_ibm_runtime import EstimatorV2, QiskitRuntimeService
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import (
-    IBMInputValueError,
-    IBMNotAuthorizedError,
     IBMRuntimeError,
-    RuntimeInvalidStateError,
-    RuntimeJobFailureError,
     RuntimeJobMaxTimeoutError,
-    RuntimeJobNotFound,
-    RuntimeJobTimeoutError,
-    RuntimeProgramNotFound,
 )
 from qiskit_ibm_runtime.executor_estimator import Estimator
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
-from tests.loopback import CRN, LoopbackService
+from tests.loopback import LoopbackService
 from tests.loopback.devices import Snapshot, circuit_seconds
 from tests.loopback.simulator import Unsupported, shots_of
 
@@ -86,14 +77,6 @@ def user(server: LoopbackService) -> User:
     return User(server)
 
 
-def test_login_device_and_usage(user):
-    assert user.service.active_instance() == CRN
-    assert user.backend.target.num_qubits == 7
-    assert set(user.isa.count_ops()) <= {*user.backend.operation_names, "barrier"}
-    assert user.service.usage()["usage_remaining_seconds"] == 600
-    assert user.service.least_busy().name == "ibm_loopback"
-
-
 def test_sampler_job_counts_and_retrieval(user):
     job = user.submit("run-1", "qkd")
     first = job.result()[0].data.meas
@@ -109,8 +92,9 @@ def test_sampler_job_counts_and_retrieval(user):
     assert (server.submitted, server.pubs, server.executions) == (1, 1, 600)
     assert list(server.ran.values()) == [1]
     assert server.posts() == 1
-    assert job.usage() == pytest.approx(2 + 600 * (250e-6 + circuit_seconds(
-        user.isa, server.devices[server.name])))  # fmt: skip
+    assert job.usage() == pytest.approx(
+        2 + 600 * (250e-6 + circuit_seconds(user.isa, server.devices[server.name]))
+    )
     assert user.service.usage()["usage_remaining_seconds"] == pytest.approx(600 - job.usage())
 
 
@@ -138,19 +122,6 @@ def test_estimator(user, level):
     assert user.server.submitted == 1
 
 
-def test_older_sampler(user):
-    with pytest.warns(DeprecationWarning, match="SamplerV2 class is deprecated"):
-        sampler = SamplerV2(mode=user.backend)
-    sampler.options.environment.job_tags = ["old"]
-    job = sampler.run([(user.isa, ANGLES)], shots=300)
-    counts = [job.result()[0].data.meas.get_counts(k) for k in range(3)]
-    assert counts[0] == {"00": 300}
-    assert set(counts[1]) == {"00", "11"}
-    assert counts[2] == {"11": 300}
-    assert list(user.server.ran) == [(("old",), user.server.jobs[job.job_id()].content)]
-    assert user.server.executions == 900
-
-
 def test_older_estimator(user):
     isa = user.transpiled(user.bare)
     with pytest.warns(DeprecationWarning, match="EstimatorV2 class is deprecated"):
@@ -159,75 +130,6 @@ def test_older_estimator(user):
     data = estimator.run([(isa, operator, ANGLES)], precision=0.02).result()[0].data
     assert np.allclose(data.evs, [1, 1.5, 1], atol=0.1)
     assert np.allclose(data.stds, 0.02)
-
-
-@pytest.mark.parametrize("mode", [Batch, Session])
-def test_batch_and_session(user, mode):
-    with mode(backend=user.backend) as one:
-        job = user.submit(mode=one)
-        job.result()
-    assert job.session_id in user.server.sessions
-    assert user.server.sessions[job.session_id]["accepting_jobs"] is False
-    with mode(backend=user.backend) as two:
-        user.server.sessions[two.session_id]["accepting_jobs"] = False
-        with pytest.raises(IBMRuntimeError, match="Session has been closed"):
-            user.submit(mode=two)
-
-
-@pytest.mark.parametrize("twirling", [(True, True), (False, True)])
-def test_twirled_and_decoupled(user, twirling):
-    options = {
-        "twirling": {"enable_gates": twirling[0], "enable_measure": twirling[1]},
-        "dynamical_decoupling": {"enable": not twirling[0], "sequence_type": "XY4"},
-    }
-    first = user.submit("t", shots=256, **options).result()[0].data.meas
-    assert first.get_counts(0) == {"00": 256}
-    assert first.get_counts(2) == {"11": 256}
-    again = user.submit("t", shots=256, **options).result()[0].data.meas
-    assert np.array_equal(first.array, again.array)
-    assert list(user.server.ran.values()) == [2]
-
-
-def test_cancel_before_it_runs(user):
-    user.server.hold()
-    job = user.submit("x")
-    assert job.status() == "QUEUED"
-    job.cancel()
-    with pytest.raises(RuntimeInvalidStateError, match="Job was cancelled"):
-        job.result()
-    user.server.release()
-    assert user.server.cancelled_before_running == 1
-    assert not user.server.ran
-    assert user.server.seconds == 0
-    with pytest.raises(RuntimeInvalidStateError, match="cannot be cancelled"):
-        job.cancel()
-
-
-def test_a_job_begins_only_after_its_time_in_the_queue(user):
-    user.server.queue_seconds = 0.3
-    start, job = time.monotonic(), user.submit()
-    assert job.status() == "QUEUED"
-    assert not user.server.ran
-    job.wait_for_final_state(poll_interval=0.1)
-    assert time.monotonic() - start >= 0.3
-    assert job.status() == "DONE"
-
-
-def test_waiting_too_short_leaves_the_job_running(user):
-    user.server.run_seconds = 0.4
-    job = user.submit()
-    with pytest.raises(RuntimeJobTimeoutError):
-        job.result(timeout=0.1, poll_interval=0.1)
-    assert job.status() == "RUNNING"
-    assert job.result(poll_interval=0.1)
-    user.server.run_seconds = 30
-    running = user.submit("r")
-    while running.status() != "RUNNING":
-        time.sleep(0.01)
-    running.cancel()
-    assert running.status() == "CANCELLED"
-    assert user.server.cancelled_before_running == 0
-    assert running.usage() > 2  # what began is charged
 
 
 def test_accepted_and_then_503_leaves_a_twin(user):
@@ -258,60 +160,6 @@ def test_accepted_and_the_answer_lost(user):
     assert len(user.service.jobs(job_tags=["lost"])) == 1
 
 
-def test_down_and_back_on_the_same_port(user):
-    port, job = user.server.port, user.submit("x")
-    with user.server.down(), pytest.raises(RequestsApiError, match="Max retries exceeded"):
-        user.service.usage()
-    assert user.server.port == port
-    assert bits(user.service.job(job.job_id())).shape == (3, 200, 1)
-    user.server.stop()
-    user.server.start()
-    assert user.service.jobs(job_tags=["x"])
-    assert user.server.port == port
-
-
-def _status(error: BaseException | None) -> object:
-    while error is not None:
-        if getattr(error, "status_code", None) is not None:
-            return error.status_code
-        error = error.__cause__ or error.__context__
-    return None
-
-
-@pytest.mark.parametrize(
-    ("status", "kind", "seen", "posts"),
-    [
-        (401, IBMNotAuthorizedError, None, 1),
-        (403, IBMRuntimeError, 403, 1),
-        (404, RuntimeProgramNotFound, 404, 1),
-        (429, IBMRuntimeError, 429, 1),
-    ],
-)
-def test_refused_submissions(user, status, kind, seen, posts):
-    user.server.inject("POST", "*/jobs", status, headers={"Retry-After": "1"})
-    with pytest.raises(kind) as caught:
-        user.submit()
-    assert _status(caught.value) == seen
-    assert user.server.posts() == posts
-    assert user.server.submitted == 0
-    assert not len(user.server.faults)
-
-
-def test_503_once_is_retried_by_the_client(user):
-    user.server.inject("POST", "*/jobs", 503)
-    assert user.submit().result()
-    assert (user.server.posts(), user.server.submitted) == (2, 1)
-
-
-def test_429_on_a_get(user):
-    user.server.inject("GET", "*/instances/usage", 429)
-    with pytest.raises(RequestsApiError) as caught:
-        user.service.usage()
-    assert caught.value.status_code == 429
-    user.server.inject("GET", "*/instances/usage", 429, headers={"Retry-After": "1"})
-    assert user.service.usage()
-
-
 def test_an_answer_can_be_late(user):
     user.server.stall("POST", "*/jobs", 0.3)
     start = time.monotonic()
@@ -324,51 +172,6 @@ def test_an_answer_can_be_late(user):
         user.server.stop()  # does not wait for what is stalled: the connection is cut
         with pytest.raises(http.client.RemoteDisconnected):
             connection.getresponse()
-
-
-def test_faults_wait_for_their_turn(user):
-    user.server.inject("POST", "*/jobs", 403, after=1, times=2)
-    user.submit()
-    for _ in range(2):
-        with pytest.raises(IBMRuntimeError):
-            user.submit()
-    user.submit()
-    user.server.inject("POST", "*/jobs", 403)
-    user.server.faults.clear()
-    assert user.submit().result()
-    assert user.server.submitted == 3
-
-
-def test_accounts(server):
-    with pytest.raises(InvalidAccountError, match="Unable to retrieve instances"):
-        QiskitRuntimeService(**server.client_options(api_key="wrong"))
-    other = CRN.replace("0000-1111", "0000-9999")
-    with pytest.raises(IBMInputValueError):
-        QiskitRuntimeService(**server.client_options(instance=other))
-    service = QiskitRuntimeService(**server.client_options())
-    with pytest.raises(QiskitBackendNotFoundError):
-        service.backend("ibm_unknown")
-    with pytest.raises(RuntimeJobNotFound):
-        service.job("d0000000000000000000")
-
-
-@pytest.mark.parametrize(
-    ("arrange", "kind"),
-    [
-        (lambda s: s.end_next("Failed", "backend error", 1517), RuntimeJobFailureError),
-        (lambda s: s.time_out_next(), RuntimeJobMaxTimeoutError),
-        (lambda s: s.end_next("Cancelled", "by the operator", 1), RuntimeInvalidStateError),
-    ],
-)
-def test_jobs_that_end_badly(user, arrange: Callable[[LoopbackService], None], kind):
-    arrange(user.server)
-    job = user.submit("bad")
-    with pytest.raises(kind):
-        job.result()
-    assert not user.server.ran
-    assert list(user.server.begun.values()) == [1]
-    assert bits(user.submit("bad")).any()  # the next one is as ever
-    assert user.server.most_runs() == 1
 
 
 def test_ends_wait_for_their_turn(user):
@@ -386,8 +189,9 @@ def test_several_devices():
     with LoopbackService(devices=devices) as server:
         service = QiskitRuntimeService(**server.client_options())
         assert {b.name: b.num_qubits for b in service.backends()} == {
-            "ibm_wide": 133, "ibm_narrow": 7,
-        }  # fmt: skip
+            "ibm_wide": 133,
+            "ibm_narrow": 7,
+        }
         server.devices["ibm_wide"].queue_length = 5
         # A client keeps the list that it has read once.
         assert service.least_busy().name == "ibm_wide"
@@ -406,34 +210,6 @@ def test_longest_time_of_a_job(user):
     assert job.usage() == 5
 
 
-def test_what_the_device_cannot_run_fails(user):
-    wrong = QuantumCircuit(7)
-    wrong.ccx(0, 3, 6)
-    wrong.measure_all()
-    far = QuantumCircuit(7)
-    far.cx(0, 6)
-    far.measure_all()
-    for circuit in (wrong, far):
-        job = Sampler(mode=user.backend).run([circuit], shots=10)
-        with pytest.raises(RuntimeJobFailureError, match="not supported by the target system"):
-            job.result()
-
-
-def test_quota_in_the_middle(user):
-    user.server.set_quota(3)  # one job of 2.2 s, and another that overdraws it
-    assert user.submit().result()
-    assert user.submit().result()
-    with pytest.warns(UserWarning, match="usage limit"):
-        waiting = user.submit("late")
-    assert waiting.status() == "QUEUED"
-    assert user.service.usage()["usage_limit_reached"] is True
-    user.server.set_quota(600)
-    user.server.wait_idle()
-    assert waiting.status() == "DONE"
-    user.server.set_quota(None)
-    assert user.service.usage()["usage_remaining_seconds"] > 1e6
-
-
 def test_many_jobs_in_order(user):
     user.server.hold()
     jobs = [user.submit("many", f"n{k}", values=ANGLES + k / 10, shots=50) for k in range(12)]
@@ -446,35 +222,6 @@ def test_many_jobs_in_order(user):
     assert user.service.jobs(limit=1, descending=False)[0].job_id() == jobs[0].job_id()
     started = [user.server.jobs[j.job_id()].running for j in jobs]
     assert started == sorted(started)
-
-
-def test_a_device_of_133_qubits_with_many_copies_is_fast():
-    with LoopbackService("fake_torino") as server:
-        user = User(server)
-        assert user.backend.target.num_qubits == 133
-        pairs, taken = [], set()
-        for a, b in user.backend.coupling_map:
-            if not {a, b} & taken:
-                pairs.append((a, b))
-                taken |= {a, b}
-        pairs = pairs[:40]
-        angles = [Parameter(f"a{k:02d}") for k in range(len(pairs))]
-        wide = QuantumCircuit(133, 2 * len(pairs))
-        for k, (a, b) in enumerate(pairs):
-            wide.rz(np.pi / 2, a)
-            wide.sx(a)
-            wide.rz(angles[k], a)
-            wide.sx(a)
-            wide.measure([a, b], [2 * k, 2 * k + 1])
-        values = np.linspace(0, np.pi, 3)[:, None] + np.linspace(0, 1, len(pairs))
-        start = time.monotonic()
-        job = Sampler(mode=user.backend).run([(wide, values)], shots=2000)
-        found = job.result()[0].data.c.to_bool_array("little")
-        assert time.monotonic() - start < 3
-        # SX RZ(a) SX turns the ground state by pi - a about an axis in the plane.
-        expected = np.cos(values / 2) ** 2
-        assert np.allclose(found[:, :, 0::2].mean(1), expected, atol=0.06)
-        assert not found[:, :, 1::2].any()
 
 
 def test_own_process_with_commands(tmp_path):

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from qiskit_kd.circuits import DeadWeightsWarning, dead_weights
 from qiskit_kd.data import datasets
 from qiskit_kd.errors import CircuitError, ConfigError, DataError, UnknownNameError
-from qiskit_kd.execution.reference import reference_outputs
 from qiskit_kd.nn import Quanvolution, num_parameters, students
 from qiskit_kd.nn.images import ImageStudent, convolution, quanvolution
 from qiskit_kd.nn.modules import describe
+from tests.reference import reference_outputs
 
 FASHION: dict[str, Any] = {"num_features": 784, "num_classes": 10, "shape": (1, 28, 28)}
 DIGITS: dict[str, Any] = {"num_features": 64, "num_classes": 10, "shape": (1, 8, 8)}

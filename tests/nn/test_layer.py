@@ -31,12 +31,12 @@ from qiskit_kd.distill import Teacher
 from qiskit_kd.errors import CircuitError, ConfigError, DataError
 from qiskit_kd.execution import ExactEngine, load_backend
 from qiskit_kd.execution.noisy import NoisyEngine
-from qiskit_kd.execution.noisy.workshop import Workshop
-from qiskit_kd.execution.reference import reference_outputs
+from qiskit_kd.execution.noisy.program_cache import ProgramCache
 from qiskit_kd.execution.schema import Noise, Rates
 from qiskit_kd.execution.snapshots import open_noise
 from qiskit_kd.nn import QuantumLayer, Quanvolution, students
 from qiskit_kd.nn.layer import EngineNetwork
+from tests.reference import reference_outputs
 
 NOISE = Noise(rates=Rates.model_validate({"one_qubit": 0.002, "two_qubit": 0.02}))
 
@@ -406,7 +406,7 @@ def test_a_teacher_answers_with_the_engine_its_layer_has():
     teacher, x = Teacher.from_module(layer), rows(5, 2)
     noisy = [
         NoisyEngine(
-            Workshop(
+            ProgramCache(
                 lambda n, scale=scale: open_noise(NOISE, scale=scale, readout=True, num_qubits=n)
             )
         )

@@ -19,9 +19,9 @@ from qiskit_kd.circuits import CircuitModel, ClassGroups, Encoding, Observables
 from qiskit_kd.data import datasets
 from qiskit_kd.errors import CircuitError, ConfigError, DataError, StorageError
 from qiskit_kd.execution import ExactEngine, load_backend
-from qiskit_kd.execution.reference import reference_outputs
 from qiskit_kd.nn import QuantumLayer, Quanvolution
 from qiskit_kd.nn.quanvolution import cut_patches, pair, positions
+from tests.reference import reference_outputs
 
 BACKENDS = ["exact", "exact_shots", "aer", "aer_shots"]
 

@@ -33,6 +33,7 @@ from qiskit_kd.execution.schema import Noise, Rates
 from qiskit_kd.execution.snapshots import open_noise
 from qiskit_kd.nn import QuantumLayer, Quanvolution, students
 from qiskit_kd.nn.modules import FullyQuantumStudent
+from tests.execution.engines import noisy_shots
 
 QUBITS = 2
 RATES = Rates.model_validate({"one_qubit": 0.002, "two_qubit": 0.01, "readout": [0.01, 0.04]})
@@ -335,7 +336,7 @@ def test_forward_mode_is_refused() -> None:
 def exporters(network: nn.Module, x: torch.Tensor):
     yield "jit.trace", lambda: torch.jit.trace(network, x)
     yield "torch.jit.script", lambda: torch.jit.script(network)
-    yield "torch.export", lambda: torch.export.export(network, (x,), strict=False)
+    yield "torch.export", lambda: torch.export.export(network, (x,))
     yield "make_fx", lambda: make_fx(network)(x)
     yield "ONNX", lambda: torch.onnx.export(network, (x,), io.BytesIO(), dynamo=False)
 
@@ -358,14 +359,6 @@ def test_exports_are_refused(kind: str, frozen: bool) -> None:
             ExecutionError, match=rf"a quantum layer runs on an engine.*{name}.*Save"
         ):
             export()
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_strict_export_gives_no_constant_either() -> None:
-    """Older torch (2.7) refuses in its own words, before we are asked."""
-    network = nn.Sequential(QuantumLayer(MODELS["amplitude"])).eval()
-    with pytest.raises((ExecutionError, torch._dynamo.exc.Unsupported)):
-        torch.export.export(network, (torch.ones(2, 4),), strict=True)
 
 
 def test_inputs_of_every_layout() -> None:
@@ -505,7 +498,6 @@ def test_class_probabilities_are_never_negative(engine: str, dtype: torch.dtype)
 
 def outputs_of(engine: str, model: CircuitModel, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
     from qiskit_kd.execution.autograd import run
-    from qiskit_kd.execution.noisy.sampled import NoisyShotsEngine
 
     if engine == "torch":
         return ExactEngine().torch_outputs(model, x, w)
@@ -514,7 +506,7 @@ def outputs_of(engine: str, model: CircuitModel, x: torch.Tensor, w: torch.Tenso
         device = open_noise(Noise(rates=RATES), scale=scale, readout=True, num_qubits=3)
         runner: Engine = NoisyEngine(device)
         if engine == "mitigated":
-            runner = NoisyShotsEngine(runner, shots=1000, seed=0, gradient="shift")
+            runner = noisy_shots(runner, shots=1000, seed=0, gradient="shift")
         return run(runner, model, x, w)
     if engine == "noisy":
         device = open_noise(Noise(rates=RATES), scale=1.0, readout=True, num_qubits=3)

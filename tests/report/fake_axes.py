@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from qiskit_kd.report.summary import paired
 from qiskit_kd.seeding import stream
 
-from .fake_result import FakeResult, _row
+from .fake_result import FakeResult, _row, compare
 
 TEACHERS = {"teacher:hybrid": (5923, 0.012), "teacher:classical": (5905, 0.02)}
 STUDENTS = {
@@ -42,6 +41,13 @@ GAINS = {
     "untrained": {"same": (-0.035, -0.01), "all": (-0.035, -0.01)},
     "shuffled": {"same": (-0.03, -0.012), "all": (-0.05, -0.015)},
 }
+
+
+TAUGHT, CONTROLS = ("soft", "features", "both"), ("untrained", "shuffled")
+PAIRS = (
+    *((v, "plain") for v in (*TAUGHT, *CONTROLS)),
+    *((v, control) for v in TAUGHT for control in CONTROLS),
+)
 
 
 @dataclass(frozen=True)
@@ -97,43 +103,14 @@ def make(
         "evaluation": {"robustness": {"noise": [0.1, 0.2], "rotation": [10, 20]}},
     }  # fmt: skip
     return FakeStudy(
-        rows=rows, comparisons=compare(rows, points), name="q2c-fake",
+        rows=rows, comparisons=compare(rows, PAIRS), name="q2c-fake",
         command="qkd run q2c-fake --out runs/fake", config=config, axes=axes, points=points,
     )  # fmt: skip
 
 
-def compare(rows: list[dict[str, Any]], points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Comparisons at every point: all against plain, taught ones against every placebo."""
-    taught, controls = ("soft", "features", "both"), ("untrained", "shuffled")
-    pairs = [(v, "plain") for v in (*taught, *controls)]
-    pairs += [(v, control) for v in taught for control in controls]
-    found = []
-    for point in points:
-        here = [row for row in rows if row["point"] == point]
-        for student in dict.fromkeys(r["student"] for r in here if r["student"] in STUDENTS):
-            for variant, baseline in pairs:
-                seeds = [
-                    {r["seed"] for r in here if (r["student"], r["variant"]) == (student, v)}
-                    for v in (variant, baseline)
-                ]
-                if not seeds[0] & seeds[1]:
-                    continue
-                for metric in ("accuracy", "macro_f1"):
-                    gain = paired(here, student, variant, baseline, metric)
-                    found.append(
-                        {
-                            "student": student, "variant": variant, "baseline": baseline,
-                            "metric": metric, "gain": gain.mean, "n": gain.n,
-                            "ci95": [gain.low, gain.high], "verdict": gain.verdict,
-                            "point": point,
-                        }
-                    )  # fmt: skip
-    return found
-
-
 def kept(result: FakeStudy, rows: list[dict[str, Any]]) -> FakeStudy:
     """The same study with these rows only: one that is not finished."""
-    return replace(result, rows=rows, comparisons=compare(rows, result.points))
+    return replace(result, rows=rows, comparisons=compare(rows, PAIRS))
 
 
 def _rows(

@@ -6,9 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qiskit_kd.report.summary import paired
-
-from .fake_result import FakeResult, _row
+from .fake_result import FakeResult, _row, compare
 
 CE, KL = {"loss": "ce"}, {"loss": "kl"}
 TAUGHT: dict[str, Any] = {"terms": [CE, KL], "teacher": "teacher", "placebo": "none"}
@@ -20,6 +18,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "labels": {"terms": [CE], "backend": "model", "fine_tune": None},
     "shuffled": {**TAUGHT, "placebo": "shuffled", "backend": "model", "fine_tune": None},
 }
+PAIRS = tuple((name, "noise_aware") for name in VARIANTS if name != "noise_aware")
 LEVELS = {
     # KL on the validation data, KL and accuracy on the test data
     "noise_aware": (0.5, 0.6, 0.8), "fine_tuned": (0.4, 0.55, 0.82), "simulated": (0.7, 0.8, 0.801),
@@ -73,7 +72,7 @@ def make(
             if variant == "fine_tuned":
                 row["fine_tuning"] = _stage(seed, kept)
             jobs += [_job(len(jobs) + k, device, usd_per_second) for k in range(count)]
-    result = FakeResult(rows=rows, comparisons=_compare(rows), name="device-fake", jobs=jobs)
+    result = FakeResult(rows=rows, comparisons=compare(rows, PAIRS), name="device-fake", jobs=jobs)
     result.command = "qkd run device-fake"
     result.config = {
         "name": "device-fake", "title": "Does it help there?", "headline": "sharp",
@@ -139,18 +138,3 @@ def _job(number: int, device: str, usd_per_second: float | None) -> dict[str, An
         "estimate": 2.5, "created": START + number, "sent": START + number + 0.4,
         "finished": START + number + 3, "error": "",
     }  # fmt: skip
-
-
-def _compare(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    found = []
-    names = {row["variant"] for row in rows if row["student"] == "sharp"}
-    others = [name for name in VARIANTS if name in names - {"noise_aware"}]
-    for variant in others if "noise_aware" in names else ():
-        for metric in ("accuracy", "macro_f1"):
-            gain = paired(rows, "sharp", variant, "noise_aware", metric)
-            found.append(
-                {"student": "sharp", "variant": variant, "baseline": "noise_aware", "n": gain.n,
-                 "metric": metric, "gain": gain.mean, "ci95": [gain.low, gain.high],
-                 "verdict": gain.verdict}
-            )  # fmt: skip
-    return found

@@ -10,7 +10,7 @@ from typing import Any
 from qiskit_kd.report.grid import Grid, grid_of
 
 from .fake_axes import FakeAxis, FakeStudy
-from .fake_result import _row
+from .fake_result import _row, compare
 
 KL = {"loss": "kl", "weight": 1.0, "options": {}}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -21,6 +21,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "shuffled": {"terms": [{"loss": "ce"}, KL], "teacher": "classical", "placebo": "shuffled",
                  "backend": "device"},
 }  # fmt: skip
+PAIRS = tuple((name, "noisy") for name in VARIANTS if name != "noisy")
 STUDENTS: dict[str, tuple[str, ...]] = {
     "sharp": tuple(VARIANTS), "hybrid": ("noise_free", "noisy"),
 }  # fmt: skip
@@ -76,40 +77,10 @@ def make(
         },
     }  # fmt: skip
     return FakeStudy(
-        rows=rows, comparisons=compare(rows, points, tuple(effects)), name="noise-fake",
+        rows=rows, comparisons=compare(rows, PAIRS), name="noise-fake",
         command="qkd run noise-fake", config=config, points=points,
         axes={name: FakeAxis(titles[name], found) for name, found in values.items()},
     )  # fmt: skip
-
-
-def compare(
-    rows: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]],
-    variants: Sequence[str] = tuple(VARIANTS),
-) -> list[dict[str, Any]]:  # fmt: skip
-    """What a study compares: all with the baseline, taught variants with every control."""
-    from qiskit_kd.report.summary import paired
-
-    pairs = [(v, "noisy") for v in variants if v != "noisy"]
-    pairs += [(t, c) for t in variants if t.startswith("from") for c in ("noise_free", "shuffled")
-              if c in variants]  # fmt: skip
-    found = []
-    for point in points:
-        here = [row for row in rows if row["point"] == point]
-        for student in dict.fromkeys(str(r["student"]) for r in here):
-            own = [r for r in here if r["student"] == student]
-            for variant, baseline in pairs:
-                if not {variant, baseline} <= {r["variant"] for r in own}:
-                    continue
-                for metric in ("accuracy", "macro_f1"):
-                    gain = paired(own, student, variant, baseline, metric)
-                    found.append(
-                        {
-                            "student": student, "variant": variant, "baseline": baseline,
-                            "metric": metric, "gain": gain.mean, "n": gain.n, "point": point,
-                            "ci95": [gain.low, gain.high], "verdict": gain.verdict,
-                        }
-                    )  # fmt: skip
-    return found
 
 
 def grid(result: FakeStudy) -> Grid:

@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from qiskit_kd.report.summary import paired
 from qiskit_kd.seeding import stream
 
-VARIANTS = ("plain", "distilled", "shuffled", "label_smoothing")
+CE, KL = {"loss": "ce"}, {"loss": "kl"}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {"terms": [CE]},
+    "distilled": {"terms": [CE, KL], "teacher": "teacher"},
+    "shuffled": {"terms": [CE, KL], "teacher": "teacher", "placebo": "uniform"},
+    "label_smoothing": {"terms": [{"loss": "label_smoothing"}]},
+}
 STUDENTS = {
     # parameters, accuracy alone, what distillation, shuffled teacher, label smoothing add
     "linear": (195, 0.58, 0.004, -0.01, 0.0),
@@ -43,7 +48,7 @@ class FakeResult:
 
 def make(
     *, seeds: int = 10, classes: int = 3, students: tuple[str, ...] = tuple(STUDENTS),
-    variants: tuple[str, ...] = VARIANTS, name: str = "c2q-fake",
+    variants: tuple[str, ...] = tuple(VARIANTS), name: str = "c2q-fake",
 ) -> FakeResult:  # fmt: skip
     """A result; the same arguments give the same numbers in every process."""
     rows = []
@@ -60,41 +65,43 @@ def make(
         "name": name, "data": {"name": "extended_xor", "num_train": 400, "num_test": 600},
         "teachers": {"teacher": {"kind": "mlp", "options": {"hidden": [16, 8]}, "sees": "all"}},
         "training": {"epochs": 60, "batch_size": 64, "learning_rate": 0.05, "patience": 10},
-        "temperature": [1, 2, 4, 8], "backend": "exact", "seeds": seeds,
+        "temperature": [1, 2, 4, 8], "backend": "exact", "seeds": list(range(seeds)),
+        "variants": {name: VARIANTS[name] for name in variants},
     }  # fmt: skip
     result.environment = {"python": "3.11.7", "qiskit": "2.6.2", "torch": "2.14.1"}
     return result
 
 
-def compare(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The comparisons of these rows, of pairs that share a seed, as a study makes them."""
-    comparisons = []
-    names = dict.fromkeys(row["student"] for row in rows if row["student"] != "teacher")
-    for student in sorted(names, key=lambda name: name != "fully_quantum_learnable"):
-        for variant, baseline in (
-            ("distilled", "plain"),
-            ("shuffled", "plain"),
-            ("label_smoothing", "plain"),
-            ("distilled", "shuffled"),
-            ("distilled", "label_smoothing"),
-        ):
-            seeds = [
-                {r["seed"] for r in rows if (r["student"], r["variant"]) == (student, v)}
-                for v in (variant, baseline)
-            ]
-            if not seeds[0] & seeds[1]:
-                continue
-            for metric in ("accuracy", "macro_f1"):
-                found = paired(rows, student, variant, baseline, metric)
-                comparisons.append(
-                    {
-                        "student": student, "variant": variant, "baseline": baseline,
-                        "metric": metric, "gain": found.mean,
-                        "ci95": None if found.low is None else [found.low, found.high],
-                        "n": found.n, "verdict": found.verdict,
-                    }
-                )  # fmt: skip
-    return comparisons
+PAIRS = (
+    ("distilled", "plain"),
+    ("shuffled", "plain"),
+    ("label_smoothing", "plain"),
+    ("distilled", "shuffled"),
+    ("distilled", "label_smoothing"),
+)
+
+
+def compare(
+    rows: list[dict[str, Any]], pairs: tuple[tuple[str, str], ...] = PAIRS
+) -> list[dict[str, Any]]:
+    """What a study compares, of pairs that share a seed at some point."""
+    found = {}
+    for row in rows:
+        for variant, baseline in pairs:
+            if row["variant"] == variant and any(
+                (r["student"], r["variant"], r["seed"], r.get("point"))
+                == (row["student"], baseline, row["seed"], row.get("point"))
+                for r in rows
+            ):
+                key = row["student"], variant, baseline, str(row.get("point"))
+                found[key] = {
+                    "student": row["student"],
+                    "variant": variant,
+                    "baseline": baseline,
+                    "metric": "accuracy",
+                    "point": row.get("point", {}),
+                }
+    return [*found.values()]
 
 
 def kept(result: FakeResult, rows: list[dict[str, Any]]) -> FakeResult:
@@ -167,15 +174,5 @@ def tiny(
                     "validation": {"accuracy": number},
                 }
             )
-    found = paired(rows, "tiny", "distilled", "plain")
-    comparison = {
-        "student": "tiny",
-        "variant": "distilled",
-        "baseline": "plain",
-        "metric": "accuracy",
-        "gain": found.mean,
-        "ci95": [found.low, found.high],
-        "n": found.n,
-        "verdict": found.verdict,
-    }
-    return FakeResult(rows=rows, comparisons=[comparison], config={"headline": "tiny"})
+    config = {"headline": "tiny", "variants": VARIANTS}
+    return FakeResult(rows=rows, comparisons=compare(rows), config=config)

@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from qiskit_kd.errors import DataError, StorageError
-from qiskit_kd.report import render, write
+from qiskit_kd.report import render, terminal_table, write
+from qiskit_kd.report.page import rows_csv
 
+from . import fake_axes, fake_device, fake_noise
 from .fake_result import FakeResult, make
-from .test_portraits import CONFIG
+from .test_circuits import CONFIG
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -60,7 +64,9 @@ def read_words(part: str) -> list[str]:
 @pytest.fixture(scope="module")
 def result() -> FakeResult:
     found = make(seeds=3, students=("linear", "fully_quantum_learnable"))
-    found.config |= {"title": "Does <it> help & how?", **CONFIG}
+    found.config |= {
+        "title": "Does <it> help & how?", **CONFIG, "headline": "fully_quantum_learnable",
+    }  # fmt: skip
     return found
 
 
@@ -136,12 +142,13 @@ def test_verdict_comes_first_and_text_is_escaped(page: str) -> None:
         "as the circuit gives them, before its sharpness",
         "The students",
         "1 (learnable)",
-        "1,203 parameters",
+        "distilled over shuffled teacher (placebo)",
+        "Macro-F1",
         "Learning curves",
         "What the students answer",
         "Pull of each loss term",
-        "The circuits",
-        "Settings per student",
+        "As written, before they are translated",
+        "Settings",
         "Every run",
         "ansatz: two-qubit gates",
     ],
@@ -214,3 +221,175 @@ def test_a_small_circuit_is_not_blown_up(page: str) -> None:
         "students": {"hybrid": {"kind": "quanvolution"}},
     }  # fmt: skip
     assert 'class="drawing scroll small"' in render(found)[0]
+
+
+# Other kinds of studies.
+
+SWEEP = fake_axes.make(seeds=5, train=(50, 5000))
+NOISE = fake_noise.make(devices=("torino",))
+
+
+def words_of(page: str) -> str:
+    return " ".join(" ".join(read(page).words).split())
+
+
+def test_a_sweep_has_few_figures() -> None:
+    page, drawings = render(SWEEP)
+    assert set(drawings) == {
+        "gains", "accuracy", "feature-maps", "curves-0", "curves-1", "robustness-0",
+        "robustness-1", "distributions-0", "distributions-1", "gradients-soft",
+        "gradients-features", "gradients-both",
+    }  # fmt: skip
+    reader = read(page)
+    ids = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    sources = re.findall(r'(?:src|href)="([^#"][^"]*)"', page)
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    words = words_of(page)
+    for said in (
+        "2 students · 4 settings · 5 paired seeds",
+        "of gains over the student alone are shown",
+        "teacher data: same, gain over the student alone",
+        "at best",
+        "quanvolution alone",
+        "teacher hybrid",
+        "Rows 3, 17, 40, 86 of the test split at labelled samples K = 5,000, teacher data: all",
+        "which teacher and taught student share",
+        "All networks of a seed are tested on the very same disturbed samples",
+        "crossed: harmful; hollow: neither",
+        "kind quanvolution, sees same or all, shared yes",
+        "feature mse (teacher hybrid; layers student activation, teacher activation)",
+        "axes: teacher data same, all",
+    ):
+        assert said in words
+    assert words.index("comparisons (3 variants, 4 settings)") < words.index("Results")
+    assert "Feature maps of the same test images: teacher hybrid, convolution, features, " in page
+
+
+def test_many_points_and_seeds_stay_a_small_page() -> None:
+    page, drawings = render(fake_axes.make(seeds=20, train=(50, 100, 250, 500, 1000, 5000)))
+    assert len(page.encode()) < 2_500_000
+    assert len(drawings) < 20
+
+
+def test_every_run_names_its_point() -> None:
+    rows = list(csv.DictReader(io.StringIO(rows_csv(SWEEP))))
+    assert len(rows) == len(SWEEP.rows)
+    assert list(rows[0])[:3] == ["train", "sees", "student"]
+    assert {(r["train"], r["sees"]) for r in rows} == {
+        (k, s) for k in ("50", "5000") for s in ("same", "all")
+    }
+
+
+def test_without_axes_the_page_is_what_it_was() -> None:
+    before = make(seeds=2, students=("hybrid",))
+    rows = [{**row, "point": {}} for row in before.rows]
+    after = fake_axes.FakeStudy(**{**vars(before), "rows": rows})
+    assert render(after) == render(before)
+    assert rows_csv(after) == rows_csv(before)
+    small = fake_axes.make(seeds=2, train=(50,), sees=())
+    flat = replace(
+        small, rows=[{**row, "point": {}} for row in small.rows], axes={}, points=[{}],
+        config={k: v for k, v in small.config.items() if k != "axes"},
+    )  # fmt: skip
+    page, drawings = render(flat)
+    assert {"feature-maps", "robustness-0"} <= set(drawings)
+    assert "Rows 3, 17, 40, 86 of the test split, and the output" in words_of(page)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.8])
+def test_an_unfinished_sweep_makes_a_page(share: float) -> None:
+    small = fake_axes.make(seeds=2, train=(50, 500), maps=False)
+    rows = small.rows[: max(1, round(share * len(small.rows)))]
+    read(render(fake_axes.kept(small, rows))[0])
+    assert terminal_table(fake_axes.kept(small, rows))
+
+
+def test_a_study_under_noise() -> None:
+    page, drawings = render(NOISE)
+    assert {name for name in drawings if not name.startswith(("curves", "dist", "grad"))} == {
+        f"{part}-{student}"
+        for student in ("sharp", "hybrid")
+        for part in ("gains", "accuracy", "kl", "shots-accuracy", "shots-kl")
+    }
+    words = words_of(page)
+    for said in (
+        "Which training holds",
+        "The sharp student over settings with noise",
+        "shuffled teacher (placebo) over noisy",
+        "is chosen by the validation data, and measured on the test data",
+        "Gain of the sharp student over “noisy”, placebos beside it",
+        "Divergence of the sharp student from the teacher “classical”",
+        "What noise takes, from noise scale 0 to 2, mean over 2 panels",
+        "What shots cost",
+        "judged with so many shots per circuit at noise scale = 1; every number of shots has",
+        "The same network on several backends",
+        "holds the noise of its shots",
+        "What the circuits became on the device",
+        "trained on: device",
+        "KL, nats",
+        "rows.csv , shots.csv , backends.csv and circuits.csv",
+    ):
+        assert said in words
+    assert set(re.findall(r"([a-z ]+) \(placebo\) over", words)) == {" shuffled teacher"} or (
+        "noise free (placebo)" not in words
+    )
+    # The hybrid student has none.
+    assert "hybrid student over “noisy”, placebos" not in words
+    rows = [{**r, "test": {k: v for k, v in r["test"].items() if k != "kl"}} for r in NOISE.rows]
+    for row in rows:
+        if "shots" in row:
+            row["shots"] = [{k: v for k, v in e.items() if k != "kl"} for e in row["shots"]]
+    page, drawings = render(replace(NOISE, rows=rows))
+    assert not any("kl" in name for name in drawings)
+    assert "KL, nats" not in page
+
+
+def test_files_beside_the_page(tmp_path: Path) -> None:
+    write(NOISE, tmp_path)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "rows.csv").read_text())))
+    mine = [r for r in NOISE.rows if "kl" in r["test"]]
+    assert sorted(float(r["test_kl"]) for r in rows if r["test_kl"]) == pytest.approx(
+        sorted(r["test"]["kl"] for r in mine)
+    )
+    entries = list(csv.DictReader(io.StringIO((tmp_path / "shots.csv").read_text())))
+    assert len(entries) == 3 * len(mine)
+    assert {e["scale"] for e in entries} == {"0", "1", "2"}
+    circuits = list(csv.DictReader(io.StringIO((tmp_path / "circuits.csv").read_text())))
+    assert circuits[0]["device"] == "torino"
+    assert circuits[0]["circuits_device"] == "fake_torino"
+    assert (tmp_path / "backends.csv").exists()
+
+
+def test_a_study_on_a_device(tmp_path: Path) -> None:
+    result = fake_device.make(usd_per_second=1.6)
+    result.estimate = fake_device.estimated(result, 1.05)
+    page, drawings = render(result)
+    assert "fine-tuning-sharp-fine_tuned" in drawings
+    assert "parameters-accuracy" not in drawings  # trainings of one student
+    assert '<span class="tag confirmed">confirmed</span>' in page
+    words = words_of(page)
+    for said in (
+        "Does fine-tuning on the device help?",
+        "validation KL −0.100 * [−0.102, −0.098] better 0.540 0.440 5",
+        "kept: the start at 1 of 5 seeds",
+        "Readout errors left in, and undone",
+        "What it cost",
+        "Expected before the run: 189.0 s for the whole study; counted is 4.8 % less.",
+        "together 25 60 60 6,000 180.0 189.0 288.00",
+        "Every job (60)",
+        "Where on the device",
+        "left out 0 1 2 1.000 4.00",
+        "Gain over “noise-aware”",
+        "variants: fine tuned ce + kl; teacher: teacher; trained on: model; then on device: epochs "
+        "3, steps per epoch 5",
+        "rows.csv and jobs.csv",
+    ):
+        assert said in words
+    write(result, tmp_path)
+    jobs = list(csv.DictReader(io.StringIO((tmp_path / "jobs.csv").read_text())))
+    assert len(jobs) == 60
+    assert jobs[0]["job_id"] == "local-0123456789abcdef000"
+    one = words_of(render(fake_device.make(seeds=1, kept=False))[0])
+    assert "validation KL −0.100 not confirmed 0.498 0.398 1" in one
+    assert "Which epoch was kept, the start among them, these rows do not tell." in one

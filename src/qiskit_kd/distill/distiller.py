@@ -254,16 +254,7 @@ class Distiller:
         with ExitStack() as stack:
             capture = FeatureCapture(self.student, student_layers(self.terms), role="student")
             stack.callback(capture.close)
-            objective = Objective(
-                self.student,
-                self.terms,
-                data,
-                num_classes=train.num_classes,
-                teachers=self.teachers,
-                samples=samples,
-                capture=capture,
-                seed=self.seed,
-            )
+            objective = self._objective(data, samples, train.num_classes, capture)
             self.adapters = objective.adapters
             modules = [module for term in self.terms for module in term.modules]
             self._along = nn.ModuleList([*modules, *self.adapters.values()])
@@ -314,6 +305,28 @@ class Distiller:
         return History(
             state.curves, state.best_epoch, state.stopped, state.start, self._count(data)
         )
+
+    def dry_step(self, samples: AnySamples) -> None:
+        """What the first step of `fit` does on a few labelled samples, but that no weight moves.
+
+        Raises:
+            DistillError: As `fit`.
+        """
+        like = next(p for p in self.student.parameters() if p.requires_grad)
+        few, _ = labelled_sets(samples, samples, None)
+        data, features = Labelled.of(few, None, like=like)
+        with FeatureCapture(self.student, student_layers(self.terms), role="student") as capture:
+            objective = self._objective(data, features, few.num_classes, capture)
+            rows = torch.arange(len(few.labels))
+            objective.check_gradients(objective.values(rows, len(rows)))
+
+    def _objective(
+        self, data: Labelled, samples: Any, num_classes: int, capture: FeatureCapture
+    ) -> Objective:
+        return Objective(
+            self.student, self.terms, data, num_classes=num_classes, teachers=self.teachers,
+            samples=samples, capture=capture, seed=self.seed,
+        )  # fmt: skip
 
     def _count(self, data: Labelled) -> int:
         """Steps of one epoch."""

@@ -21,8 +21,6 @@ from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.errors import DataError, ExecutionError
 from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback
 
-__all__ = ["refuse_export", "run", "uncompiled"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -60,7 +58,7 @@ def refuse_export() -> None:
             expected="a call of the module itself",
             remedy="Save state_dict(), build the module anew where it is loaded, and export its "
             "classical parts alone.",
-        )  # fmt: skip
+        )
 
 
 @dataclass(eq=False, slots=True)
@@ -93,7 +91,7 @@ def _array(tensor: Tensor) -> Array:
             got=f"a {type(tensor).__name__} without any ({str(error).splitlines()[0]})",
             remedy="Leave out is_grads_batched and vectorize=True, or take torch.func.vmap and "
             "torch.func.jacrev; fake tensors have no outputs.",
-        ) from error  # fmt: skip
+        ) from error
     return values
 
 
@@ -157,9 +155,10 @@ class _Run(torch.autograd.Function):
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
         del ctx, tangents
         raise ExecutionError(
-            "circuits are differentiated backwards", got="forward-mode automatic differentiation",
+            "circuits are differentiated backwards",
+            got="forward-mode automatic differentiation",
             remedy="Use backward(), torch.autograd.grad, torch.func.vjp or torch.func.jacrev.",
-        )  # fmt: skip
+        )
 
 
 class _Pull(torch.autograd.Function):
@@ -193,7 +192,7 @@ class _Pull(torch.autograd.Function):
                 got="a gradient of a gradient (create_graph=True)",
                 expected="an exact engine and angles that are affine in the parameters",
                 remedy="Use backend='exact', or a loss without gradients in it.",
-            )  # fmt: skip
+            )
         wanted = (call.needs.features, call.needs.weights)
         given = [t for t, want in zip((features, weights), wanted, strict=True) if want]
 
@@ -213,9 +212,13 @@ class _Pull(torch.autograd.Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[int | None, ...], cotangent: Tensor, features: Tensor,
-        weights: Tensor, call: _Call,
-    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:  # fmt: skip
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        cotangent: Tensor,
+        features: Tensor,
+        weights: Tensor,
+        call: _Call,
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
         c, x, w = map(_front, (cotangent, features, weights), in_dims)
         mapped = in_dims[1] is not None or in_dims[2] is not None
         if mapped and isinstance(call.parts, _Call):
@@ -292,15 +295,19 @@ def run(engine: Engine, model: CircuitModel, features: Tensor, weights: Tensor) 
     refuse_export()
     if features.layout != torch.strided or features.is_quantized:
         raise DataError(
-            "features are a dense tensor", got=f"a tensor of layout {features.layout}",
-            expected="torch.strided", remedy="Call to_dense() (or dequantize()) on it first.",
-        )  # fmt: skip
+            "features are a dense tensor",
+            got=f"a tensor of layout {features.layout}",
+            expected="torch.strided",
+            remedy="Call to_dense() (or dequantize()) on it first.",
+        )
     if features.dtype not in _DIRECT:
         if features.is_complex() or features.dtype == torch.bool:
             raise DataError(
-                "features are real numbers", got=f"a tensor of {features.dtype}",
-                expected="a floating-point tensor", remedy="Convert the features first.",
-            )  # fmt: skip
+                "features are real numbers",
+                got=f"a tensor of {features.dtype}",
+                expected="a floating-point tensor",
+                remedy="Convert the features first.",
+            )
         if not features.is_floating_point():
             kind = weights.dtype if weights.dtype in _DIRECT else torch.float32
             return run(engine, model, features.to(kind), weights)

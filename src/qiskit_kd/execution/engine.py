@@ -22,25 +22,12 @@ from numpy.typing import NDArray
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.errors import DataError
-from qiskit_kd.execution.circuit_facts import CircuitFacts
+from qiskit_kd.execution.transpiling import CircuitFacts
 from qiskit_kd.values import numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "Array",
-    "Engine",
-    "Needs",
-    "Pullback",
-    "Usage",
-    "as_array",
-    "check_weights",
-    "context_bytes",
-    "job_context",
-    "not_negative",
-    "with_job_context",
-]
 
 Array = NDArray[np.floating]
 
@@ -101,16 +88,18 @@ def check_weights(model: CircuitModel, weights: Array) -> None:
     """
     if weights.shape[-1:] != (model.num_weights,):
         raise DataError(
-            f"the model takes {model.num_weights} weights", got=f"shape {weights.shape}",
+            f"the model takes {model.num_weights} weights",
+            got=f"shape {weights.shape}",
             expected=f"(..., {model.num_weights})",
-        )  # fmt: skip
+        )
     if not np.isfinite(weights).all():
         place = np.argwhere(~np.isfinite(weights))[0].tolist()
         raise DataError(
-            "weights are finite numbers", got=f"{weights[tuple(place)]} at {place}",
+            "weights are finite numbers",
+            got=f"{weights[tuple(place)]} at {place}",
             remedy="Set finite weights. If training made them so, look at its loss, which was not "
             "finite before, or lower the learning rate.",
-        )  # fmt: skip
+        )
 
 
 def not_negative(
@@ -255,8 +244,8 @@ class Engine(ABC):
         return None
 
 
-# What a training loop wants kept with every job: enough to go on from there by hand. The loop knows
-# its weights, optimiser and random numbers; the journal writes a job down long below it.
+# The loop knows its weights, its optimiser and its random numbers; what writes a job down is far
+# below it.
 job_context: ContextVar[Callable[[], bytes] | None] = ContextVar("job_context", default=None)
 """A function that describes the state of the work in hand; None where nobody set one."""
 

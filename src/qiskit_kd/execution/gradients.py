@@ -23,18 +23,6 @@ from numpy.typing import NDArray
 from qiskit_kd.errors import UnknownNameError
 from qiskit_kd.execution.expansion import Expansion
 
-__all__ = [
-    "GRADIENTS",
-    "Points",
-    "check_gradient",
-    "default_epsilon",
-    "input_shift_points",
-    "reference_slot_jacobian",
-    "shift_points",
-    "shift_rule",
-    "spsa_points",
-]
-
 Floats = NDArray[np.floating]
 GRADIENTS = ("auto", "shift", "spsa")
 
@@ -179,29 +167,3 @@ def spsa_points(
         return gradient / (2 * epsilon * perturbations)
 
     return Points(expansion.weight_slots(weights[..., None, :] + epsilon * steps), pull)
-
-
-def reference_slot_jacobian(
-    evaluate: Callable[[Floats], Floats], slots: Floats, frequencies: Sequence[tuple[float, ...]]
-) -> NDArray[np.float64]:
-    """Derivative of `evaluate` in every slot, one shifted evaluation at a time.
-
-    Written for reading; `shift_points` and `input_shift_points` are tested against it.
-
-    Args:
-        evaluate: `(slots,)` to `(outputs,)`.
-        slots: `(slots,)` angles.
-        frequencies: Angular frequencies of each slot.
-
-    Returns:
-        `(outputs, slots)`.
-    """
-    columns = []
-    for slot, w in enumerate(frequencies):
-        derivative = np.zeros_like(np.asarray(evaluate(slots), float))
-        for shift, coefficient in shift_rule(w):
-            moved = np.array(slots, float)
-            moved[slot] += shift
-            derivative += coefficient * evaluate(moved)
-        columns.append(derivative)
-    return np.stack(columns, axis=-1)

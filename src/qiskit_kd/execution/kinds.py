@@ -28,7 +28,8 @@ from qiskit_kd.registry import Registry
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.noise_sources import DeviceNoise
-    from qiskit_kd.execution.noisy.workshop import Workshop
+    from qiskit_kd.execution.noisy.program_cache import ProgramCache
+    from qiskit_kd.execution.sampled import Source
 
 _ANY_WIDTH = 20  # qubits of a device of rates that is asked for without a circuit
 
@@ -65,6 +66,19 @@ class Kind(ABC, Generic[O]):
     def pass_manager(self) -> PassManager:
         """What makes circuits runnable on this backend."""
 
+    def sampled(self, source: Source, gradient: str, seed: int | None) -> Engine:
+        """An engine around a source, with the entry's settings of SPSA."""
+        from qiskit_kd.execution.sampled import SampledEngine
+
+        return SampledEngine(
+            source,
+            name=self.name,
+            gradient=gradient,
+            perturbations=self.options.perturbations,
+            epsilon=self.options.epsilon,
+            seed=seed,
+        )
+
 
 kinds: Registry[type[Kind[Any]]] = Registry("backend kind")
 """Kinds of backends by name."""
@@ -75,14 +89,13 @@ class _Exact(Kind[ExactOptions]):
     schema = ExactOptions
 
     def engine(self, gradient: str, shots: int | None, seed: int | None) -> Engine:
+        from qiskit_kd.execution.engine_source import EngineSource
         from qiskit_kd.execution.exact import ExactEngine
-        from qiskit_kd.execution.exact_shots import ExactShotsEngine
 
         exact = ExactEngine(name=self.name)
         if shots is None and gradient == "auto":
             return exact
-        rule = {"gradient": gradient, **self.options.spsa()}
-        return ExactShotsEngine(exact, shots=shots, name=self.name, seed=seed, **rule)
+        return self.sampled(EngineSource(exact, shots=shots), gradient, seed)
 
     def sampler(self, shots: int, seed: int | None) -> BaseSamplerV2:
         return ExactSampler(default_shots=shots, seed=seed)
@@ -100,37 +113,30 @@ class _Aer(Kind[AerOptions]):
     schema = AerOptions
 
     def engine(self, gradient: str, shots: int | None, seed: int | None) -> Engine:
-        from qiskit_kd.execution.aer import AerExactEngine
-        from qiskit_kd.execution.primitives import SamplerEngine
+        from qiskit_kd.execution.aer import AerSource
+        from qiskit_kd.execution.primitives import PrimitiveSource
 
-        rule = {"gradient": gradient, **self.options.spsa()}
         if shots is None:
-            level = self.options.optimization_level
-            return AerExactEngine(name=self.name, seed=seed, optimization_level=level, **rule)
+            exact = AerSource(optimization_level=self.options.optimization_level)
+            return self.sampled(exact, gradient, seed)
         # No estimator: Aer's adds normal noise of one width to every exact value, whatever the
         # observable's variance; sampling each basis follows the law of a device.
-        return SamplerEngine(
-            partial(_seeded, self.sampler, shots),
-            pass_manager=self.pass_manager,
-            shots=shots,
-            name=self.name,
-            seed=seed,
-            simulated=True,
-            **rule,
-        )
+        manager, sampler = self.pass_manager, partial(_aer_sampler, shots)
+        source = PrimitiveSource(sampler, pass_manager=manager, shots=shots, simulated=True)
+        return self.sampled(source, gradient, seed)
 
     def sampler(self, shots: int, seed: int | None) -> BaseSamplerV2:
-        from qiskit_kd.execution.aer_primitives import AerSampler
+        from qiskit_kd.execution.aer import AerSampler
 
         return AerSampler(default_shots=shots, seed=seed)
 
     def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
-        from qiskit_kd.execution.aer_primitives import AerEstimator
+        from qiskit_kd.execution.aer import AerEstimator
 
         return AerEstimator(default_precision=precision, seed=seed)
 
     def pass_manager(self) -> PassManager:
-        from qiskit_kd.execution.aer_primitives import aer_pass_manager
+        from qiskit_kd.execution.aer import aer_pass_manager
 
         seed = self.options.seed_transpiler
         return aer_pass_manager(optimization_level=self.options.optimization_level, seed=seed)
@@ -141,20 +147,21 @@ class _Noisy(Kind[NoisyOptions]):
     schema = NoisyOptions
 
     def engine(self, gradient: str, shots: int | None, seed: int | None) -> Engine:
-        from qiskit_kd.execution.exact_shots import ExactShotsEngine
+        from qiskit_kd.execution.engine_source import EngineSource
         from qiskit_kd.execution.noisy import NoisyEngine
-        from qiskit_kd.execution.noisy.sampled import NoisyShotsEngine
+        from qiskit_kd.execution.noisy.sampled import NoisySource
 
         options = self.options
         self._device(1)  # an unknown name or a damaged file shows here, not in the first step
-        noisy = NoisyEngine(_workshop(_circuits(options), options.noise.digest()), name=self.name)
-        rule = {"gradient": gradient, **options.spsa()}
-        if options.mitigation != "none" or options.sampled_by != "probabilities":
-            rule |= {"mitigation": options.mitigation, "sampled_by": options.sampled_by}
-            return NoisyShotsEngine(noisy, shots=shots, name=self.name, seed=seed, **rule)
+        noisy = NoisyEngine(
+            _program_cache(_circuits(options), options.noise.digest()), name=self.name
+        )
+        by_outcome = {"mitigation": options.mitigation, "sampled_by": options.sampled_by}
+        if by_outcome != {"mitigation": "none", "sampled_by": "probabilities"}:
+            return self.sampled(NoisySource(noisy, shots=shots, **by_outcome), gradient, seed)
         if shots is None and gradient == "auto":
             return noisy
-        return ExactShotsEngine(noisy, shots=shots, name=self.name, seed=seed, **rule)
+        return self.sampled(EngineSource(noisy, shots=shots), gradient, seed)
 
     def sampler(self, shots: int, seed: int | None) -> BaseSamplerV2:
         from qiskit_kd.execution.noisy.primitives import NoisySampler
@@ -168,7 +175,7 @@ class _Noisy(Kind[NoisyOptions]):
         return NoisyEstimator(self._device(), default_precision=precision, seed=seed)
 
     def pass_manager(self) -> PassManager:
-        from qiskit_kd.execution.noisy.native import device_pass_manager
+        from qiskit_kd.execution.noisy.isa import device_pass_manager
 
         return device_pass_manager(
             self._device(),
@@ -195,12 +202,12 @@ def _circuits(options: NoisyOptions) -> NoisyOptions:
 
 
 @lru_cache(maxsize=8)
-def _workshop(options: NoisyOptions, digest: str | None) -> Workshop:
-    """One workshop for equal settings, so that students of a study share circuits and data."""
-    from qiskit_kd.execution.noisy.workshop import Workshop
+def _program_cache(options: NoisyOptions, digest: str | None) -> ProgramCache:
+    """One programs for equal settings, so that students of a study share circuits and data."""
+    from qiskit_kd.execution.noisy.program_cache import ProgramCache
 
     del digest  # a part of the question: the file may have changed
-    return Workshop(
+    return ProgramCache(
         partial(_open_noisy, options),
         optimization_level=options.optimization_level,
         seed=options.seed_transpiler,
@@ -209,8 +216,10 @@ def _workshop(options: NoisyOptions, digest: str | None) -> Workshop:
     )
 
 
-def _seeded(make: Any, setting: Any, seed: int) -> Any:
-    return make(setting, seed % 2**31)  # Aer reads 32 bits
+def _aer_sampler(shots: int, seed: int) -> BaseSamplerV2:
+    from qiskit_kd.execution.aer import AerSampler
+
+    return AerSampler(default_shots=shots, seed=seed % 2**31, checked=True)  # Aer reads 32 bits
 
 
 @kinds.register("runtime")

@@ -18,8 +18,6 @@ from qiskit.quantum_info import SparsePauliOp
 from qiskit_kd.circuits.readouts import ClassGroups, Observables, Readout
 from qiskit_kd.execution.memory import require_memory
 
-__all__ = ["Basis", "bases", "measured"]
-
 _DENSE = 2**12  # outcomes up to which a histogram per row is cheaper than looking up each shot
 
 

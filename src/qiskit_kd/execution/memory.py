@@ -10,8 +10,6 @@ from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import Observables
 from qiskit_kd.errors import ResourceError
 
-__all__ = ["available_bytes", "require_memory", "simulation_bytes"]
-
 _GIB = 2**30
 _NEGLIGIBLE = 2**26  # not worth asking the system
 
@@ -52,6 +50,8 @@ def require_memory(needed: int, what: str, remedy: str) -> None:
     available = available_bytes()
     if needed > available:
         raise ResourceError(
-            f"{what} must fit into memory", got=f"{needed / _GIB:,.1f} GiB needed",
-            expected=f"at most the {available / _GIB:,.1f} GiB available", remedy=remedy,
-        )  # fmt: skip
+            f"{what} must fit into memory",
+            got=f"{needed / _GIB:,.1f} GiB needed",
+            expected=f"at most the {available / _GIB:,.1f} GiB available",
+            remedy=remedy,
+        )

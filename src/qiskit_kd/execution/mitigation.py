@@ -18,17 +18,6 @@ from numpy.typing import NDArray
 
 from qiskit_kd.errors import ConfigError, DataError, UnknownNameError
 
-__all__ = [
-    "MITIGATIONS",
-    "check_mitigation",
-    "few_shots_known",
-    "invert",
-    "mitigate",
-    "project_simplex",
-    "tensored",
-    "warn_of_few_shots",
-]
-
 Float = NDArray[np.float64]
 
 MITIGATIONS = ("none", "tensored")
@@ -122,8 +111,9 @@ def tensored(matrices: Sequence[Float], values: Float) -> Float:
     if values.shape[-1:] != (2 ** len(matrices),):
         raise DataError(
             f"{len(matrices)} measured qubits have {2 ** len(matrices)} outcomes",
-            got=f"shape {values.shape}", expected=f"(..., {2 ** len(matrices)})",
-        )  # fmt: skip
+            got=f"shape {values.shape}",
+            expected=f"(..., {2 ** len(matrices)})",
+        )
     out = values
     for bit, matrix in enumerate(matrices):
         split = out.reshape(*values.shape[:-1], 2 ** (len(matrices) - 1 - bit), 2, 2**bit)

@@ -35,7 +35,7 @@ from qiskit_aer.noise import (
 from qiskit_aer.noise.device import basic_device_gate_errors
 
 from qiskit_kd.errors import CircuitError, ConfigError, UnknownNameError
-from qiskit_kd.execution.circuit_facts import check_width
+from qiskit_kd.execution.transpiling import check_width
 
 Float = NDArray[np.float64]
 _RANDOM = 0.5  # a readout error beyond this would be information again

@@ -11,8 +11,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,11 +27,9 @@ from qiskit_kd.execution.engine import Usage
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.measurement import Basis, bases, measured
 from qiskit_kd.execution.memory import require_memory, simulation_bytes
-from qiskit_kd.execution.rows import Block, RowEngine, Source, fresh_seed, pack, unpack
+from qiskit_kd.execution.sampled import Block, Floats, Key, Measured, Source, pack
 from qiskit_kd.seeding import derive
 from qiskit_kd.values import whole
-
-__all__ = ["PrimitiveSource", "SamplerEngine", "outcomes"]
 
 
 def outcomes(bits: BitArray) -> NDArray[np.int64]:
@@ -50,6 +48,8 @@ class Program:
     circuits: tuple[QuantumCircuit, ...]
     bases: tuple[Basis, ...]
     observables: tuple[Any, ...] | None = None
+    columns: tuple[list[int], ...] = ()
+    """Of the rows of slots, for each circuit."""
 
 
 class PrimitiveSource(Source):
@@ -65,7 +65,6 @@ class PrimitiveSource(Source):
         pass_manager: What makes circuits runnable, or a function that makes it (then the engine can
             be pickled); None where the primitive takes any circuit.
         shots: Shots per circuit.
-        seed: Root seed of the shots; None for a new one.
         simulated: Whether the circuits run in this process, so memory must be checked.
 
     Raises:
@@ -73,6 +72,8 @@ class PrimitiveSource(Source):
     """
 
     shots: int
+    draws = True
+    packed = True
 
     def __init__(
         self,
@@ -81,7 +82,6 @@ class PrimitiveSource(Source):
         estimator: Any = None,
         pass_manager: PassManager | Callable[[], PassManager] | None = None,
         shots: int = 1024,
-        seed: int | None = None,
         simulated: bool = False,
     ) -> None:
         shots = whole(shots, "a sampler takes at least one shot", least=1)
@@ -89,14 +89,14 @@ class PrimitiveSource(Source):
             if value is not None and not (hasattr(value, "run") or callable(value)):
                 raise ConfigError(
                     f"the {part} is a V2 primitive or a function that makes one from a seed",
-                    got=type(value).__name__, expected=f"an object with run(), or seed -> {part}",
-                )  # fmt: skip
+                    got=type(value).__name__,
+                    expected=f"an object with run(), or seed -> {part}",
+                )
         self.usage = Usage()
         self.sampler, self.estimator = sampler, estimator
         self.pass_manager = pass_manager
         self._manager = pass_manager if hasattr(pass_manager, "run") else None
         self.shots = shots
-        self.seed = fresh_seed() if seed is None else whole(seed, "a seed is a whole number")
         self.simulated = simulated
         self._programs: dict[Expansion, Program] = {}
         self._compiled: dict[str, QuantumCircuit] = {}
@@ -111,8 +111,10 @@ class PrimitiveSource(Source):
         other.usage = copy.deepcopy(self.usage, memo)
         return other
 
-    def evaluate(self, expansion: Expansion, blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
-        """See `Source.evaluate`."""
+    def measure(
+        self, expansion: Expansion, blocks: Sequence[Block], key: Key
+    ) -> Iterator[Sequence[Measured]]:
+        """See `Source.measure`."""
         circuits = sum(block.size for block in blocks)
         qubits = expansion.model.num_qubits
         state = simulation_bytes(expansion.model) if self.simulated else 0
@@ -123,33 +125,29 @@ class PrimitiveSource(Source):
         )
         program = self._program(expansion)
         rows = pack(blocks)
-        settings = [rows[:, [k for _, k in expansion.columns(c)]] for c in program.circuits]
-        if program.observables is not None:
-            values = self._estimate(program, settings[0])
+        settings = [rows[:, columns] for columns in program.columns]
+        if program.observables is None:
+            yield self._sample(program, settings, key)
         else:
-            values = self._sample(program, settings)
-        return unpack(values, blocks)
+            yield [Measured(None, raw=self._estimate(program, settings[0], key))]
 
-    def _sample(
-        self, program: Program, settings: Sequence[NDArray[np.float64]]
-    ) -> NDArray[np.float64]:
+    def _sample(self, program: Program, settings: Sequence[Floats], key: Key) -> list[Measured]:
         pubs = [(c, v, self.shots) for c, v in zip(program.circuits, settings, strict=True)]
-        results = self._submit(self.sampler, pubs, circuits=len(pubs) * len(settings[0]))
-        parts = [
-            basis.of_outcomes(outcomes(result.data.meas))
+        results = self._submit(self.sampler, pubs, len(pubs) * len(settings[0]), key)
+        return [
+            Measured(None, raw=basis.of_outcomes(outcomes(result.data.meas)))
             for basis, result in zip(program.bases, results, strict=True)
         ]
-        return np.sum(parts, axis=0)  # type: ignore[no-any-return]
 
-    def _estimate(self, program: Program, settings: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _estimate(self, program: Program, settings: Floats, key: Key) -> Floats:
         observables = [[operator] for operator in program.observables or ()]
         pub = (program.circuits[0], observables, settings, 1 / np.sqrt(self.shots))
         circuits = len(program.bases) * len(settings)
-        result = self._submit(self.estimator, [pub], circuits=circuits)[0]
+        result = self._submit(self.estimator, [pub], circuits, key)[0]
         return np.asarray(result.data.evs, float).T
 
-    def _submit(self, primitive: Any, pubs: list[Any], *, circuits: int) -> Sequence[Any]:
-        primitive = _made(primitive, derive(self.seed, "shots", self.drawn))
+    def _submit(self, primitive: Any, pubs: list[Any], circuits: int, key: Key) -> Sequence[Any]:
+        primitive = _made(primitive, derive(*key))
         try:
             job = primitive.run(pubs)
             results: Sequence[Any] = job.result()
@@ -159,7 +157,6 @@ class PrimitiveSource(Source):
             raise ExecutionError(
                 f"{type(primitive).__name__} failed", got=f"{type(error).__name__}: {error}"
             ) from error
-        self.drawn += 1  # a job that failed draws the same shots when it is asked for again
         cost = getattr(job, "cost", None)  # of primitives that count for themselves
         self.usage.jobs += 1 if cost is None else cost.jobs
         self.usage.pubs += len(pubs) if cost is None else cost.pubs
@@ -185,7 +182,8 @@ class PrimitiveSource(Source):
             else:
                 compiled = [self._compile(measured(expansion.circuit, b)) for b in measures]
                 program = Program(tuple(compiled), measures)
-            self._programs[expansion] = program
+            columns = tuple([k for _, k in expansion.columns(c)] for c in program.circuits)
+            self._programs[expansion] = replace(program, columns=columns)
         return self._programs[expansion]
 
     @property
@@ -201,10 +199,8 @@ class PrimitiveSource(Source):
         Without a pass manager the primitive may be anybody's, Aer's too, which binds some gates
         wrongly; gates that every primitive binds rightly are the only ones it gets then.
         """
-        from qiskit_kd.execution.aer_primitives import bindable
-
         if self.pass_manager is None:
-            return bindable(circuit)
+            return _bindable(circuit)
         if self._manager is None:
             self._manager = self.pass_manager()
         with io.BytesIO() as stream:
@@ -212,9 +208,15 @@ class PrimitiveSource(Source):
             key = hashlib.sha256(stream.getvalue()).hexdigest()
         if key not in self._compiled:
             found = self._manager.run(circuit)
-            self._compiled[key] = bindable(found) if self._is_aer else found
+            self._compiled[key] = _bindable(found) if self._is_aer else found
             self.usage.transpilations += 1
         return self._compiled[key]
+
+
+def _bindable(circuit: QuantumCircuit) -> QuantumCircuit:
+    from qiskit_kd.execution.aer import bindable
+
+    return bindable(circuit)
 
 
 def _made(primitive: Any, seed: int) -> Any:
@@ -225,63 +227,14 @@ def _made(primitive: Any, seed: int) -> Any:
         made = primitive(seed)
     except Exception as error:  # somebody else's function
         raise ConfigError(
-            "a function makes a V2 primitive from a seed", got=f"{type(error).__name__}: {error}",
+            "a function makes a V2 primitive from a seed",
+            got=f"{type(error).__name__}: {error}",
             expected="lambda seed: SamplerV2(seed=seed)",
-        ) from error  # fmt: skip
+        ) from error
     if not hasattr(made, "run"):
         raise ConfigError(
-            "a function makes a V2 primitive from a seed", got=type(made).__name__,
+            "a function makes a V2 primitive from a seed",
+            got=type(made).__name__,
             expected="lambda seed: SamplerV2(seed=seed)",
-        )  # fmt: skip
+        )
     return made
-
-
-class SamplerEngine(RowEngine):
-    """Runs models on any V2 sampler: Aer, a device, or Qiskit's reference.
-
-    Each call of `outputs` or `vjp` is one job with one broadcast PUB (one per basis where
-    observables are not diagonal and there is no estimator).
-
-    Args:
-        sampler: A V2 sampler, or a function that makes one from a seed. With a sampler the shots
-            are only as reproducible as the sampler itself.
-        estimator: The same for an estimator, used for observables that are not diagonal; see
-            `PrimitiveSource` for why a simulator's is no good here.
-        pass_manager: What makes circuits runnable, or a function that makes it (then the engine can
-            be pickled); None where the primitive takes any circuit.
-        shots: Shots per circuit.
-        name: Name for reports.
-        gradient: `"auto"` (SPSA), `"shift"` or `"spsa"`.
-        perturbations: Directions of SPSA per step.
-        epsilon: Step of SPSA in radians.
-        seed: Root seed of shots and perturbations; None for a new one.
-        simulated: Whether the circuits run in this process, so memory must be checked.
-
-    Raises:
-        UnknownNameError: If the gradient rule is unknown.
-        ConfigError: If a number is not positive, or the sampler is none.
-    """
-
-    def __init__(
-        self,
-        sampler: Any | Callable[[int], Any],
-        *,
-        estimator: Any | Callable[[int], Any] = None,
-        pass_manager: PassManager | Callable[[], PassManager] | None = None,
-        shots: int = 1024,
-        name: str = "sampler",
-        gradient: str = "auto",
-        perturbations: int = 4,
-        epsilon: float | None = None,
-        seed: int | None = None,
-        simulated: bool = False,
-    ) -> None:
-        seed = fresh_seed() if seed is None else whole(seed, "a seed is a whole number")
-        source = PrimitiveSource(
-            sampler, estimator=estimator, pass_manager=pass_manager, shots=shots, seed=seed,
-            simulated=simulated,
-        )  # fmt: skip
-        super().__init__(
-            source, name=name, gradient=gradient, perturbations=perturbations, epsilon=epsilon,
-            seed=seed,
-        )  # fmt: skip

@@ -16,8 +16,6 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qiskit_kd.errors import CircuitError, DataError, QiskitKDError
 
-__all__ = ["ExactEstimator", "ExactSampler", "estimator_pubs", "sampler_pubs"]
-
 _MOST_SHOTS = 2**31 - 1  # what simulators and the service can count
 
 
@@ -63,15 +61,14 @@ def estimator_pubs(pubs: Iterable[Any], precision: float | None) -> list[Any]:
     return _coerced(coerce, pubs, 2)
 
 
-def _coerced(
-    coerce: Callable[[Any], Any], pubs: Iterable[Any], values: int
-) -> list[Any]:  # fmt: skip
+def _coerced(coerce: Callable[[Any], Any], pubs: Iterable[Any], values: int) -> list[Any]:
     if not isinstance(pubs, Iterable) or getattr(pubs, "shape", None) == ():
         raise DataError(
-            "a primitive runs a list of PUBs", got=type(pubs).__name__,
+            "a primitive runs a list of PUBs",
+            got=type(pubs).__name__,
             expected="[(circuit, values)] for a sampler, [(circuit, observables, values)] for an "
             "estimator",
-        )  # fmt: skip
+        )
     found = []
     for place, pub in enumerate(pubs):
         if isinstance(pub, tuple) and len(pub) > values and _is_complex(pub[values]):
@@ -82,16 +79,22 @@ def _coerced(
         except QiskitKDError:
             raise
         except (
-            QiskitError, TypeError, ValueError, AttributeError, LookupError, OverflowError,
-        ) as error:  # fmt: skip
+            QiskitError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            LookupError,
+            OverflowError,
+        ) as error:
             said = " ".join(str(getattr(error, "message", error)).split())
             raise DataError(
                 "a PUB is a circuit with as many real values as it has parameters, in its order",
                 got=f"PUB {place}: {said or type(error).__name__}",
                 expected=f"values for the {len(getattr(pub, 'parameters', ()))} parameters"
-                if hasattr(pub, "parameters") else None,
+                if hasattr(pub, "parameters")
+                else None,
                 remedy="Nothing was run.",
-            ) from None  # fmt: skip
+            ) from None
         if (bad := ~np.isfinite(numbers)).any():
             where = np.argwhere(bad)[0].tolist()
             raise _refused(place, f"{numbers[tuple(where)]} at {where}", "Look where it is from.")
@@ -104,29 +107,34 @@ def _check_asked(place: int, pub: Any) -> None:
     """Refuse a PUB that asks for nothing, or for what is no number: it would be paid for."""
     if not math.prod(pub.shape):
         raise DataError(
-            "a PUB has one row of values or more", got=f"shape {pub.shape}, in PUB {place}",
+            "a PUB has one row of values or more",
+            got=f"shape {pub.shape}, in PUB {place}",
             remedy="Nothing was run.",
-        )  # fmt: skip
+        )
     if not hasattr(pub, "observables"):
         if not pub.circuit.cregs:
             raise CircuitError(
                 "a sampler runs circuits with measurements",
-                got=f"no classical register, in PUB {place}", remedy="Measure before transpiling.",
-            )  # fmt: skip
+                got=f"no classical register, in PUB {place}",
+                remedy="Measure before transpiling.",
+            )
         return
     for observable in pub.observables.ravel().tolist():
         if not all(map(math.isfinite, observable.values())):
             raise DataError(
                 "coefficients of observables are real, finite numbers",
-                got=f"{observable!r:.80}, in PUB {place}", remedy="Nothing was run.",
-            )  # fmt: skip
+                got=f"{observable!r:.80}, in PUB {place}",
+                remedy="Nothing was run.",
+            )
 
 
 def _refused(place: int, got: str, remedy: str) -> DataError:
     return DataError(
-        "values of parameters are real, finite numbers", got=f"{got}, in PUB {place}",
-        expected="angles in radians", remedy=f"{remedy} Nothing was run.",
-    )  # fmt: skip
+        "values of parameters are real, finite numbers",
+        got=f"{got}, in PUB {place}",
+        expected="angles in radians",
+        remedy=f"{remedy} Nothing was run.",
+    )
 
 
 def _is_complex(values: Any) -> bool:
@@ -143,10 +151,11 @@ def _shots(shots: Any) -> Any:
     if shots is None or (whole and 1 <= shots <= _MOST_SHOTS):
         return None if shots is None else int(shots)
     raise DataError(
-        "a number of shots is a positive integer", got=repr(shots),
+        "a number of shots is a positive integer",
+        got=repr(shots),
         expected=f"1 to {_MOST_SHOTS:,}",
         remedy="Nothing was run.",
-    )  # fmt: skip
+    )
 
 
 def _precision(precision: Any) -> Any:
@@ -154,10 +163,11 @@ def _precision(precision: Any) -> Any:
     if precision is None or (number and 0 <= precision < math.inf):
         return None if precision is None else float(precision)
     raise DataError(
-        "a precision is a standard error", got=repr(precision),
+        "a precision is a standard error",
+        got=repr(precision),
         expected="a finite number from 0, where 0 stands for exact values",
         remedy="Nothing was run.",
-    )  # fmt: skip
+    )
 
 
 class ExactSampler(StatevectorSampler):  # type: ignore[misc]

@@ -16,8 +16,6 @@ from qiskit_kd.circuits.model import CircuitModel, check_model
 from qiskit_kd.errors import ExecutionError
 from qiskit_kd.execution.engine import Array, Needs, Pullback, Usage, as_array, not_negative
 
-__all__ = ["Mapped", "counted", "one_thread", "own_modes", "own_vjp"]
-
 Vjp = Callable[[Any, CircuitModel, Array, Array, Needs], tuple[Array, Pullback]]
 
 
@@ -133,6 +131,7 @@ class _Slope(torch.autograd.Function):
         del ctx, cotangents
         raise ExecutionError(
             "second derivatives go through angles that are multiples of their features",
-            got="an angle map that is a function of its own", expected="an encoding with a scale",
+            got="an angle map that is a function of its own",
+            expected="an encoding with a scale",
             remedy="Use the encodings amplitude, angle, dense_angle or reuploading.",
-        )  # fmt: skip
+        )

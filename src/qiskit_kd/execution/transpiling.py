@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Circuits as Qiskit's transpiler wants them: gates that are what they are called, short angles.
+"""Circuits as Qiskit's transpiler wants them, and how large they have become.
 
 Transpiler passes know gates by name, multiply angles symbolically, and add up one global phase over
 all gates. The first makes a sub-circuit called "x" an X; the others let a pass run for hours over
@@ -9,6 +9,7 @@ two dozen U gates (Qiskit 2.6). Every pass manager of this package is a `Careful
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -32,9 +33,9 @@ from qiskit.circuit.library import (
 from qiskit.circuit.library import standard_gates as gates
 from qiskit.exceptions import QiskitError
 from qiskit.quantum_info import Operator
-from qiskit.transpiler import StagedPassManager
+from qiskit.transpiler import StagedPassManager, Target
 
-__all__ = ["CarefulPassManager", "inlined", "with_angles"]
+from qiskit_kd.errors import QiskitKDError
 
 _FEW = 8  # phases whose sum takes Qiskit less than a second
 
@@ -283,8 +284,88 @@ def _without_modifiers(gate: AnnotatedOperation) -> QuantumCircuit:
     return _without_phases(transpile(alone, basis_gates=["u", "p", "cx"], optimization_level=0))
 
 
-_PHASED = frozenset({
-    gates.PhaseGate, gates.U1Gate, gates.UGate, gates.U3Gate, gates.U2Gate,
-    gates.CPhaseGate, gates.CU1Gate, gates.CUGate, gates.CU3Gate, gates.MCPhaseGate,
-    gates.MCU1Gate,
-})  # fmt: skip
+_PHASED = frozenset(
+    {
+        gates.PhaseGate,
+        gates.U1Gate,
+        gates.UGate,
+        gates.U3Gate,
+        gates.U2Gate,
+        gates.CPhaseGate,
+        gates.CU1Gate,
+        gates.CUGate,
+        gates.CU3Gate,
+        gates.MCPhaseGate,
+        gates.MCU1Gate,
+    }
+)
+
+
+_NO_GATES = ("barrier", "delay", "measure")
+
+
+@dataclass(frozen=True)
+class CircuitFacts:
+    """Size of a transpiled circuit, readout left out.
+
+    Args:
+        device: Name of the device.
+        qubits: Qubits that gates act on.
+        gates: Gates, those without duration (changes of frame) included.
+        two_qubit_gates: Gates on two qubits.
+        depth: Longest chain of gates.
+        two_qubit_depth: Longest chain of gates on two qubits.
+        seconds: Duration as the device states that of its gates, each begun as early as possible;
+            None where it does not.
+    """
+
+    device: str
+    qubits: int
+    gates: int
+    two_qubit_gates: int
+    depth: int
+    two_qubit_depth: int
+    seconds: float | None
+
+
+def circuit_facts(circuit: QuantumCircuit, target: Target, *, device: str) -> CircuitFacts:
+    """Measure a circuit that was transpiled to `target`."""
+    depth: dict[int, int] = {}
+    pairs: dict[int, int] = {}
+    ready: dict[int, float] = {}
+    count, double, timed = 0, 0, True
+    for item in circuit.data:
+        name = item.operation.name
+        if name in _NO_GATES:
+            continue
+        qubits = tuple(circuit.find_bit(q).index for q in item.qubits)
+        known = target[name].get(qubits) if name in target.operation_names else None
+        duration = None if known is None else known.duration
+        timed = timed and duration is not None
+        end = max(ready.get(q, 0.0) for q in qubits) + (duration or 0.0)
+        level = max(depth.get(q, 0) for q in qubits) + 1
+        both = max(pairs.get(q, 0) for q in qubits) + (len(qubits) == 2)
+        for q in qubits:
+            ready[q], depth[q], pairs[q] = end, level, both
+        count += 1
+        double += len(qubits) == 2
+    return CircuitFacts(
+        device,
+        len(depth),
+        count,
+        double,
+        max(depth.values(), default=0),
+        max(pairs.values(), default=0),
+        max(ready.values(), default=0.0) if timed else None,
+    )
+
+
+def check_width(num_qubits: int, *, most: int, device: str, error: type[QiskitKDError]) -> None:
+    """Refuse a circuit of more qubits than a device has, with an `error`."""
+    if num_qubits > most:
+        raise error(
+            "a circuit is no wider than the device",
+            got=f"{num_qubits} qubits",
+            expected=f"at most the {most} of {device!r}",
+            remedy="Use fewer qubits or a larger device.",
+        )

@@ -15,14 +15,7 @@ if TYPE_CHECKING:
     from qiskit_kd.experiment.statistics import Gain, paired_gain, verdict
     from qiskit_kd.experiment.study import Study
 
-__all__ = [
-    "ExperimentConfig",
-    "Gain",
-    "Study",
-    "StudyResult",
-    "paired_gain",
-    "verdict",
-]
+__all__ = ["ExperimentConfig", "Gain", "Study", "StudyResult", "paired_gain", "verdict"]
 
 _HOMES = {
     "ExperimentConfig": "config",

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from qiskit_kd.experiment.config import ExperimentConfig, is_teacher, teacher_row
-from qiskit_kd.experiment.sections import Label
+from qiskit_kd.experiment.config import ExperimentConfig
+from qiskit_kd.experiment.schema import Label, is_teacher, teacher_row
 
 __all__ = ["Row", "choose"]
 

@@ -3,24 +3,29 @@
 
 An experiment is rows (students) times columns (variants: what the student is taught with) times
 paired seeds, all of it at every point of its axes. `loading.load` reads one from YAML; Python
-users may call `ExperimentConfig(...)`.
+users may call `ExperimentConfig(...)`. Its `resolved_points` are made once; load, plan, price, run
+and report share them.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from qiskit_kd.errors import ConfigError
-from qiskit_kd.experiment.grafting import graft
-from qiskit_kd.experiment.judging import EvaluationConfig
-from qiskit_kd.experiment.sections import (
+from qiskit_kd.experiment.overrides import set_key
+from qiskit_kd.experiment.schema import (
+    TEACHER_ROW,
     AxisConfig,
     BackendConfig,
     DataConfig,
+    EvaluationConfig,
     Label,
     Metric,
     Name,
@@ -28,42 +33,16 @@ from qiskit_kd.experiment.sections import (
     Seed,
     StudentConfig,
     TeacherConfig,
-    TermConfig,
     TrainingConfig,
-    TrainingOverrides,
     VariantConfig,
 )
 
-__all__ = [
-    "AxisConfig",
-    "DataConfig",
-    "EvaluationConfig",
-    "ExperimentConfig",
-    "Point",
-    "StudentConfig",
-    "TeacherConfig",
-    "TermConfig",
-    "TrainingConfig",
-    "TrainingOverrides",
-    "VariantConfig",
-    "is_teacher",
-    "teacher_row",
-]
+if TYPE_CHECKING:
+    from qiskit_kd.execution.backends import Backend
 
 Point = dict[str, Label]
 """A value or label of every axis."""
-
-TEACHER_ROW = "teacher"
-
-
-def teacher_row(name: str) -> str:
-    """What rows call a teacher: `teacher` for the one of that name, else `teacher:NAME`."""
-    return TEACHER_ROW if name == TEACHER_ROW else f"{TEACHER_ROW}:{name}"
-
-
-def is_teacher(student: str) -> bool:
-    """Whether the `student` of a row is a teacher."""
-    return student.partition(":")[0] == TEACHER_ROW
+Role = Literal["baseline", "taught", "placebo", "other"]
 
 
 class ExperimentConfig(Section):
@@ -172,23 +151,28 @@ class ExperimentConfig(Section):
         labels = [axis.labels for axis in self.axes.values()]
         return [dict(zip(self.axes, chosen, strict=True)) for chosen in product(*labels)]
 
-    def at(self, point: Mapping[str, Label]) -> ExperimentConfig:
-        """The experiment of one point, without axes.
+    @cached_property
+    def resolved_points(self) -> tuple[ResolvedPoint, ...]:
+        """The study at every one of its points.
 
         Raises:
-            ConfigError: If the point makes no valid experiment.
+            ConfigError: If a point makes no valid experiment.
         """
         if not self.axes:
-            return self
-        tree = self.model_dump(by_alias=True, exclude={"axes"})
+            return (ResolvedPoint({}, self),)
+        tree = self.model_dump(by_alias=True, exclude_unset=True, exclude={"axes"})
+        return tuple(ResolvedPoint(point, self._at(point, tree)) for point in self.points())
+
+    def _at(self, point: Point, tree: Mapping[str, Any]) -> ExperimentConfig:
+        grown = copy.deepcopy(dict(tree))
         for name, label in point.items():
             for key, value in self.axes[name].settings(label).items():
                 path = key.split(".")
                 if path[0] == TEACHER_ROW:  # the short form is resolved by now
                     path = ["teachers", *path]
-                graft(tree, path, value, what=f"axis {name}")
+                set_key(grown, path, value, what=f"axis {name}")
         try:
-            return type(self).model_validate(tree)
+            return type(self).model_validate(grown)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ", ".join(f"{name} {label}" for name, label in point.items())
@@ -197,6 +181,30 @@ class ExperimentConfig(Section):
                 got=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
                 remedy="Correct the values of the axes.",
             ) from None
+
+    def at(self, point: Mapping[str, Label]) -> ExperimentConfig:
+        """The experiment of one point, without axes.
+
+        Raises:
+            ConfigError: If a point makes no valid experiment, or the study has no such point.
+        """
+        for found in self.resolved_points:
+            if found.values == point:
+                return found.config
+        raise ConfigError(
+            "a point has a value of every axis",
+            got=repr(dict(point)),
+            expected=f"for example {self.points()[0]}",
+        )
+
+    def model_copy(
+        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> ExperimentConfig:
+        """See `pydantic.BaseModel.model_copy`; the copy has points of its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("resolved_points", "roles"):
+            vars(copied).pop(name, None)
+        return copied
 
     def variants_of(self, student: str) -> list[str]:
         """The variants a student is trained in."""
@@ -219,14 +227,78 @@ class ExperimentConfig(Section):
             swept["learning_rate"] = [*map(float, rate)]
         return [dict(zip(swept, chosen, strict=True)) for chosen in product(*swept.values())]
 
+    @cached_property
+    def roles(self) -> dict[str, Role]:
+        """What each variant is.
+
+        The baseline; taught by teachers that know something; a placebo; another training.
+        """
+        found: dict[str, Role] = {}
+        for name, variant in self.variants.items():
+            known: Role = "taught" if variant.is_taught else "other"
+            found[name] = "placebo" if variant.is_placebo else known
+        return found | {self.baseline: "baseline"} if self.baseline in found else found
+
     def taught(self) -> list[str]:
         """Variants whose terms read teachers that know something, the baseline apart."""
-        return [
-            name
-            for name, variant in self.variants.items()
-            if name != self.baseline and variant.is_taught
-        ]
+        return [name for name, role in self.roles.items() if role == "taught"]
 
     def controls(self) -> list[str]:
         """Variants that are neither the baseline nor taught: placebos and other trainings."""
-        return [name for name in self.variants if name not in (self.baseline, *self.taught())]
+        return [name for name, role in self.roles.items() if role in ("placebo", "other")]
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedPoint:
+    """A study at one combination of its axes: typed, its backends opened once.
+
+    Args:
+        values: The value or label of every axis; empty without axes.
+        config: The experiment there, without axes.
+        checked: Whether `checks` has found no fault in it.
+    """
+
+    values: Point
+    config: ExperimentConfig
+    checked: bool = False
+    _backends: dict[str, Backend] = field(default_factory=dict, init=False, repr=False)
+    _entries: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False)
+
+    def place(self, name: str) -> dict[str, Any]:
+        """What opens a backend: `name`; for one of the study's own also `base` and `settings`."""
+        own = self.config.backends.get(name)
+        return {
+            "name": name,
+            **({} if own is None else {"base": own.base, "settings": own.settings}),
+        }
+
+    def backend(self, name: str) -> Backend:
+        """A backend of the study's own, or of the backend file.
+
+        Raises:
+            UnknownNameError: If neither knows it.
+            ConfigError: If the study's own settings make no valid entry.
+        """
+        from qiskit_kd.experiment.devices import open_backend
+
+        if name not in self._backends:
+            self._backends[name] = open_backend(self.place(name))
+        return self._backends[name]
+
+    def entry(self, name: str) -> dict[str, Any]:
+        """Name and settings of a backend: a changed entry in the backend file is another task."""
+        if name not in self._entries:
+            settings = self.backend(name).describe()
+            del settings["source"]  # where the file lies does not matter
+            self._entries[name] = {**settings, **self.place(name)}
+        return self._entries[name]
+
+    def used_by(self, *students: str) -> list[str]:
+        """The backends that students run on, that of the first variant first; each once."""
+        config, asked = self.config, self.config.evaluation
+        variants = [config.variants[v] for name in students for v in config.variants_of(name)]
+        found = [variant.backend or config.backend for variant in variants]
+        found += [stage.backend for v in variants if (stage := v.fine_tune) is not None]
+        found += [asked.backend] if asked.backend else []
+        found += asked.side_by_side.backends if asked.side_by_side else []
+        return list(dict.fromkeys(found))

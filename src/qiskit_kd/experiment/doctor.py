@@ -23,7 +23,6 @@ from qiskit_kd.experiment.result import environment
 if TYPE_CHECKING:
     from qiskit_kd.execution.schema import RuntimeOptions
 
-__all__ = ["examine"]
 
 _ACCOUNTS = Path("~/.qiskit/qiskit-ibm.json")
 _VARIABLES = ("QISKIT_IBM_TOKEN", "QISKIT_IBM_CHANNEL", "QISKIT_IBM_INSTANCE", "QISKIT_IBM_URL")
@@ -97,9 +96,10 @@ def _backends() -> dict[str, str]:
             if backend.options.kind == "runtime"
         ]
         return {
-            "file": str(backends.backends_path()), "names": ", ".join(found),
+            "file": str(backends.backends_path()),
+            "names": ", ".join(found),
             "devices": ", ".join(devices) or "none",
-        }  # fmt: skip
+        }
     except QiskitKDError as error:
         return {"problem": str(error)}
 

@@ -2,12 +2,16 @@
 """What a trained network is judged by: test metrics, robustness, other backends, feature maps.
 
 Called once per row, after training; nothing chooses by the test set. Disturbed test samples are
-made once per process and are the same for every network.
+made once per process and are the same for every network. Raw readings beside mitigated ones are of
+the same shots: a second run would be a second bill.
 """
 
 from __future__ import annotations
 
+import copy
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,17 +21,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.data import Dataset, Split
 from qiskit_kd.distill.metrics import kl, metrics
 from qiskit_kd.distill.outputs import FeatureCapture
 from qiskit_kd.errors import ConfigError
+from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback
+from qiskit_kd.execution.sampled import SampledEngine
 from qiskit_kd.experiment.parts import registry
-from qiskit_kd.experiment.readings import both_readings
 from qiskit_kd.nn.layer import CircuitLayer
 from qiskit_kd.nn.modules import FullyQuantumStudent, describe
+from qiskit_kd.nn.quanvolution import Quanvolution
 from qiskit_kd.nn.shots import shots_needed
-
-__all__ = ["Jury", "feature_maps", "judged", "perturbed", "robustness"]
 
 _VALIDATION = ("accuracy", "macro_f1", "nll")
 _TEST = (*_VALIDATION, "ece")
@@ -123,11 +128,12 @@ def _correct(split: Split, logits: NDArray[np.float64]) -> dict[str, Any]:
     bits[0, places] = True
     bits[1, places] = logits.argmax(axis=1) == split.test.labels
     return {
-        "source": split.test.fingerprint[:16] if own else split.test.name, "of": size,
+        "source": split.test.fingerprint[:16] if own else split.test.name,
+        "of": size,
         "tested": np.packbits(bits[0]).tobytes().hex(),
         "right": np.packbits(bits[1]).tobytes().hex(),
         "trained": len(split.train) / split.drawn_from if split.drawn_from else 0.0,
-    }  # fmt: skip
+    }
 
 
 def _read(network: nn.Module, split: Split) -> tuple[_Logits, _Logits | None]:
@@ -156,9 +162,15 @@ def _at_shots(
 
 
 def _side_by_side(
-    network: nn.Module, judged: NDArray[np.float64], test: Dataset, merit: _Merit, jury: Jury, *,
-    backends: Sequence[Mapping[str, Any]], samples: int | None = None,
-) -> list[dict[str, Any]]:  # fmt: skip
+    network: nn.Module,
+    judged: NDArray[np.float64],
+    test: Dataset,
+    merit: _Merit,
+    jury: Jury,
+    *,
+    backends: Sequence[Mapping[str, Any]],
+    samples: int | None = None,
+) -> list[dict[str, Any]]:
     """A network where it was judged, with these logits, and on other backends.
 
     `distance` is the mean total variation distance of its class distributions from those it was
@@ -169,7 +181,7 @@ def _side_by_side(
         judged = judged[rows]
         test = Dataset(
             test.features[rows], test.labels[rows], test.num_classes, test.name, test.shape
-        )  # fmt: skip
+        )
     here = _distribution(network, judged)
     found = []
     for entry in backends:
@@ -179,11 +191,14 @@ def _side_by_side(
         distance = np.abs(_distribution(other, z) - here).sum(axis=1).mean() / 2
         found.append(
             {
-                "backend": entry["name"], "kind": entry["kind"], "shots": _shots(other),
-                "samples": len(test), **merit.of(merit(z, test), _VALIDATION),
+                "backend": entry["name"],
+                "kind": entry["kind"],
+                "shots": _shots(other),
+                "samples": len(test),
+                **merit.of(merit(z, test), _VALIDATION),
                 "distance": float(distance),
             }
-        )  # fmt: skip
+        )
     return found
 
 
@@ -205,9 +220,10 @@ def _circuits(network: nn.Module) -> list[dict[str, Any]]:
 def _with(jury: Jury | None) -> Jury:
     if jury is None:
         raise ConfigError(
-            "other backends and shots need to know how a network is moved", got="no jury",
+            "other backends and shots need to know how a network is moved",
+            got="no jury",
             expected="Jury(...)",
-        )  # fmt: skip
+        )
     return jury
 
 
@@ -252,9 +268,7 @@ def perturbed(test: Dataset, kind: str, level: float, dtype: torch.dtype) -> Ten
     Raises:
         DataError: If the data cannot be disturbed in that way.
     """
-    features = registry("perturbation")[kind](
-        test.features, level, shape=test.shape, seed=_SEED
-    )  # fmt: skip
+    features = registry("perturbation")[kind](test.features, level, shape=test.shape, seed=_SEED)
     return torch.from_numpy(features).to(dtype)
 
 
@@ -313,3 +327,61 @@ def _distribution(network: nn.Module, logits: NDArray[np.float64]) -> NDArray[np
         logits = logits / network.sharpness
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def both_readings(network: nn.Module, run: Callable[[], Any]) -> tuple[Any, Any]:
+    """What `run` returns, and what it returns when it is given raw readings.
+
+    Args:
+        network: A network; circuits of all its quantum layers are read both ways.
+        run: Runs the network without gradients; called twice, the second time on readings of the
+            first.
+
+    Returns:
+        Mitigated and raw; the second is None if no layer's engine undoes readout errors.
+    """
+    found = {
+        part: _Replayed(part.engine)
+        for part in network.modules()
+        if isinstance(part, CircuitLayer)
+        and isinstance(part.engine, SampledEngine)
+        and part.engine.mitigated
+    }
+    if not found:
+        return run(), None
+    with ExitStack() as stack:
+        for layer, replayed in found.items():
+            if isinstance(layer, Quanvolution):  # maps from memory have no raw ones beside them
+                stack.enter_context(layer.without_memory())
+            stack.callback(setattr, layer, "engine", layer.engine)
+            layer.engine = replayed
+        mitigated = run()
+        for layer, replayed in found.items():  # another engine: what a layer remembers is its own
+            layer.engine = copy.copy(replayed)
+            layer.engine.plays = True
+        return mitigated, run()
+
+
+class _Replayed(Engine):
+    """Remembers the raw outputs that came with mitigated ones, and gives them back call by call."""
+
+    def __init__(self, engine: SampledEngine) -> None:
+        self.name, self.usage, self.shots = engine.name, engine.usage, engine.shots
+        self.plays = False
+        self._engine = engine
+        self._raw: deque[Array] = deque()
+
+    def outputs(self, model: CircuitModel, features: Array, weights: Array) -> Array:
+        """See `Engine.outputs`."""
+        if self.plays:
+            return self._raw.popleft()
+        mitigated, raw = self._engine.outputs_with_raw(model, features, weights)
+        self._raw.append(raw)
+        return mitigated
+
+    def vjp(
+        self, model: CircuitModel, features: Array, weights: Array, needs: Needs
+    ) -> tuple[Array, Pullback]:
+        """See `Engine.vjp`; no gradient is asked for here."""
+        del needs
+        return self.outputs(model, features, weights), lambda _: (None, None)

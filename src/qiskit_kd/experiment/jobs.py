@@ -9,22 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qiskit_kd.errors import ConfigError, StorageError, UnknownNameError
-from qiskit_kd.experiment.places import DEVICE, JOURNAL
+from qiskit_kd.experiment.devices import DEVICE, JOURNAL
 from qiskit_kd.experiment.spending import devices_of, jobs_of, spent_of
 from qiskit_kd.experiment.store import FILE, Store
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.runtime.client import Client
     from qiskit_kd.execution.runtime.journal import Journal
-    from qiskit_kd.execution.runtime.records import Record
+    from qiskit_kd.execution.runtime.serialization import JobRecord
     from qiskit_kd.experiment.study import Study
-
-__all__ = ["listing", "manage", "under_way"]
 
 
 def listing(
     path: Path, **acts: Sequence[str]
-) -> tuple[list[str], list[Mapping[str, Any]], Mapping[str, Any]]:  # fmt: skip
+) -> tuple[list[str], list[Mapping[str, Any]], Mapping[str, Any]]:
     """The jobs of a study, or of a journal alone, after something was done to some of them.
 
     Args:
@@ -54,7 +52,7 @@ def listing(
 
 def _bare_journal(path: Path) -> Path | None:
     """The journal that a path names itself, or that lies alone in a folder; None for a study's."""
-    from qiskit_kd.execution.runtime.engine import JOURNAL as PLAIN
+    from qiskit_kd.execution.runtime.journal import JOURNAL as PLAIN
 
     if path.is_dir():
         alone = [path / name for name in (JOURNAL, PLAIN) if (path / name).is_file()]
@@ -64,9 +62,10 @@ def _bare_journal(path: Path) -> Path | None:
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:  # SQLite would make one of a file this short
             raise StorageError(
-                "jobs are those of a study or of a journal", got=f"{path}, no SQLite database",
+                "jobs are those of a study or of a journal",
+                got=f"{path}, no SQLite database",
                 expected=f"the folder of a study, or {JOURNAL}",
-            )  # fmt: skip
+            )
     return path
 
 
@@ -74,9 +73,13 @@ _MAGIC = b"SQLite format 3\0"
 
 
 def manage(
-    study: Study | None, path: Path, *, fetch: Sequence[str] = (), cancel: Sequence[str] = (),
+    study: Study | None,
+    path: Path,
+    *,
+    fetch: Sequence[str] = (),
+    cancel: Sequence[str] = (),
     forget: Sequence[str] = (),
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Fetch, cancel and give up jobs; nothing is sent.
 
     Args:
@@ -146,7 +149,7 @@ def _counted(jobs: Sequence[Any]) -> str:
     return "1 job is" if len(jobs) == 1 else f"{len(jobs)} jobs are"
 
 
-def _named(journal: Journal, name: str) -> Record:
+def _named(journal: Journal, name: str) -> JobRecord:
     from qiskit_kd.execution.schema import TAG_PREFIX
 
     found = journal.jobs("job_id = ? OR tag = ?", name, name.removeprefix(TAG_PREFIX))
@@ -156,33 +159,35 @@ def _named(journal: Journal, name: str) -> Record:
     return found[0]
 
 
-def _client(study: Study | None, record: Record) -> Client:
+def _client(study: Study | None, record: JobRecord) -> Client:
     """A client of the device that ran a job, as the study's entry reaches it."""
     from qiskit_kd.execution.backends import list_backends
-    from qiskit_kd.execution.runtime.service_client import open_client
+    from qiskit_kd.execution.runtime.session import open_client
 
     known = list_backends().values() if study is None else devices_of(study.config)
     entries: dict[str, Any] = {one.name: one.options for one in known if one.kind == DEVICE}
     if record.backend not in entries:
         raise ConfigError(
-            "a job is reached by the entry that sent it", got=f"no device {record.backend!r}",
+            "a job is reached by the entry that sent it",
+            got=f"no device {record.backend!r}",
             expected=", ".join(entries) or "an entry of a device",
             remedy="Name the backend file of then in QISKIT_KD_BACKENDS.",
-        )  # fmt: skip
+        )
     return open_client(entries[record.backend].model_copy(update={"device": record.device}))
 
 
-def _id(record: Record) -> str:
+def _id(record: JobRecord) -> str:
     if record.job_id is None:
         raise ConfigError(
-            "a job is fetched or cancelled by its id", got="one whose id is not known",
+            "a job is fetched or cancelled by its id",
+            got="one whose id is not known",
             remedy="Run the study again: it is looked for by its tag.",
-        )  # fmt: skip
+        )
     return record.job_id
 
 
-def _fetch(study: Study | None, journal: Journal, record: Record) -> str:
-    from qiskit_kd.execution.runtime.delivery import refetch
+def _fetch(study: Study | None, journal: Journal, record: JobRecord) -> str:
+    from qiskit_kd.execution.runtime.jobs import refetch
 
     job_id, client = _id(record), _client(study, record)
     state = client.state(job_id)
@@ -193,7 +198,7 @@ def _fetch(study: Study | None, journal: Journal, record: Record) -> str:
     return f"{job_id}: its result is kept"
 
 
-def _cancel(study: Study | None, journal: Journal, record: Record) -> str:
+def _cancel(study: Study | None, journal: Journal, record: JobRecord) -> str:
     job_id, client = _id(record), _client(study, record)
     if record.state == "sent":
         begun = client.state(job_id).status != "queued"
@@ -209,7 +214,7 @@ def _cancel(study: Study | None, journal: Journal, record: Record) -> str:
     return f"{job_id} has ended ({record.state}): there is nothing to cancel"
 
 
-def _forget(study: Study | None, journal: Journal, record: Record) -> str:
+def _forget(study: Study | None, journal: Journal, record: JobRecord) -> str:
     del study  # the service is not asked: it may have forgotten the job itself
     if record.job_id is None:
         journal.resend(record.tag)

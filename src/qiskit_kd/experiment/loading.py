@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a YAML file, a preset and `key=value` overrides to a checked `ExperimentConfig`.
 
-Presets and overrides are grafted onto the YAML tree *before* validation, each value keeping the
-place it came from, so that one report names every fault as `file:line:col: key: ...` or
-`override key: ...`.
+Presets and overrides are put over the YAML tree *before* validation, each value keeping the place
+where it was said, so that one error names every fault as `file:line:col: key: ...` or
+`override key: ...`. The points of the axes are resolved here, and carried along.
 """
 
 from __future__ import annotations
@@ -12,42 +12,25 @@ import copy
 import difflib
 import shlex
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from qiskit_kd.errors import ConfigError, UnknownNameError
 from qiskit_kd.experiment.checks import faults_of_parts
-from qiskit_kd.experiment.config import TEACHER_ROW, ExperimentConfig
-from qiskit_kd.experiment.grafting import graft, node_at
-from qiskit_kd.yamlfile import Fault, Locator, as_error, faults, load_yaml, parse_yaml
+from qiskit_kd.experiment.config import ExperimentConfig, Point, ResolvedPoint
+from qiskit_kd.experiment.overrides import Origins
+from qiskit_kd.experiment.schema import TEACHER_ROW
+from qiskit_kd.yamlfile import Fault, Key, Locator, as_error, faults, load_yaml, parse_yaml
 
-__all__ = ["backend_setting", "example_folders", "find_experiment", "load", "parse", "shipped"]
-
-_OVERRIDE = "override"
-_FROM_COMMAND = f"{_OVERRIDE}:0:0"  # in the form of a place in a file
+_COMMAND = "override:0:0"  # in the form of a place in a file
 
 
-class _Tree(Locator):
-    """A locator that knows which nodes came from the command line."""
-
-    def __call__(self, path: Sequence[str | int] = (), *, key: bool = False) -> str:
-        node = self.node
-        for part in path:
-            if isinstance(node, yaml.MappingNode):
-                pair = next((p for p in node.value if p[0].value == str(part)), None)
-                if pair is None:
-                    break
-                node = pair[1]
-            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-                if part >= len(node.value):
-                    break
-                node = node.value[part]
-            if node is not None and node.start_mark.name == _OVERRIDE:
-                return _FROM_COMMAND
-        return super().__call__(path, key=key)
+def _of_command(path: Sequence[Key] = (), *, key: bool = False) -> str:
+    del path, key
+    return _COMMAND
 
 
 def load(
@@ -68,8 +51,8 @@ def load(
     Raises:
         ConfigError: One error that lists every fault with its place.
     """
-    data, locate = load_yaml(path)
-    return _build(data, locate, overrides, preset, seeds, Path(path).parent)
+    _, locate = load_yaml(path)
+    return _build(locate, overrides, preset, seeds, Path(path).parent)
 
 
 def parse(
@@ -84,45 +67,53 @@ def parse(
     data, locate = parse_yaml(text, name=name)
     if not isinstance(data, dict):
         raise locate.error((), "an experiment is a mapping", got=type(data).__name__)
-    return _build(data, locate, overrides, preset, seeds)
+    return _build(locate, overrides, preset, seeds)
 
 
 def _build(
-    data: dict[str, Any],
     locate: Locator,
     overrides: Iterable[str],
     preset: str | None,
     seeds: int | None,
     folder: Path = Path(),
 ) -> ExperimentConfig:
-    tree = _Tree(locate.name, copy.deepcopy(locate.node))
+    tree = Origins(locate, copy.deepcopy(locate.data))
     if preset is not None:
-        presets = data.get("presets")
+        presets = locate.data.get("presets")
         known = presets if isinstance(presets, dict) else {}
         if preset not in known:
             raise UnknownNameError.of("preset", preset, map(str, known))
         if not isinstance(known[preset], dict | None):
             raise locate.error(
-                ("presets", preset), "a preset is a mapping of keys to values",
-                got=type(known[preset]).__name__, expected="for example {seeds: 2}",
-            )  # fmt: skip
+                ("presets", preset),
+                "a preset is a mapping of keys to values",
+                got=type(known[preset]).__name__,
+                expected="for example {seeds: 2}",
+            )
         for key, value in (known[preset] or {}).items():
-            node = copy.deepcopy(node_at(locate.node, ("presets", preset, str(key))))
-            graft(data, str(key).split("."), copy.deepcopy(value), root=tree.node, node=node)
+            place = partial(_below, locate, ("presets", preset, key))
+            tree.set(str(key).split("."), copy.deepcopy(value), place)
     asked: list[tuple[str, list[str]]] = []
     for text in [*overrides, *([f"seeds={seeds}"] if seeds is not None else [])]:
-        path, value, node = _override(text)
-        graft(data, path, value, root=tree.node, node=node)
+        path, value = _override(text)
+        tree.set(path, value, _of_command)
         asked += [(text, leaf) for leaf in _leaves(path, value)]
-    _root_circuits(data, folder, set())
-    config, found = _checked(data, tree)
+    _root_circuits(tree.data, folder, set())
+    config, found = _checked(tree)
     if config is not None:
         _check_overruled(config, asked)
-    if config is not None and not found:
-        found = _faults_of_points(config, data, tree)
+        if not found:
+            found = _resolve(config, tree)
     if config is None or found:
-        raise ConfigError(str(as_error(found, tree)).replace(f"{_FROM_COMMAND}: ", f"{_OVERRIDE} "))
+        raise ConfigError(str(as_error(found, tree)).replace(f"{_COMMAND}: ", "override "))
     return config
+
+
+def _below(
+    locate: Locator, above: Sequence[Key], path: Sequence[Key] = (), *, key: bool = False
+) -> str:
+    """The place of a path below another one."""
+    return locate((*above, *path), key=key)
 
 
 def _root_circuits(part: Any, folder: Path, seen: set[int]) -> None:
@@ -138,61 +129,76 @@ def _root_circuits(part: Any, folder: Path, seen: set[int]) -> None:
             part[key] = str((beside if beside.is_file() else Path(value)).resolve())
 
 
-def _checked(data: dict[str, Any], tree: _Tree) -> tuple[ExperimentConfig | None, list[Fault]]:
+def _checked(tree: Origins) -> tuple[ExperimentConfig | None, list[Fault]]:
     """The configuration, if the schema takes it, and every fault of the schema and of the parts."""
     config: ExperimentConfig | None = None
     found: list[dict[str, Any]] = []
     try:
-        config = ExperimentConfig.model_validate(data)
+        config = ExperimentConfig.model_validate(tree.data)
     except ValidationError as error:
         found = [dict(item) for item in error.errors(include_url=False)]
     broken = [tuple(item["loc"]) for item in found]
-    found += [
-        {"type": "value_error", "loc": f.path, "msg": f.what, "input": f.value,
-         "ctx": {"error": f.what}}
-        for f in faults_of_parts(data, broken)
-    ]  # fmt: skip
+    for f in faults_of_parts(tree.data, broken):
+        context = {"msg": f.what, "ctx": {"error": f.what}}
+        found.append({"type": "value_error", "loc": f.path, "input": f.value, **context})
     return config, faults(found, tree, ExperimentConfig)
 
 
-def _faults_of_points(config: ExperimentConfig, data: dict[str, Any], tree: _Tree) -> list[Fault]:
-    """Every fault that the values of the axes make, at the place of the value or of its key."""
+def _resolve(config: ExperimentConfig, tree: Origins) -> list[Fault]:
+    """Give an experiment its points, or say every fault that the values of its axes make.
+
+    Each is at the place of the value or of its key.
+    """
+    if not config.axes:
+        vars(config)["resolved_points"] = (ResolvedPoint({}, config, checked=True),)
+        return []
     found: dict[object, Fault] = {}
-    listed = set()  # places of plain values: a fault that does not name its value is of their key
-    for point in config.points() if config.axes else ():
-        grown, grown_tree = copy.deepcopy(data), _Tree(tree.name, copy.deepcopy(tree.node))
-        for name, label in point.items():
-            axis = config.axes[name]
-            for key, value in axis.settings(label).items():
-                if isinstance(axis.values, dict):
-                    path: tuple[str, ...] = ("axes", name, "values", str(label))
-                    pair = _pair_at(node_at(tree.node, path), key)
-                else:
-                    values = node_at(tree.node, ("axes", name, "values"))
-                    node = values.value[axis.values.index(label)] if values else None
-                    pair = node_at(tree.node, ("axes", name, "key")), node
-                    if node is not None:
-                        listed.add((node.start_mark.line + 1, node.start_mark.column + 1))
-                try:
-                    graft(
-                        grown, key.split("."), copy.deepcopy(value), what=f"axis {name}",
-                        root=grown_tree.node, node=copy.deepcopy(pair[1]), key=pair[0],
-                    )  # fmt: skip
-                except ConfigError as error:
-                    mark = None if pair[0] is None else pair[0].start_mark
-                    raise ConfigError(str(error) if mark is None or mark.name == _OVERRIDE else
-                                      f"{tree.name}:{mark.line + 1}:{mark.column + 1}: {error}"
-                                      ) from error  # fmt: skip
-        for place, text in _checked(grown, grown_tree)[1]:
-            what = text.partition(": ")[2]
-            found.setdefault(what if place in listed else text, (place, text))
+    listed: set[str] = set()  # places of plain values: a fault that names none is of their key
+    points = []
+    for point in config.points():
+        grown = _grown(config, tree, point, listed)
+        here, wrong = _checked(grown)
+        if here is not None:
+            points.append(ResolvedPoint(point, here, checked=True))
+        for place, text in wrong:
+            is_listed = f"{tree.name}:{place[0]}:{place[1]}" in listed
+            found.setdefault(text.partition(": ")[2] if is_listed else text, (place, text))
+    if not found:
+        vars(config)["resolved_points"] = tuple(points)
     return list(found.values())
 
 
-def _pair_at(node: yaml.Node | None, key: str) -> tuple[yaml.Node | None, yaml.Node | None]:
-    """The nodes of a key and of its value."""
-    pairs = node.value if isinstance(node, yaml.MappingNode) else []
-    return next((pair for pair in pairs if pair[0].value == key), (None, None))
+def _grown(config: ExperimentConfig, tree: Origins, point: Point, listed: set[str]) -> Origins:
+    """The tree of one point, without axes.
+
+    Raises:
+        ConfigError: If a key of an axis leads nowhere.
+    """
+    data = {key: value for key, value in tree.data.items() if key != "axes"}
+    grown = Origins(tree, copy.deepcopy(data))
+    for name, label in point.items():
+        axis = config.axes[name]
+        for key, value in axis.settings(label).items():
+            if isinstance(axis.values, dict):
+                above: tuple[Key, ...] = ("axes", name, "values", str(label), key)
+                key_place = tree(above, key=True)
+            else:
+                above = ("axes", name, "values", axis.values.index(label))
+                key_place = tree(("axes", name, "key"))
+                listed.add(tree(above))
+            place = partial(_below, tree, above)
+            try:
+                grown.set(
+                    key.split("."),
+                    copy.deepcopy(value),
+                    place,
+                    key_place=key_place,
+                    what=f"axis {name}",
+                )
+            except ConfigError as error:
+                said = "" if key_place == _COMMAND else f"{key_place}: "
+                raise ConfigError(f"{said}{error}") from error
+    return grown
 
 
 def _leaves(path: list[str], value: Any) -> list[list[str]]:
@@ -209,9 +215,12 @@ def _check_overruled(config: ExperimentConfig, asked: Sequence[tuple[str, list[s
         ConfigError: Naming override and axis.
     """
     for name, axis in config.axes.items():
-        set_again = [(key, leaf) for label in axis.labels
-                     for key, value in axis.settings(label).items()
-                     for leaf in _leaves(key.split("."), value)]  # fmt: skip
+        set_again = [
+            (key, leaf)
+            for label in axis.labels
+            for key, value in axis.settings(label).items()
+            for leaf in _leaves(key.split("."), value)
+        ]
         for text, path in asked:
             for key, other in set_again:
                 common = min(len(path), len(other))
@@ -220,12 +229,13 @@ def _check_overruled(config: ExperimentConfig, asked: Sequence[tuple[str, list[s
                     raise ConfigError(
                         f"override {'.'.join(path)}: the axis {name} sets {key} again, so the "
                         "override would not hold",
-                        got=text, expected="a key that no axis sets",
+                        got=text,
+                        expected="a key that no axis sets",
                         remedy=f"Leave it out, or change the axis: {way}.",
-                    )  # fmt: skip
+                    )
 
 
-def _override(text: str) -> tuple[list[str], Any, yaml.Node]:
+def _override(text: str) -> tuple[list[str], Any]:
     key, equals, value = text.partition("=")
     path = key.strip().split(".")
     if not equals or not all(path):
@@ -235,18 +245,7 @@ def _override(text: str) -> tuple[list[str], Any, yaml.Node]:
             expected="for example training.epochs=20",
             remedy="Put values with blanks into quotes.",
         )
-    parsed, locate = parse_yaml(value, name=f"{_OVERRIDE} {key}")
-    node = locate.node or yaml.ScalarNode("tag:yaml.org,2002:null", "")
-    _stamp(node)
-    return path, parsed, node
-
-
-def _stamp(node: yaml.Node) -> None:
-    """Mark a node and all below it as coming from the command line."""
-    node.start_mark = yaml.Mark(_OVERRIDE, 0, 0, 0, None, 0)
-    for inner in node.value if isinstance(node, yaml.CollectionNode) else ():
-        for part in inner if isinstance(inner, tuple) else (inner,):
-            _stamp(part)
+    return path, parse_yaml(value, name=f"override {key}")[0]
 
 
 def backend_setting() -> str:
@@ -289,16 +288,18 @@ def find_experiment(name: str | Path) -> Path:
         return known[str(name)]
     if path.is_dir():
         raise ConfigError(
-            "an experiment is a YAML file or a shipped name", got=f"the folder {path}",
+            "an experiment is a YAML file or a shipped name",
+            got=f"the folder {path}",
             remedy=f"To see a study that was run: qkd report {path}. To go on with it, name its "
             f"YAML and add --out {path}.",
-        )  # fmt: skip
+        )
     if path.suffix in (".yaml", ".yml"):
         beside = [p.stem for p in path.parent.glob(f"*{path.suffix}")]
         near = difflib.get_close_matches(path.stem, beside, n=1, cutoff=0.75)
         hint = f"did you mean {str(path.with_stem(near[0]))!r}? " if near else ""
         raise ConfigError(
-            "the experiment file does not exist", got=repr(str(name)),
+            "the experiment file does not exist",
+            got=repr(str(name)),
             remedy=f"{hint}Shipped experiments: {', '.join(known) or 'none'}.",
-        )  # fmt: skip
+        )
     raise UnknownNameError.of("experiment", str(name), known)

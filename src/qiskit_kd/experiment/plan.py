@@ -3,33 +3,89 @@
 
 A task's key is the hash of everything its row depends on: its resolved settings, the fingerprints
 of the data it sees (not where the files lie), the keys of its teachers, and the version of the
-schema. Tasks that are equal at several points of the axes are one.
+rows. Tasks that are equal at several points of the axes are one. Two variants of one student and
+seed differ in their losses, teachers and backends alone, so they share split, initial weights and
+batches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from qiskit_kd.errors import ConfigError, QiskitKDError
 from qiskit_kd.experiment.checks import faults_of_parts
-from qiskit_kd.experiment.config import ExperimentConfig, Point
-from qiskit_kd.experiment.parts import registry
-from qiskit_kd.experiment.places import Opened, open_backend
-from qiskit_kd.experiment.planner import Planner, Task
-from qiskit_kd.experiment.rehearsal import Rehearsal
-from qiskit_kd.experiment.store import canonical
+from qiskit_kd.experiment.config import ExperimentConfig, Point, ResolvedPoint
+from qiskit_kd.experiment.devices import DEVICE, Opened, open_backend
+from qiskit_kd.experiment.parts import has_temperature, registry
+from qiskit_kd.experiment.preflight import Preflight
+from qiskit_kd.experiment.schema import (
+    Label,
+    StudentConfig,
+    TeacherConfig,
+    TrainingConfig,
+    TrainingOverrides,
+    VariantConfig,
+    teacher_row,
+)
+from qiskit_kd.experiment.store import ROWS, canonical
+from qiskit_kd.registry import plugin_digest
 
 if TYPE_CHECKING:
     from qiskit_kd.data import Split
 
-__all__ = ["Task", "plan"]
+# Options of data sets that say where samples come from: what they are is in the fingerprint, so
+# that a folder may be moved without training everything again.
+_WHEREABOUTS = frozenset({"download", "path", "root"})
+_OF_STUDENTS = ("backend", "shots", "side_by_side", "teacher")  # in `evaluation`
+_OF_NETWORKS = ("backend", "backends", "evaluation", "students", "teacher", "teachers", "variants")
 
-_OF_NETWORKS = (
-    "backend", "backends", "evaluation", "students", "teacher", "teachers", "variants",
-)  # fmt: skip
+
+@dataclass(frozen=True)
+class Task:
+    """One unit of work: trains one network and yields one row."""
+
+    key: str
+    """SHA-256, hexadecimal."""
+    role: str
+    """`teacher` or `student`."""
+    student: str
+    variant: str
+    seed: int
+    candidate: Mapping[str, Label]
+    """The settings it is trained with of those that validation chooses among, by name."""
+    spec: Mapping[str, Any]
+    """What `task.run_task` needs; plain JSON."""
+    needs: tuple[str, ...] = ()
+    """Keys of the teachers' tasks that have to be done first."""
+    checkpoint_epochs: int | None = None
+    """For long tasks: leave a checkpoint each so many epochs. No part of the key."""
+    points: tuple[int, ...] = (0,)
+    """The points it stands for, by their position in `ExperimentConfig.points`."""
+    where: str = ""
+    """For people: what its points have in common."""
+    hashed: str = ""
+    """The text that `key` is the hash of: what its row depends on."""
+
+    @property
+    def label(self) -> str:
+        """For people: which task this is."""
+        chosen = (
+            f"{name.replace('_', ' ')} {value if isinstance(value, str) else f'{value:g}'}"
+            for name, value in self.candidate.items()
+        )
+        parts = [self.student, self.variant, self.where, f"seed {self.seed}", *chosen]
+        return ", ".join(filter(None, parts))
+
+    def describe(self) -> dict[str, Any]:
+        """What the study's file remembers of it."""
+        names = ("key", "role", "student", "variant", "seed", "candidate", "label", "points")
+        found = {name: getattr(self, name) for name in names}
+        return {**found, "candidate": dict(self.candidate), "points": list(self.points)}
 
 
 def plan(config: ExperimentConfig, *, opened: Opened = open_backend) -> list[Task]:
@@ -42,38 +98,332 @@ def plan(config: ExperimentConfig, *, opened: Opened = open_backend) -> list[Tas
     Raises:
         ConfigError: For whatever cannot work at one of the points.
     """
-    points = config.points()
-    settings = [config.at(point) for point in points]
-    for here in settings:
-        faults = faults_of_parts(here.resolved())
+    points = config.resolved_points
+    for here in points:
+        faults = () if here.checked else faults_of_parts(here.config.resolved())
         if faults:
             texts = [f"{'.'.join(map(str, fault.path))}: {fault.what}" for fault in faults]
             raise ConfigError("\n  ".join(["the experiment cannot be run:", *texts]))
-    rehearsal, planner = Rehearsal(opened), Planner(config.seeds[0])
+    preflight, planner = Preflight(opened), Planner(config.seeds[0])
     found: dict[str, tuple[Task, dict[int, None]]] = {}
     for seed in config.seeds:
         splits: dict[str, Split] = {}
-        for place, here in enumerate(settings):
-            with _at(config, points[place], ("data",)):
-                split = _split(here, seed, splits)
-            with _at(config, points[place], _OF_NETWORKS):
-                networks = rehearsal.networks(here, split)
+        for place, here in enumerate(points):
+            with _at(config, here.values, ("data",)):
+                split = _split(here.config, seed, splits)
+            with _at(config, here.values, _OF_NETWORKS):
+                networks = preflight.networks(here, split)
                 tasks = planner.tasks(here, split, seed)
                 if seed == config.seeds[0]:
                     specs = [task.spec for task in tasks if task.role == "student"]
-                    rehearsal.losses(specs, split.num_classes)
-                    rehearsal.lessons(specs, split)
-                    rehearsal.evaluation(here, networks, split)
-            with _at(config, points[place], ("data", *_OF_NETWORKS)):
-                rehearsal.samples(networks, split, seed)
+                    preflight.losses(specs, split.num_classes)
+                    preflight.first_steps(specs, split)
+                    preflight.evaluation(here.config, networks, split)
+            with _at(config, here.values, ("data", *_OF_NETWORKS)):
+                preflight.samples(networks, split, seed)
             for task in tasks:
                 found.setdefault(task.key, (task, {}))[1][place] = None
-    _check_axes(config, points, [places for _, places in found.values()])
+    _check_axes(config, [here.values for here in points], [where for _, where in found.values()])
     made = [
-        replace(task, points=tuple(places), where=_common([points[k] for k in places]))
+        replace(task, points=tuple(places), where=_common([points[k].values for k in places]))
         for task, places in found.values()
     ]
     return sorted(made, key=lambda task: task.role != "teacher")
+
+
+class Planner:
+    """Makes the tasks of one point and seed after the other."""
+
+    def __init__(self, first_seed: int) -> None:
+        self._first = first_seed
+        self._shared: dict[str, Task] = {}
+
+    def tasks(self, here: ResolvedPoint, split: Split, seed: int) -> list[Task]:
+        """Teachers, then students."""
+        config = here.config
+        data = {
+            "kind": config.data.kind,
+            "options": config.data.options,
+            "seed": seed,
+            "fingerprint": split.fingerprint,
+        }
+        common = {"experiment": config.name, "schema": ROWS, "metric": config.metric}
+        common |= {"seed": seed, "data": data}
+        asked = self._evaluation(here, seed)
+        of_all = {key: value for key, value in asked.items() if key not in _OF_STUDENTS}
+        teachers = {
+            name: self._teacher(here, name, {**common, "evaluation": of_all}, split)
+            for name in config.teachers
+        }
+        students = [
+            _student(
+                here,
+                (student, variant),
+                candidate,
+                {**common, "evaluation": asked},
+                teachers,
+                split,
+            )
+            for student in config.students
+            for variant in config.variants_of(student)
+            for candidate in config.candidates(student, variant)
+        ]
+        return [*teachers.values(), *students]
+
+    def _evaluation(self, here: ResolvedPoint, seed: int) -> dict[str, Any]:
+        asked = here.config.evaluation.model_dump(mode="json", exclude_none=True)
+        if seed != self._first:
+            asked.pop("feature_maps", None)  # to be looked at, and large
+            asked.pop("side_by_side", None)  # to be looked at, and slow
+        if "backend" in asked:
+            asked["backend"] = here.entry(asked["backend"])
+        if "side_by_side" in asked:
+            beside = asked["side_by_side"]
+            entries = [here.entry(name) for name in beside["backends"]]
+            asked["side_by_side"] = {**beside, "backends": entries}
+        return {name: value for name, value in asked.items() if value}
+
+    def _teacher(
+        self, here: ResolvedPoint, name: str, common: Mapping[str, Any], split: Split
+    ) -> Task:
+        config, teacher = here.config, here.config.teachers[name]
+        row = teacher_row(name)
+        term = {"loss": "ce", "weight": 1.0, "name": "ce", "options": {}, "teacher": None}
+        spec = {
+            **common,
+            "role": "teacher",
+            "student": row,
+            "variant": config.baseline,
+            "backend": here.entry("exact"),
+            "sees": teacher.sees,
+            **_network(config, teacher, {}),
+            "terms": [{**term, "placebo": "none", "layers": None, "adapter": None}],
+            "teachers": {},
+            "candidate": {},
+        }
+        # What a teacher of the whole pool has seen does not depend on how the pool was divided.
+        identity = {**spec, "data": _seen(split)} if teacher.sees == "all" else spec
+        task = _task(spec, identity, {}, config.training.overridden(teacher.training))
+        if teacher.sees != "all" or not teacher.shared:
+            return task
+        return self._share(name, task, identity, config.data.kind)
+
+    def _share(self, name: str, task: Task, identity: Mapping[str, Any], data: str) -> Task:
+        """The task of the first seed that stands for this one.
+
+        Raises:
+            ConfigError: If this seed has another pool, validation or test set.
+        """
+        varying = ("seed", "data", "evaluation")  # from seed to seed
+        settings = {name: value for name, value in identity.items() if name not in varying}
+        key = canonical([settings, identity["data"]])
+        if task.seed == self._first:
+            self._shared.setdefault(key, task)
+        if key in self._shared:
+            return self._shared[key]
+        raise ConfigError(
+            f"teachers.{name}: a shared teacher sees the same pool, validation and test set for "
+            "every seed",
+            got=f"other samples of the data set {data!r} for seed {task.seed} than for seed "
+            f"{self._first}",
+            expected="data such as fashion_mnist, whose parts do not depend on the seed",
+            remedy="Set `shared: false`: one teacher per seed.",
+        )
+
+
+def _student(
+    here: ResolvedPoint,
+    names: tuple[str, str],
+    candidate: Mapping[str, Label],
+    common: Mapping[str, Any],
+    teachers: Mapping[str, Task],
+    split: Split,
+) -> Task:
+    config = here.config
+    student, variant = config.students[names[0]], config.variants[names[1]]
+    spec = {
+        **common,
+        "role": "student",
+        "student": names[0],
+        "variant": names[1],
+        "backend": here.entry(variant.backend or config.backend),
+        **_network(config, student, candidate),
+        **_objective(variant, candidate),
+    }
+    spec["teachers"] = _taught_by(spec["terms"], config.evaluation.teacher, teachers)
+    stage = variant.fine_tune
+    if stage is not None:
+        training = _training(config, student, candidate, stage.training)
+        spec["fine_tune"] = {"backend": here.entry(stage.backend), "training": training}
+    identity: Mapping[str, Any] = spec
+    if variant.sees == "all":
+        spec["sees"] = "all"
+        own = variant.training.model_dump(mode="json", exclude_none=True)
+        spec["training"] = _on_the_pool(spec["training"], own, split)
+        if stage is not None:
+            second = spec["fine_tune"]
+            second["training"] = _on_the_pool(second["training"], {}, split)
+        identity = {**spec, "data": _seen(split)}
+    return _task(spec, identity, candidate, config.training.overridden(student.training))
+
+
+def _task(
+    spec: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    candidate: Mapping[str, Label],
+    training: TrainingConfig,
+) -> Task:
+    """The task of a spec; its key is the hash of what it depends on."""
+    needs = [entry["key"] for entry in spec["teachers"].values()]
+    hashed = _hashed(identity)
+    return Task(
+        key=hashlib.sha256(hashed.encode()).hexdigest(),
+        role=spec["role"],
+        student=spec["student"],
+        variant=spec["variant"],
+        seed=spec["seed"],
+        candidate=candidate,
+        spec=spec,
+        needs=tuple(dict.fromkeys(filter(None, needs))),
+        checkpoint_epochs=training.checkpoint_epochs,
+        hashed=hashed,
+    )
+
+
+def _seen(split: Split) -> dict[str, str]:
+    """What a network depends on that is trained on the whole pool, however that is divided."""
+    return {part: getattr(split, part).fingerprint for part in ("pool", "validation", "test")}
+
+
+def _on_the_pool(
+    training: Mapping[str, Any], own: Mapping[str, Any], split: Split
+) -> dict[str, Any]:
+    """Settings for a student that sees the whole pool: its variant's own, else as many steps."""
+    own = {key: value for key, value in own.items() if key != "checkpoint_epochs"}
+    if "batch_size" not in own and training["steps_per_epoch"] is None:
+        steps = -(-len(split.train.labels) // training["batch_size"])
+        return {**training, "steps_per_epoch": steps, **own}
+    return {**training, **own}
+
+
+def _taught_by(
+    terms: list[dict[str, Any]], judge: str | None, teachers: Mapping[str, Task]
+) -> dict[str, Any]:
+    """Of each teacher that is named, what its network is made of, and its key if it is trained.
+
+    Of an untrained one the key says nothing, so that its row does not depend on any training.
+    """
+    named = [(term["teacher"], term["placebo"] != "untrained") for term in terms]
+    found: dict[str, Any] = {}
+    for name, is_trained in [*named, (judge, True)]:
+        if name is not None:
+            spec = teachers[name].spec
+            entry = {"key": None, "kind": spec["kind"], "options": spec["options"]}
+            entry |= {"backend": "exact", "dtype": spec["training"]["dtype"]}
+            found.setdefault(name, entry)
+            if is_trained:
+                found[name]["key"] = teachers[name].key
+    return found
+
+
+def _network(
+    config: ExperimentConfig, entry: StudentConfig | TeacherConfig, candidate: Mapping[str, Label]
+) -> dict[str, Any]:
+    own = entry.candidates if isinstance(entry, StudentConfig) else {}
+    return {
+        "kind": entry.kind,
+        "options": {**entry.options, **{k: v for k, v in candidate.items() if k in own}},
+        "training": _training(config, entry, candidate),
+    }
+
+
+def _training(
+    config: ExperimentConfig,
+    entry: StudentConfig | TeacherConfig,
+    candidate: Mapping[str, Label],
+    stage: TrainingOverrides | None = None,
+) -> dict[str, Any]:
+    training = config.training.overridden(entry.training)
+    if "learning_rate" in candidate:
+        training = training.model_copy(update={"learning_rate": candidate["learning_rate"]})
+    if stage is not None:
+        training = training.overridden(stage)
+    return training.model_dump(mode="json", exclude={"checkpoint_epochs"})
+
+
+def _objective(variant: VariantConfig, candidate: Mapping[str, Label]) -> dict[str, Any]:
+    """Terms with a candidate's weights, and its temperature where a loss has one of none set."""
+    table, temperature = registry("loss"), candidate.get("temperature")
+    terms = []
+    for term in variant.terms:
+        options = dict(term.options)
+        if temperature is not None and has_temperature(table[term.loss]):
+            options.setdefault("temperature", temperature)
+        teacher, placebo = variant.source(term)
+        terms.append(
+            {
+                "loss": term.loss,
+                "weight": candidate.get(f"weight of {term.label}", term.weight),
+                "name": term.label,
+                "options": options,
+                "teacher": teacher,
+                "placebo": placebo,
+                "layers": term.layers and [term.layers.student, term.layers.teacher],
+                "adapter": term.adapter,
+            }
+        )
+    return {"terms": terms, "candidate": dict(candidate)}
+
+
+def _hashed(spec: Mapping[str, Any]) -> str:
+    """The text that a key is the hash of."""
+    data = dict(spec["data"])
+    if "options" in data:
+        data["options"] = {k: v for k, v in data["options"].items() if k not in _WHEREABOUTS}
+    return canonical({**_lasting({**spec, "data": data}), **_plugins(spec)})
+
+
+def _plugins(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What the plugin files hold that define parts of a spec; nothing where none does."""
+    names = {("student", spec["kind"]), ("data set", spec["data"].get("kind"))}
+    names |= {("student", entry["kind"]) for entry in spec["teachers"].values()}
+    for term in spec["terms"]:
+        names |= {("loss", term["loss"]), ("adapter", term["adapter"])}
+    names |= {("perturbation", name) for name in spec["evaluation"].get("robustness", ())}
+    parts = [registry(kind).get(name) for kind, name in names if name is not None]
+    found = {plugin_digest(getattr(part, "function", part)) for part in parts} - {None}
+    return {"plugins": sorted(found)} if found else {}
+
+
+def _circuit_digest(ansatz: object) -> object:
+    """Of a circuit file what it holds, wherever it lies; a name as it is."""
+    if not isinstance(ansatz, str) or not ansatz.lower().endswith((".qasm", ".qpy")):
+        return ansatz
+    try:
+        return "sha256:" + hashlib.sha256(Path(ansatz).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(
+            "the circuit file of an ansatz can be read",
+            got=f"{ansatz}: {error.strerror}",
+            remedy="Paths are relative to the experiment file.",
+        ) from error
+
+
+def _lasting(part: Any) -> Any:
+    """Without those settings of devices that do not change results, such as budgets.
+
+    The entry of a backend describes what results depend on; its `settings` say that again, and more
+    where the backend is the study's own.
+    """
+    if isinstance(part, Mapping):
+        settings = part.get("settings")
+        if part.get("kind") == DEVICE and isinstance(settings, Mapping):
+            part = {**part, "settings": {k: v for k, v in settings.items() if k in part}}
+        return {
+            name: _circuit_digest(inner) if name == "ansatz" else _lasting(inner)
+            for name, inner in part.items()
+        }
+    return [_lasting(inner) for inner in part] if isinstance(part, list | tuple) else part
 
 
 def _check_axes(
@@ -94,8 +444,11 @@ def _check_axes(
         for place, point in enumerate(points):
             rest = {other: label for other, label in point.items() if other != name}
             lines.setdefault(canonical(rest), set()).add(place)
-        if all(line <= set(places) or line.isdisjoint(places)
-               for line in lines.values() for places in tasks):  # fmt: skip
+        if all(
+            line <= set(places) or line.isdisjoint(places)
+            for line in lines.values()
+            for places in tasks
+        ):
             raise ConfigError(
                 f"axes.{name}: the values of an axis make a difference",
                 got=f"the same tasks at {', '.join(map(str, axis.labels))}",

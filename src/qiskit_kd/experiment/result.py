@@ -22,17 +22,9 @@ import numpy as np
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment.choice import Row, choose
 from qiskit_kd.experiment.config import ExperimentConfig, Point
-from qiskit_kd.experiment.sections import Label
-from qiskit_kd.experiment.statistics import (
-    Gain,
-    collapsed,
-    paired_gain,
-    shared_variance,
-    verdict,
-)
+from qiskit_kd.experiment.schema import Label
+from qiskit_kd.experiment.statistics import Gain, collapsed, contrast, verdict
 from qiskit_kd.experiment.store import canonical
-
-__all__ = ["Axis", "StudyResult", "collapsed_of", "environment", "longer_training"]
 
 METRICS = ("accuracy", "macro_f1")
 _BEATS = {"confirmed": "beats", "harmful": "loses to", "not confirmed": "does not beat"}
@@ -74,6 +66,8 @@ class StudyResult:
     """What they have cost, by backend: `jobs`, `executions`, `seconds`, `usd`, `budget_seconds`."""
     estimate: Mapping[str, Any] | None = None
     """What was expected of them before the study was run, see `Estimate.as_dict`."""
+    specs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What each row is made from, by its key; none of rows that an older version wrote."""
 
     @cached_property
     def _config(self) -> ExperimentConfig:
@@ -184,14 +178,8 @@ class StudyResult:
     def _gain(
         self, place: int, student: str, variant: str, baseline: str, metric: str = "accuracy"
     ) -> Gain | None:
-        cells = [self._cells.get((place, student, name), []) for name in (variant, baseline)]
-        left, right = ({row["seed"]: row["test"][metric] for row in cell} for cell in cells)
-        seeds = sorted(left.keys() & right.keys())
-        if not seeds:
-            return None
-        return paired_gain(
-            [left[s] for s in seeds], [right[s] for s in seeds], shared=shared_variance(*cells)
-        )
+        left, right = (self._cells.get((place, student, n), []) for n in (variant, baseline))
+        return contrast(left, right, metric)
 
     @cached_property
     def headline(self) -> tuple[str, str] | None:

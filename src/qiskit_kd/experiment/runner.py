@@ -31,13 +31,11 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from qiskit_kd.errors import ExecutionError, QiskitKDError, StorageError
-from qiskit_kd.experiment.places import DEVICE, JOURNAL, entries_of
+from qiskit_kd.experiment.devices import DEVICE, JOURNAL, entries_of
 from qiskit_kd.experiment.plan import Task
 from qiskit_kd.experiment.store import Store
 from qiskit_kd.experiment.worker import Outcome, leave_import, start_worker, warm, work
 from qiskit_kd.files import write_atomically
-
-__all__ = ["Summary", "discard", "process_pool", "run", "teacher_file", "warm_pool"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +47,8 @@ _BREAKS = 12
 class Watcher(Protocol):
     """Told about progress; `rich` on a terminal, the log elsewhere."""
 
-    def __call__(self, done: int, failed: int, total: int, label: str, /) -> None: ...
+    def __call__(self, done: int, failed: int, total: int, label: str, /) -> None:
+        """After every task."""
 
 
 @dataclass
@@ -81,9 +80,11 @@ def process_pool(workers: int) -> ProcessPoolExecutor:
     name = getattr(getattr(main, "__spec__", None), "name", None)  # as `spawn` looks for it
     path = getattr(main, "__file__", None)
     return ProcessPoolExecutor(
-        workers, mp_context=_Context(), initializer=start_worker,
+        workers,
+        mp_context=_Context(),
+        initializer=start_worker,
         initargs=(name, None if path is None else str(Path(path).absolute())),
-    )  # fmt: skip
+    )
 
 
 class _Process(SpawnProcess):
@@ -186,9 +187,13 @@ class _Job:
     """The state of one run: what waits, what is in flight, what is suspected."""
 
     def __init__(
-        self, store: Store, workers: int, watch: Watcher | None, summary: Summary,
+        self,
+        store: Store,
+        workers: int,
+        watch: Watcher | None,
+        summary: Summary,
         where: Callable[[str], str] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._where = where
         self.store, self.workers, self.watch, self.summary = store, workers, watch, summary
         self._ready: deque[Task] = deque()
@@ -231,9 +236,10 @@ class _Job:
                     self.summary.found -= 1
                 elif hashlib.sha256(path.read_bytes()).hexdigest() != digests[task.key]:
                     raise StorageError(
-                        f"{path} is damaged", got="another checksum than its row recorded",
+                        f"{path} is damaged",
+                        got="another checksum than its row recorded",
                         remedy="Delete that file and run again: the teacher is trained again.",
-                    )  # fmt: skip
+                    )
         for task in listed:
             if task.key not in missing:
                 continue
@@ -291,10 +297,14 @@ class _Job:
         replays = dict(task.spec.get("backend") or {}).get("kind") == DEVICE
         try:
             future = executor.submit(
-                work, task.key, dict(task.spec), teachers, scratch,
+                work,
+                task.key,
+                dict(task.spec),
+                teachers,
+                scratch,
                 None if replays else task.checkpoint_epochs,
                 str((self.store.folder / JOURNAL).absolute()),
-            )  # fmt: skip
+            )
         except BrokenExecutor:
             self._ready.appendleft(task)
             raise
@@ -336,9 +346,14 @@ class _Job:
         if outcome.weights is not None:
             write_atomically(teacher_file(self.store.folder, task.key), outcome.weights)
         self.store.commit(
-            task.key, task.role, outcome.row, seconds=outcome.seconds, host=outcome.host,
-            pid=outcome.pid, attempt=attempt,
-        )  # fmt: skip
+            task.key,
+            task.role,
+            outcome.row,
+            seconds=outcome.seconds,
+            host=outcome.host,
+            pid=outcome.pid,
+            attempt=attempt,
+        )
         self.summary.done += 1
         for other in self._blocked.pop(task.key, ()):
             if other.key in self._lacks:
@@ -371,18 +386,21 @@ class _Job:
         if not can_rebuild or self._breaks > _BREAKS:
             raise ExecutionError(
                 "the workers keep dying" if can_rebuild else "the executor broke",
-                got=str(error), remedy="Rows so far are safe. Look for lack of memory, try fewer "
+                got=str(error),
+                remedy="Rows so far are safe. Look for lack of memory, try fewer "
                 "--workers, then run again.",
-            ) from error  # fmt: skip
+            ) from error
         flying, self._flying = list(self._flying.values()), {}
         for task, attempt in flying:
             self._strikes[task.key] += 1
             if self._strikes[task.key] >= _STRIKES:
                 self._breaks = 0
                 self._fail(
-                    task, f"its worker process died {_STRIKES} times",
-                    "no traceback: the process was killed, perhaps for lack of memory", attempt,
-                )  # fmt: skip
+                    task,
+                    f"its worker process died {_STRIKES} times",
+                    "no traceback: the process was killed, perhaps for lack of memory",
+                    attempt,
+                )
             else:
                 self._suspects.append(task)
         logger.warning("a worker died; %d tasks are started again", len(self._suspects))

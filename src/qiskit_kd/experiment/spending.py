@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a study is about to cost on devices, and what its jobs have cost so far."""
+"""Money: what a study may spend, is about to spend, and has spent so far on devices."""
 
 from __future__ import annotations
 
@@ -13,31 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qiskit_kd.errors import BudgetError, QiskitKDError
-from qiskit_kd.experiment.places import DEVICE, JOURNAL, entries_of, open_backend, place_of
+from qiskit_kd.errors import AccountError, BudgetError, DeviceError, QiskitKDError, QuotaError
+from qiskit_kd.experiment.devices import DEVICE, JOURNAL, UsageLog, entries_of, open_backend
 from qiskit_kd.experiment.store import canonical
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.backends import Backend
-    from qiskit_kd.execution.runtime.records import Record
+    from qiskit_kd.execution.runtime.serialization import JobRecord
     from qiskit_kd.experiment.config import ExperimentConfig
-    from qiskit_kd.experiment.estimate import Estimate
-    from qiskit_kd.experiment.planner import Task
-
-__all__ = [
-    "Announce",
-    "Outlook",
-    "check_budgets",
-    "device_places",
-    "devices_of",
-    "few_shots_of",
-    "is_local",
-    "jobs_of",
-    "limits_of",
-    "opened_at_home",
-    "spent_of",
-    "stopped",
-]
+    from qiskit_kd.experiment.cost import Estimate
+    from qiskit_kd.experiment.plan import Task
 
 
 @dataclass(frozen=True)
@@ -87,26 +72,11 @@ def devices_of(config: ExperimentConfig) -> list[Backend]:
 def device_places(config: ExperimentConfig) -> list[tuple[dict[str, Any], Backend]]:
     """The devices, each with what `open_backend` needs for it."""
     found: dict[str, tuple[dict[str, Any], Backend]] = {}
-    for point in config.points():
-        here = config.at(point)
-        for name in _named(here):
-            place = place_of(here, name)
-            key = canonical(place)
-            if key not in found:
-                found[key] = place, open_backend(place)
+    for here in config.resolved_points:
+        for name in here.used_by(*here.config.students):
+            place = here.place(name)
+            found.setdefault(canonical(place), (place, here.backend(name)))
     return [pair for pair in found.values() if pair[1].kind == DEVICE]
-
-
-def _named(config: ExperimentConfig) -> list[str]:
-    variants = [
-        config.variants[name] for student in config.students for name in config.variants_of(student)
-    ]
-    asked = config.evaluation
-    found = [variant.backend or config.backend for variant in variants]
-    found += [stage.backend for v in variants if (stage := v.fine_tune) is not None]
-    found += [asked.backend] if asked.backend else []
-    found += asked.side_by_side.backends if asked.side_by_side else []
-    return list(dict.fromkeys(found))
 
 
 def check_budgets(devices: Sequence[Backend]) -> None:
@@ -116,8 +86,7 @@ def check_budgets(devices: Sequence[Backend]) -> None:
         BudgetError: If one that is not local has none.
         ConfigError: If a budget is not positive.
     """
-    from qiskit_kd.execution.runtime.consent import budget_of
-    from qiskit_kd.execution.runtime.dispatch import check_budget
+    from qiskit_kd.execution.runtime.consent import budget_of, check_budget
 
     for backend in devices:
         options: Any = backend.options
@@ -135,13 +104,11 @@ def opened_at_home(entry: Mapping[str, Any], *, shots: int | None = None) -> Bac
 
     A device that is elsewhere is not contacted, and nothing is written into the entry's journal.
     """
-    from qiskit_kd.experiment.dry_run import opened_dry
-
     backend = open_backend(entry, shots=shots)
     if backend.kind != DEVICE:
         return backend
     if not is_local(backend):
-        return opened_dry(entry, shots=shots)
+        return UsageLog(dry=True)(entry, shots=shots)
     return backend.changed(backend.name, {"journal": None})
 
 
@@ -182,17 +149,26 @@ def jobs_of(
     return [_plain(record, prices.get(record.backend)) for record in _records(Path(folder))]
 
 
-def _plain(job: Record, price: float | None) -> dict[str, Any]:
+def _plain(job: JobRecord, price: float | None) -> dict[str, Any]:
     return {
-        "backend": job.backend, "device": job.device, "job_id": job.job_id, "status": job.state,
-        "shots": job.shots, "executions": job.executions, "pubs": job.pubs,
-        "seconds": job.seconds, "usd": job.usd if price is None else price * job.seconds,
-        "created": job.created, "sent": job.sent, "finished": job.finished,
-        "estimate": job.estimate, "error": job.error,
-    }  # fmt: skip
+        "backend": job.backend,
+        "device": job.device,
+        "job_id": job.job_id,
+        "status": job.state,
+        "shots": job.shots,
+        "executions": job.executions,
+        "pubs": job.pubs,
+        "seconds": job.seconds,
+        "usd": job.usd if price is None else price * job.seconds,
+        "created": job.created,
+        "sent": job.sent,
+        "finished": job.finished,
+        "estimate": job.estimate,
+        "error": job.error,
+    }
 
 
-def _records(folder: Path) -> list[Record]:
+def _records(folder: Path) -> list[JobRecord]:
     from qiskit_kd.execution.runtime.journal import Journal
 
     path = folder if folder.is_file() else folder / JOURNAL
@@ -258,9 +234,13 @@ def limits_of(devices: Sequence[Backend], name: str) -> dict[str, float | None]:
 
 
 def stopped(
-    error: QiskitKDError, *, folder: Path, missing: int, total: int,
+    error: QiskitKDError,
+    *,
+    folder: Path,
+    missing: int,
+    total: int,
     spent: Mapping[str, Mapping[str, float | None]],
-) -> QiskitKDError:  # fmt: skip
+) -> QiskitKDError:
     """The error that ended a study, with how things stand and what to do.
 
     Args:
@@ -282,3 +262,136 @@ def stopped(
         "it goes on from there, and no job is paid for twice."
     )
     return type(error)("\n  ".join(lines))
+
+
+_WHOSE = ("device", "account", "instance", "channel", "url", "proxies")
+"""Options that say which device is charged, and whose account."""
+
+
+def unasked(config: ExperimentConfig) -> dict[str, float]:
+    """Devices that an experiment would spend on by its own word, and the seconds it names.
+
+    A budget counts as its user's if it is in `QKD_BUDGET_SECONDS`, or in the entry of a backend
+    file that `QISKIT_KD_BACKENDS` names: both are said outside of the files that come along with
+    an experiment. What is written in those can only lower it, for the device and account that the
+    entry names.
+    """
+    from qiskit_kd.execution.backends import ENVIRONMENT_VARIABLE, load_backend
+    from qiskit_kd.execution.runtime.consent import allowed_seconds
+
+    if allowed_seconds() is not None:
+        return {}
+    found = {}
+    for place, backend in device_places(config):
+        asked = getattr(backend.options, "budget_seconds", None)
+        if is_local(backend) or asked is None:
+            continue
+        base: Any = load_backend(place.get("base", place["name"])).options
+        own = getattr(base, "budget_seconds", None)
+        moved = any(getattr(base, key, None) != getattr(backend.options, key) for key in _WHOSE)
+        if own is None or asked > own or moved or not os.environ.get(ENVIRONMENT_VARIABLE):
+            found[backend.name] = asked
+    return found
+
+
+def entry_place(file: Path | None, config: ExperimentConfig, text: str) -> str:
+    """Where the entry that an error is about stands, as `file:line:col: backends.name`.
+
+    Args:
+        file: The experiment; None if it is not known any more.
+        config: What it says.
+        text: The error: of several devices, the one whose entry or device it names.
+    """
+    every = device_places(config)
+    pairs = [(place, backend) for place, backend in every if not is_local(backend)] or every
+    named = [
+        (place, backend)
+        for place, backend in every
+        if repr(backend.name) in text or repr(getattr(backend.options, "device", None)) in text
+    ]
+    for place, backend in named or pairs:
+        if "settings" not in place:
+            return backend.place()
+        return backend.place(file) if file else f"backends.{backend.name}"
+    return ""
+
+
+def check_allowed(config: ExperimentConfig) -> None:
+    """Refuse an experiment that would spend by its own word; nobody is asked for anything.
+
+    Raises:
+        BudgetError: Naming the devices and the seconds.
+    """
+    from qiskit_kd.execution.runtime.consent import BUDGET
+
+    if asked := unasked(config):
+        most = max(asked.values())
+        raise BudgetError(
+            "what a study may spend is said by who runs it, not by its files alone",
+            got=", ".join(f"{seconds:g} s on {name!r}" for name, seconds in asked.items())
+            + " by their word",
+            remedy=f"Allow it with `qkd run ... --budget {most:g}` or {BUDGET}={most:g}: seconds "
+            "of each device at most. `qkd estimate` says how many are needed; nothing was sent.",
+        )
+
+
+@contextmanager
+def allowing(
+    config: ExperimentConfig, budget: float | None, ask: Callable[[str], bool] | None
+) -> Iterator[None]:
+    """Inside, the user's budget is that of this process and of workers that it starts.
+
+    Args:
+        config: The experiment.
+        budget: Seconds of each device, as the command line names them.
+        ask: Puts a question to the user, where only the experiment's files name a budget; None
+            where nobody is there to answer.
+
+    Raises:
+        ConfigError: If the budget is no positive number.
+    """
+    from qiskit_kd.execution.runtime.consent import BUDGET, allowed_seconds
+
+    if budget is None and ask is not None and (asked := unasked(config)):
+        words = ", ".join(f"up to {seconds:g} s on {name!r}" for name, seconds in asked.items())
+        if ask(f"qkd: its files allow {words}. Do you?"):
+            budget = max(asked.values())
+    before = os.environ.get(BUDGET)
+    try:
+        if budget is not None:
+            os.environ[BUDGET] = f"{budget!r}"
+            allowed_seconds()
+        yield
+    finally:
+        os.environ.pop(BUDGET, None)
+        if before is not None:
+            os.environ[BUDGET] = before
+
+
+@contextmanager
+def at_entry(
+    config: ExperimentConfig | None = None,
+    experiment: str | None = None,
+    backend: str | None = None,
+) -> Iterator[None]:
+    """Errors of a device tell the place of its entry: `file:line:col: backends.name: ...`.
+
+    Args:
+        config: The experiment.
+        experiment: Its file, or the name of a shipped one.
+        backend: The entry, where it is known.
+    """
+    from qiskit_kd.execution.backends import load_backend
+    from qiskit_kd.experiment.loading import find_experiment
+
+    try:
+        yield
+    except (AccountError, BudgetError, DeviceError, QuotaError) as error:
+        where = ""
+        if backend is not None:
+            where = load_backend(backend).place()
+        elif config is not None and experiment is not None:
+            where = entry_place(find_experiment(experiment), config, str(error))
+        if isinstance(error, BudgetError):  # it is about the user's word first
+            raise BudgetError(f"{error} The entry: {where}" if where else str(error)) from error
+        raise type(error)(f"{where}: {error}" if where else str(error)) from error

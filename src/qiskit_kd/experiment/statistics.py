@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -20,10 +20,8 @@ from scipy.special import stdtrit
 
 from qiskit_kd.errors import DataError
 
-__all__ = ["Gain", "Verdict", "collapsed", "half_width", "paired_gain", "shared_variance"]
-__all__ += ["sign_flip", "verdict"]
-
-_FEWEST = 5
+FEWEST = 5
+"""Pairs, below which a verdict settles nothing."""
 _POINT = 1e-12  # equal differences are equal up to rounding
 
 Verdict = Literal["confirmed", "not confirmed", "harmful"]
@@ -44,6 +42,20 @@ class Gain:
     """What the variance of the mean got for samples that seeds share, see `shared_variance`."""
     p: float = 1.0
     """Of the sign-flip test, see `sign_flip`."""
+    before: float = field(default=math.nan, compare=False, repr=False)
+    """Mean of what it is compared with."""
+    differences: tuple[float, ...] = field(default=(), compare=False, repr=False)
+    """One per pair."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """See `verdict`."""
+        return verdict(self)
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """Both ends of the interval; None for a single pair."""
+        return (self.low, self.high) if math.isfinite(self.low) else None
 
     def __str__(self) -> str:
         if self.n < 2:
@@ -65,12 +77,42 @@ def paired_gain(
         DataError: If the two differ in length, are empty, or hold a number that is not finite.
     """
     differences = _differences(values, baseline_values)
-    n = len(differences)
-    mean = float(differences.mean())
+    n, mean = len(differences), float(differences.mean())
+    sides = float(np.mean(baseline_values)), tuple(map(float, differences))
     if n == 1:
-        return Gain(mean, -math.inf, math.inf, n)
+        return Gain(mean, -math.inf, math.inf, n, 0.0, 1.0, *sides)
     half = float(half_width(differences, shared=shared))
-    return Gain(mean, mean - half, mean + half, n, shared, sign_flip(differences))
+    return Gain(mean, mean - half, mean + half, n, shared, sign_flip(differences), *sides)
+
+
+def contrast(
+    rows: Iterable[Mapping[str, Any]],
+    baseline: Iterable[Mapping[str, Any]],
+    metric: str = "accuracy",
+    *,
+    part: str = "test",
+) -> Gain | None:
+    """The paired comparison of two trainings of one student over the seeds that both have.
+
+    Args:
+        rows: Of one student and variant, one per seed.
+        baseline: Of what it is compared with.
+        metric: A key of the rows' `part`; rows without it are left out.
+        part: `test` or `validation`.
+
+    Returns:
+        The gain; None without a common seed.
+    """
+    left, right = (
+        {row["seed"]: row for row in side if row[part].get(metric) is not None}
+        for side in (rows, baseline)
+    )
+    seeds = sorted(left.keys() & right.keys())
+    if not seeds:
+        return None
+    treated, control = ([side[seed][part][metric] for seed in seeds] for side in (left, right))
+    shared = shared_variance(left.values(), right.values())
+    return paired_gain(treated, control, shared=shared)
 
 
 def half_width(values: ArrayLike, *, shared: float = 0.0) -> NDArray[np.float64]:
@@ -171,7 +213,7 @@ def verdict(gain: Gain) -> Verdict:
     deviation of 0): accuracies are multiples of one over the number of samples, so a few
     differences are easily equal, and their interval a point that says nothing about other seeds.
     """
-    if gain.n < _FEWEST or gain.high - gain.low <= _POINT:
+    if gain.n < FEWEST or gain.high - gain.low <= _POINT:
         return "not confirmed"
     if gain.low > 0:
         return "confirmed"

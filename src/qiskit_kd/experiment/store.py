@@ -16,7 +16,7 @@ import os
 import sqlite3
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -25,10 +25,11 @@ from typing import Any, NoReturn
 
 from qiskit_kd.errors import StorageError
 
-__all__ = ["SCHEMA", "Store", "canonical"]
-
-SCHEMA = 3
-"""Version of the tables and of the rows in them; a part of every task's key."""
+ROWS = 3
+"""Version of the rows; a part of every task's key."""
+SCHEMA = 4
+"""Version of the tables."""
+_WITHOUT_SPECS = 3  # the version before: read, and written on as one of today
 
 FILE = "study.db"
 _MARK = "qiskit_kd study"
@@ -37,6 +38,9 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS rows (
     key TEXT PRIMARY KEY, role TEXT NOT NULL, body TEXT NOT NULL, sha256 TEXT NOT NULL
+    ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS specs (
+    key TEXT PRIMARY KEY, spec TEXT NOT NULL, hashed TEXT NOT NULL, sha256 TEXT NOT NULL
     ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS timings (
     key TEXT PRIMARY KEY, seconds REAL NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL,
@@ -65,8 +69,9 @@ def _columns() -> dict[str, set[str]]:
         names = [n for (n,) in database.execute("SELECT name FROM sqlite_master ORDER BY name")]
         return {
             name: {row[1] for row in database.execute(f"PRAGMA table_info({name})")}
-            for name in names if not name.startswith("sqlite")
-        }  # fmt: skip
+            for name in names
+            if not name.startswith("sqlite")
+        }
 
 
 def canonical(value: object) -> str:
@@ -117,14 +122,16 @@ class Store:
         self.path = self.folder / FILE
         self._lock: sqlite3.Connection | None = None
         self._damaged: list[Any] = []
+        self._has_specs = True
         if write:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise StorageError(
-                    f"the folder {self.folder} cannot be made", got=str(error.strerror),
+                    f"the folder {self.folder} cannot be made",
+                    got=str(error.strerror),
                     remedy="Choose another folder with --out.",
-                ) from None  # fmt: skip
+                ) from None
             self._lock = self._take_lock()
         elif not self.begun(self.folder):
             empty = self.path.is_file()
@@ -132,8 +139,9 @@ class Store:
                 f"{self.folder} holds no study",
                 got=f"an empty {FILE} there" if empty else f"no file {FILE} there",
                 remedy="Its run was cut off at the start: run it again with the same --out."
-                if empty else "Give the folder that `qkd run` wrote to.",
-            )  # fmt: skip
+                if empty
+                else "Give the folder that `qkd run` wrote to.",
+            )
         try:
             with self._translated():
                 self._db = _connect(self.path, write=write)
@@ -173,10 +181,8 @@ class Store:
             raise sqlite3.DatabaseError(verdict)
         if fresh and write:
             with self._transaction():
-                for statement in _TABLES.split(";")[:-1]:
-                    self._db.execute(statement)
+                self._make_tables()
                 self._put_meta("kind", _MARK)
-                self._put_meta("schema", str(SCHEMA))
                 self._put_meta(_SUM, _sum())
             return
         try:
@@ -185,16 +191,25 @@ class Store:
             found = {}
         if found.get("kind") != _MARK:
             raise StorageError(
-                f"{self.path} is not a study of this package", got="a foreign SQLite database",
+                f"{self.path} is not a study of this package",
+                got="a foreign SQLite database",
                 remedy="Move it away, or choose another folder with --out.",
-            )  # fmt: skip
-        if found.get("schema") != str(SCHEMA):
+            )
+        old = found.get("schema") == str(_WITHOUT_SPECS)
+        if old and write:
+            with self._transaction():
+                self._make_tables()
+        elif not old and found.get("schema") != str(SCHEMA):
             raise StorageError(
                 f"{self.path} was written by another version",
-                got=f"schema {found.get('schema')}", expected=f"schema {SCHEMA}",
+                got=f"schema {found.get('schema')}",
+                expected=f"schema {SCHEMA}",
                 remedy="Use the version that wrote it, or choose another folder with --out.",
-            )  # fmt: skip
+            )
+        self._has_specs = write or not old
         for table, columns in _columns().items():
+            if table == "specs" and not self._has_specs:
+                continue
             there = {row[1] for row in self._db.execute(f"PRAGMA table_info({table})")}
             if not there.issuperset(columns):
                 lost = ", ".join(sorted(columns - there))
@@ -214,6 +229,11 @@ class Store:
                 stacklevel=2,
             )
 
+    def _make_tables(self) -> None:
+        for statement in _TABLES.split(";")[:-1]:
+            self._db.execute(statement)
+        self._put_meta("schema", str(SCHEMA))
+
     def _find_damaged(self) -> list[Any]:
         """Keys of rows that are not as they were written."""
         found = self._db.execute("SELECT key, role, body, sha256 FROM rows").fetchall()
@@ -232,9 +252,10 @@ class Store:
                 self._refuse(error)
             who = holder.read_text().strip() if holder.is_file() else "another process"
             raise StorageError(
-                f"the study in {self.folder} is being run already", got=f"a lock held by {who}",
+                f"the study in {self.folder} is being run already",
+                got=f"a lock held by {who}",
                 remedy="Wait for it, or choose another folder with --out.",
-            ) from None  # fmt: skip
+            ) from None
         except sqlite3.DatabaseError as error:
             lock.close()
             self._refuse(error)
@@ -243,32 +264,37 @@ class Store:
         except OSError as error:
             lock.close()
             raise StorageError(
-                f"{self.folder} cannot be written", got=str(error.strerror),
+                f"{self.folder} cannot be written",
+                got=str(error.strerror),
                 remedy="Free some space or check permissions, then run again.",
-            ) from None  # fmt: skip
+            ) from None
         return lock
 
     def _refuse(self, error: sqlite3.Error) -> NoReturn:
         text = " ".join(str(error).split())
         if "full" in text or "I/O" in text:
             raise StorageError(
-                f"{self.path} cannot be written", got=text,
+                f"{self.path} cannot be written",
+                got=text,
                 remedy="All rows committed so far are safe. Free some space, then run again.",
-            ) from None  # fmt: skip
+            ) from None
         if "readonly" in text or "unable to open" in text:
             raise StorageError(
-                f"{self.path} cannot be opened", got=text, remedy="Check the permissions of the "
-                "file and of its folder.",
-            ) from None  # fmt: skip
+                f"{self.path} cannot be opened",
+                got=text,
+                remedy="Check the permissions of the file and of its folder.",
+            ) from None
         if "locked" in text or "busy" in text:
             raise StorageError(
                 f"{self.path} is in use", got=text, remedy="Close the program that holds it open."
             ) from None
         raise StorageError(
-            f"{self.path} is damaged", got=text, expected="a SQLite database",
+            f"{self.path} is damaged",
+            got=text,
+            expected="a SQLite database",
             remedy="The file was left as it is: keep a copy, try `sqlite3 study.db .recover`, or "
             "choose another folder with --out to start afresh.",
-        ) from None  # fmt: skip
+        ) from None
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -299,9 +325,11 @@ class Store:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.close()
 
     def _put_meta(self, name: str, value: str) -> None:
@@ -330,6 +358,34 @@ class Store:
         rows = self._db.execute("SELECT name, value FROM meta ORDER BY name").fetchall()
         return {name: value for name, value in rows if name not in ("kind", "schema", _SUM)}
 
+    def keep_specs(self, specs: Iterable[tuple[str, Mapping[str, Any], str]]) -> None:
+        """Keep what the rows of a plan are made from, beside the rows; the first one stays.
+
+        Args:
+            specs: Keys, specs, and the texts that the keys are the hashes of.
+        """
+        with self._transaction():
+            known = {key for (key,) in self._db.execute("SELECT key FROM specs")}
+            made = [(key, canonical(spec), text) for key, spec, text in specs if key not in known]
+            self._db.executemany(
+                "INSERT INTO specs VALUES (?, ?, ?, ?)", [(*parts, _sum(*parts)) for parts in made]
+            )
+
+    def specs(self) -> dict[str, dict[str, Any]]:
+        """By key what rows are made from.
+
+        Nothing of rows that an older version wrote, nor of what is not as it was written.
+        """
+        if not self._has_specs:
+            return {}
+        with self._translated():
+            found = self._db.execute("SELECT key, spec, hashed, sha256 FROM specs").fetchall()
+        return {
+            key: json.loads(spec)
+            for key, spec, *rest in found
+            if _sum(key, spec, rest[0]) == rest[1]
+        }
+
     def start(self, key: str) -> int:
         """Log that a task is handed out; returns the number of the attempt."""
         with self._transaction():
@@ -340,16 +396,27 @@ class Store:
             return done.lastrowid
 
     def commit(
-        self, key: str, role: str, row: Mapping[str, Any], *, seconds: float, host: str, pid: int,
+        self,
+        key: str,
+        role: str,
+        row: Mapping[str, Any],
+        *,
+        seconds: float,
+        host: str,
+        pid: int,
         attempt: int | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Keep a finished row; the first one for a key stays."""
         with self._transaction():
             body = canonical(row)
-            self._db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?)",
-                             (key, role, body, _sum(key, role, body)))  # fmt: skip
-            self._db.execute("INSERT OR IGNORE INTO timings VALUES (?, ?, ?, ?, ?)",
-                             (key, seconds, host, pid, time.time()))  # fmt: skip
+            self._db.execute(
+                "INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?)",
+                (key, role, body, _sum(key, role, body)),
+            )
+            self._db.execute(
+                "INSERT OR IGNORE INTO timings VALUES (?, ?, ?, ?, ?)",
+                (key, seconds, host, pid, time.time()),
+            )
             self._db.execute("DELETE FROM failures WHERE key = ?", (key,))
             self._db.execute("UPDATE attempts SET status = 'done' WHERE id = ?", (attempt,))
 
@@ -358,8 +425,10 @@ class Store:
     ) -> None:
         """Keep why a task failed; it counts as missing and is tried again next time."""
         with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)",
-                             (key, label, error, traceback))  # fmt: skip
+            self._db.execute(
+                "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)",
+                (key, label, error, traceback),
+            )
             self._db.execute("UPDATE attempts SET status = 'failed' WHERE id = ?", (attempt,))
 
     def keys(self) -> set[str]:

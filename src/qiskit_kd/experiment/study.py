@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from qiskit_kd.errors import ConfigError, QiskitKDError, StorageError
 from qiskit_kd.experiment.config import ExperimentConfig
-from qiskit_kd.experiment.consent import check_allowed, entry_place
+from qiskit_kd.experiment.devices import JOURNAL
 from qiskit_kd.experiment.loading import backend_setting, find_experiment, load, shipped
-from qiskit_kd.experiment.places import JOURNAL
 from qiskit_kd.experiment.plan import Task, plan
 from qiskit_kd.experiment.result import StudyResult, environment
 from qiskit_kd.experiment.runner import Summary, Watcher, discard, run, warm_pool
 from qiskit_kd.experiment.spending import (
     Announce,
     Outlook,
+    check_allowed,
     check_budgets,
     devices_of,
+    entry_place,
     few_shots_of,
     is_local,
     jobs_of,
@@ -40,8 +41,6 @@ from qiskit_kd.values import listed, named_path, shown, whole
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.backends import Backend
-
-__all__ = ["Study"]
 
 
 class Study:
@@ -61,10 +60,11 @@ class Study:
     ) -> None:
         if not isinstance(config, ExperimentConfig):
             raise ConfigError(
-                "a study is made of a checked configuration", got=shown(config),
+                "a study is made of a checked configuration",
+                got=shown(config),
                 expected="an ExperimentConfig",
                 remedy="Study.load(...) takes a YAML file, a shipped name or a folder.",
-            )  # fmt: skip
+            )
         self.config = config
         self.command = command
         self.folder = None if folder is None else Path(folder)
@@ -103,18 +103,20 @@ class Study:
         if folder.is_dir() and not (isinstance(experiment, str) and experiment in shipped()):
             if overrides or preset is not None or seeds is not None:
                 raise ConfigError(
-                    "the study in a folder takes no settings", got=f"settings for {folder}",
+                    "the study in a folder takes no settings",
+                    got=f"settings for {folder}",
                     expected="the YAML file, or a shipped name",
                     remedy=f"Name the YAML to run it with other settings, or `qkd report {folder}` "
                     "to see what was run.",
-                )  # fmt: skip
+                )
             with Store(folder) as store:
                 facts = store.description()
             if "config" not in facts:
                 raise StorageError(
-                    f"{folder / FILE} has no configuration", got="a study that never started",
+                    f"{folder / FILE} has no configuration",
+                    got="a study that never started",
                     remedy="Run the experiment again with the same --out.",
-                )  # fmt: skip
+                )
             config = ExperimentConfig.model_validate(facts["config"])
             return cls(config, command=facts.get("command", ""), folder=folder)
         file = find_experiment(experiment)
@@ -191,9 +193,14 @@ class Study:
                 store.describe(estimate=expected)  # for reports, beside what is then counted
             self.folder = folder
             self.summary = run(
-                tasks, store, executor=executor, workers=workers, pool=pool, watch=watch,
+                tasks,
+                store,
+                executor=executor,
+                workers=workers,
+                pool=pool,
+                watch=watch,
                 where=self._where,
-            )  # fmt: skip
+            )
         if self.summary is not None and self.summary.stopped is not None:
             error = self.summary.stopped
             raise self._told(error, devices) from error
@@ -213,7 +220,7 @@ class Study:
         Returns:
             The estimate as plain data.
         """
-        from qiskit_kd.experiment.estimate import estimate
+        from qiskit_kd.experiment.cost import estimate
 
         try:
             found = estimate(self.config, tasks=self.tasks(), compared=False)
@@ -227,9 +234,12 @@ class Study:
         result = self.result()
         assert self.folder is not None
         return stopped(
-            error, folder=self.folder, missing=result.missing, total=len(self.tasks()),
+            error,
+            folder=self.folder,
+            missing=result.missing,
+            total=len(self.tasks()),
             spent=spent_of(result.jobs, limits_of(devices, "budget_seconds")),
-        )  # fmt: skip
+        )
 
     def _remember(self, store: Store, tasks: list[Task], folder: Path) -> None:
         """Keep what is run, how, and where; environments of earlier rows stay."""
@@ -243,9 +253,12 @@ class Study:
             known = [*known, here]
         out = f" {shlex.join(['--out', str(folder)])}" if self._names_no_folder else ""
         store.describe(
-            config=self.config.resolved(), command=self.command + out, environments=known,
+            config=self.config.resolved(),
+            command=self.command + out,
+            environments=known,
             plan=[task.describe() for task in tasks],
-        )  # fmt: skip
+        )
+        store.keep_specs((task.key, task.spec, task.hashed) for task in tasks)
 
     def _seems_done(self, folder: Path) -> bool:
         """Whether the last run had this configuration and finished: then no workers are started."""
@@ -265,16 +278,19 @@ class Study:
         """
         if self.folder is None:
             raise StorageError(
-                "a study has results after it was run", got="one that was not",
+                "a study has results after it was run",
+                got="one that was not",
                 remedy="Call run(out), or Study.load(folder).",
-            )  # fmt: skip
+            )
         with Store(self.folder) as store:
             facts, rows, failures = store.description(), store.rows(), store.failures()
+            specs = store.specs()
         if "plan" not in facts:
             raise StorageError(
-                f"{self.folder / FILE} has no plan", got="a study that never started",
+                f"{self.folder / FILE} has no plan",
+                got="a study that never started",
                 remedy="Run the experiment again with the same --out.",
-            )  # fmt: skip
+            )
         keys = [item["key"] for item in facts["plan"]]
         points = ExperimentConfig.model_validate(facts["config"]).points()
         environments = facts.get("environments") or [facts.get("environment", {})]
@@ -289,6 +305,7 @@ class Study:
                 if item["key"] in rows
                 for place in item["points"]
             ),
+            specs={key: specs[key] for key in keys if key in specs},
             failures={key: failures[key] for key in keys if key in failures and key not in rows},
             missing=sum(key not in rows for key in keys),
             command=facts.get("command", ""),

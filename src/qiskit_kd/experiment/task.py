@@ -34,16 +34,13 @@ from qiskit_kd.errors import DataError, StorageError
 from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Array
 from qiskit_kd.execution.torch_use import one_thread
+from qiskit_kd.experiment.devices import Opened, UsageLog, open_backend
 from qiskit_kd.experiment.evaluation import Jury, judged
-from qiskit_kd.experiment.logbook import Logbook
-from qiskit_kd.experiment.places import Opened, open_backend
 from qiskit_kd.experiment.store import canonical
 from qiskit_kd.nn.modules import describe, num_parameters
 from qiskit_kd.nn.shots import FewShotsWarning
 from qiskit_kd.nn.students import students
 from qiskit_kd.seeding import derive
-
-__all__ = ["build_network", "moved", "run_task", "sources", "split_of", "terms"]
 
 
 def run_task(
@@ -63,7 +60,7 @@ def run_task(
         scratch: Folder for checkpoints of a long task; removed at the end.
         checkpoint_epochs: Leave a checkpoint there each so many epochs; None never.
         journal: The study's journal of jobs on devices; None leaves it to the backends' entries.
-        opened: From the entry of a backend to the backend; None for a `Logbook`.
+        opened: From the entry of a backend to the backend; None for a `UsageLog`.
 
     Returns:
         The row without its key, and the weights as safetensors if the task is a teacher's.
@@ -71,47 +68,62 @@ def run_task(
     Raises:
         QiskitKDError: As the parts that the spec names.
     """
-    logbook = Logbook(journal)
-    opened = opened or logbook
+    log = UsageLog(journal)
+    opened = opened or log
     with one_thread(), warnings.catch_warnings():
         # The row counts both, and the report says them; the study has warned before it started.
         warnings.simplefilter("ignore", FewShotsWarning)
         warnings.simplefilter("ignore", DeadWeightsWarning)
         split = split_of(spec)
         network = _network(spec, split, opened)
-        taught = sources(spec, split, lambda name, trained: _taught_by(
-            spec, split, name, (teachers or {}) if trained else None
-        ))  # fmt: skip
-        history = _train(spec, network, split, taught, spec["training"], scratch=scratch,
-                         checkpoint_epochs=checkpoint_epochs)  # fmt: skip
+        taught = sources(
+            spec,
+            split,
+            lambda name, trained: _taught_by(
+                spec, split, name, (teachers or {}) if trained else None
+            ),
+        )
+        history = _train(
+            spec,
+            network,
+            split,
+            taught,
+            spec["training"],
+            scratch=scratch,
+            checkpoint_epochs=checkpoint_epochs,
+        )
         stages: dict[str, Any] = {
-            "curves": _curves(history), "best_epoch": history.best_epoch,
+            "curves": _curves(history),
+            "best_epoch": history.best_epoch,
             "steps_per_epoch": history.steps_per_epoch,
-        }  # fmt: skip
+        }
         if spec.get("fine_tune"):
             stage = spec["fine_tune"]
             network = moved(
                 spec, network, split, stage["backend"], opened=opened, name="fine tuning"
             )
             tuned = _train(
-                spec, network, split, taught, stage["training"], name="fine tuning",
-                keep_start=True,
-            )  # fmt: skip
+                spec, network, split, taught, stage["training"], name="fine tuning", keep_start=True
+            )
             stages["fine_tuning"] = {
-                "curves": _curves(tuned), "start": tuned.start, "best_epoch": tuned.best_epoch,
+                "curves": _curves(tuned),
+                "start": tuned.start,
+                "best_epoch": tuned.best_epoch,
                 "steps_per_epoch": tuned.steps_per_epoch,
-            }  # fmt: skip
+            }
         row = {
-            "experiment": spec["experiment"], "student": spec["student"],
-            "variant": spec["variant"], "seed": spec["seed"],
+            "experiment": spec["experiment"],
+            "student": spec["student"],
+            "variant": spec["variant"],
+            "seed": spec["seed"],
             "parameters": num_parameters(network),
             "options": {**_choices(network), "temperature": None, **spec["candidate"]},
             **judged(
                 network, split, spec["evaluation"], _jury(spec, network, split, teachers, opened)
             ),
             **stages,
-        }  # fmt: skip
-        devices = logbook.devices()
+        }
+        devices = log.devices()
         if devices:
             row["devices"] = devices
         weights = None
@@ -126,10 +138,17 @@ def run_task(
 
 
 def _train(
-    spec: Mapping[str, Any], network: nn.Module, split: Split, taught: Mapping[str, Teacher],
-    training: Mapping[str, Any], *, name: str = "training", scratch: str | None = None,
-    checkpoint_epochs: int | None = None, keep_start: bool = False,
-) -> History:  # fmt: skip
+    spec: Mapping[str, Any],
+    network: nn.Module,
+    split: Split,
+    taught: Mapping[str, Teacher],
+    training: Mapping[str, Any],
+    *,
+    name: str = "training",
+    scratch: str | None = None,
+    checkpoint_epochs: int | None = None,
+    keep_start: bool = False,
+) -> History:
     """Train a network as a spec says; `name` is that of the random stream."""
     train = _trained_on(spec, split)
     transfer = split.transfer if taught and len(split.transfer) else None
@@ -148,16 +167,21 @@ def _train(
 
 
 def moved(
-    spec: Mapping[str, Any], network: nn.Module, split: Split, entry: Mapping[str, Any],
-    shots: int | None = None, opened: Opened = open_backend, name: str = "elsewhere",
-) -> nn.Module:  # fmt: skip
+    spec: Mapping[str, Any],
+    network: nn.Module,
+    split: Split,
+    entry: Mapping[str, Any],
+    shots: int | None = None,
+    opened: Opened = open_backend,
+    name: str = "elsewhere",
+) -> nn.Module:
     """The same network with the same weights, its circuits on another backend.
 
     Args:
         spec: A task's spec.
         network: The network.
         split: Its data.
-        entry: The backend, as `places.backend_entry` describes it.
+        entry: The backend, as `ResolvedPoint.entry` describes it.
         shots: Instead of the backend's own and of the network's.
         opened: From the entry of a backend to the backend.
         name: Of the random stream its shots are drawn from.
@@ -165,17 +189,24 @@ def moved(
     own = ("shots",) if shots is not None else ()  # a student's own would win over the backend's
     options = {key: value for key, value in spec["options"].items() if key not in own}
     other = build_network(
-        spec["kind"], options, split, seed=derive(spec["seed"], name),
-        backend=opened(entry, shots=shots), dtype=spec["training"]["dtype"],
-    )  # fmt: skip
+        spec["kind"],
+        options,
+        split,
+        seed=derive(spec["seed"], name),
+        backend=opened(entry, shots=shots),
+        dtype=spec["training"]["dtype"],
+    )
     other.load_state_dict(network.state_dict())
     return other
 
 
 def _jury(
-    spec: Mapping[str, Any], network: nn.Module, split: Split, files: Mapping[str, str] | None,
+    spec: Mapping[str, Any],
+    network: nn.Module,
+    split: Split,
+    files: Mapping[str, str] | None,
     opened: Opened,
-) -> Jury:  # fmt: skip
+) -> Jury:
     """What a network is judged with, beside its data."""
     asked = spec["evaluation"]
     name, stage = asked.get("teacher"), spec.get("fine_tune", spec)
@@ -232,12 +263,16 @@ def terms(spec: Mapping[str, Any]) -> list[Term]:
     """The objective of a spec."""
     return [
         Term(
-            term["loss"], term["weight"], term["name"], term["options"], teacher=_source(term),
+            term["loss"],
+            term["weight"],
+            term["name"],
+            term["options"],
+            teacher=_source(term),
             layers=None if term["layers"] is None else tuple(term["layers"]),
             adapter=term["adapter"],
         )
         for term in spec["terms"]
-    ]  # fmt: skip
+    ]
 
 
 def split_of(spec: Mapping[str, Any]) -> Split:
@@ -257,9 +292,10 @@ def _cached_split(kind: str, options: str, seed: int, fingerprint: str) -> Split
     if split.fingerprint != fingerprint:
         raise DataError(
             f"the data set {kind!r} changed since the study was planned",
-            got=f"fingerprint {split.fingerprint[:12]}", expected=fingerprint[:12],
+            got=f"fingerprint {split.fingerprint[:12]}",
+            expected=fingerprint[:12],
             remedy="Run again: tasks of the changed data get rows of their own.",
-        )  # fmt: skip
+        )
     return split
 
 
@@ -267,10 +303,14 @@ def _network(spec: Mapping[str, Any], split: Split, opened: Opened) -> nn.Module
     # A named teacher starts from weights of its own, or a student of its kind would be its twin.
     named = spec["student"].split(":")[1:]
     return build_network(
-        spec["kind"], spec["options"], split, seed=derive(spec["seed"], "weights", *named),
-        backend=opened(spec["backend"]), dtype=spec["training"]["dtype"],
+        spec["kind"],
+        spec["options"],
+        split,
+        seed=derive(spec["seed"], "weights", *named),
+        backend=opened(spec["backend"]),
+        dtype=spec["training"]["dtype"],
         samples=_trained_on(spec, split).features,
-    )  # fmt: skip
+    )
 
 
 def _trained_on(spec: Mapping[str, Any], split: Split) -> Dataset:
@@ -279,9 +319,15 @@ def _trained_on(spec: Mapping[str, Any], split: Split) -> Dataset:
 
 
 def build_network(
-    kind: str, options: Mapping[str, Any], split: Split, *, seed: int, backend: str | Backend,
-    dtype: str, samples: Array | None = None,
-) -> nn.Module:  # fmt: skip
+    kind: str,
+    options: Mapping[str, Any],
+    split: Split,
+    *,
+    seed: int,
+    backend: str | Backend,
+    dtype: str,
+    samples: Array | None = None,
+) -> nn.Module:
     """The registered network for the data of `split`.
 
     What is fitted to samples when it is built is fitted to `samples`, by default those of training.
@@ -294,9 +340,13 @@ def build_network(
         "samples": split.train.features if samples is None else samples,
     }
     network: nn.Module = builder(
-        split.num_features, split.num_classes, seed=seed, backend=backend,
-        **{name: value for name, value in given.items() if name in known}, **options,
-    )  # fmt: skip
+        split.num_features,
+        split.num_classes,
+        seed=seed,
+        backend=backend,
+        **{name: value for name, value in given.items() if name in known},
+        **options,
+    )
     return network.to(getattr(torch, dtype))
 
 
@@ -306,9 +356,13 @@ def _taught_by(
     """A teacher's network, with the weights of its file; untrained without files."""
     entry = spec["teachers"][name]
     network = build_network(
-        entry["kind"], entry["options"], split, seed=derive(spec["seed"], "untrained", name),
-        backend=entry["backend"], dtype=entry["dtype"],
-    )  # fmt: skip
+        entry["kind"],
+        entry["options"],
+        split,
+        seed=derive(spec["seed"], "untrained", name),
+        backend=entry["backend"],
+        dtype=entry["dtype"],
+    )
     if files is None:
         return network
     file = files[entry["key"]]
@@ -316,10 +370,11 @@ def _taught_by(
         network.load_state_dict(load_weights(Path(file).read_bytes()))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise StorageError(
-            "the teacher's weights cannot be read", got=f"{file}: {error}",
+            "the teacher's weights cannot be read",
+            got=f"{file}: {error}",
             expected="the safetensors file its task wrote",
             remedy="Delete the file and run again: the teacher is trained again.",
-        ) from error  # fmt: skip
+        ) from error
     return network
 
 

@@ -11,8 +11,6 @@ from pathlib import Path
 from qiskit_kd.errors import ConfigError, StorageError
 from qiskit_kd.yamlfile import parse_yaml
 
-__all__ = ["TEMPLATE", "write_template"]
-
 TEMPLATE = """\
 # An experiment: students x variants x paired seeds. Run it with `qkd run {file}`.
 schema: 1

@@ -28,8 +28,6 @@ from qiskit_kd.errors import (
     UnknownNameError,
 )
 
-__all__ = ["Outcome", "leave_import", "start_worker", "warm", "work"]
-
 _FOR_ALL = (AccountError, BudgetError, QuotaError, TransientError, UncertainJobError)
 """Errors that every other task on the device would meet as well."""
 
@@ -121,9 +119,13 @@ def warm() -> None:
 
 
 def work(
-    key: str, spec: Mapping[str, Any], teachers: Mapping[str, str], scratch: str | None,
-    checkpoint_epochs: int | None, journal: str | None = None,
-) -> Outcome:  # fmt: skip
+    key: str,
+    spec: Mapping[str, Any],
+    teachers: Mapping[str, str],
+    scratch: str | None,
+    checkpoint_epochs: int | None,
+    journal: str | None = None,
+) -> Outcome:
     """Run one task and never raise: a failed task comes back as one.
 
     Args:
@@ -142,9 +144,12 @@ def work(
 
         with few_shots_known():  # the driver has said so, once
             row, weights = run_task(
-                spec, teachers=teachers, scratch=scratch, checkpoint_epochs=checkpoint_epochs,
+                spec,
+                teachers=teachers,
+                scratch=scratch,
+                checkpoint_epochs=checkpoint_epochs,
                 journal=journal,
-            )  # fmt: skip
+            )
         row = {"key": key, **row}
     except Exception as problem:
         error = f"{type(problem).__name__}: {problem}"
@@ -155,4 +160,4 @@ def work(
     seconds = time.perf_counter() - begun
     return Outcome(
         key, row, weights, seconds, socket.gethostname(), os.getpid(), error, trace, stop
-    )  # fmt: skip
+    )

@@ -39,7 +39,7 @@ from qiskit_kd.errors import (
     ResourceError,
     UnknownNameError,
 )
-from qiskit_kd.execution.effective import effective_weights
+from qiskit_kd.execution.exact.engine import effective_weights
 from qiskit_kd.nn.layer import AnyBackend, QuantumLayer, circuit_digest
 from qiskit_kd.nn.modules import check_sizes, dtype_of
 from qiskit_kd.registry import Registry

@@ -7,14 +7,11 @@ the rows, for papers and notebooks.
 
 from __future__ import annotations
 
-from qiskit_kd.report.axes import plot_accuracy_over, plot_gains_over
-from qiskit_kd.report.diagnostics import plot_curves, plot_distributions, plot_gradients
-from qiskit_kd.report.drawings import plot_circuit
-from qiskit_kd.report.figures import plot_accuracy, plot_gains, plot_parameters
-from qiskit_kd.report.maps import plot_feature_maps
-from qiskit_kd.report.page import render, write
-from qiskit_kd.report.robustness import plot_robustness
-from qiskit_kd.report.terminal import terminal_table
+from qiskit_kd.report.page import render, terminal_table, write
+from qiskit_kd.report.plots import plot_accuracy, plot_circuit, plot_gains, plot_parameters
+from qiskit_kd.report.plots_evaluation import plot_feature_maps, plot_robustness
+from qiskit_kd.report.plots_sweep import plot_accuracy_over, plot_gains_over
+from qiskit_kd.report.plots_training import plot_curves, plot_distributions, plot_gradients
 
 __all__ = [
     "plot_accuracy",

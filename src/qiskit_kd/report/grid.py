@@ -12,13 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qiskit_kd.experiment.grafting import graft
-from qiskit_kd.report.summary import Result, Row
+from qiskit_kd.errors import QiskitKDError
+from qiskit_kd.experiment.overrides import set_key
 
-__all__ = ["Grid", "Point", "at", "changes_at", "grid_of", "labels_of", "rows_grid", "settled"]
-__all__ += ["shown", "varied"]
+if TYPE_CHECKING:
+    from qiskit_kd.data import Split
+
+Row = Mapping[str, Any]
+
 
 Point = Mapping[str, Any]
 
@@ -64,7 +67,7 @@ class Grid:
         )
 
 
-def grid_of(result: Result) -> Grid | None:
+def grid_of(result: Any) -> Grid | None:
     """The grid of a study; None for one without axes."""
     axes = getattr(result, "axes", None) or {}
     return _grid(
@@ -121,8 +124,26 @@ def settled(config: Mapping[str, Any], point: Point | None = None) -> dict[str, 
             path = key.split(".")
             # The short form of a single teacher is resolved in a resolved configuration.
             path = ["teachers", *path] if path[0] == "teacher" else path
-            graft(found, path, copy.deepcopy(value), what=f"axis {name}")
+            set_key(found, path, copy.deepcopy(value), what=f"axis {name}")
     return found
+
+
+def split_of(config: Mapping[str, Any]) -> Split | None:
+    """The data of a resolved configuration's first seed; None where it cannot be had here.
+
+    Where axes change the data, it is that of their last values.
+    """
+    from qiskit_kd.data import datasets
+
+    data = config.get("data", {})
+    if "kind" not in data:
+        return None
+    options = settled(config)["data"].get("options", {})
+    try:
+        split: Split = datasets[data["kind"]](seed=config["seeds"][0], **options)
+    except QiskitKDError:
+        return None
+    return split
 
 
 def changes_at(axis: Mapping[str, Any], label: Any) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from qiskit_kd.errors import CircuitError, DataError, ExecutionError, ResourceEr
 from qiskit_kd.execution.engine import Needs
 from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.execution.exact import engine as engine_module
-from qiskit_kd.execution.reference import reference_outputs, reference_weight_gradient
+from tests.reference import reference_outputs, reference_weight_gradient
 
 from .strategies import GATES, circuits, random_circuit
 

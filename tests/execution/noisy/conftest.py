@@ -15,8 +15,8 @@ from qiskit_aer.noise import NoiseModel, depolarizing_error, thermal_relaxation_
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.execution.noise_sources import DeviceNoise, fake_device
-from qiskit_kd.execution.noisy.native import Native
-from qiskit_kd.execution.noisy.workshop import Workshop
+from qiskit_kd.execution.noisy.isa import ISACircuit
+from qiskit_kd.execution.noisy.program_cache import ProgramCache
 from qiskit_kd.execution.schema import Noise, Rates
 from qiskit_kd.execution.snapshots import open_noise
 from qiskit_kd.execution.torch_use import one_thread
@@ -43,8 +43,8 @@ def device(source: str, *, num_qubits: int = 6, readout: bool = True, scale: flo
     return open_noise(SOURCES[source], scale=scale, readout=readout, num_qubits=num_qubits)
 
 
-def workshop(source: str, *, readout: bool = True, **options) -> Workshop:
-    return Workshop(lambda n: device(source, num_qubits=n, readout=readout), **options)
+def programs(source: str, *, readout: bool = True, **options) -> ProgramCache:
+    return ProgramCache(lambda n: device(source, num_qubits=n, readout=readout), **options)
 
 
 @cache
@@ -77,7 +77,7 @@ def aer_noise(source: str, active: tuple[int, ...]) -> NoiseModel:
     return NoiseModel.from_backend(backend)
 
 
-def bound(native: Native, model: CircuitModel, row: np.ndarray, weights: np.ndarray):
+def bound(native: ISACircuit, model: CircuitModel, row: np.ndarray, weights: np.ndarray):
     circuit = native.compact()
     values = dict(zip(model.inputs, model.encoding.angles(row[None])[0], strict=True))
     values |= dict(zip(model.weights, weights, strict=True))
@@ -85,7 +85,7 @@ def bound(native: Native, model: CircuitModel, row: np.ndarray, weights: np.ndar
 
 
 def aer_outputs(
-    native: Native, model: CircuitModel, x: np.ndarray, w: np.ndarray, source: str
+    native: ISACircuit, model: CircuitModel, x: np.ndarray, w: np.ndarray, source: str
 ) -> np.ndarray:
     """Aer's density matrix, without readout error."""
     assert isinstance(model.readout, ClassGroups)
@@ -107,4 +107,4 @@ def finite_differences(f: Callable[[np.ndarray], float], at: np.ndarray, h: floa
 
 
 __all__ = ["AER_CUTOFF", "DeviceNoise", "aer_outputs", "bound", "device", "finite_differences",
-           "workshop"]  # fmt: skip
+           "programs"]  # fmt: skip

@@ -24,11 +24,11 @@ from qiskit_kd.execution.backends import load_backend
 from qiskit_kd.execution.engine import Needs
 from qiskit_kd.execution.noisy import NoisyEngine
 from qiskit_kd.execution.noisy import engine as engine_module
-from qiskit_kd.execution.noisy.reference import reference_noisy_outputs
-from qiskit_kd.execution.noisy.workshop import Workshop
+from qiskit_kd.execution.noisy.program_cache import ProgramCache
 from tests.execution.exact.strategies import random_circuit
+from tests.reference import reference_noisy_outputs
 
-from .conftest import AER_CUTOFF, aer_outputs, bound, device, finite_differences, workshop
+from .conftest import AER_CUTOFF, aer_outputs, bound, device, finite_differences, programs
 
 BOTH = Needs(features=True, weights=True)
 WEIGHTS = Needs(features=False, weights=True)
@@ -42,7 +42,7 @@ def numbers(model: CircuitModel, batch: int = 2, seed: int = 0):
 
 def reference(engine: NoisyEngine, model: CircuitModel, x, w):
     native = engine.program(model).native
-    return reference_noisy_outputs(model, native, engine.workshop.device(model.num_qubits), x, w)
+    return reference_noisy_outputs(model, native, engine.programs.device(model.num_qubits), x, w)
 
 
 @pytest.mark.parametrize("source", ["torino", "marrakesh", "rates"])
@@ -52,7 +52,7 @@ def reference(engine: NoisyEngine, model: CircuitModel, x, w):
     measured=st.integers(1, 6),
 )  # fmt: skip
 def test_equals_aers_density_matrix(source, num_qubits, gates, seed, measured) -> None:
-    shop = workshop(source, readout=False, cutoff=AER_CUTOFF)
+    shop = programs(source, readout=False, cutoff=AER_CUTOFF)
     qubits = tuple(np.random.default_rng(seed).permutation(num_qubits)[:measured].tolist())
     readout = ClassGroups(2, num_qubits, qubits=qubits)
     model = CircuitModel(angle(num_qubits), random_circuit(num_qubits, gates, seed), readout)
@@ -68,12 +68,12 @@ def test_equals_aers_density_matrix(source, num_qubits, gates, seed, measured) -
 @pytest.mark.parametrize("source", ["torino", "marrakesh", "rates"])
 def test_amplitude_students_equal_aer(source) -> None:
     model = CircuitModel(amplitude(4), hardware_efficient(4, 2, final_ry=True), ClassGroups(3, 4))
-    engine = NoisyEngine(workshop(source, readout=False, cutoff=AER_CUTOFF))
+    engine = NoisyEngine(programs(source, readout=False, cutoff=AER_CUTOFF))
     x, w = numbers(model, 3)
     expected = aer_outputs(engine.program(model).native, model, x, w, source)
     np.testing.assert_allclose(engine.outputs(model, x, w), expected, atol=1e-10, rtol=0)
     # Without the cut the outputs add up to one, which Aer's do not quite.
-    whole = NoisyEngine(workshop(source, readout=False)).outputs(model, x, w)
+    whole = NoisyEngine(programs(source, readout=False)).outputs(model, x, w)
     np.testing.assert_allclose(whole.sum(1), 1, atol=1e-12)
     np.testing.assert_allclose(whole, expected, atol=1e-6)
 
@@ -81,11 +81,11 @@ def test_amplitude_students_equal_aer(source) -> None:
 @pytest.mark.parametrize("source", ["torino", "marrakesh", "rates"])
 def test_readout_error_agrees_with_shots(source) -> None:
     model = CircuitModel(angle(3), hardware_efficient(3, 1), ClassGroups(8, 3))
-    engine = NoisyEngine(workshop(source))
+    engine = NoisyEngine(programs(source))
     x, w = 0.5 * numbers(model, 1)[0], 0.5 * numbers(model)[1]
     native, shots = engine.program(model).native, 200_000
     circuit = bound(native, model, x[0], w)
-    noise = engine.workshop.device(3).noise_model(circuit, native.active)
+    noise = engine.programs.device(3).noise_model(circuit, native.active)
     circuit.measure_all()
     simulator = AerSimulator(method="density_matrix", noise_model=noise, seed_simulator=5)
     counts = simulator.run(circuit, shots=shots).result().get_counts()
@@ -95,7 +95,7 @@ def test_readout_error_agrees_with_shots(source) -> None:
         seen[model.readout.labels[sum(b << k for k, b in enumerate(bits))]] += count / shots
     p = engine.outputs(model, x, w)[0]
     assert (np.abs(seen - p) < 4 * np.sqrt(p * (1 - p) / shots)).all()
-    plain = NoisyEngine(workshop(source, readout=False)).outputs(model, x, w)[0]
+    plain = NoisyEngine(programs(source, readout=False)).outputs(model, x, w)[0]
     assert np.abs(plain - p).max() > 5 * np.sqrt(0.25 / shots)  # it would be missed
 
 
@@ -116,7 +116,7 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_equals_the_reference(name, source, idle) -> None:
     model = MODELS[name]
-    engine = NoisyEngine(workshop(source, idle=idle))
+    engine = NoisyEngine(programs(source, idle=idle))
     x, w = numbers(model)
     expected = reference(engine, model, x, w)
     np.testing.assert_allclose(engine.outputs(model, x, w), expected, atol=1e-12)
@@ -131,7 +131,7 @@ def test_equals_the_reference(name, source, idle) -> None:
 @pytest.mark.parametrize("name", [n for n in MODELS if n != "mps"])
 def test_gradients_equal_finite_differences(name) -> None:
     model = MODELS[name]
-    engine = NoisyEngine(workshop("torino"))
+    engine = NoisyEngine(programs("torino"))
     x, w = numbers(model, 3)
     c = np.random.default_rng(1).normal(size=(3, model.num_outputs))
     by_w = finite_differences(lambda v: (engine.outputs(model, x, v) * c).sum(), w)
@@ -157,8 +157,8 @@ def test_slices_of_a_large_batch_change_nothing(name, monkeypatch) -> None:
     model = MODELS[name]
     x, w = numbers(model, 7)
     c = np.random.default_rng(1).normal(size=(7, model.num_outputs))
-    whole, back = NoisyEngine(workshop("rates")).vjp(model, x, w, WEIGHTS)
-    small = workshop("rates", cache_bytes=3 * 4**model.num_qubits * 8)
+    whole, back = NoisyEngine(programs("rates")).vjp(model, x, w, WEIGHTS)
+    small = programs("rates", cache_bytes=3 * 4**model.num_qubits * 8)
     engine = NoisyEngine(small)
     monkeypatch.setattr(engine_module, "_EVOLVED_BYTES", 1)
     with (
@@ -174,7 +174,7 @@ def test_slices_of_a_large_batch_change_nothing(name, monkeypatch) -> None:
 
 def test_weights_side_by_side_and_empty_batches() -> None:
     model = MODELS["amplitude"]
-    engine = NoisyEngine(workshop("rates"))
+    engine = NoisyEngine(programs("rates"))
     x, _ = numbers(model)
     w = np.random.default_rng(0).normal(size=(2, 3, model.num_weights))
     y, pullback = engine.vjp(model, x, w, WEIGHTS)
@@ -199,7 +199,7 @@ def test_torch_operations_give_the_same(name, place) -> None:
     if place == "cuda" and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     model = MODELS[name]
-    engine = NoisyEngine(workshop("rates"))
+    engine = NoisyEngine(programs("rates"))
     x, w = numbers(model)
     c = np.random.default_rng(1).normal(size=(2, model.num_outputs))
     needs = WEIGHTS if name == "mps" else BOTH
@@ -218,14 +218,14 @@ def test_torch_operations_give_the_same(name, place) -> None:
 
 def test_interleaved_circuits_say_what_they_cost() -> None:
     model = MODELS["reuploading"]
-    engine = NoisyEngine(workshop("rates"))
+    engine = NoisyEngine(programs("rates"))
     with pytest.warns(UserWarning, match="interleave in this circuit, so every step carries"):
         engine.outputs(model, *numbers(model))
     engine.outputs(model, *numbers(model))  # once
 
 
 def test_work_is_done_once_and_shared() -> None:
-    shop = workshop("rates")
+    shop = programs("rates")
     first, second = NoisyEngine(shop), NoisyEngine(shop)
     one, other = (
         CircuitModel(amplitude(3), hardware_efficient(3, 1), ClassGroups(2, 3)) for _ in range(2)
@@ -240,12 +240,12 @@ def test_work_is_done_once_and_shared() -> None:
     assert first.program(one) is second.program(other)
     assert (first.usage.transpilations, first.usage.executions) == (1, 6)
     copied = copy.deepcopy(first)
-    assert copied.workshop is shop
+    assert copied.programs is shop
     np.testing.assert_array_equal(copied.outputs(one, x, w), y)
 
 
 def test_equal_circuits_with_other_angles_do_not_share_states() -> None:
-    engine = NoisyEngine(workshop("rates"))
+    engine = NoisyEngine(programs("rates"))
     for make in (
         lambda scale: angle(2, scale=scale),
         lambda scale: Encoding("own", angle(2).circuit, 2, lambda rows: scale * rows),
@@ -270,7 +270,7 @@ def test_engines_can_be_pickled() -> None:
     assert engine.name == "noisy rates x 1"
     other = pickle.loads(pickle.dumps(engine))
     np.testing.assert_allclose(other.outputs(model, x, w), y, atol=1e-14)
-    assert other.workshop.states.nbytes == engine.workshop.states.nbytes
+    assert other.programs.states.nbytes == engine.programs.states.nbytes
 
 
 def test_one_word_moves_a_model_between_backends(monkeypatch) -> None:
@@ -319,7 +319,7 @@ def test_shots_of_a_noisy_device(tmp_path, monkeypatch) -> None:
 
 def test_values_alone_keep_nothing_for_a_gradient(monkeypatch) -> None:
     model = MODELS["amplitude"]
-    engine = NoisyEngine(workshop("rates"))
+    engine = NoisyEngine(programs("rates"))
     x, w = numbers(model)
     seen = []
     original = engine_module.pull_back
@@ -339,7 +339,7 @@ def test_values_alone_keep_nothing_for_a_gradient(monkeypatch) -> None:
 
 def test_small_products_run_on_one_thread(monkeypatch) -> None:
     model = MODELS["amplitude"]
-    engine = NoisyEngine(workshop("rates"))
+    engine = NoisyEngine(programs("rates"))
     x, w = numbers(model)
     seen = []
     original = engine_module.pull_back
@@ -367,12 +367,12 @@ def test_other_precisions_are_refused() -> None:
         match=r"the noisy engine computes in single or double precision; got float16; expected "
         r"float32 or float64\. Convert the features first\.",
     ):
-        NoisyEngine(workshop("rates")).outputs(model, x.astype(np.float16), w)
+        NoisyEngine(programs("rates")).outputs(model, x.astype(np.float16), w)
 
 
 def test_rows_that_cannot_be_encoded_are_named() -> None:
     model = MODELS["amplitude"]
-    engine = NoisyEngine(workshop("rates"))
+    engine = NoisyEngine(programs("rates"))
     x, w = numbers(model, 4)
     engine.outputs(model, x[:2], w)
     x[3] = 0
@@ -382,7 +382,7 @@ def test_rows_that_cannot_be_encoded_are_named() -> None:
 
 def test_features_without_derivative_are_refused() -> None:
     model = MODELS["mps"]
-    engine = NoisyEngine(workshop("rates"))
+    engine = NoisyEngine(programs("rates"))
     x, w = numbers(model)
     message = "the encoding 'amplitude_mps' has no derivative with respect to the features"
     with pytest.raises(CircuitError, match=message):
@@ -393,7 +393,7 @@ def test_features_without_derivative_are_refused() -> None:
 
 def test_a_circuit_wider_than_the_device() -> None:
     model = CircuitModel(angle(3), real_amplitudes(3, 1), ClassGroups(2, 3))
-    engine = NoisyEngine(Workshop(lambda _: device("rates", num_qubits=2)))
+    engine = NoisyEngine(ProgramCache(lambda _: device("rates", num_qubits=2)))
     with pytest.raises(
         CircuitError,
         match=r"a circuit is no wider than the device; got 3 qubits; expected at most the 2 of "
@@ -410,11 +410,11 @@ def test_memory_is_estimated_first(monkeypatch) -> None:
         match=r"the noisy simulation of 16 qubits must fit into memory; got [\d,]+\.\d GiB needed; "
         r"expected at most the 8\.0 GiB available\. Use fewer qubits, float32, or shots with s",
     ):
-        NoisyEngine(workshop("rates")).outputs(model, *numbers(model))
+        NoisyEngine(programs("rates")).outputs(model, *numbers(model))
     model = CircuitModel(angle(6), real_amplitudes(6, 1), ClassGroups(2, 6))
     monkeypatch.setattr(memory, "available_bytes", lambda: 2**25)
     with pytest.raises(
         ResourceError,
         match=re.escape("the density matrices of 4,000 samples on 6 qubits must fit into memory"),
     ):
-        NoisyEngine(workshop("rates")).outputs(model, *numbers(model, 4000))
+        NoisyEngine(programs("rates")).outputs(model, *numbers(model, 4000))

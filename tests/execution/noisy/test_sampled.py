@@ -17,15 +17,15 @@ from qiskit_kd.circuits.readouts import ClassGroups, Observables
 from qiskit_kd.errors import ConfigError, ExecutionError, ResourceError, UnknownNameError
 from qiskit_kd.execution import memory
 from qiskit_kd.execution.engine import Needs
-from qiskit_kd.execution.exact_shots import ExactShotsEngine
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.mitigation import mitigate
 from qiskit_kd.execution.noise_sources import DeviceNoise
 from qiskit_kd.execution.noisy import NoisyEngine, primitives
-from qiskit_kd.execution.noisy.sampled import SAMPLED_BY, NoisyShotsEngine
-from qiskit_kd.execution.rows import Block
+from qiskit_kd.execution.noisy.sampled import SAMPLED_BY
+from qiskit_kd.execution.sampled import Block, SampledEngine
+from tests.execution.engines import exact_shots, noisy_shots
 
-from .conftest import device, workshop
+from .conftest import device, programs
 
 BOTH = Needs(features=True, weights=True)
 MODELS = {
@@ -61,12 +61,12 @@ def deviation(values: np.ndarray, model: CircuitModel, shots: int) -> np.ndarray
 def test_shots_agree_with_the_noisy_engine(source, idle, sampled_by, name) -> None:
     model, shots = MODELS[name], 200_000
     x, w = numbers(model)
-    noisy = NoisyEngine(workshop(source, idle=idle))
-    sampled = NoisyShotsEngine(noisy, shots=shots, sampled_by=sampled_by, seed=1)
+    noisy = NoisyEngine(programs(source, idle=idle))
+    sampled = noisy_shots(noisy, shots=shots, sampled_by=sampled_by, seed=1)
     mitigated, raw = sampled.outputs_with_raw(model, x, w)
     assert mitigated.shape == raw.shape == (2, model.num_outputs)
     read = noisy.outputs(model, x, w)
-    there = NoisyEngine(workshop(source, readout=False, idle=idle)).outputs(model, x, w)
+    there = NoisyEngine(programs(source, readout=False, idle=idle)).outputs(model, x, w)
     assert (np.abs(raw - read) <= 5 * deviation(read, model, shots) + 1e-12).all()
     # The inverse amplifies noise by 1 / (1 - a - b) per qubit, here at most 1.1 each.
     assert (np.abs(mitigated - there) <= 5 * 1.1**3 * deviation(there, model, shots) + 1e-12).all()
@@ -78,9 +78,9 @@ def test_shots_agree_with_the_noisy_engine(source, idle, sampled_by, name) -> No
 def test_mitigation_is_exact_on_exact_probabilities(source) -> None:
     model = CircuitModel(angle(3), hardware_efficient(3, 1), ClassGroups(8, 3))
     x, w = numbers(model, 4)
-    noisy = NoisyEngine(workshop(source))
-    there = NoisyEngine(workshop(source, readout=False)).outputs(model, x, w)
-    final, here = noisy.program(model).native.final, noisy.workshop.device(3)
+    noisy = NoisyEngine(programs(source))
+    there = NoisyEngine(programs(source, readout=False)).outputs(model, x, w)
+    final, here = noisy.program(model).native.final, noisy.programs.device(3)
     assignments = [here.assignment(q) for q in final]
     read = noisy.outputs(model, x, w)
     assert np.abs(read - there).max() > 1e-3
@@ -102,9 +102,9 @@ def test_only_active_qubits_are_simulated_and_noise_is_made_once(monkeypatch) ->
 
     monkeypatch.setattr(DeviceNoise, "noise_model", counted)
     monkeypatch.setattr(AerSimulator, "run", watched)
-    noisy = NoisyEngine(workshop("torino"))
-    engine = NoisyShotsEngine(noisy, shots=20, mitigation="none", sampled_by="qiskit_aer", seed=1)
-    assert noisy.workshop.device(2).num_qubits == 133
+    noisy = NoisyEngine(programs("torino"))
+    engine = noisy_shots(noisy, shots=20, mitigation="none", sampled_by="qiskit_aer", seed=1)
+    assert noisy.programs.device(2).num_qubits == 133
     x, w = numbers(model, 5)
     for step in (1, 2):  # SPSA: forward rows and both sides of four directions in one job
         engine.vjp(model, x, w, Needs(features=False, weights=True))
@@ -120,24 +120,22 @@ def test_trajectories_of_wide_circuits(monkeypatch) -> None:
     monkeypatch.setattr(primitives, "_DENSITY_QUBITS", 1)
     model, shots = MODELS["one of two"], 4000
     x, w = numbers(model)
-    noisy = NoisyEngine(workshop("rates"))
-    engine = NoisyShotsEngine(
-        noisy, shots=shots, mitigation="none", sampled_by="qiskit_aer", seed=1
-    )
+    noisy = NoisyEngine(programs("rates"))
+    engine = noisy_shots(noisy, shots=shots, mitigation="none", sampled_by="qiskit_aer", seed=1)
     p = noisy.outputs(model, x, w)
     assert (np.abs(engine.outputs(model, x, w) - p) < 5 * deviation(p, model, shots)).all()
 
 
 def test_aer_goes_where_density_matrices_do_not_fit(monkeypatch) -> None:
     model = MODELS["amplitude"]
-    noisy = NoisyEngine(workshop("rates"))
+    noisy = NoisyEngine(programs("rates"))
     monkeypatch.setattr(memory, "available_bytes", lambda: 0)
     monkeypatch.setattr(memory, "_NEGLIGIBLE", 2**14)
     with pytest.raises(
         ResourceError, match=r"the noisy simulation of 3 qubits.*sampled_by: qiskit_aer\."
     ):
         noisy.outputs(model, *numbers(model))
-    engine = NoisyShotsEngine(noisy, shots=2000, sampled_by="qiskit_aer", seed=1)
+    engine = noisy_shots(noisy, shots=2000, sampled_by="qiskit_aer", seed=1)
     np.testing.assert_allclose(engine.outputs(model, *numbers(model)).sum(1), 1, atol=1e-12)
     with pytest.raises(
         ResourceError, match=r"the shots of 200 circuits by 8 outcomes must fit into memory.*Use a "
@@ -154,9 +152,9 @@ def test_aer_goes_where_density_matrices_do_not_fit(monkeypatch) -> None:
 def test_shifted_inputs_and_weights(sampled_by, name) -> None:
     model, shots = MODELS[name], 200_000
     x, w = numbers(model, 1)
-    noisy = NoisyEngine(workshop("rates", readout=sampled_by == "probabilities"))
-    silent = NoisyEngine(workshop("rates", readout=False))
-    engine = NoisyShotsEngine(
+    noisy = NoisyEngine(programs("rates", readout=sampled_by == "probabilities"))
+    silent = NoisyEngine(programs("rates", readout=False))
+    engine = noisy_shots(
         noisy, shots=shots, sampled_by=sampled_by, gradient="shift", seed=1,
         mitigation="tensored" if sampled_by == "probabilities" else "none",
     )  # fmt: skip
@@ -178,15 +176,15 @@ def test_raw_values_of_every_block() -> None:
     inputs = expansion.input_slots(np.asarray(model.encoding.angles(x)))
     weights = expansion.weight_slots(rng.normal(size=(2, model.num_weights)))
     blocks = [Block(inputs, weights, x), Block(inputs[:3] + 1, weights[:1])]
-    noisy = NoisyEngine(workshop("rates"))
-    engine = NoisyShotsEngine(noisy, shots=50, mitigation="none", sampled_by="qiskit_aer", seed=1)
-    values = engine.source.evaluate(expansion, blocks)
+    noisy = NoisyEngine(programs("rates"))
+    engine = noisy_shots(noisy, shots=50, mitigation="none", sampled_by="qiskit_aer", seed=1)
+    values = engine.evaluate(expansion, blocks)
     assert [v.shape for v in values] == [(2, 4, 4), (1, 3, 4)]
-    for value, raw in zip(values, engine.source.raw, strict=True):
+    for value, raw in zip(values, engine._raw, strict=True):
         np.testing.assert_allclose(value, raw, atol=1e-14)
-    engine = NoisyShotsEngine(noisy, shots=2000, seed=1)
-    values = engine.source.evaluate(expansion, blocks)
-    for value, raw in zip(values, engine.source.raw, strict=True):
+    engine = noisy_shots(noisy, shots=2000, seed=1)
+    values = engine.evaluate(expansion, blocks)
+    for value, raw in zip(values, engine._raw, strict=True):
         assert value.shape == raw.shape
         assert 1e-3 < np.abs(value - raw).max() < 0.3
 
@@ -196,8 +194,8 @@ def test_seeds_and_copies(sampled_by) -> None:
     model = MODELS["amplitude"]
     x, w = numbers(model)
 
-    def engine(seed: int) -> NoisyShotsEngine:
-        return NoisyShotsEngine(NoisyEngine(device("rates", num_qubits=3)), shots=2000,
+    def engine(seed: int) -> SampledEngine:
+        return noisy_shots(NoisyEngine(device("rates", num_qubits=3)), shots=2000,
                                 sampled_by=sampled_by, seed=seed)  # fmt: skip
 
     one = engine(3)
@@ -214,7 +212,7 @@ def test_mitigated_outputs_are_distributions_in_the_callers_precision() -> None:
     model = MODELS["amplitude"]
     x, w = numbers(model, 6)
     w = np.stack([w, w + 1])
-    engine = NoisyShotsEngine(NoisyEngine(workshop("rates")), shots=1000, seed=0)
+    engine = noisy_shots(NoisyEngine(programs("rates")), shots=1000, seed=0)
     y, raw = engine.outputs_with_raw(model, x.astype(np.float32), w)
     assert y.dtype == raw.dtype == np.float32
     assert y.shape == raw.shape == (2, 6, 3)
@@ -229,7 +227,7 @@ def test_layers_train_on_mitigated_shots() -> None:
     import torch
 
     model = MODELS["amplitude"]
-    engine = NoisyShotsEngine(NoisyEngine(workshop("rates")), shots=1000, seed=0)
+    engine = noisy_shots(NoisyEngine(programs("rates")), shots=1000, seed=0)
     layer = QuantumLayer(model, engine, seed=1)
     layer(torch.tensor(numbers(model, 4)[0], dtype=torch.float32))[:, 0].sum().backward()
     assert layer.weight.grad.abs().max() > 0
@@ -240,11 +238,11 @@ def test_without_mitigation_the_law_is_that_of_exact_shots() -> None:
     model, shots, runs = MODELS["amplitude"], 100, 4000
     x, w = numbers(model, 1)
     x = np.repeat(x, runs, 0)
-    noisy = NoisyEngine(workshop("rates"))
+    noisy = NoisyEngine(programs("rates"))
     p = noisy.outputs(model, x[:1], w)[0]
     exact = (np.diag(p) - np.outer(p, p)) / shots
-    short = ExactShotsEngine(noisy, shots=shots, seed=1)
-    aer = NoisyShotsEngine(noisy, shots=shots, mitigation="none", sampled_by="qiskit_aer", seed=1)
+    short = exact_shots(noisy, shots=shots, seed=1)
+    aer = noisy_shots(noisy, shots=shots, mitigation="none", sampled_by="qiskit_aer", seed=1)
     for engine, rows in ((short, x), (aer, x[:400])):
         y = engine.outputs(model, rows, w)
         assert (np.abs(y.mean(0) - p) < 5 * np.sqrt(np.diag(exact) / len(rows))).all()
@@ -256,7 +254,7 @@ def test_without_mitigation_the_law_is_that_of_exact_shots() -> None:
 
 def test_failures_of_aer_are_told(monkeypatch) -> None:
     model = MODELS["one of two"]
-    engine = NoisyShotsEngine(NoisyEngine(workshop("rates")), shots=9, mitigation="none",
+    engine = noisy_shots(NoisyEngine(programs("rates")), shots=9, mitigation="none",
                               sampled_by="qiskit_aer", seed=0)  # fmt: skip
 
     class Failed:
@@ -271,7 +269,7 @@ def test_failures_of_aer_are_told(monkeypatch) -> None:
 
 
 def test_what_cannot_be_mitigated() -> None:
-    noisy = NoisyEngine(workshop("rates"))
+    noisy = NoisyEngine(programs("rates"))
     for options, what in (
         ({}, "readout mitigation corrects"),
         ({"mitigation": "none", "sampled_by": "qiskit_aer"}, "Aer draws"),
@@ -280,31 +278,31 @@ def test_what_cannot_be_mitigated() -> None:
             ConfigError, match=what + r" shots of a device; got no shots; expected a number of "
             r"shots\. Set shots, or leave mitigation and sampled_by out for exact values\.",
         ):  # fmt: skip
-            NoisyShotsEngine(noisy, shots=None, **options)
+            noisy_shots(noisy, shots=None, **options)
     with pytest.raises(UnknownNameError, match=r"unknown readout mitigation; got 'tensor'\. did you"
                        " mean 'tensored'"):  # fmt: skip
-        NoisyShotsEngine(noisy, shots=2000, mitigation="tensor")
+        noisy_shots(noisy, shots=2000, mitigation="tensor")
     with pytest.raises(
         UnknownNameError, match=r"unknown source of shots; got 'qiskit-aer'\. did you mean "
         r"'qiskit_aer'\? known: probabilities, qiskit_aer",
     ):  # fmt: skip
-        NoisyShotsEngine(noisy, shots=2000, sampled_by="qiskit-aer")
+        noisy_shots(noisy, shots=2000, sampled_by="qiskit-aer")
     with pytest.raises(
         ConfigError,
         match=r"readout mitigation undoes readout errors; got 'rates', whose measurements do not "
         r"err; expected a device with readout errors\. Use mitigation: none, or leave readout: "
         r"false out\.",
     ):
-        NoisyShotsEngine(NoisyEngine(workshop("rates", readout=False)), shots=2000)
+        noisy_shots(NoisyEngine(programs("rates", readout=False)), shots=2000)
     with pytest.warns(UserWarning, match="readout mitigation amplifies shot noise, and 64 shots"):
-        NoisyShotsEngine(noisy, shots=64)
+        noisy_shots(noisy, shots=64)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        NoisyShotsEngine(noisy, shots=64, mitigation="none")
+        noisy_shots(noisy, shots=64, mitigation="none")
 
 
 def test_a_perfect_device_has_nothing_to_undo() -> None:
     model = MODELS["amplitude"]
-    engine = NoisyShotsEngine(NoisyEngine(device("torino", scale=0)), shots=2000, seed=0)
+    engine = noisy_shots(NoisyEngine(device("torino", scale=0)), shots=2000, seed=0)
     y, raw = engine.outputs_with_raw(model, *numbers(model))
     np.testing.assert_allclose(y, raw, atol=1e-14)

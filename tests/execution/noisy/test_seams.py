@@ -22,16 +22,15 @@ from qiskit_kd.circuits.ansatze import hardware_efficient, real_amplitudes
 from qiskit_kd.circuits.encodings import amplitude, angle, reuploading
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups, Observables
-from qiskit_kd.execution import exact_shots
+from qiskit_kd.execution import sampled
 from qiskit_kd.execution.engine import Needs
-from qiskit_kd.execution.exact_shots import ExactShotsEngine
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.noisy import NoisyEngine
-from qiskit_kd.execution.noisy.native import to_native
-from qiskit_kd.execution.noisy.sampled import NoisyShotsEngine
-from qiskit_kd.execution.noisy.workshop import Workshop
+from qiskit_kd.execution.noisy.isa import to_isa
+from qiskit_kd.execution.noisy.program_cache import ProgramCache
+from tests.execution.engines import exact_shots, noisy_shots
 
-from .conftest import device, workshop
+from .conftest import device, programs
 
 pytestmark = pytest.mark.filterwarnings("ignore:data and weights interleave")
 
@@ -59,9 +58,9 @@ BOTH = Needs(features=True, weights=True)
 
 
 @cache
-def shop(source: str, *, idle: bool = False, readout: bool = True) -> Workshop:
+def shop(source: str, *, idle: bool = False, readout: bool = True) -> ProgramCache:
     """One for all tests of the same settings: programs take most of the time."""
-    return workshop(source, idle=idle, readout=readout)
+    return programs(source, idle=idle, readout=readout)
 
 
 class Expected:
@@ -87,16 +86,16 @@ def test_the_law_is_that_of_the_exact_engine(name, source, idle, monkeypatch) ->
     x, w = numbers(model)
     noisy = NoisyEngine(shop(source, idle=idle))
     expected = noisy.outputs(model, x, w)
-    shifted = ExactShotsEngine(noisy, shots=None, seed=0)
+    shifted = exact_shots(noisy, shots=None, seed=0)
     np.testing.assert_allclose(shifted.outputs(model, x, w), expected, atol=1e-10)
-    monkeypatch.setattr(exact_shots, "stream", lambda *_: Expected())
+    monkeypatch.setattr(sampled, "stream", lambda *_: Expected())
     for engine in (
-        ExactShotsEngine(noisy, shots=100, seed=0),
-        NoisyShotsEngine(noisy, shots=100, mitigation="none", seed=0),
+        exact_shots(noisy, shots=100, seed=0),
+        noisy_shots(noisy, shots=100, mitigation="none", seed=0),
     ):
         np.testing.assert_allclose(engine.outputs(model, x, w), expected, atol=1e-10)
     silent = NoisyEngine(shop(source, idle=idle, readout=False)).outputs(model, x, w)
-    engine = NoisyShotsEngine(noisy, shots=2000, mitigation="tensored", seed=0)
+    engine = noisy_shots(noisy, shots=2000, mitigation="tensored", seed=0)
     mitigated, raw = engine.outputs_with_raw(model, x, w)
     np.testing.assert_allclose(raw, expected, atol=1e-10)
     np.testing.assert_allclose(mitigated, silent, atol=1e-10)
@@ -110,9 +109,7 @@ def test_shifted_circuits_follow_it_too(name) -> None:
     x, w = numbers(model)
     noisy = NoisyEngine(shop("torino"))
     c = np.random.default_rng(1).normal(size=(2, model.num_outputs))
-    gx, gw = ExactShotsEngine(noisy, shots=None, gradient="shift", seed=0).vjp(model, x, w, BOTH)[
-        1
-    ](c)
+    gx, gw = exact_shots(noisy, shots=None, gradient="shift", seed=0).vjp(model, x, w, BOTH)[1](c)
     ex, ew = noisy.vjp(model, x, w, BOTH)[1](c)
     np.testing.assert_allclose(gw, ew, atol=1e-9)
     np.testing.assert_allclose(gx, ex, atol=1e-9)
@@ -124,12 +121,12 @@ def test_it_would_not_without_seams_and_placement(monkeypatch) -> None:
     def gap(name: str) -> float:
         model = replace(MODELS[name])  # one that nobody has run
         x, w = numbers(model)
-        noisy = NoisyEngine(workshop("marrakesh"))
-        found = ExactShotsEngine(noisy, shots=None, seed=0).outputs(model, x, w)
+        noisy = NoisyEngine(programs("marrakesh"))
+        found = exact_shots(noisy, shots=None, seed=0).outputs(model, x, w)
         return float(np.abs(found - noisy.outputs(model, x, w)).max())
 
     with monkeypatch.context() as patch:
-        patch.setattr(Workshop, "place", lambda *_, **__: None)
+        patch.setattr(ProgramCache, "place", lambda *_, **__: None)
         assert gap("one layer") > 1e-6
     with monkeypatch.context() as patch:
         patch.setattr(Expansion, "circuit_with_seams", property(lambda self: self.circuit))
@@ -141,9 +138,7 @@ def test_aer_agrees(name) -> None:
     model, shots = MODELS[name], 50_000
     x, w = numbers(model, 1)
     noisy = NoisyEngine(shop("torino"))
-    engine = NoisyShotsEngine(
-        noisy, shots=shots, mitigation="none", sampled_by="qiskit_aer", seed=4
-    )
+    engine = noisy_shots(noisy, shots=shots, mitigation="none", sampled_by="qiskit_aer", seed=4)
     expected = noisy.outputs(model, x, w)
     variance = expected * (1 - expected) if name == "groups" else 1 - expected**2
     assert (np.abs(engine.outputs(model, x, w) - expected) < 5 * np.sqrt(variance / shots)).all()
@@ -157,14 +152,14 @@ def test_placement_survives_copies(sampled_by, copied) -> None:
     x, w = numbers(model, 1)
     # A lambda, as tests open devices, cannot be pickled.
     noisy = NoisyEngine(device("torino", num_qubits=3))
-    engine = NoisyShotsEngine(noisy, shots=3000, sampled_by=sampled_by, mitigation="none", seed=4)
+    engine = noisy_shots(noisy, shots=3000, sampled_by=sampled_by, mitigation="none", seed=4)
     first = engine.outputs(model, x, w)
     other = copied(engine)
     engine.seek({"steps": 0, "drawn": 0})
     other.seek({"steps": 0, "drawn": 0})
     np.testing.assert_array_equal(other.outputs(model, x, w), first)
     np.testing.assert_array_equal(engine.outputs(model, x, w), first)
-    exact = copied(ExactShotsEngine(noisy, shots=None, seed=0))
+    exact = copied(exact_shots(noisy, shots=None, seed=0))
     for twice in (exact, copied(exact)):
         np.testing.assert_allclose(
             twice.outputs(model, x, w), noisy.outputs(model, x, w), atol=1e-10
@@ -173,7 +168,7 @@ def test_placement_survives_copies(sampled_by, copied) -> None:
 
 def test_a_model_and_its_stand_in_begin_on_the_same_qubits() -> None:
     model = MODELS["three"]
-    bench = workshop("torino")
+    bench = programs("torino")
     first = bench.program(model).native.first
     twin = replace(model, readout=ClassGroups(8, 3))
     bench.place_as(twin, model)  # nothing is placed yet
@@ -186,7 +181,7 @@ def test_a_model_and_its_stand_in_begin_on_the_same_qubits() -> None:
     assert bench.native(third).first == first
     away = [q for q in range(20, 60) if q not in first]
     elsewhere = replace(model, readout=ClassGroups(4, 3))
-    moved = to_native(elsewhere, device("torino"), optimization_level=3, seed=0, idle=False,
+    moved = to_isa(elsewhere, device("torino"), optimization_level=3, seed=0, idle=False,
                       qubits=away[:3])  # fmt: skip
     assert moved.first == tuple(away[:3])
     assert set(moved.first) <= set(moved.active)

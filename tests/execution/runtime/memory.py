@@ -19,7 +19,7 @@ from qiskit.primitives import BitArray, DataBin, PubResult
 from qiskit.transpiler import InstructionProperties, Target
 
 from qiskit_kd.errors import JobError, TransientError
-from qiskit_kd.execution.runtime.client import JobState, Request
+from qiskit_kd.execution.runtime.client import Job, JobState
 
 
 class Killed(BaseException):
@@ -43,10 +43,15 @@ class Clock:
 
 def options(**changes: Any) -> SimpleNamespace:
     given = {
-        "budget_seconds": 600.0, "usd_per_second": None, "tags": (), "rep_delay": None,
-        "dynamical_decoupling": None, "twirling": None, "resilience_level": None,
+        "budget_seconds": 600.0,
+        "usd_per_second": None,
+        "tags": (),
+        "rep_delay": None,
+        "dynamical_decoupling": None,
+        "twirling": None,
+        "resilience_level": None,
         "max_execution_time": None,
-    }  # fmt: skip
+    }
     return SimpleNamespace(**{**given, **changes})
 
 
@@ -71,11 +76,11 @@ def circuit(name: str = "weight_0") -> QuantumCircuit:
 
 
 @dataclass
-class Job:
+class Sent:
     """A job of the service."""
 
     job_id: str
-    request: Request
+    request: Job
     begins: float
     state: str = "queued"
     end: tuple[str, str] = ("done", "")
@@ -93,7 +98,7 @@ class Service:
 
     clock: Clock
     queue: float = 5.0
-    jobs: dict[str, Job] = field(default_factory=dict)
+    jobs: dict[str, Sent] = field(default_factory=dict)
     ran: Counter = field(default_factory=Counter)
     remaining: float | None = 600.0
     ends: list[tuple[str, str]] = field(default_factory=list)
@@ -111,9 +116,9 @@ class Service:
                 job.state, job.reason = job.end
                 job.seconds = 3.0 if job.state == "done" else 0.5
 
-    def accept(self, request: Request) -> str:
+    def accept(self, request: Job) -> str:
         job_id = f"job-{len(self.jobs)}"
-        self.jobs[job_id] = Job(job_id, request, self.clock() + self.queue)
+        self.jobs[job_id] = Sent(job_id, request, self.clock() + self.queue)
         return job_id
 
 
@@ -148,7 +153,7 @@ class Client:
                 raise fault
             fault()
 
-    def submit(self, request: Request) -> str:
+    def submit(self, request: Job) -> str:
         self._call("submit")
         if self.lost:  # accepted, and answered with 503; the library posts again, or gives up
             posts, answered = self.lost.pop(0)
@@ -167,11 +172,11 @@ class Client:
         self._call("state")
         return self._state(self.service.jobs[job_id])
 
-    def _state(self, job: Job) -> JobState:
+    def _state(self, job: Sent) -> JobState:
         return JobState(job.job_id, job.state, job.reason, job.seconds)
 
-    def pubs_of(self, job_id: str) -> str | None:
-        self._call("pubs_of")
+    def tag_of(self, job_id: str) -> str | None:
+        self._call("tag_of")
         return self.service.jobs[job_id].request.tag if job_id in self.service.jobs else None
 
     def result(self, job_id: str, *, timeout: float | None = None) -> list[PubResult]:

@@ -20,13 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from qiskit import ClassicalRegister, QuantumCircuit
 from qiskit.circuit import Parameter
-from qiskit.primitives import PubResult
 from qiskit.quantum_info import SparsePauliOp
 
-from qiskit_kd.execution.runtime import device as device_module
-from qiskit_kd.execution.runtime.dispatch import Dispatcher
+from qiskit_kd.execution.runtime import device, session
+from qiskit_kd.execution.runtime.jobs import SubmitPolicy
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.service_client import open_client
+from qiskit_kd.execution.runtime.session import DeviceSession, open_client
 from qiskit_kd.execution.schema import RuntimeOptions
 
 __all__ = ["KILLS", "STEPS", "Clock", "Study", "Wrap", "at", "circuit", "killed", "kinds", "start"]
@@ -35,6 +34,14 @@ Wrap = Callable[[Journal, Any], None]
 """Makes a journal and a client into others, for a process that is to be disturbed."""
 
 STEPS = 2
+
+
+def forget() -> None:
+    """Forget what a process that starts anew would not know."""
+    for cache in (session._session, session._compiler, device._open):
+        cache.cache_clear()
+
+
 SHOTS = 100
 
 
@@ -98,7 +105,7 @@ class Study:
         *,
         wrap: Wrap | None = None,
     ) -> None:
-        device_module._open.cache_clear()
+        forget()
         full = {"kind": "runtime", "budget_seconds": 600.0, **options}
         self.options = RuntimeOptions.model_validate(full)
         self.journal = Journal(path, clock=clock)
@@ -106,10 +113,13 @@ class Study:
             self.client = open_client(self.options)
             if wrap is not None:
                 wrap(self.journal, self.client)
-            self.dispatcher = Dispatcher(
-                self.client, self.journal, options=self.options, backend="loopback", clock=clock,
-                sleep=clock.sleep,
-            )  # fmt: skip
+            self.session = DeviceSession(
+                self.client,
+                self.journal,
+                options=self.options,
+                backend="loopback",
+                policy=SubmitPolicy(clock=clock, sleep=clock.sleep),
+            )
         except BaseException:
             self.journal.close()
             raise
@@ -124,8 +134,8 @@ class Study:
             operator = SparsePauliOp("IIIIIZZ")
             pubs = [(circuit(measured=False), operator, values)]
             more = {"precision": 0.1}
-        found: PubResult = self.dispatcher.run(kinds(step), pubs, occasion=step, **more)[0]
-        data = found.data
+        answer = self.session.perform(kinds(step), pubs, repetition=step, **more)
+        data = answer.results[0].data
         return np.asarray(data.meas.array if kinds(step) == "sampler" else data.evs)
 
     def run(self, steps: int = STEPS) -> list[NDArray[Any]]:
@@ -140,9 +150,7 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def at(
-    owner: Any, name: str, call: int, act: Callable[[], Any], *, after: bool = False
-) -> None:  # fmt: skip
+def at(owner: Any, name: str, call: int, act: Callable[[], Any], *, after: bool = False) -> None:
     """Act at the `call`-th call of a method, before or after it does its work."""
     real, calls = getattr(owner, name), 0
 
@@ -188,10 +196,13 @@ def start(where: str, options: dict[str, Any], path: Path, environment: dict[str
     """A process that runs the study and dies where `KILLS` says (or not by itself)."""
     context = multiprocessing.get_context("forkserver")
     # What takes seconds to load is loaded once, in the process that the others are forked from.
-    context.set_forkserver_preload([
-        "tests.execution.runtime.study", "qiskit_ibm_runtime.executor_sampler",
-        "qiskit_ibm_runtime.executor_estimator",
-    ])  # fmt: skip
+    context.set_forkserver_preload(
+        [
+            "tests.execution.runtime.study",
+            "qiskit_ibm_runtime.executor_sampler",
+            "qiskit_ibm_runtime.executor_estimator",
+        ]
+    )
     process = context.Process(target=_victim, args=(where, options, path, environment))
     process.start()
     return process

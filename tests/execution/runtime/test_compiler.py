@@ -18,7 +18,7 @@ from qiskit_kd.execution.runtime import compiler as compiler_module
 from qiskit_kd.execution.runtime.compiler import Compiled, Compiler
 from qiskit_kd.execution.runtime.device import Device
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.payload import circuit_digest
+from qiskit_kd.execution.runtime.serialization import circuit_digest
 from qiskit_kd.execution.schema import RuntimeOptions
 
 
@@ -44,8 +44,9 @@ def rebuilt(*, lacks: tuple[tuple[int, int], ...] = (), pair_gate: Any = None) -
             continue
         if name == "cx" and pair_gate is not None:
             operation = pair_gate
-        facts = {where: what for where, what in old[name].items()
-                 if not {where, where[::-1]} & {*lacks}}  # fmt: skip
+        facts = {
+            where: what for where, what in old[name].items() if not {where, where[::-1]} & {*lacks}
+        }
         found.add_instruction(operation, facts)
     return found
 
@@ -108,8 +109,11 @@ def whole(compiled: Compiled) -> QuantumCircuit:
 
 def pairs_of(compiled: Compiled) -> set[tuple[int, int]]:
     circuit = whole(compiled)
-    found = [[circuit.find_bit(q).index for q in item.qubits]
-             for item in circuit.data if item.operation.name == "cx"]  # fmt: skip
+    found = [
+        [circuit.find_bit(q).index for q in item.qubits]
+        for item in circuit.data
+        if item.operation.name == "cx"
+    ]
     return {(min(pair), max(pair)) for pair in found}  # type: ignore[misc]
 
 
@@ -163,15 +167,18 @@ def test_a_gate_that_the_device_no_longer_has(lab: Lab) -> None:
 
 def test_other_settings_are_another_circuit(lab: Lab) -> None:
     lab.on()
-    assert [lab.on(None, **{name: value})[2] for name, value in (
-        ("optimization_level", 1), ("seed_transpiler", 5), ("fractional_gates", True),
-    )] == [1, 1, 1]  # fmt: skip
+    assert [
+        lab.on(None, **{name: value})[2]
+        for name, value in (
+            ("optimization_level", 1),
+            ("seed_transpiler", 5),
+            ("fractional_gates", True),
+        )
+    ] == [1, 1, 1]
     assert lab.on()[2] == 0
 
 
-def test_of_two_processes_the_first_decides(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+def test_of_two_processes_the_first_decides(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     first = lab.on()[0]
     lost = pairs_of(lab.on()[1])
     # The other one looked before the first had pinned its circuit.

@@ -31,28 +31,50 @@ def proxied(address: str, kind: str = "https") -> dict[str, Any]:
 
 
 IBM = [
-    {}, {"url": "https://cloud.ibm.com"}, {"url": "https://eu-de.quantum.cloud.ibm.com/api/v1"},
-    {"url": "https://CLOUD.IBM.COM"}, {"channel": "ibm_cloud"}, {"instance": "my instance (eu)"},
+    {},
+    {"url": "https://cloud.ibm.com"},
+    {"url": "https://eu-de.quantum.cloud.ibm.com/api/v1"},
+    {"url": "https://CLOUD.IBM.COM"},
+    {"channel": "ibm_cloud"},
+    {"instance": "my instance (eu)"},
     {"instance": "crn:v1:bluemix:public:quantum-computing:eu-de:a/1f:00-11::"},
-]  # fmt: skip
+]
 STRANGERS = [
-    {"url": url} for url in (
-        "https://evil.example", "https://cloud.ibm.com.evil.example", "https://evilcloud.ibm.com",
-        "https://cloud.ibm.com@evil.example", "https://evil.example#cloud.ibm.com",
-        "https://evil.example?x=.cloud.ibm.com", "https://evil.example\\.cloud.ibm.com",
-        "https://evil.example/.cloud.ibm.com", "http://127.0.0.1:8080", "http://localhost",
-        "https://cloud.ibm.com.", "//evil.example", "ftp://cloud.ibm.com", "evil.example", "https://",
-        "https://cloud.ibm.com\n.evil.example", "https://evil.example/experimental", "http://[::1]:1",
-        "http://cloud.ibm.com", "http://quantum.cloud.ibm.com",
+    {"url": url}
+    for url in (
+        "https://evil.example",
+        "https://cloud.ibm.com.evil.example",
+        "https://evilcloud.ibm.com",
+        "https://cloud.ibm.com@evil.example",
+        "https://evil.example#cloud.ibm.com",
+        "https://evil.example?x=.cloud.ibm.com",
+        "https://evil.example\\.cloud.ibm.com",
+        "https://evil.example/.cloud.ibm.com",
+        "http://127.0.0.1:8080",
+        "http://localhost",
+        "https://cloud.ibm.com.",
+        "//evil.example",
+        "ftp://cloud.ibm.com",
+        "evil.example",
+        "https://",
+        "https://cloud.ibm.com\n.evil.example",
+        "https://evil.example/experimental",
+        "http://[::1]:1",
+        "http://cloud.ibm.com",
+        "http://quantum.cloud.ibm.com",
     )
 ] + [
-    proxied("https://evil.example"), proxied("http://127.0.0.1:1"), proxied("http://evil.example:3128"),
-    proxied("https://cloud.ibm.com"), proxied("http://evil.example", "http"),
+    proxied("https://evil.example"),
+    proxied("http://127.0.0.1:1"),
+    proxied("http://evil.example:3128"),
+    proxied("https://cloud.ibm.com"),
+    proxied("http://evil.example", "http"),
     {"instance": "crn:v1:bluemix:public:quantum-computing:evil.example#:a/1:2::"},
     {"instance": "crn:v1:bluemix:public:quantum-computing:evil.example/x:a/1:2::"},
     {"instance": "crn:v1:bluemix:public:quantum-computing:evil.example:a/1:2::"},
-    {"instance": "crn:evil.example/x"}, {"instance": "evil.example?x"},
-]  # fmt: skip
+    {"instance": "crn:evil.example/x"},
+    {"instance": "evil.example?x"},
+]
 
 
 @pytest.mark.parametrize("more", IBM, ids=str)
@@ -75,11 +97,13 @@ def test_other_addresses_do(more: dict[str, Any], monkeypatch: pytest.MonkeyPatc
         ({"url": "https://mine.example"}, "https://mine.example"),
         ({"url": "https://mine.example:8443/api"}, "mine.example, other.example"),
         ({"url": "http://127.0.0.1:99"}, "http://127.0.0.1:99"),
-        ({"url": "http://mine.test", **proxied("http://127.0.0.1:9", "http")},
-         "http://mine.test http://127.0.0.1:9"),
+        (
+            {"url": "http://mine.test", **proxied("http://127.0.0.1:9", "http")},
+            "http://mine.test http://127.0.0.1:9",
+        ),
         (proxied("http://proxy.example:3128"), "proxy.example"),
     ],
-)  # fmt: skip
+)
 def test_an_address_that_its_user_trusts(more, trusted, monkeypatch) -> None:
     with pytest.raises(AccountError, match=f"set {TRUSTED}=") as caught:
         check_addresses(options(**more))
@@ -156,11 +180,16 @@ FILE = STUDY + "evaluation: {backend: device}\n"
     ],
 )
 def test_a_budget_is_its_users(
-    study: str, budget: float | None, named: bool, allowed: str | None, asked: dict[str, float],
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    from qiskit_kd.experiment.consent import unasked
+    study: str,
+    budget: float | None,
+    named: bool,
+    allowed: str | None,
+    asked: dict[str, float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from qiskit_kd.experiment.loading import load
+    from qiskit_kd.experiment.spending import unasked
     from qiskit_kd.experiment.study import Study
 
     entry = "kind: runtime, device: ibm_fez" + (f", budget_seconds: {budget}" if budget else "")
@@ -205,19 +234,22 @@ def test_the_command_line_says_whose_entry_it_is(no_account, tmp_path, monkeypat
         _write(tmp_path, f"device: ibm_lopback, {address}, budget_seconds: 9", FILE)
         told = "backends.yaml:4:3: backends.device"
         for words in (
-            ("run", "study.yaml"), ("run", "study.yaml", "--out", "o"),
-            ("run", "study.yaml", "--budget", "0"), ("run", "study.yaml", "--budget", "nan"),
-        ):  # fmt: skip
+            ("run", "study.yaml"),
+            ("run", "study.yaml", "--out", "o"),
+            ("run", "study.yaml", "--budget", "0"),
+            ("run", "study.yaml", "--budget", "nan"),
+        ):
             done = _call(*words)
             assert done.exit_code == (2 if "--budget" in words else 3), done.output
             assert ("QKD_BUDGET_SECONDS" if "--budget" in words else told) in done.stderr
             assert BUDGET not in os.environ
         assert service.requests == []
         for words in (
-            ("estimate", "study.yaml"), ("estimate", "study.yaml", "--backend", "device"),
+            ("estimate", "study.yaml"),
+            ("estimate", "study.yaml", "--backend", "device"),
             ("run", "study.yaml", "--budget", "9"),
             ("snapshot", "ibm_lopback", "--backend", "device"),
-        ):  # fmt: skip
+        ):
             done = _call(*words)
             assert (done.exit_code, told in done.stderr) == (2, True), (words, done.stderr)
             assert "did you mean 'ibm_loopback'" in done.stderr
@@ -235,8 +267,8 @@ def test_the_command_line_says_whose_entry_it_is(no_account, tmp_path, monkeypat
 
 @pytest.mark.parametrize("answer", [True, False])
 def test_a_person_is_asked(answer: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from qiskit_kd.experiment.consent import allowing, unasked
     from qiskit_kd.experiment.loading import load
+    from qiskit_kd.experiment.spending import allowing, unasked
 
     monkeypatch.chdir(tmp_path)
     _write(tmp_path, "device: ibm_fez", OWN)

@@ -20,7 +20,6 @@ from qiskit_kd.circuits.readouts import ClassGroups, Observables
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.execution.engine import Needs
 from qiskit_kd.execution.expansion import Expansion
-from qiskit_kd.execution.primitives import SamplerEngine
 from qiskit_kd.execution.runtime.cost import (
     MAX_EXECUTIONS,
     STOCK_SHOTS,
@@ -38,6 +37,7 @@ from qiskit_kd.execution.runtime.cost import (
     stock_cost,
     total,
 )
+from tests.execution.engines import sampler_engine
 
 THUMB = Tariff(duration=100e-6, rep_delay=250e-6)  # 0.35 ms for an execution
 
@@ -114,15 +114,21 @@ def test_nothing_costs_nothing() -> None:
 
 
 def test_negative_times() -> None:
-    with pytest.raises(ConfigError, match=r"no negative time; got a circuit of 1e-06 s, a delay "
-                       r"of -1\.0 s; expected seconds from 0 on"):  # fmt: skip
+    with pytest.raises(
+        ConfigError,
+        match=r"no negative time; got a circuit of 1e-06 s, a delay "
+        r"of -1\.0 s; expected seconds from 0 on",
+    ):
         Tariff(1e-6, -1.0)
 
 
 @pytest.mark.parametrize("shots", [0, MAX_EXECUTIONS + 1])
 def test_shots_beyond_a_job(shots: int) -> None:
-    with pytest.raises(ConfigError, match=rf"fit into one job; got {shots:,}; expected 1 to "
-                       r"10,000,000\. Use fewer shots"):  # fmt: skip
+    with pytest.raises(
+        ConfigError,
+        match=rf"fit into one job; got {shots:,}; expected 1 to "
+        r"10,000,000\. Use fewer shots",
+    ):
         rows_per_job(shots)
 
 
@@ -142,9 +148,10 @@ def test_split_rows(sizes: list[int], shots: int) -> None:
 
 
 @given(
-    rows=st.integers(0, 30), pubs=st.integers(1, 5),
+    rows=st.integers(0, 30),
+    pubs=st.integers(1, 5),
     shots=st.sampled_from([10, 2_000_000, 3_000_000, 10_000_000]),
-)  # fmt: skip
+)
 def test_jobs_and_pubs_are_those_of_the_split(rows: int, pubs: int, shots: int) -> None:
     jobs = split_rows([rows] * pubs, shots)
     cost = THUMB.cost(rows, shots, pubs=pubs)
@@ -180,7 +187,7 @@ def test_calls_cost_what_the_engine_counts(
     name: str, gradient: str, needs: tuple[bool, bool], settings: int
 ) -> None:
     model, shots = models()[name], 3
-    engine = SamplerEngine(
+    engine = sampler_engine(
         StatevectorSampler(seed=0), shots=shots, gradient=gradient, perturbations=5, seed=0
     )
     rows = np.random.default_rng(0).uniform(size=(4, model.num_features))
@@ -243,10 +250,12 @@ def test_stock_network_is_the_published_one() -> None:
     sampler = Watched(seed=0)
     circuit = model.circuit.measure_all(inplace=False)
     network = SamplerQNN(
-        circuit=circuit, sampler=sampler, input_params=list(model.inputs),
+        circuit=circuit,
+        sampler=sampler,
+        input_params=list(model.inputs),
         weight_params=[p for p in circuit.parameters if p not in set(model.inputs)],
         gradient=ParamShiftSamplerGradient(sampler),
-    )  # fmt: skip
+    )
     rows = np.random.default_rng(0).uniform(size=(3, model.num_features))
     weights = np.zeros(model.num_weights)
     network.forward(rows, weights)
@@ -268,8 +277,11 @@ def test_pubs_of_a_sampler() -> None:
     assert cost_of_pubs(pubs, target=None).seconds == pytest.approx(2 + 400 * 255e-6)
     unsized = SamplerPub.coerce((circuit, values))
     assert cost_of_pubs([unsized], target=None, shots=10).executions == 60
-    with pytest.raises(ConfigError, match="a price needs the number of shots; got a PUB without "
-                       r"shots\. Name the shots"):  # fmt: skip
+    with pytest.raises(
+        ConfigError,
+        match="a price needs the number of shots; got a PUB without "
+        r"shots\. Name the shots",
+    ):
         cost_of_pubs([unsized], target=None)
 
 
@@ -286,8 +298,16 @@ def test_pubs_of_an_estimator() -> None:
 
 
 @pytest.mark.parametrize(
-    ("estimate", "limit"), [(0.0, 60), (2.5, 60), (20.0, 60), (20.1, 61), (100.0, 300),
-                            (3_600.0, 10_800), (9_000.0, 10_800)],
-)  # fmt: skip
+    ("estimate", "limit"),
+    [
+        (0.0, 60),
+        (2.5, 60),
+        (20.0, 60),
+        (20.1, 61),
+        (100.0, 300),
+        (3_600.0, 10_800),
+        (9_000.0, 10_800),
+    ],
+)
 def test_a_job_is_cut_off_far_above_what_is_expected_of_it(estimate: float, limit: int) -> None:
     assert ceiling(estimate) == limit

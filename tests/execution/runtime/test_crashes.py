@@ -29,12 +29,12 @@ from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Needs
-from qiskit_kd.execution.runtime import device as device_module
-from qiskit_kd.execution.runtime import engine as engine_module
-from qiskit_kd.execution.runtime.dispatch import Dispatcher
+from qiskit_kd.execution.runtime.jobs import SubmitPolicy
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.service_client import RuntimeClient
+from qiskit_kd.execution.runtime.service import RuntimeClient
 from qiskit_kd.execution.schema import RuntimeOptions
+
+from .study import forget
 
 STEPS = 3
 
@@ -44,9 +44,12 @@ class Remote:
 
     def __init__(self, *arguments: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.loopback", *arguments], text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [sys.executable, "-m", "tests.loopback", *arguments],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
         hello = self._line()
         self.backend: dict[str, Any] = hello["backend"]
         self.environment: dict[str, str] = hello["environment"]
@@ -83,8 +86,7 @@ def service() -> Iterator[Remote]:
 
 def train(backend: dict[str, Any], journal: Path, seed: int) -> list[np.ndarray]:
     """A few steps of SPSA: what a step sends depends on the results of all steps before."""
-    for cache in (engine_module._station, engine_module._compiler, device_module._open):
-        cache.cache_clear()
+    forget()
     settings = {"kind": "runtime", "budget_seconds": 90_000.0, "shots": 50, **backend}
     options = RuntimeOptions.model_validate({**settings, "journal": journal})
     engine = Backend("device", options, "a file").engine(seed=seed)
@@ -104,14 +106,14 @@ def train(backend: dict[str, Any], journal: Path, seed: int) -> list[np.ndarray]
 
 def without_pace() -> None:
     # What is killed between permission and submission has used the permission up.
-    defaults = Dispatcher.__init__.__kwdefaults__
+    defaults = SubmitPolicy.__init__.__kwdefaults__
     assert defaults is not None
     defaults["per_minute"] = None
 
 
 def victim(
     backend: dict[str, Any], journal: Path, seed: int, environment: dict[str, str], deadly: Any
-) -> None:  # fmt: skip
+) -> None:
     os.environ.update(environment)
     without_pace()
     if deadly is not None:
@@ -119,9 +121,7 @@ def victim(
     train(backend, journal, seed)
 
 
-def die_at(
-    owner: type, name: str, number: int, late: bool, how: int = signal.SIGKILL
-) -> None:  # fmt: skip
+def die_at(owner: type, name: str, number: int, late: bool, how: int = signal.SIGKILL) -> None:
     """Have the process killed, or stopped, at a call of a method, before or after its effect."""
     original, calls = getattr(owner, name), [0]
 
@@ -199,7 +199,7 @@ PLACES = {
 @pytest.mark.parametrize("place", PLACES)
 def test_killed(
     service: Remote, finish: Callable[[], None], tmp_path: Path, seed: int, place: str
-) -> None:  # fmt: skip
+) -> None:
     process = start(service, tmp_path / "jobs.db", seed, PLACES[place])
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
@@ -208,7 +208,7 @@ def test_killed(
 
 def test_killed_at_any_time(
     service: Remote, finish: Callable[[], None], tmp_path: Path, seed: int
-) -> None:  # fmt: skip
+) -> None:
     rng = np.random.default_rng(1)
     for _ in range(6):
         process = start(service, tmp_path / "jobs.db", seed)
@@ -220,7 +220,7 @@ def test_killed_at_any_time(
 
 def test_one_of_two_is_killed(
     service: Remote, finish: Callable[[], None], tmp_path: Path, seed: int
-) -> None:  # fmt: skip
+) -> None:
     """Two processes at the same training; one dies at its work, and the other takes over."""
     sent = service.ask("counters")["submitted"]
     how = (RuntimeClient, "submit", 1, True, signal.SIGSTOP)

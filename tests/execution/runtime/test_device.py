@@ -6,13 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+from qiskit.circuit.library import RZZGate
+from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers.exceptions import QiskitBackendNotFoundError
+from qiskit.transpiler import Target
 from qiskit_ibm_runtime import QiskitRuntimeService
 
 from qiskit_kd.errors import AccountError, DeviceError, TransientError
 from qiskit_kd.execution.noise_sources import fake_device
 from qiskit_kd.execution.runtime import device as module
 from qiskit_kd.execution.runtime.device import DEFAULT_REP_DELAY, Device, open_device
+from qiskit_kd.execution.runtime.local import LocalClient
+from qiskit_kd.execution.runtime.session import open_client
 from qiskit_kd.execution.schema import RuntimeOptions
 from tests.loopback import LoopbackService
 
@@ -43,8 +50,11 @@ def test_devices_of_this_machine(name, qubits, calibrated, no_account) -> None:
 
 
 def test_an_unknown_fake_suggests_the_nearest() -> None:
-    with pytest.raises(DeviceError, match=r"unknown fake device; got 'fake_torin'. did you mean "
-                       r"'fake_torino'\? known: "):  # fmt: skip
+    with pytest.raises(
+        DeviceError,
+        match=r"unknown fake device; got 'fake_torin'. did you mean "
+        r"'fake_torino'\? known: ",
+    ):
         open_device(options(device="fake_torin"))
 
 
@@ -69,8 +79,11 @@ def test_a_fake_has_fractional_gates_only_where_they_are_asked_for(wanted: bool)
 def test_a_wide_circuit_is_refused() -> None:
     device = open_device(options(device="fake_lagos"))
     device.check_width(7)
-    with pytest.raises(DeviceError, match=r"a circuit is no wider than the device; got 8 qubits; "
-                       "expected at most the 7 of 'fake_lagos'. Use fewer qubits"):  # fmt: skip
+    with pytest.raises(
+        DeviceError,
+        match=r"a circuit is no wider than the device; got 8 qubits; "
+        "expected at most the 7 of 'fake_lagos'. Use fewer qubits",
+    ):
         device.check_width(8)
 
 
@@ -118,8 +131,11 @@ def test_with_several_instances_one_is_asked_and_charged(loopback, monkeypatch, 
 
 
 def test_an_unknown_device_lists_the_account_s(loopback) -> None:
-    with pytest.raises(DeviceError, match="a device is one of the account's; got 'ibm_loopbck'. "
-                       r"did you mean 'ibm_loopback'\? known: ibm_loopback"):  # fmt: skip
+    with pytest.raises(
+        DeviceError,
+        match="a device is one of the account's; got 'ibm_loopbck'. "
+        r"did you mean 'ibm_loopback'\? known: ibm_loopback",
+    ):
         open_device(at(loopback, device="ibm_loopbck"))
     with pytest.raises(DeviceError, match=r"got 'zzz'. known: ibm_loopback"):
         open_device(at(loopback, device="zzz"))
@@ -130,18 +146,27 @@ def test_no_device_online(loopback, monkeypatch) -> None:
         raise QiskitBackendNotFoundError("No backend matches the criteria.")
 
     monkeypatch.setattr(QiskitRuntimeService, "least_busy", none_online)
-    with pytest.raises(DeviceError, match=r"least_busy chooses among the account's devices that "
-                       "are online; got none online of: ibm_loopback. Try later, or"):  # fmt: skip
+    with pytest.raises(
+        DeviceError,
+        match=r"least_busy chooses among the account's devices that "
+        "are online; got none online of: ibm_loopback. Try later, or",
+    ):
         open_device(at(loopback, device="least_busy"))
 
 
 def test_no_account(no_account, monkeypatch) -> None:
-    with pytest.raises(AccountError, match=r"a device of the service needs an account; got Unable "
-                       "to find account.* Save one with QiskitRuntimeService.save_account, or set "
-                       "QISKIT_IBM_TOKEN"):  # fmt: skip
+    with pytest.raises(
+        AccountError,
+        match=r"a device of the service needs an account; got Unable "
+        "to find account.* Save one with QiskitRuntimeService.save_account, or set "
+        "QISKIT_IBM_TOKEN",
+    ):
         open_device(options(device="ibm_fez"))
-    with pytest.raises(AccountError, match="a device of the service needs an account; got Account "
-                       "with the name work does not exist"):  # fmt: skip
+    with pytest.raises(
+        AccountError,
+        match="a device of the service needs an account; got Account "
+        "with the name work does not exist",
+    ):
         open_device(options(device="ibm_fez", account="work"))
     url = "https://cloud.ibm.test"
     monkeypatch.setenv("QKD_TRUSTED_URLS", url)
@@ -153,8 +178,11 @@ def test_no_account(no_account, monkeypatch) -> None:
 
 def test_a_wrong_token(loopback, monkeypatch) -> None:
     monkeypatch.setenv("QISKIT_IBM_TOKEN", "a-wrong-token-of-some-length-1")
-    with pytest.raises(AccountError, match=r"the service does not accept the account; got Unable "
-                       "to retrieve instances.*Check the API key") as caught:  # fmt: skip
+    with pytest.raises(
+        AccountError,
+        match=r"the service does not accept the account; got Unable "
+        "to retrieve instances.*Check the API key",
+    ) as caught:
         open_device(at(loopback))
     assert "a-wrong-token" not in str(caught.value)
 
@@ -167,8 +195,11 @@ def test_a_wrong_token(loopback, monkeypatch) -> None:
     ],
 )
 def test_an_unknown_instance(loopback, instance, got) -> None:
-    with pytest.raises(AccountError, match=f"an instance is one of the account's; got .*{got}.*"
-                       "Check 'instance' in the backend file"):  # fmt: skip
+    with pytest.raises(
+        AccountError,
+        match=f"an instance is one of the account's; got .*{got}.*"
+        "Check 'instance' in the backend file",
+    ):
         open_device(at(loopback, instance=instance))
 
 
@@ -219,3 +250,42 @@ def test_loading_the_module_is_quick(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+def test_what_runs_here_needs_no_service(no_account) -> None:
+    client = open_client(RuntimeOptions(kind="runtime", device="fake_lagos"))
+    assert isinstance(client, LocalClient)
+    assert client.local
+
+
+@pytest.mark.parametrize("rep_delay", [0.0, 1e-4, 5e-4, 6e-4])
+def test_rep_delay_lies_in_the_device_s_range(rep_delay: float) -> None:
+    entry = RuntimeOptions(kind="runtime", device="fake_lagos", rep_delay=rep_delay)
+    if rep_delay <= 5e-4:
+        open_client(entry)
+        return
+    with pytest.raises(
+        DeviceError,
+        match=r"rep_delay lies in the range of the device; got 0.0006 "
+        "s; expected 0 to 0.0005 s on 'fake_lagos'",
+    ):
+        open_client(entry)
+
+
+@pytest.mark.parametrize(("angle", "fits"), [(0.0, True), (1.5, True), (-0.1, False), (1.6, False)])
+def test_rzz_angles_stay_in_range(angle, fits) -> None:
+    target = Target(num_qubits=2)
+    target.add_instruction(RZZGate(Parameter("t")), {(0, 1): None})
+    device = Device("d", type("B", (), {"target": target, "num_qubits": 2})(), None, False)
+    theta, plain = Parameter("theta"), QuantumCircuit(2)
+    plain.rzz(theta, 0, 1)
+    pub = SamplerPub.coerce((plain, [[0.2], [angle]]), 1)
+    if fits:
+        device.check_pubs([pub])
+        return
+    with pytest.raises(
+        DeviceError,
+        match=r"an RZZ gate of a device turns by 0 to pi/2; got .*rzz "
+        r".*Leave fractional_gates false while training",
+    ):
+        device.check_pubs([pub])

@@ -29,13 +29,15 @@ from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.execution.mitigation import mitigate
 from qiskit_kd.execution.noise_sources import DeviceNoise, fake_device, readout_rates
 from qiskit_kd.execution.noisy import NoisyEngine
-from qiskit_kd.execution.noisy.workshop import Workshop
-from qiskit_kd.execution.primitives import SamplerEngine
-from qiskit_kd.execution.runtime import engine as engine_module
+from qiskit_kd.execution.noisy.program_cache import ProgramCache
+from qiskit_kd.execution.runtime import session as session_module
 from qiskit_kd.execution.runtime.engine import RuntimeEngine
-from qiskit_kd.execution.runtime.sampler import RuntimeEstimator, RuntimeSampler
-from qiskit_kd.execution.runtime.service_client import RuntimeClient
+from qiskit_kd.execution.runtime.primitives import RuntimeEstimator, RuntimeSampler
+from qiskit_kd.execution.runtime.service import RuntimeClient
 from qiskit_kd.execution.schema import RuntimeOptions
+from tests.execution.engines import sampler_engine
+
+from .study import forget
 
 WEIGHTS = Needs(features=False, weights=True)
 MODEL = CircuitModel(angle(3), hardware_efficient(3, 1), ClassGroups(2, 3))
@@ -45,8 +47,7 @@ X, W = RNG.normal(size=(5, 3)), RNG.normal(size=MODEL.num_weights)
 
 def new_process() -> None:
     """Forget what a process remembers."""
-    engine_module._station.cache_clear()
-    engine_module._compiler.cache_clear()
+    forget()
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +61,14 @@ def entry(device: str = "aer", **settings: Any) -> RuntimeOptions:
     return RuntimeOptions.model_validate({"kind": "runtime", "device": device, **settings})
 
 
-def engine(device: str = "aer", *, seed: int | None = 1, shots: int | None = None,
-           gradient: str = "auto", **settings: Any) -> RuntimeEngine:  # fmt: skip
+def engine(
+    device: str = "aer",
+    *,
+    seed: int | None = 1,
+    shots: int | None = None,
+    gradient: str = "auto",
+    **settings: Any,
+) -> RuntimeEngine:
     backend = Backend("lab", entry(device, **settings), "a file")
     found = backend.engine(seed=seed, shots=shots, gradient=gradient)
     assert isinstance(found, RuntimeEngine)
@@ -69,9 +76,11 @@ def engine(device: str = "aer", *, seed: int | None = 1, shots: int | None = Non
 
 
 READOUTS = [
-    ClassGroups(2, 3), ClassGroups(4, 3, qubits=(2, 0)), Observables(["ZZI", "IIZ"]),
+    ClassGroups(2, 3),
+    ClassGroups(4, 3, qubits=(2, 0)),
+    Observables(["ZZI", "IIZ"]),
     Observables(["XIY", "ZZI"]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("readout", READOUTS, ids=["groups", "subset", "diagonal", "general"])
@@ -109,7 +118,7 @@ def test_a_step_is_one_job_and_one_pub_and_transpiles_once_ever(tmp_path: Path, 
     usage = first.usage
     assert (usage.jobs, usage.pubs, usage.transpilations) == (3, 3, 1)
     assert usage.executions == 3 * math.ceil(circuits / copies) * 64
-    assert usage.qpu_seconds == pytest.approx(first.source.station.dispatcher.spent())
+    assert usage.qpu_seconds == pytest.approx(first.source.session.spent())
     assert usage.qpu_seconds == pytest.approx(3 * 2 + usage.executions * 254e-6, rel=0.01)
     # An engine for another task, an equal model built anew, other shots.
     second = engine("fake_lagos", **{**settings, "shots": 32}, seed=2)
@@ -121,9 +130,12 @@ def test_a_step_is_one_job_and_one_pub_and_transpiles_once_ever(tmp_path: Path, 
     for step in range(3):
         np.testing.assert_array_equal(third.vjp(again, X, W + step, WEIGHTS)[0], values[step])
     assert third.usage.as_dict() == {**usage.as_dict(), "transpilations": 0}
-    assert third.source.station.dispatcher.counts == {
-        "sent": 0, "reused": 3, "adopted": 0, "twins": 0,
-    }  # fmt: skip
+    assert third.source.session.counts == {
+        "sent": 0,
+        "reused": 3,
+        "adopted": 0,
+        "twins": 0,
+    }
 
 
 def test_without_a_journal_circuits_are_shared_by_the_engines_of_a_process() -> None:
@@ -157,8 +169,8 @@ def test_a_new_calibration_changes_nothing_of_a_run_that_has_begun(
 def noisy(*, readout: bool) -> np.ndarray:
     device = fake_device("fake_lagos")
     noise = DeviceNoise("lagos", device.target, readout_rates(device), readout_error=readout)
-    workshop = Workshop(lambda _: noise, optimization_level=3, seed=0, idle=False)
-    return NoisyEngine(workshop, name="n").outputs(MODEL, X, W)
+    programs = ProgramCache(lambda _: noise, optimization_level=3, seed=0, idle=False)
+    return NoisyEngine(programs, name="n").outputs(MODEL, X, W)
 
 
 @pytest.mark.parametrize("tiles", [1, 2])
@@ -207,13 +219,13 @@ def test_a_step_that_was_cut_off_is_the_same_step_when_it_is_asked_for_again(
     """Other directions of SPSA would be another job beside one that goes on."""
     undisturbed = engine(journal=tmp_path / "one.db").vjp(MODEL, X, W, WEIGHTS)
     found = engine(journal=tmp_path / "two.db")
-    client = found.source.station.dispatcher.client
+    client = found.source.session.client
     with monkeypatch.context() as patch:
         patch.setattr(client, "result", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             found.vjp(MODEL, X, W, WEIGHTS)
     again = found.vjp(MODEL, X, W, WEIGHTS)
-    assert len(found.source.station.dispatcher.journal.jobs()) == 1
+    assert len(found.source.session.journal.jobs()) == 1
     np.testing.assert_array_equal(again[0], undisturbed[0])
     pulled = [pull(np.ones((5, 2)) * [1.0, -1.0])[1] for _, pull in (again, undisturbed)]
     np.testing.assert_array_equal(*pulled)
@@ -251,9 +263,9 @@ def test_copies_share_the_station_and_count_for_themselves(tmp_path: Path) -> No
     one.seek({"steps": 0, "drawn": 0})
     for other in (copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
         np.testing.assert_array_equal(other.outputs(MODEL, X, W), values)
-        assert other.source.station is one.source.station
+        assert other.source.session is one.source.session
     assert one.usage.jobs == 1
-    assert len(one.source.station.dispatcher.journal.jobs()) == 1
+    assert len(one.source.session.journal.jobs()) == 1
 
 
 def test_a_journal_that_was_deleted_is_begun_anew(tmp_path: Path) -> None:
@@ -264,15 +276,16 @@ def test_a_journal_that_was_deleted_is_begun_anew(tmp_path: Path) -> None:
         path.with_name(f"{path.name}{tail}").unlink(missing_ok=True)
     second = engine(journal=path)
     second.outputs(MODEL, X, W)
-    assert len(second.source.station.dispatcher.journal.jobs()) == 1
-    assert second.source.station is not first.source.station
+    assert len(second.source.session.journal.jobs()) == 1
+    assert second.source.session is not first.source.session
 
 
 def test_budgets_hold_here_too(tmp_path: Path) -> None:
     with pytest.raises(BudgetError, match="a device is used within a budget, and 'lab' has none"):
         engine("ibm_anything")  # no account is looked for
-    with pytest.raises(ConfigError, match="a budget is a positive number of seconds; got "
-                       "budget_seconds: 0"):  # fmt: skip
+    with pytest.raises(
+        ConfigError, match="a budget is a positive number of seconds; got budget_seconds: 0"
+    ):
         engine("ibm_anything", budget_seconds=0.0)
     found = engine(budget_seconds=7.0, shots=1024, journal=tmp_path / "jobs.db")
     found.outputs(MODEL, X, W)
@@ -285,7 +298,7 @@ def test_budgets_hold_here_too(tmp_path: Path) -> None:
     more = engine(budget_seconds=11.0, shots=1024, journal=tmp_path / "jobs.db")
     for _ in range(3):
         more.outputs(MODEL, X, W)
-    assert more.source.station.dispatcher.counts["reused"] == 2
+    assert more.source.session.counts["reused"] == 2
 
 
 def test_the_least_busy_device_is_chosen_once(
@@ -301,20 +314,20 @@ def test_the_least_busy_device_is_chosen_once(
     def open_client(options: Any) -> Any:
         return SimpleNamespace(device=open_device(options), local=False)
 
-    monkeypatch.setattr(engine_module, "open_device", open_device)
-    monkeypatch.setattr(engine_module, "open_client", open_client)
+    monkeypatch.setattr(session_module, "open_device", open_device)
+    monkeypatch.setattr(session_module, "open_client", open_client)
     options = entry("least_busy", budget_seconds=9.0, journal=tmp_path / "jobs.db")
     for _ in range(2):
         new_process()
-        station = engine_module.open_station(options, "lab")
-        assert station.device.name == station.options.device == "ibm_a"
+        session = session_module.open_session(options, "lab")
+        assert session.device.name == session.options.device == "ibm_a"
     # A later stage of the study, with settings and a budget of its own.
     stage = options.model_copy(update={"budget_seconds": 5.0, "shots": 9, "tiles": "auto"})
-    assert engine_module.open_station(stage, "fine").device.name == "ibm_a"
+    assert session_module.open_session(stage, "fine").device.name == "ibm_a"
     elsewhere = options.model_copy(update={"journal": tmp_path / "other.db"})
-    assert engine_module.open_station(elsewhere, "lab").device.name == "ibm_b"
+    assert session_module.open_session(elsewhere, "lab").device.name == "ibm_b"
     other = options.model_copy(update={"instance": "crn:v1"})  # another account's devices
-    assert engine_module.open_station(other, "lab").device.name == "ibm_c"
+    assert session_module.open_session(other, "lab").device.name == "ibm_c"
 
 
 def test_a_circuit_that_does_not_fit() -> None:
@@ -353,8 +366,11 @@ def test_primitives_for_any_circuit(tmp_path: Path) -> None:
     job = sampler.run([(isa,), (isa, None, 200), isa], shots=100)
     assert [r.data.meas.num_shots for r in job.result()] == [100, 200, 100]
     assert (job.done(), job.in_final_state(), job.running(), job.cancelled()) == (
-        True, True, False, False,
-    )  # fmt: skip
+        True,
+        True,
+        False,
+        False,
+    )
     assert job.status().name == "DONE"
     assert job.cancel() is None
     assert (job.cost.jobs, job.cost.pubs, job.cost.executions) == (2, 3, 400)
@@ -379,7 +395,7 @@ def test_primitives_for_any_circuit(tmp_path: Path) -> None:
 
 def test_an_engine_around_the_sampler_of_an_entry() -> None:
     backend = Backend("lab", entry("fake_lagos", budget_seconds=4.0), "f")
-    found = SamplerEngine(backend.sampler(seed=1), pass_manager=backend.pass_manager(), shots=100)
+    found = sampler_engine(backend.sampler(seed=1), pass_manager=backend.pass_manager(), shots=100)
     found.outputs(MODEL, X, W)
     assert (found.usage.jobs, found.usage.pubs, found.usage.executions) == (1, 1, 500)
     assert found.usage.qpu_seconds == pytest.approx(2.127, abs=0.01)
@@ -417,9 +433,9 @@ def test_a_long_run_keeps_no_results_in_memory() -> None:
     found = engine(shots=8)
     for step in range(40):
         found.outputs(MODEL, X, W + step)
-    station = found.source.station
-    assert station.dispatcher.journal.result(station.dispatcher.journal.jobs()[-1].key) is None
-    assert len(station.dispatcher.client._jobs) <= 16
+    session = found.source.session
+    assert session.journal.result(session.journal.jobs()[-1].key) is None
+    assert len(session.client._jobs) <= 16
 
 
 @pytest.mark.filterwarnings("ignore:readout mitigation amplifies")
@@ -427,9 +443,8 @@ def test_a_long_run_keeps_no_results_in_memory() -> None:
 def test_readout_errors_are_those_in_force_when_a_job_ran(
     loopback: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiles: int
 ) -> None:
-    from qiskit_kd.execution.runtime import device
 
-    device._open.cache_clear()
+    forget()
     snapshot = loopback.devices["ibm_loopback"]
     settings = loopback.runtime_options(
         journal=tmp_path / "jobs.db", budget_seconds=600, mitigation="tensored", tiles=tiles
@@ -462,7 +477,7 @@ def test_readout_errors_are_those_in_force_when_a_job_ran(
             first.outputs(MODEL, X, W + 2)
     snapshot.recalibrate(0.3, 0.3)
     new_process()
-    device._open.cache_clear()
+    forget()
     again, values, raw = run(0, 1, 2)
     np.testing.assert_allclose(values[0], undone(raw[0], 0.02, 0.05), atol=1e-12)
     np.testing.assert_array_equal(values[1], found[0])
@@ -476,7 +491,7 @@ def test_readout_errors_are_those_in_force_when_a_job_ran(
     old, values, raw = run(0, 1)
     np.testing.assert_allclose(values[1], undone(raw[1], 0.02, 0.05), atol=1e-12)
     assert old.describe()["calibrations"] == []
-    job = old.source.station.dispatcher.journal.jobs()[1].job_id
+    job = old.source.session.journal.jobs()[1].job_id
     with closing(sqlite3.connect(tmp_path / "jobs.db")) as db:
         db.execute("INSERT INTO pins VALUES (?, '{', 0)", (f"calibration:{job}",))
         db.commit()
@@ -487,13 +502,20 @@ def test_readout_errors_are_those_in_force_when_a_job_ran(
         db.commit()
     with pytest.raises(StorageError, match="the calibration of a job is as it was written down"):
         run(0, 1)
-    device._open.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize(
-    "head", [b"{", b"[]", b"null", b'{"qubits": 3}', b'{"tiling": null, "qubits": [[0]]}',
-             b'{"tiling": null, "qubits": [[0]], "readout": "x", "calibrated": null}'],
-)  # fmt: skip
+    "head",
+    [
+        b"{",
+        b"[]",
+        b"null",
+        b'{"qubits": 3}',
+        b'{"tiling": null, "qubits": [[0]]}',
+        b'{"tiling": null, "qubits": [[0]], "readout": "x", "calibrated": null}',
+    ],
+)
 def test_what_is_kept_with_a_circuit_was_altered(head: bytes, tmp_path: Path) -> None:
     settings = {"journal": tmp_path / "jobs.db", "shots": 8}
     engine(**settings).outputs(MODEL, X, W)
@@ -510,18 +532,20 @@ def test_what_is_kept_with_a_circuit_was_altered(head: bytes, tmp_path: Path) ->
 def test_a_call_of_several_jobs_is_corrected_row_by_row(
     loopback: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qiskit_kd.execution.runtime import cost, device, pieces
+    from qiskit_kd.execution.runtime import cost
 
-    device._open.cache_clear()
+    forget()
     snapshot = loopback.devices["ibm_loopback"]
-    for module in (cost, pieces):
-        monkeypatch.setattr(module, "MAX_EXECUTIONS", 3 * 1000)
+    monkeypatch.setattr(cost, "MAX_EXECUTIONS", 3 * 1000)
     model = CircuitModel(angle(3), hardware_efficient(3, 1), ClassGroups(2, 3, qubits=(0,)))
     rates = iter([(0.2, 0.1), (0.3, 0.3)])
     snapshot.recalibrate(0.02, 0.05)
     real = RuntimeClient.result
-    monkeypatch.setattr(RuntimeClient, "result", lambda *a, **k: (
-        real(*a, **k), snapshot.recalibrate(*next(rates)))[0])  # fmt: skip
+    monkeypatch.setattr(
+        RuntimeClient,
+        "result",
+        lambda *a, **k: (real(*a, **k), snapshot.recalibrate(*next(rates)))[0],
+    )
     found = engine(
         **loopback.runtime_options(
             journal=tmp_path / "jobs.db", budget_seconds=600, mitigation="tensored"
@@ -533,4 +557,4 @@ def test_a_call_of_several_jobs_is_corrected_row_by_row(
     for rows, (a, b) in ((slice(0, 3), (0.02, 0.05)), (slice(3, 5), (0.2, 0.1))):
         wanted = mitigate(raw[rows], [np.array([[1 - a, b], [a, 1 - b]])])
         np.testing.assert_allclose(values[rows], wanted, atol=1e-12)
-    device._open.cache_clear()
+    forget()

@@ -19,7 +19,7 @@ from qiskit_kd.errors import ConfigError, JobError, UnknownNameError
 from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.runtime.client import JobState, Status
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.service_client import RuntimeClient
+from qiskit_kd.execution.runtime.service import RuntimeClient
 from qiskit_kd.experiment import jobs
 from qiskit_kd.experiment.jobs import manage, under_way
 from tests.execution.runtime.study import Clock, Study
@@ -143,7 +143,7 @@ def test_a_result_that_is_damaged_and_forgotten(desk: Desk) -> None:
     desk.study().run(1)
     job_id = str(desk.records()[0].job_id)
     journal = Journal(desk.folder / "jobs.db")
-    journal._db.execute("UPDATE jobs SET digest = 'x'")
+    journal.db.execute("UPDATE jobs SET digest = 'x'")
     journal.close()
     del desk.service.jobs[job_id]
     with pytest.raises(JobError, match=f"--forget {job_id}"):
@@ -205,9 +205,13 @@ def test_interrupted(loopback: LoopbackService, tmp_path: Path) -> None:
     command = shlex.split(errors.split("or cancel them: ")[1].splitlines()[0])
     assert command[:2] == ["qkd", "jobs"]
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), *command[1:]], cwd=tmp_path, env=lab.environment,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, str(PROGRAM), *command[1:]],
+        cwd=tmp_path,
+        env=lab.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "is cancelled" in done.stderr
     assert loopback.cancelled_before_running == 1

@@ -12,25 +12,26 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qiskit_kd.errors import BudgetError, ConfigError, StorageError
 from qiskit_kd.execution.engine import context_bytes, with_job_context
+from qiskit_kd.execution.runtime.client import Job
 from qiskit_kd.execution.runtime.cost import Cost
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.locks import held
-from qiskit_kd.execution.runtime.records import Intent
+from qiskit_kd.execution.runtime.serialization import pack_values
+from qiskit_kd.storage import held
 
-from .memory import Clock
+from .memory import Clock, circuit
 
-INTENT = Intent(
-    "k1", "t1", "ibm", "ibm_a", "sampler", "c", 10, None, Cost(30, 1, 1, 2.5, None), ("old",),
-    b"values", b"context",
-)  # fmt: skip
+PUB = SamplerPub.coerce((circuit(), np.zeros((3, 1)), 10))
+INTENT = Job("k1", "sampler", (PUB,), "c", Cost(30, 1, 1, 2.5), backend="ibm", device="ibm_a")
 
 
-def another(number: int, **changes: object) -> Intent:
-    return replace(INTENT, key=f"k{number}", tag=f"t{number}", **changes)
+def another(number: int, **changes: object) -> Job:
+    return replace(INTENT, key=f"k{number}", **changes)
 
 
 @pytest.fixture
@@ -45,25 +46,28 @@ def journal(tmp_path: Path, clock: Clock) -> Journal:
 
 def test_the_life_of_a_job(journal: Journal, clock: Clock) -> None:
     assert journal.get("k1") is None
-    journal.intend(INTENT, budget=None)
+    journal.intend(INTENT, known=["old"], context=b"context")
     record = journal.get("k1")
     assert record is not None
     assert (record.state, record.tag, record.known, record.job_id) == (
         "intent",
-        "t1",
+        "k1",
         ("old",),
         None,
     )
     assert (record.executions, record.pubs, record.estimate) == (30, 1, 2.5)
     assert record.created == clock.now
-    assert journal.inputs("k1") == (b"values", b"context")
+    assert journal.inputs("k1") == (pack_values([PUB]), b"context")
     clock.now += 1
     journal.sent("k1", "job-1")
     record = journal.get("k1")
     assert record is not None
     assert (record.state, record.job_id, record.alone, record.sent) == (
-        "sent", "job-1", False, clock.now,
-    )  # fmt: skip
+        "sent",
+        "job-1",
+        False,
+        clock.now,
+    )
     journal.alone("k1")
     clock.now += 1
     journal.done("k1", "job-1", b"result", seconds=3.0, usd_per_second=2.0)
@@ -78,27 +82,30 @@ def test_the_life_of_a_job(journal: Journal, clock: Clock) -> None:
 
 
 def test_it_is_on_the_disk_at_once(journal: Journal) -> None:
-    journal.intend(INTENT, budget=None)
+    journal.intend(INTENT)
     code = (
         "import sys\nfrom qiskit_kd.execution.runtime.journal import Journal\n"
         "print(Journal(sys.argv[1]).get('k1').tag)"
     )
     found = subprocess.run(
-        [sys.executable, "-c", code, str(journal.path)], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", code, str(journal.path)],
+        capture_output=True,
+        text=True,
+        check=True,
         timeout=120,
-    )  # fmt: skip
-    assert found.stdout.strip() == "t1"
+    )
+    assert found.stdout.strip() == "k1"
 
 
 def test_all_attempts_are_paid_for_once(journal: Journal) -> None:
-    journal.intend(INTENT, budget=None)
+    journal.intend(INTENT)
     journal.sent("k1", "job-1")
     for _ in range(2):  # said twice, charged once
         journal.ended("k1", "job-1", status="failed", reason="a glitch", seconds=0.5)
     record = journal.get("k1")
     assert record is not None
     assert (record.state, record.error, record.seconds) == ("failed", "a glitch", 0.5)
-    journal.intend(replace(INTENT, known=("job-1",)), budget=None)
+    journal.intend(INTENT, known=["job-1"])
     journal.sent("k1", "job-2")
     journal.ended("k1", "job-3", status="cancelled", reason="twin", seconds=0.25)
     assert journal.get("k1").state == "sent"  # the end of a twin is not that of the job
@@ -107,8 +114,10 @@ def test_all_attempts_are_paid_for_once(journal: Journal) -> None:
     assert record is not None
     assert (record.seconds, record.usd, record.error) == (3.75, 3.75, "")
     assert {a.job_id: a.status for a in journal.attempts("k1")} == {
-        "job-1": "failed", "job-2": "done", "job-3": "cancelled",
-    }  # fmt: skip
+        "job-1": "failed",
+        "job-2": "done",
+        "job-3": "cancelled",
+    }
     assert journal.attempts("k2") == []
     assert journal.spent("ibm_a") == 3.75
 
@@ -141,23 +150,23 @@ def test_a_budget_is_for_a_device_and_an_account_whatever_the_entry_is_called(
 
 
 def test_jobs_of_a_journal_without_accounts_count_for_every_account(journal: Journal) -> None:
-    journal.intend(INTENT, budget=None)
+    journal.intend(INTENT)
     journal.close()
     database = sqlite3.connect(journal.path)
     database.execute("ALTER TABLE jobs DROP COLUMN account")
     database.close()
     again = Journal(journal.path)
     assert again.spent("ibm_a", "a") == again.spent("ibm_a", "b") == 2.5
-    again.intend(another(2, account="a"), budget=None)
+    again.intend(another(2, account="a"))
     assert (again.spent("ibm_a", "a"), again.spent("ibm_a", "b")) == (5.0, 2.5)
     again.close()
 
 
 def test_refusals_leave_no_trace_but_of_money(journal: Journal) -> None:
-    journal.intend(INTENT, budget=None)
+    journal.intend(INTENT)
     journal.refused("k1", "no")
     assert journal.jobs() == []
-    journal.intend(INTENT, budget=None)
+    journal.intend(INTENT)
     journal.sent("k1", "job-1")
     journal.refused("k1", "too late")
     assert journal.get("k1").state == "sent"
@@ -196,7 +205,7 @@ def test_the_first_pin_stays(journal: Journal) -> None:
 
 
 def test_it_can_be_pickled(journal: Journal) -> None:
-    journal.intend(INTENT, budget=None)
+    journal.intend(INTENT)
     copy = pickle.loads(pickle.dumps(journal))
     assert copy.get("k1") == journal.get("k1")
 
@@ -217,7 +226,7 @@ def test_a_damaged_file(tmp_path: Path, content: bytes) -> None:
 
 def test_a_file_with_a_hole(journal: Journal) -> None:
     for k in range(40):
-        journal.intend(another(k, values=os.urandom(3000)), budget=None)
+        journal.intend(another(k), context=os.urandom(3000))
     assert journal.path is not None
     journal.close()
     with journal.path.open("r+b") as file:
@@ -266,24 +275,24 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_what_to_do_by_hand(journal: Journal) -> None:
     for k in (1, 2):
-        journal.intend(another(k), budget=None)
+        journal.intend(another(k))
     with pytest.raises(
-        ConfigError, match="is named by its tag; got 'qkd-t3'; expected qkd-t1, qkd-t2"
+        ConfigError, match="is named by its tag; got 'qkd-k3'; expected qkd-k1, qkd-k2"
     ):
-        journal.adopt("qkd-t3", "job-1")
-    journal.adopt("qkd-t1", "job-1")
+        journal.adopt("qkd-k3", "job-1")
+    journal.adopt("qkd-k1", "job-1")
     assert journal.get("k1").job_id == "job-1"
-    journal.resend("t2")  # the tag with or without its beginning
+    journal.resend("k2")  # the tag with or without its beginning
     assert journal.get("k2") is None
     with pytest.raises(ConfigError, match="expected none: there is no such job"):
-        journal.resend("qkd-t1")
+        journal.resend("qkd-k1")
 
 
 def test_several_threads_write_at_once(journal: Journal) -> None:
     def work(first: int) -> None:
         own = Journal(journal.path)
         for k in range(first, first + 10):
-            own.intend(another(k), budget=None)
+            own.intend(another(k))
             journal.sent(f"k{k}", f"job-{k}")
         own.close()
 
@@ -340,7 +349,7 @@ def test_one_owner_at_a_time(tmp_path: Path) -> None:
 def test_a_dead_owner_holds_nothing(tmp_path: Path) -> None:
     code = (
         "import os, sys, signal\nfrom pathlib import Path\n"
-        "from qiskit_kd.execution.runtime.locks import held\n"
+        "from qiskit_kd.storage import held\n"
         "with held(Path(sys.argv[1]), 'job'):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     dead = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=120)
@@ -374,7 +383,7 @@ def test_the_context_is_that_of_the_block() -> None:
 
 def test_the_file_is_closed_with_the_last_that_holds_the_journal(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "jobs.db")
-    database = journal._file.db
+    database = journal.db
     del journal
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         database.execute("SELECT 1")
@@ -402,35 +411,59 @@ def _bytes(change):
 
 
 ALTERED = {
-    **{f"no {table}": _sql(f"DROP TABLE {table}")
-       for table in ("jobs", "attempts", "submissions", "pins")},
+    **{
+        f"no {table}": _sql(f"DROP TABLE {table}")
+        for table in ("jobs", "attempts", "submissions", "pins")
+    },
     "no meta": _sql("DROP TABLE meta"),
     "no kind": _sql("DELETE FROM meta WHERE name = 'kind'"),
     "no schema": _sql("DELETE FROM meta WHERE name = 'schema'"),
     "a schema of the future": _sql("UPDATE meta SET value = '99' WHERE name = 'schema'"),
     "meta without values": _sql("DROP TABLE meta; CREATE TABLE meta (name TEXT)"),
     "a view": _sql("DROP TABLE jobs; CREATE VIEW jobs AS SELECT 1 AS key"),
-    **{f"no {column}": _sql(f"ALTER TABLE jobs DROP COLUMN {column}")
-       for column in ("state", "known", "seconds", "result", "error")},
-    **{f"{column} = {value}": _sql(
-        "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '');"
-        f"PRAGMA writable_schema = RESET; UPDATE jobs SET {column} = {value}"
-    ) for column, value in (
-        ("state", "'flying'"), ("state", "NULL"), ("state", "x'00'"), ("seconds", "'many'"),
-        ("seconds", "-1e6"), ("seconds", "9e999"), ("seconds", "NULL"), ("known", "'['"),
-        ("known", "'{}'"), ("known", "'[1]'"), ("known", "NULL"), ("known", "x'ff'"),
-        ("shots", "'few'"), ("device", "NULL"), ("tag", "x'61'"),
-        ("alone", "'maybe'"), ("created", "'yesterday'"), ("usd", "'free'"), ("pubs", "-3"),
-        ("estimate", "x'00'"), ("error", "NULL"), ("executions", "1.5"),
-        ("backend", "CAST(x'ff' AS TEXT)"),
-    )},
+    **{
+        f"no {column}": _sql(f"ALTER TABLE jobs DROP COLUMN {column}")
+        for column in ("state", "known", "seconds", "result", "error")
+    },
+    **{
+        f"{column} = {value}": _sql(
+            "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = replace(sql, ' NOT "
+            "NULL', '');"
+            f"PRAGMA writable_schema = RESET; UPDATE jobs SET {column} = {value}"
+        )
+        for column, value in (
+            ("state", "'flying'"),
+            ("state", "NULL"),
+            ("state", "x'00'"),
+            ("seconds", "'many'"),
+            ("seconds", "-1e6"),
+            ("seconds", "9e999"),
+            ("seconds", "NULL"),
+            ("known", "'['"),
+            ("known", "'{}'"),
+            ("known", "'[1]'"),
+            ("known", "NULL"),
+            ("known", "x'ff'"),
+            ("shots", "'few'"),
+            ("device", "NULL"),
+            ("tag", "x'61'"),
+            ("alone", "'maybe'"),
+            ("created", "'yesterday'"),
+            ("usd", "'free'"),
+            ("pubs", "-3"),
+            ("estimate", "x'00'"),
+            ("error", "NULL"),
+            ("executions", "1.5"),
+            ("backend", "CAST(x'ff' AS TEXT)"),
+        )
+    },
     "an attempt's seconds": _sql("UPDATE attempts SET seconds = 'some'"),
     "an attempt's time": _sql("UPDATE attempts SET sent = x'00'"),
     "cut": _bytes(lambda content: content[: len(content) // 2]),
     "cut to its head": _bytes(lambda content: content[:100]),
     "garbage": _bytes(lambda _: b"not a database " * 400),
     "noise inside": _bytes(lambda content: content[:4096] + bytes(255 - b for b in content[4096:])),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", ALTERED)
@@ -438,10 +471,10 @@ def test_a_file_that_was_altered(tmp_path, kind):
     """One clear error, and the file is left as it is."""
     path = tmp_path / "jobs.db"
     journal = Journal(path)
-    journal.intend(INTENT, budget=None)
+    journal.intend(INTENT)
     journal.sent("k1", "j1")
     journal.done("k1", "j1", b"result", seconds=1.0)
-    journal._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    journal.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     journal.close()
     ALTERED[kind](path)
     with pytest.raises(StorageError) as caught:
@@ -452,13 +485,13 @@ def test_a_file_that_was_altered(tmp_path, kind):
 
 def test_a_pin_or_values_that_are_no_bytes(tmp_path):
     journal = Journal(tmp_path / "jobs.db")
-    journal.intend(INTENT, budget=None)
+    journal.intend(INTENT)
     journal.pin("p", b"body")
-    journal._db.execute("UPDATE pins SET body = 'text'")
-    journal._db.execute("UPDATE jobs SET inputs = 5")
+    journal.db.execute("UPDATE pins SET body = 'text'")
+    journal.db.execute("UPDATE jobs SET inputs = 5")
     for look in (lambda: journal.pinned("p"), lambda: journal.inputs("k1")):
         with pytest.raises(StorageError, match="keeps in bytes is in bytes"):
             look()
-    journal._db.execute("INSERT INTO submissions VALUES ('d', 'soon')")
+    journal.db.execute("INSERT INTO submissions VALUES ('d', 'soon')")
     assert journal.admit("d", most=1) == 0
     journal.close()

@@ -9,13 +9,15 @@ from qiskit import ClassicalRegister, QuantumCircuit, generate_preset_pass_manag
 from qiskit.circuit import Parameter
 from qiskit.circuit.library import CZGate
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2, StatevectorSampler
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
 from qiskit_kd.circuits.ansatze import hardware_efficient
 from qiskit_kd.circuits.encodings import angle
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
-from qiskit_kd.errors import CircuitError, DataError, ResourceError
+from qiskit_kd.errors import CircuitError, DataError, DeviceError, JobError, ResourceError
 from qiskit_kd.execution import memory
 from qiskit_kd.execution.noise_sources import (
     DeviceNoise,
@@ -24,9 +26,19 @@ from qiskit_kd.execution.noise_sources import (
     readout_rates,
 )
 from qiskit_kd.execution.noisy import NoisyEngine
-from qiskit_kd.execution.noisy.workshop import Workshop
-from qiskit_kd.execution.primitives import SamplerEngine, outcomes
-from qiskit_kd.execution.runtime.local import LocalEstimator, LocalSampler, LocalSimulator
+from qiskit_kd.execution.noisy.program_cache import ProgramCache
+from qiskit_kd.execution.primitives import outcomes
+from qiskit_kd.execution.runtime.client import Client, Job
+from qiskit_kd.execution.runtime.cost import cost_of_pubs
+from qiskit_kd.execution.runtime.local import (
+    LocalClient,
+    LocalEstimator,
+    LocalSampler,
+    LocalSimulator,
+)
+from qiskit_kd.execution.runtime.session import open_client
+from qiskit_kd.execution.schema import RuntimeOptions
+from tests.execution.engines import sampler_engine
 
 SHOTS = 20_000
 
@@ -74,9 +86,13 @@ def two_islands(*, wait: bool = False) -> QuantumCircuit:
 
 def on_lagos(circuit: QuantumCircuit, **options) -> QuantumCircuit:
     return transpile(
-        circuit, target=fake_device("fake_lagos").target, seed_transpiler=1,
-        initial_layout=list(range(7)), optimization_level=1, **options,
-    )  # fmt: skip
+        circuit,
+        target=fake_device("fake_lagos").target,
+        seed_transpiler=1,
+        initial_layout=list(range(7)),
+        optimization_level=1,
+        **options,
+    )
 
 
 VALUES = np.array([[0.4, -1.1], [2.0, 0.7]])
@@ -117,7 +133,7 @@ def model_on_torino() -> tuple[CircuitModel, NoisyEngine]:
     device = noise("fake_torino")
     model = CircuitModel(angle(4), hardware_efficient(4, 2), ClassGroups(16, 4))
     # Aer leaves out terms of errors below 1e-10.
-    return model, NoisyEngine(Workshop(lambda _: device, cutoff=1e-10))
+    return model, NoisyEngine(ProgramCache(lambda _: device, cutoff=1e-10))
 
 
 def test_probabilities_are_those_of_the_noisy_engine() -> None:
@@ -183,9 +199,9 @@ def test_without_noise_registers_bits_and_rows_lie_where_they_belong() -> None:
     assert (data.left.num_bits, data.mixed.num_bits) == (2, 3)
     assert data.left.num_shots == SHOTS
     bare = circuit.remove_final_measurements(inplace=False)
-    exact = np.stack([
-        Statevector(bare.assign_parameters(row)).probabilities([1, 5, 0, 6, 4]) for row in VALUES
-    ])  # fmt: skip
+    exact = np.stack(
+        [Statevector(bare.assign_parameters(row)).probabilities([1, 5, 0, 6, 4]) for row in VALUES]
+    )
     assert distance(joint(data, "left", "mixed"), exact) < 1.3 * np.sqrt(32 / (2 * np.pi * SHOTS))
 
 
@@ -224,7 +240,7 @@ def test_a_circuit_is_prepared_once() -> None:
     isa = on_lagos(two_islands())
     first = simulator.parts(isa)
     assert simulator.parts(isa.copy(name="again")) is first
-    assert [part.component.qubits for part in first] == [(0, 1), (4, 5, 6)]
+    assert [part.subcircuit.qubits for part in first] == [(0, 1), (4, 5, 6)]
     changed = isa.copy()
     changed.x(0)
     changed.data.insert(0, changed.data.pop())
@@ -255,7 +271,7 @@ def test_serves_an_engine() -> None:
         target=noise("fake_torino").target, optimization_level=3, seed_transpiler=0
     )
     simulator = LocalSimulator(noise("fake_torino"))
-    sampled = SamplerEngine(
+    sampled = sampler_engine(
         lambda seed: LocalSampler(simulator, seed), pass_manager=manager, shots=SHOTS, seed=0
     )
     found = sampled.outputs(model, x, w)
@@ -340,14 +356,17 @@ def broken(kind: str) -> QuantumCircuit:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("late", r"measures every qubit at most once; got 'sx' on qubit 0 after its measurement\. "
-                 r"Measure at the end, and unroll control flow\."),
+        (
+            "late",
+            r"measures every qubit at most once; got 'sx' on qubit 0 after its measurement\. "
+            r"Measure at the end, and unroll control flow\.",
+        ),
         ("twice", "got two measurements of qubit 1 or into bit 0"),
         ("reset", r"got 'reset' on qubits \[2\]"),
         ("control", "got 'if_else' on qubits"),
         ("foreign", r"consists of gates of the device; got 'h' on qubits \[0\]"),
     ],
-)  # fmt: skip
+)
 def test_circuits_that_cannot_be_run(kind: str, message: str) -> None:
     with pytest.raises(CircuitError, match=message):
         LocalSampler(noise("fake_lagos")).run([broken(kind)])
@@ -376,3 +395,116 @@ def test_other_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     tall.measure(range(26), range(26))
     with pytest.raises(ResourceError, match="the probabilities of 1 circuits and 26 qubits"):
         LocalSampler(None).run([tall], shots=1)
+
+
+# As a client that runs jobs
+
+
+def client(device: str = "fake_lagos", **more: object) -> Client:
+    return open_client(RuntimeOptions.model_validate({"kind": "runtime", "device": device, **more}))
+
+
+def bell(sender: Client) -> QuantumCircuit:
+    angle, plain = Parameter("a"), QuantumCircuit(2)
+    plain.ry(angle, 0)
+    plain.cx(0, 1)
+    plain.measure_all()
+    passes = generate_preset_pass_manager(1, target=sender.device.target, seed_transpiler=0)
+    return passes.run(plain)
+
+
+def request(sender: Client, tag: str = "one", *, shots: int | None = 400) -> Job:
+    pub = SamplerPub.coerce((bell(sender), [[0.0], [np.pi]]), shots)
+    return Job(tag, "sampler", (pub,))
+
+
+@pytest.mark.parametrize("device", ["fake_lagos", "aer"])
+def test_a_job_runs_as_it_is_submitted(device: str) -> None:
+    sender = client(device)
+    assert isinstance(sender, LocalClient)
+    assert sender.local
+    job = request(sender)
+    job_id = sender.submit(job)
+    (result,) = sender.result(job_id, timeout=1.0)
+    bits = result.data.meas
+    assert (bits.shape, bits.num_shots) == ((2,), 400)
+    counts = [bits[k].get_int_counts() for k in range(2)]
+    noise = 0 if device == "aer" else 0.45  # it reads badly
+    assert counts[0].get(0, 0) >= 400 * (1 - noise)
+    assert counts[1].get(3, 0) >= 400 * (1 - noise)
+    state = sender.state(job_id)
+    assert (state.status, state.reason) == ("done", "")
+    expected = cost_of_pubs(job.pubs, target=sender.device.target, shots=400).seconds
+    assert state.seconds == pytest.approx(expected)
+    assert sender.find("one") == [state]
+    assert sender.find("two") == []
+    assert sender.tag_of(job_id) == "one"
+    sender.cancel(job_id)
+    sender.close()
+    assert sender.state(job_id) == state
+    assert sender.remaining_seconds() is None
+    assert repr(sender) == f"LocalClient({device!r})"
+
+
+def test_shots_follow_seed_and_tag_and_the_delay_is_charged() -> None:
+    def bits(tag: str, **more: object) -> np.ndarray:
+        sender = client(**more)
+        array: np.ndarray = sender.result(sender.submit(request(sender, tag)))[0].data.meas.array
+        return array
+
+    np.testing.assert_array_equal(bits("a"), bits("a"))
+    np.testing.assert_array_equal(bits("a"), bits("a", rep_delay=1e-4))
+    assert (bits("a") != bits("b")).any()
+    assert (bits("a") != bits("a", seed=1)).any()
+    slow, fast = client(), client(rep_delay=1e-4)
+    seconds = [c.state(c.submit(request(c))).seconds for c in (slow, fast)]
+    assert seconds[0] - seconds[1] == pytest.approx(800 * (250e-6 - 1e-4))
+
+
+def test_no_delay_is_a_delay_too() -> None:
+    sender = client(rep_delay=0.0)
+    job = request(sender)
+    expected = cost_of_pubs(job.pubs, target=sender.device.target, rep_delay=0.0).seconds
+    assert sender.state(sender.submit(job)).seconds == pytest.approx(expected)
+    assert expected < 2.1
+
+
+def test_shots_of_the_entry_count_where_a_job_names_none() -> None:
+    sender = client(shots=7)
+    assert sender.result(sender.submit(request(sender, shots=None)))[0].data.meas.num_shots == 7
+
+
+def test_expectation_values() -> None:
+    sender = client()
+    isa = bell(sender).remove_final_measurements(inplace=False)
+    operator = SparsePauliOp("IZ").apply_layout(isa.layout)
+    pub = EstimatorPub.coerce((isa, operator, [[0.0], [np.pi]]), 0.05)
+    found = sender.result(sender.submit(Job("e", "estimator", (pub,))))
+    np.testing.assert_allclose(found[0].data.evs, [1, -1], atol=0.3)
+
+
+def test_what_the_device_could_not_run_does_not_run_here() -> None:
+    sender = client()
+    plain = QuantumCircuit(2)
+    plain.h(0)
+    plain.measure_all()
+    with pytest.raises(DeviceError, match="circuits consist of gates that the device has"):
+        sender.submit(Job("wrong", "sampler", (SamplerPub.coerce(plain, 10),)))
+    assert sender.find("wrong") == []
+
+
+def test_a_job_of_an_earlier_process_has_failed_and_can_be_sent_again() -> None:
+    job_id = client().submit(request(client(), "early"))
+    later = client()
+    state = later.state(job_id)
+    assert (state.status, state.reason) == ("failed", "it ended with the process that ran it")
+    assert later.find("early") == []
+    assert later.tag_of(job_id) == "early"
+    with pytest.raises(
+        JobError,
+        match=f"the job {job_id} was run in this process; got a job of "
+        "another process. Run the same command again",
+    ) as caught:
+        later.result(job_id)
+    assert caught.value.job_id == job_id
+    assert later.tag_of("d123") is None  # of the service

@@ -28,7 +28,6 @@ import pytest
 import urllib3.util.retry
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qiskit import QuantumCircuit
 
 from qiskit_kd.errors import (
     AccountError,
@@ -43,7 +42,7 @@ from qiskit_kd.errors import (
     UncertainJobError,
 )
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.posting import PostOnce
+from qiskit_kd.execution.runtime.service import PostOnce
 from tests.execution.runtime.study import KILLS, STEPS, Clock, Study, Wrap, at, killed, start
 from tests.loopback import CRN, LoopbackService
 from tests.loopback.jobs import altered
@@ -149,43 +148,54 @@ SERVICE: dict[str, tuple[Arrange, type[Exception] | None]] = {
     "404 on submit": (lambda s, k: s.inject("POST", "*/jobs", 404, after=k), DeviceError),
     "429 on submit": (lambda s, k: s.inject("POST", "*/jobs", 429, after=k), None),
     "429 on submit for ever": (
-        lambda s, k: s.inject("POST", "*/jobs", 429, after=k, times=8), TransientError,
+        lambda s, k: s.inject("POST", "*/jobs", 429, after=k, times=8),
+        TransientError,
     ),
     "429 on a GET": (lambda s, k: s.inject("GET", "*/usage", 429, after=k), None),
     "429 on a GET, Retry-After": (
-        lambda s, k: s.inject("GET", "*/usage", 429, after=k, headers={"Retry-After": "1"}), None,
+        lambda s, k: s.inject("GET", "*/usage", 429, after=k, headers={"Retry-After": "1"}),
+        None,
     ),
     "500 twice on submit": (lambda s, k: s.inject("POST", "*/jobs", 500, after=k, times=2), None),
     "503 on submit for long": (
-        lambda s, k: s.inject("POST", "*/jobs", 503, after=k, times=7), None,
+        lambda s, k: s.inject("POST", "*/jobs", 503, after=k, times=7),
+        None,
     ),
     "503 on every status": (
-        lambda s, k: s.inject("GET", "*/jobs/*", 503, after=k, times=13), None,
+        lambda s, k: s.inject("GET", "*/jobs/*", 503, after=k, times=13),
+        None,
     ),
     "502 on the result": (
-        lambda s, k: s.inject("GET", "*/jobs/*/results", 502, after=k, times=7), None,
+        lambda s, k: s.inject("GET", "*/jobs/*/results", 502, after=k, times=7),
+        None,
     ),
     "503 on the search for the tag": (
-        lambda s, k: s.inject("GET", "*/api/v1/jobs", 503, after=k, times=9), None,
+        lambda s, k: s.inject("GET", "*/api/v1/jobs", 503, after=k, times=9),
+        None,
     ),
     "connection cut on submit": (
-        lambda s, k: s.inject("POST", "*/jobs", 0, after=k, times=7), None,
+        lambda s, k: s.inject("POST", "*/jobs", 0, after=k, times=7),
+        None,
     ),
     "connection cut on the result": (
-        lambda s, k: s.inject("GET", "*/jobs/*/results", 0, after=k, times=9), None,
+        lambda s, k: s.inject("GET", "*/jobs/*/results", 0, after=k, times=9),
+        None,
     ),
     "job fails": (lambda s, k: s.end_next(after=k), None),
     "job runs too long": (lambda s, k: s.time_out_next(after=k), None),
     "job cancelled by the operator": (
-        lambda s, k: s.end_next("Cancelled", "by the operator", 1, after=k), None,
+        lambda s, k: s.end_next("Cancelled", "by the operator", 1, after=k),
+        None,
     ),
     "job fails three times": (
-        lambda s, k: [s.end_next(after=k if j == 0 else 0) for j in range(3)], JobError,
+        lambda s, k: [s.end_next(after=k if j == 0 else 0) for j in range(3)],
+        JobError,
     ),
     "accepted, answer is 429": (
-        lambda s, k: s.inject("POST", "*/jobs", 429, accept=True, after=k), None,
+        lambda s, k: s.inject("POST", "*/jobs", 429, accept=True, after=k),
+        None,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", SERVICE)
@@ -240,12 +250,6 @@ def test_two_processes_share_the_work(lab, undisturbed):
     assert lab.service.posts() == STEPS
 
 
-def test_the_service_says_when_to_come_again(lab):
-    lab.service.inject("POST", "*/jobs", 429, headers={"Retry-After": "100"})
-    lab.run()
-    assert 100 <= lab.clock.slept < 120
-
-
 def _until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -284,8 +288,13 @@ def test_accepted_and_then_lost(lab, undisturbed, monkeypatch, loss, queue, time
     """At every request that spends; the client of the service posts none of them again."""
     if loss == "time-out":
         real = PostOnce.send
-        monkeypatch.setattr(PostOnce, "send", lambda s, r, *a, **o: real(
-            s, r, *a, **o | ({"timeout": 0.2} if r.method == "POST" else {})))  # fmt: skip
+        monkeypatch.setattr(
+            PostOnce,
+            "send",
+            lambda s, r, *a, **o: real(
+                s, r, *a, **o | ({"timeout": 0.2} if r.method == "POST" else {})
+            ),
+        )
     if queue:
         lab.service.hold()
         lab.after(queue, lambda: (lab.service.release(), lab.service.wait_idle()))
@@ -302,8 +311,13 @@ def test_an_answer_names_another_job(lab, undisturbed):
     """Before its search knows of the job, and after."""
     first = lab.run(steps=1)
     other = next(iter(lab.service.jobs))
-    lab.service.inject("POST", "*/jobs", None, accept=True,
-                       body=json.dumps({"id": other, "backend": "ibm_loopback"}))  # fmt: skip
+    lab.service.inject(
+        "POST",
+        "*/jobs",
+        None,
+        accept=True,
+        body=json.dumps({"id": other, "backend": "ibm_loopback"}),
+    )
     lab.check([*first, *lab.run()[1:]], undisturbed)
     assert lab.service.submitted == STEPS
 
@@ -311,10 +325,16 @@ def test_an_answer_names_another_job(lab, undisturbed):
 def test_a_search_that_lags_behind_an_answer_of_another_job(lab, undisturbed):
     lab.run(steps=1)
     other = next(iter(lab.service.jobs))
-    lab.service.inject("POST", "*/jobs", None, accept=True,
-                       body=json.dumps({"id": other, "backend": "ibm_loopback"}))  # fmt: skip
-    lab.service.inject("GET", "*/api/v1/jobs", None, accept=True, after=1,
-                       body='{"jobs": [], "count": 0}')  # fmt: skip
+    lab.service.inject(
+        "POST",
+        "*/jobs",
+        None,
+        accept=True,
+        body=json.dumps({"id": other, "backend": "ibm_loopback"}),
+    )
+    lab.service.inject(
+        "GET", "*/api/v1/jobs", None, accept=True, after=1, body='{"jobs": [], "count": 0}'
+    )
     with pytest.raises(TransientError, match=r"names the job that it was sent; got .*another"):
         lab.run()
     lab.check(lab.run(), undisturbed)
@@ -326,8 +346,9 @@ def _two_of_one(lab: Lab) -> None:
     lab.service.hold()
     lab.after(30, lambda: (lab.service.release(), lab.service.wait_idle()))
     lab.service.accept_then(503)
-    lab.service.inject("GET", "*/api/v1/jobs", None, accept=True, after=1, times=2,
-                       body='{"jobs": [], "count": 0}')  # fmt: skip
+    lab.service.inject(
+        "GET", "*/api/v1/jobs", None, accept=True, after=1, times=2, body='{"jobs": [], "count": 0}'
+    )
 
 
 def test_twins_are_cancelled_before_they_run(lab, undisturbed):
@@ -335,7 +356,7 @@ def test_twins_are_cancelled_before_they_run(lab, undisturbed):
     study = lab.study()
     lab.check(study.run(), undisturbed)
     assert lab.service.submitted == STEPS + 1
-    assert lab.service.cancelled_before_running == study.dispatcher.counts["twins"] == 1
+    assert lab.service.cancelled_before_running == study.session.counts["twins"] == 1
 
 
 def test_a_twin_and_a_killed_process(lab, undisturbed):
@@ -537,27 +558,7 @@ def test_the_budget_is_not_crossed(lab, undisturbed):
     lab.check(lab.run(), undisturbed)
 
 
-def test_five_jobs_a_minute(lab):
-    study, start = lab.study(), lab.clock.now
-    for k in range(6):
-        study.step(2 * k)
-    study.journal.close()
-    assert 60 <= lab.clock.now - start < 62
-    assert lab.service.submitted == 6
-
-
 # Ways to run
-
-
-@pytest.mark.parametrize("mode", ["batch", "session"])
-def test_batches_and_sessions(lab, undisturbed, mode):
-    study = lab.study(mode=mode)
-    rows = study.run()
-    (name,) = lab.service.sessions
-    assert {job.request["session_id"] for job in lab.service.jobs.values()} == {name}
-    study.client.close()
-    assert lab.service.sessions[name]["accepting_jobs"] is False
-    lab.check(rows, undisturbed)
 
 
 @pytest.mark.parametrize("mode", ["batch", "session"])
@@ -583,17 +584,6 @@ def test_a_killed_process_in_a_batch(lab, undisturbed):
     lab.check(study.run(), undisturbed)
     study.client.close()
     assert lab.service.submitted == STEPS
-
-
-def test_jobs_carry_the_tags_and_limits_of_the_entry(lab):
-    lab.run(tags=["mine"], max_execution_time=33, rep_delay=0.0)
-    for job in lab.service.jobs.values():
-        own, *others = job.tags
-        assert own.startswith("qkd-")
-        assert others == ["mine"]
-        assert job.request["cost"] == 33
-        assert job.request["params"]["options"]["rep_delay"] == 0.0
-    assert len({job.tags[0] for job in lab.service.jobs.values()}) == STEPS
 
 
 # Bad input: one clear error each, and nothing is sent
@@ -626,16 +616,20 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
     "no account": (_no_account, AccountError, "needs an account"),
     "wrong token": (_wrong_token, AccountError, "does not accept the account"),
     "unknown instance": (
-        {"instance": CRN.replace("0000-1111", "0000-9999")}, AccountError, "an instance is one of",
+        {"instance": CRN.replace("0000-1111", "0000-9999")},
+        AccountError,
+        "an instance is one of",
     ),
     "unknown device": (
-        {"device": "ibm_lopback"}, DeviceError, "did you mean 'ibm_loopback'. known: ibm_loopback",
+        {"device": "ibm_lopback"},
+        DeviceError,
+        "did you mean 'ibm_loopback'. known: ibm_loopback",
     ),
     "budget of zero": ({"budget_seconds": 0.0}, ConfigError, "positive number of seconds"),
     "no budget": ({"budget_seconds": None}, BudgetError, "used within a budget"),
     "corrupt journal": (_garbage, StorageError, "journal"),
     "foreign journal": (_foreign, StorageError, "is not a journal of this package"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -650,25 +644,13 @@ def test_bad_input(lab, monkeypatch, case, caplog):
     lab.no_token()
 
 
-def test_a_circuit_that_the_device_does_not_have(lab):
-    wide, foreign = QuantumCircuit(8), QuantumCircuit(7)
-    wide.x(7)
-    foreign.h(0)
-    study = lab.study()
-    for wrong, message in ((wide, "no wider than the device"), (foreign, "gates that the device")):
-        wrong.measure_all()
-        with pytest.raises(DeviceError, match=message):
-            study.dispatcher.run("sampler", [wrong], shots=10, occasion=0)
-    study.journal.close()
-    assert lab.service.posts() == 0
-
-
 def test_the_job_of_another_circuit(lab, undisturbed):
     lab.run()
     with closing(sqlite3.connect(lab.path)) as journal, journal:
         (first,), (second,) = journal.execute("SELECT job_id FROM jobs ORDER BY rowid")
-        journal.execute("UPDATE jobs SET state = 'sent', job_id = ? WHERE job_id = ?",
-                        (first, second))  # fmt: skip
+        journal.execute(
+            "UPDATE jobs SET state = 'sent', job_id = ? WHERE job_id = ?", (first, second)
+        )
     sent = lab.service.posts()
     with pytest.raises(JobError, match=f"the job {first} of the journal is that of its circuits"):
         lab.run()
@@ -678,21 +660,23 @@ def test_the_job_of_another_circuit(lab, undisturbed):
 # Anything, in any order
 
 
-FAULTS = st.sampled_from([
-    lambda s, k: s.inject("POST", "*/jobs", 429, after=k),
-    lambda s, k: s.inject("POST", "*/jobs", 503, after=k, times=7),
-    lambda s, k: s.inject("POST", "*/jobs", 403, after=k),
-    lambda s, k: s.inject("POST", "*/jobs", 0, after=k, times=4),
-    lambda s, k: s.inject("GET", "*/jobs/*", 500, after=3 * k, times=4),
-    lambda s, k: s.inject("GET", "*/api/v1/jobs", 429, after=k),
-    lambda s, k: s.inject("GET", "*/usage", 401, after=k),
-    lambda s, k: s.inject("GET", "*/jobs/*/results", 0, after=k),
-    lambda s, k: s.accept_then(503, after=k),
-    lambda s, k: s.accept_then(429, after=k),
-    lambda s, k: s.accept_then(0, after=k),
-    lambda s, k: s.end_next(after=k),
-    lambda s, k: s.time_out_next(after=k),
-])  # fmt: skip
+FAULTS = st.sampled_from(
+    [
+        lambda s, k: s.inject("POST", "*/jobs", 429, after=k),
+        lambda s, k: s.inject("POST", "*/jobs", 503, after=k, times=7),
+        lambda s, k: s.inject("POST", "*/jobs", 403, after=k),
+        lambda s, k: s.inject("POST", "*/jobs", 0, after=k, times=4),
+        lambda s, k: s.inject("GET", "*/jobs/*", 500, after=3 * k, times=4),
+        lambda s, k: s.inject("GET", "*/api/v1/jobs", 429, after=k),
+        lambda s, k: s.inject("GET", "*/usage", 401, after=k),
+        lambda s, k: s.inject("GET", "*/jobs/*/results", 0, after=k),
+        lambda s, k: s.accept_then(503, after=k),
+        lambda s, k: s.accept_then(429, after=k),
+        lambda s, k: s.accept_then(0, after=k),
+        lambda s, k: s.end_next(after=k),
+        lambda s, k: s.time_out_next(after=k),
+    ]
+)
 
 
 @settings(max_examples=8)

@@ -17,10 +17,11 @@ from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Needs
 from qiskit_kd.execution.exact import ExactEngine
-from qiskit_kd.execution.runtime import engine as engine_module
 from qiskit_kd.execution.runtime.engine import RuntimeEngine
 from qiskit_kd.execution.schema import RuntimeOptions
 from tests.loopback import LoopbackService
+
+from .study import forget
 
 MODEL = CircuitModel(angle(6), hardware_efficient(6, 1), ClassGroups(4, 6))
 WEIGHTS = Needs(features=False, weights=True)
@@ -31,8 +32,7 @@ X, W = RNG.normal(size=(SAMPLES, 6)), RNG.normal(size=MODEL.num_weights)
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
-    engine_module._station.cache_clear()
-    engine_module._compiler.cache_clear()
+    forget()
 
 
 def engine(service: LoopbackService, folder: Path, **settings: Any) -> RuntimeEngine:
@@ -67,7 +67,7 @@ def test_an_epoch_with_and_without_copies(loopback_torino: LoopbackService, tmp_
         seconds[tiles] = busy_seconds(service) - before
         assert (service.submitted - jobs[0], service.pubs - jobs[1]) == (STEPS, STEPS)
         assert found.usage.executions * 250e-6 < seconds[tiles] < found.usage.executions * 270e-6
-        spent = found.source.station.dispatcher.spent()
+        spent = found.source.session.spent()
         assert spent == pytest.approx(seconds[tiles] + 2.0 * STEPS)
     assert service.most_runs() == 1
     assert seconds[1] / seconds["auto"] >= 12
@@ -91,16 +91,19 @@ def _stock_seconds(service: LoopbackService, found: RuntimeEngine) -> float:
     from qiskit_machine_learning.gradients import ParamShiftSamplerGradient
     from qiskit_machine_learning.neural_networks import SamplerQNN
 
-    backend = found.source.station.device.backend
+    backend = found.source.session.device.backend
     sampler = Sampler(mode=backend)
     manager = generate_preset_pass_manager(1, backend=backend, seed_transpiler=1)
     circuit = MODEL.circuit
     inputs = [p for p in circuit.parameters if p.name.startswith("input")]
     network = SamplerQNN(
-        circuit=circuit, input_params=inputs, pass_manager=manager,
-        weight_params=[p for p in circuit.parameters if p not in inputs], sampler=sampler,
+        circuit=circuit,
+        input_params=inputs,
+        pass_manager=manager,
+        weight_params=[p for p in circuit.parameters if p not in inputs],
+        sampler=sampler,
         gradient=ParamShiftSamplerGradient(sampler, pass_manager=manager),
-    )  # fmt: skip
+    )
     before = busy_seconds(service)
     network.forward(X[:1], W)
     network.backward(X[:1], W)

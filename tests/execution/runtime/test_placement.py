@@ -12,7 +12,7 @@ from qiskit.circuit.library import CZGate, Measure, RZGate, SXGate
 from qiskit.transpiler import InstructionProperties, Target
 
 from qiskit_kd.errors import ConfigError, DeviceError
-from qiskit_kd.execution.aer_primitives import aer_target
+from qiskit_kd.execution.aer import aer_target
 from qiskit_kd.execution.noise_sources import fake_device
 from qiskit_kd.execution.runtime.placement import Tile, Uses, device_costs, left_out, paths
 
@@ -42,9 +42,7 @@ def faults(target: Target, qubits: tuple[int, ...]) -> float:
     chances = [target["sx"][(q,)].error for q in qubits]
     chances += [target["measure"][(q,)].error for q in qubits]
     for pair in pairwise(qubits):
-        chances.append(min(
-            target["cz"][p].error for p in (pair, pair[::-1]) if p in target["cz"]
-        ))  # fmt: skip
+        chances.append(min(target["cz"][p].error for p in (pair, pair[::-1]) if p in target["cz"]))
     return float(-np.log1p(-np.array(chances)).sum())
 
 
@@ -128,10 +126,12 @@ def test_what_is_out_of_order_is_avoided() -> None:
     whole = [tile.qubits for tile in paths(line(0.01, 0.3, 0.01), 2)]
     assert whole == [(0, 1), (2, 3)]
     for broken in (
-        line(1.0, 0.02, 0.03), line(None, 0.02, 0.03),
-        line(0.01, 0.02, 0.03, sx=[1.0, 0, 0, 0]), line(0.01, 0.02, 0.03, readout=[None, 0, 0, 0]),
+        line(1.0, 0.02, 0.03),
+        line(None, 0.02, 0.03),
+        line(0.01, 0.02, 0.03, sx=[1.0, 0, 0, 0]),
+        line(0.01, 0.02, 0.03, readout=[None, 0, 0, 0]),
         line(0.01, 0.02, 0.03, readout=[1.0, 0, 0, 0]),
-    ):  # fmt: skip
+    ):
         assert all(0 not in tile.qubits for tile in paths(broken, 2, worst=1e9))
     costs = device_costs(line(None, None))
     assert costs.coupling == {(0, 1): 0, (1, 2): 0}  # no calibration at all is no reason
@@ -151,8 +151,9 @@ def test_the_way_round_follows_the_circuit() -> None:
 def test_either_direction_of_a_coupling_and_single_qubits() -> None:
     target = device(3, {(1, 0): 0.2, (0, 1): 0.1, (2, 1): 0.1})
     assert device_costs(target).coupling == {
-        (0, 1): pytest.approx(0.10536, abs=1e-5), (1, 2): pytest.approx(0.10536, abs=1e-5)
-    }  # fmt: skip
+        (0, 1): pytest.approx(0.10536, abs=1e-5),
+        (1, 2): pytest.approx(0.10536, abs=1e-5),
+    }
     assert len(paths(target, 3)) == 1
     alone = paths(line(0.1, 0.1, readout=[0.3, 0.1, 0.2]), 1)
     assert [tile.qubits for tile in alone] == [(1,), (2,)]
@@ -176,10 +177,15 @@ def test_dense_couplings_are_no_endless_search() -> None:
         (ConfigError, (0,), {}, "a tile has at least one qubit; got 0"),
         (ConfigError, (2,), {"tiles": 0}, r"counted from 1; got 0; expected 1, 2, \.\.\. or auto"),
         (ConfigError, (2,), {"worst": 0.5}, r"as bad as the best; got worst=0\.5; expected 1"),
-        (DeviceError, (5,), {}, r"working qubits of the device; got 5 qubits in a row; expected a "
-         r"path on the 3 qubits of the device\. Use fewer qubits or a larger device\."),
+        (
+            DeviceError,
+            (5,),
+            {},
+            r"working qubits of the device; got 5 qubits in a row; expected a "
+            r"path on the 3 qubits of the device\. Use fewer qubits or a larger device\.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals(error, arguments, options, message) -> None:
     with pytest.raises(error, match=message):
         paths(line(0.1, 0.1), *arguments, **options)

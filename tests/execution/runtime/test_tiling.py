@@ -35,9 +35,11 @@ from qiskit_kd.execution.runtime.placement import Tile
 from qiskit_kd.execution.runtime.tiling import Tiling, line_target, tile_circuit
 
 ENCODINGS = {
-    "angle": angle(3), "dense_angle": dense_angle(3), "amplitude": amplitude(3),
+    "angle": angle(3),
+    "dense_angle": dense_angle(3),
+    "amplitude": amplitude(3),
     "reuploading": reuploading(3, layers=2),
-}  # fmt: skip
+}
 
 
 @cache
@@ -237,8 +239,10 @@ def test_auto_fills_the_device(device: str, at_least: int) -> None:
     single = {tiled.single.find_bit(q).index for i in tiled.single.data for q in i.qubits}
     assert single == set(tiled.tiles[0].qubits)
     assert quality[0] == {
-        "qubits": list(tiled.tiles[0].qubits), "error": tiled.tiles[0].error, "ratio": 1.0
-    }  # fmt: skip
+        "qubits": list(tiled.tiles[0].qubits),
+        "error": tiled.tiles[0].error,
+        "ratio": 1.0,
+    }
 
 
 def test_gates_that_have_a_direction() -> None:
@@ -265,7 +269,7 @@ def test_a_copy_does_what_it_would_do_alone() -> None:
     values = np.random.default_rng(0).uniform(-3, 3, (3, len(tiled.parameters)))
     batch = tiled.tiled(values, 1)
     rows = batch.pub.parameter_values.as_array(batch.pub.circuit.parameters)
-    parts = {part.component.qubits: part for part in noisy.parts(tiled.circuit)}
+    parts = {part.subcircuit.qubits: part for part in noisy.parts(tiled.circuit)}
     best = parts[tuple(sorted(tiled.tiles[0].qubits))]
     (alone,) = noisy.parts(tiled.single)
     np.testing.assert_allclose(
@@ -302,8 +306,10 @@ def test_time_on_the_device_falls_twelvefold() -> None:
     for batch in [32] * 9 + [12]:  # an epoch of 300 samples, SPSA with 4 perturbations
         values = rng.normal(size=(9 * batch, len(tiled.parameters)))
         alone = (tiled.single, values, 1024)
-        for kind, pub in (("tiled", tiled.tiled(values, 1024).pub),
-                          ("one by one", SamplerPub.coerce(alone))):  # fmt: skip
+        for kind, pub in (
+            ("tiled", tiled.tiled(values, 1024).pub),
+            ("one by one", SamplerPub.coerce(alone)),
+        ):
             cost = cost_of_pubs([pub], target=target())
             seconds[kind] += cost.seconds - cost.jobs * JOB_SECONDS
     assert seconds["one by one"] >= 12 * seconds["tiled"]

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from qiskit_kd.execution.exact.normal_form import Layer, NormalForm
 
-__all__ = ["ColumnSweep", "Trace"]
-
 Array = NDArray[Any]
 
 

@@ -26,11 +26,8 @@ import torch
 from numpy.typing import NDArray
 
 from qiskit_kd.circuits.model import Encoding
-from qiskit_kd.execution.exact.pool import Pool
-from qiskit_kd.execution.exact.terms import Level, Terms
-from qiskit_kd.execution.exact.workers import Workers
-
-__all__ = ["Contraction", "Run"]
+from qiskit_kd.execution.exact.buffers import Pool, Workers
+from qiskit_kd.execution.exact.product import Level, Terms
 
 Array = NDArray[Any]
 Step = tuple[tuple[int, slice] | None, Array | None, Array]
@@ -60,9 +57,8 @@ class _Bench:
         for j in range(len(levels) - 1, 0, -1):
             above, size = self.levels[j], levels[j - 1].size
             self.levels[j - 1] = (
-                above[:size] if levels[j].whole
-                else _rows(size, columns, dtype=plan.dtype, value=1)
-            )  # fmt: skip
+                above[:size] if levels[j].whole else _rows(size, columns, dtype=plan.dtype, value=1)
+            )
         self._steps = [step for j, level in enumerate(levels) for step in self._record(j, level)]
 
     def _record(self, j: int, level: Level) -> Iterator[Step]:

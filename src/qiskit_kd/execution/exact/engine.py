@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.model import CircuitModel, check_model
 from qiskit_kd.circuits.readouts import ClassGroups
-from qiskit_kd.errors import DataError
+from qiskit_kd.errors import ConfigError, DataError, ResourceError
 from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage, check_weights
 from qiskit_kd.execution.exact.program import Program
 from qiskit_kd.execution.exact.torch_ops import TorchProgram
 from qiskit_kd.execution.memory import require_memory
 from qiskit_kd.execution.torch_use import counted, own_vjp
-
-__all__ = ["ExactEngine"]
+from qiskit_kd.seeding import stream
+from qiskit_kd.values import numbers
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -144,9 +144,10 @@ class ExactEngine(Engine):
         self.usage.executions += batch
         if program.bytes_for(1) > _CHUNK_BYTES:
             require_memory(
-                program.bytes_for(1), "the states of one sample behind every layer",
+                program.bytes_for(1),
+                "the states of one sample behind every layer",
                 "Use fewer qubits or fewer layers.",
-            )  # fmt: skip
+            )
         if program.bytes_for(batch) <= _CHUNK_BYTES or batch == 1:
             outputs, pullback = program.run(features, weights, needs)
         else:
@@ -182,9 +183,12 @@ def _drowns(model: CircuitModel, values: Array) -> bool:
 
 
 def _in_double(
-    vjp: Callable[..., tuple[Array, Pullback]], model: CircuitModel, features: Array,
-    weights: Array, needs: Needs,
-) -> tuple[Array, Pullback]:  # fmt: skip
+    vjp: Callable[..., tuple[Array, Pullback]],
+    model: CircuitModel,
+    features: Array,
+    weights: Array,
+    needs: Needs,
+) -> tuple[Array, Pullback]:
     """A run in double precision, with outputs and gradients in that of the features."""
     kind = features.dtype
     outputs, back = vjp(model, features.astype(float), weights.astype(float), needs)
@@ -224,9 +228,11 @@ def _chunked(
 def _compile(model: CircuitModel, dtype: np.dtype[Any]) -> Program:
     if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise DataError(
-            "the exact engine computes in single or double precision", got=str(dtype),
-            expected="float32 or float64", remedy="Convert the features first.",
-        )  # fmt: skip
+            "the exact engine computes in single or double precision",
+            got=str(dtype),
+            expected="float32 or float64",
+            remedy="Convert the features first.",
+        )
     # The largest tables are the phase generators, one per gate, in double precision while they are
     # collected and once more in `dtype` when they are stacked.
     gates = model.ansatz.size() + model.encoding.circuit.size()
@@ -236,3 +242,48 @@ def _compile(model: CircuitModel, dtype: np.dtype[Any]) -> Program:
         "Use fewer qubits, or a backend of kind aer or a device.",
     )
     return Program(model, dtype)
+
+
+_MAX_AMPLITUDES = 2**15  # one state per weight: eight qubits and 128 weights, half a second
+_SPARE = 8  # rows of the Jacobian beyond the number of weights
+_TOLERANCE = 1e-10  # of the largest singular value; the gap below the rank is six orders wide
+
+
+def effective_weights(model: CircuitModel, features: Array | None = None) -> int:
+    """The rank of the Jacobian of the outputs in the weights, at random weights.
+
+    Args:
+        model: The model; at most `2**15 / (num_weights + 1)` basis states.
+        features: `(batch, num_features)` samples to find the rank on, which few samples limit; None
+            draws normally distributed ones, more than weights.
+
+    Raises:
+        CircuitError: If it is no model.
+        ConfigError: If the features are no numbers or have another width.
+        ResourceError: If the model is too large.
+    """
+    check_model(model, part="a count of weights")
+    weights = model.num_weights
+    if (size := (weights + 1) * 2**model.num_qubits) > _MAX_AMPLITUDES:
+        raise ResourceError(
+            "the rank of the Jacobian takes one sweep per weight",
+            got=f"{size} amplitudes for {weights} weights on {model.num_qubits} qubits",
+            expected=f"at most {_MAX_AMPLITUDES}",
+            remedy="Count the same ansatz on fewer qubits.",
+        )
+    draw = stream(0, "effective weights")
+    if features is None:
+        features = draw.normal(size=(weights + _SPARE, model.num_features))
+    features = numbers(features, "features", error=ConfigError)
+    if features.ndim != 2 or features.shape[1] != model.num_features:
+        raise ConfigError(
+            "features to count weights on are rows of the model's width",
+            got=f"shape {features.shape}",
+            expected=f"(batch, {model.num_features})",
+        )
+    at = draw.uniform(-np.pi, np.pi, weights)
+    outputs, pullback = ExactEngine().vjp(model, features, at, Needs(features=False, weights=True))
+    # Random combinations of its rows have the Jacobian's rank, and need few sweeps.
+    rows = [pullback(each)[1] for each in draw.normal(size=(weights + _SPARE, *outputs.shape))]
+    found = np.linalg.svd(np.array(rows), compute_uv=False)
+    return int((found > _TOLERANCE * found[0]).sum()) if found[0] > 0 else 0

@@ -30,8 +30,6 @@ from qiskit_kd.circuits.checks import is_inert
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.execution.transpiling import inlined
 
-__all__ = ["Diagonal", "Permutation", "RotationY", "lower"]
-
 Angle: TypeAlias = "ParameterExpression | float"
 PI = float(np.pi)
 HALF = (-0.5, 0.5)  # generator of RZ: exp(i angle * HALF)
@@ -145,8 +143,10 @@ def _from_matrix(matrix: NDArray[np.complex128], qubits: tuple[int, ...]) -> lis
     if len(qubits) == 1:
         theta, phi, lam = OneQubitEulerDecomposer("ZYZ").angles(matrix)
         return [
-            Diagonal(lam, HALF, qubits), RotationY(theta, qubits[0]), Diagonal(phi, HALF, qubits)
-        ]  # fmt: skip
+            Diagonal(lam, HALF, qubits),
+            RotationY(theta, qubits[0]),
+            Diagonal(phi, HALF, qubits),
+        ]
     return None
 
 
@@ -159,10 +159,10 @@ def _open_up(gate: Operation, qubits: tuple[int, ...]) -> Iterator[Item]:
             definition = transpile(whole, basis_gates=["u", "cx"], optimization_level=0)
         except Exception as error:
             raise CircuitError(
-                "every gate has a matrix, a definition or a synthesis", got=f"{gate.name!r} on "
-                f"qubits {list(qubits)}: {error}",
+                "every gate has a matrix, a definition or a synthesis",
+                got=f"{gate.name!r} on qubits {list(qubits)}: {error}",
                 remedy="Give the gate a definition.",
-            ) from error  # fmt: skip
+            ) from error
     elif len(definition.data) == 1 and definition.data[0].operation == gate:
         definition = UnitaryGate(Operator(gate)).definition
     for instruction in definition.data:
@@ -228,12 +228,13 @@ _RULES: dict[str, Callable[[Any, Any], list[Any]]] = {
     "crx": lambda p, q: [*_h(q[1]), Diagonal(p[0], (0.0, -0.5, 0.0, 0.5), tuple(q)), *_h(q[1])],
     # Two rotations and two CX rather than a frame change: this form is real.
     "cry": lambda p, q: [
-        RotationY(p[0] / 2, q[1]), _cx(q[0], q[1]), RotationY(-p[0] / 2, q[1]), _cx(q[0], q[1])
+        RotationY(p[0] / 2, q[1]),
+        _cx(q[0], q[1]),
+        RotationY(-p[0] / 2, q[1]),
+        _cx(q[0], q[1]),
     ],
     "rzz": lambda p, q: [_rzz(p[0], q)],
     "rxx": lambda p, q: [*_h(q[0]), *_h(q[1]), _rzz(p[0], q), *_h(q[0]), *_h(q[1])],
-    "ryy": lambda p, q: [
-        *_to_y(q[0]), *_to_y(q[1]), _rzz(p[0], q), *_from_y(q[0]), *_from_y(q[1])
-    ],
+    "ryy": lambda p, q: [*_to_y(q[0]), *_to_y(q[1]), _rzz(p[0], q), *_from_y(q[0]), *_from_y(q[1])],
     "rzx": lambda p, q: [*_h(q[1]), _rzz(p[0], q), *_h(q[1])],
-}  # fmt: skip
+}

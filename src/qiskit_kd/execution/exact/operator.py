@@ -18,16 +18,12 @@ from numpy.typing import NDArray
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.execution.engine import Needs, Pullback
+from qiskit_kd.execution.exact.buffers import Lease, Workers, spent
 from qiskit_kd.execution.exact.contraction import Contraction, Run
-from qiskit_kd.execution.exact.lease import Lease, spent
 from qiskit_kd.execution.exact.normal_form import normal_form
-from qiskit_kd.execution.exact.product import ProductEncoding, product_encoding
-from qiskit_kd.execution.exact.readers import Reader, reader
+from qiskit_kd.execution.exact.product import ProductEncoding, Terms, product_encoding
+from qiskit_kd.execution.exact.readout_kernels import Reader, reader
 from qiskit_kd.execution.exact.sweep import Sweep, Workspace
-from qiskit_kd.execution.exact.terms import Terms
-from qiskit_kd.execution.exact.workers import Workers
-
-__all__ = ["MAX_QUBITS", "OperatorProgram", "operator_program"]
 
 Array = NDArray[Any]
 

@@ -22,15 +22,12 @@ from numpy.typing import NDArray
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.execution.engine import Needs, Pullback
+from qiskit_kd.execution.exact.buffers import Lease, Workers, spent
 from qiskit_kd.execution.exact.columns import ColumnSweep
-from qiskit_kd.execution.exact.lease import Lease, spent
 from qiskit_kd.execution.exact.normal_form import normal_form
 from qiskit_kd.execution.exact.operator import OperatorProgram, operator_program
-from qiskit_kd.execution.exact.readers import DiagonalReader, PauliReader, reader
+from qiskit_kd.execution.exact.readout_kernels import DiagonalReader, PauliReader, reader
 from qiskit_kd.execution.exact.sweep import Sweep
-from qiskit_kd.execution.exact.workers import Workers
-
-__all__ = ["Program"]
 
 Array = NDArray[Any]
 _OPERATOR = 4  # samples for each basis state from which an operator is faster than a matrix
@@ -65,9 +62,10 @@ class Program:
                 self._encoder = ColumnSweep(form, dtype)
             # Circuits encode complex states, even where the ansatz is real.
             self.sweep = Sweep(
-                normal_form(block, model.weights, keep_last=keep), dtype,
+                normal_form(block, model.weights, keep_last=keep),
+                dtype,
                 force_complex=self._encoder is not None,
-            )  # fmt: skip
+            )
             order, cdtype = self.sweep.final, self.sweep.cdtype
         self.reader = reader(model.readout, order, self.dtype, np.result_type(cdtype, np.complex64))
         self._spare: dict[int, tuple[Array, torch.Tensor, torch.Tensor]] = {}

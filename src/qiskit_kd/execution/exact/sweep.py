@@ -24,8 +24,6 @@ from numpy.typing import NDArray
 
 from qiskit_kd.execution.exact.normal_form import Layer, NormalForm
 
-__all__ = ["Sweep", "Workspace"]
-
 Array = NDArray[Any]
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 _GROUP = 4  # qubits in one Kronecker factor: 16 x 16 products are the largest that stay cheap
@@ -127,10 +125,11 @@ class Sweep:
         self.reals = 2 if complex_ else 1
         self.cdtype = np.result_type(self.dtype, np.complex64) if complex_ else self.dtype
         self._constants = [
-            None if np.abs(c - 1).max() < 1e-15 else
-            (c if complex_ else c.real).astype(self.cdtype)[:, None]
+            None
+            if np.abs(c - 1).max() < 1e-15
+            else (c if complex_ else c.real).astype(self.cdtype)[:, None]
             for c in constants
-        ]  # fmt: skip
+        ]
         self._conjugates = [None if c is None else np.conj(c) for c in self._constants]
         self._moves: list[Array | None] = []
         self._inverse: list[Array | None] = []
@@ -169,9 +168,13 @@ class Sweep:
             picks.append(pick)
             signs.append(sign)
             self.groups.append(
-                _Group(2 ** (n - qubits.stop), dim, slice(start, start + dim * dim),
-                       generator.astype(self.dtype))
-            )  # fmt: skip
+                _Group(
+                    2 ** (n - qubits.stop),
+                    dim,
+                    slice(start, start + dim * dim),
+                    generator.astype(self.dtype),
+                )
+            )
             start += dim * dim
         self._pick = np.concatenate(picks, axis=1)
         self.sign = np.concatenate(signs).astype(self.dtype)
@@ -182,11 +185,12 @@ class Sweep:
         # Per group, the layers in which it has an angle that depends on a parameter.
         self.trained = [
             [
-                k for k, layer in enumerate(layers[1:])
+                k
+                for k, layer in enumerate(layers[1:])
                 if any(c >= 0 for q in qubits for c in layer.ry.get(q, {}))
             ]
             for qubits in groups_of(n)
-        ]  # fmt: skip
+        ]
         self._collect = [
             [(g, rows.index(k)) for g, rows in enumerate(self.trained) if k in rows]
             for k in range(self.depth)
@@ -216,8 +220,9 @@ class Sweep:
             self._rows = [r.astype(self.dtype) for r in rows]
         self._free_at = {k: at for at, k in enumerate(self.free)}
         # The lowest layer in front of which no gradient is left to collect.
-        self._first = min([*self.free, *(k for rows in self.trained for k in rows)],
-                          default=self.depth)  # fmt: skip
+        self._first = min(
+            [*self.free, *(k for rows in self.trained for k in rows)], default=self.depth
+        )
         self._steps = [
             [("phase", 0)] * (k in self._free_at or self._constants[k] is not None)
             + [("move", 0)] * (self._moves[k] is not None)
@@ -392,8 +397,11 @@ class Sweep:
                     calls.append((group.product(ws.stack), arguments))
                 adjoint = out
             if k in self._free_at:
-                arguments = (ws.states_c[k], adjoint.view(self.cdtype),
-                             ws.overlaps[self._free_at[k]])  # fmt: skip
+                arguments = (
+                    ws.states_c[k],
+                    adjoint.view(self.cdtype),
+                    ws.overlaps[self._free_at[k]],
+                )
                 calls.append((np.vecdot, arguments))
         return calls, adjoint
 

@@ -16,10 +16,8 @@ from torch import Tensor
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import Observables
 from qiskit_kd.execution.exact.normal_form import Layer, NormalForm, normal_form
-from qiskit_kd.execution.exact.readers import pauli_terms
+from qiskit_kd.execution.exact.readout_kernels import pauli_terms
 from qiskit_kd.execution.torch_use import Mapped
-
-__all__ = ["TorchProgram"]
 
 
 class TorchProgram:

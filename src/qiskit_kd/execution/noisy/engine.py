@@ -16,17 +16,14 @@ from torch import Tensor
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.errors import DataError
-from qiskit_kd.execution.circuit_facts import CircuitFacts, circuit_facts
 from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage, check_weights
 from qiskit_kd.execution.noise_sources import DeviceNoise
-from qiskit_kd.execution.noisy.evolution import evolve, evolve_bytes, through_ansatz
-from qiskit_kd.execution.noisy.heisenberg import pull_back
-from qiskit_kd.execution.noisy.program import Program
+from qiskit_kd.execution.noisy.program_cache import ProgramCache
+from qiskit_kd.execution.noisy.programs import Program, evolve, evolve_bytes, through_ansatz
 from qiskit_kd.execution.noisy.states import EncodedRows
-from qiskit_kd.execution.noisy.workshop import Workshop
+from qiskit_kd.execution.noisy.sweeps import pull_back
 from qiskit_kd.execution.torch_use import counted, one_thread, own_modes, own_vjp
-
-__all__ = ["NoisyEngine"]
+from qiskit_kd.execution.transpiling import CircuitFacts, circuit_facts
 
 _CPU = torch.device("cpu")
 _EVOLVED_BYTES = 2**30  # what carrying a batch may keep; larger ones are split and recomputed
@@ -37,17 +34,17 @@ class NoisyEngine(Engine):
     """Density matrices under the noise of a device, without shots.
 
     Args:
-        workshop: Where circuits are transpiled and data encoded; a device stands for a workshop of
+        programs: Where circuits are transpiled and data encoded; a device stands for a programs of
             its own with the usual settings.
         name: The backend's name, for reports; None for one made from the device.
     """
 
-    def __init__(self, workshop: Workshop | DeviceNoise, *, name: str | None = None) -> None:
-        if isinstance(workshop, DeviceNoise):
+    def __init__(self, programs: ProgramCache | DeviceNoise, *, name: str | None = None) -> None:
+        if isinstance(programs, DeviceNoise):
             # Names tell engines apart where outputs of frozen layers are kept.
-            name = name or f"noisy {workshop.name} x {workshop.scale:g}"
-            workshop = Workshop(_Always(workshop))
-        self.workshop = workshop
+            name = name or f"noisy {programs.name} x {programs.scale:g}"
+            programs = ProgramCache(_Always(programs))
+        self.programs = programs
         self.name = name or "noisy"
         self.usage = Usage()
 
@@ -58,23 +55,23 @@ class NoisyEngine(Engine):
             CircuitError: If it does not fit the device.
             ResourceError: If its density matrices do not fit into memory.
         """
-        before = self.workshop.transpilations
-        program = self.workshop.program(model)
-        self.usage.transpilations += self.workshop.transpilations - before
+        before = self.programs.transpilations
+        program = self.programs.program(model)
+        self.usage.transpilations += self.programs.transpilations - before
         return program
 
     def place(self, model: CircuitModel, *, like: CircuitModel) -> None:
         """See `Engine.place`."""
-        self.workshop.place(model, like=like)
+        self.programs.place(model, like=like)
 
     def check(self, model: CircuitModel) -> None:
         """See `Engine.check`; a gate that the device cannot do shows when it is transpiled."""
-        self.workshop.native(model)
+        self.programs.native(model)
 
     def compiled(self, model: CircuitModel) -> CircuitFacts:
         """See `Engine.compiled`; no memory for density matrices is asked for."""
-        device = self.workshop.device(model.num_qubits)
-        circuit = self.workshop.native(model).circuit
+        device = self.programs.device(model.num_qubits)
+        circuit = self.programs.native(model).circuit
         return circuit_facts(circuit, device.target, device=device.name)
 
     def outputs(self, model: CircuitModel, features: Array, weights: Array) -> Array:
@@ -139,13 +136,13 @@ class NoisyEngine(Engine):
         rows = torch.from_numpy(pulled.rows)
 
         def states() -> Iterator[tuple[slice, EncodedRows]]:
-            step = self.workshop.rows_at_once(program, dtype)
+            step = self.programs.rows_at_once(program, dtype)
             for first in range(0, len(features), step):
                 some = slice(first, first + step)
-                yield some, self.workshop.encoded(model, features[some], dtype, _CPU)
+                yield some, self.programs.encoded(model, features[some], dtype, _CPU)
 
         # With one slice its states are kept until the gradient; more are looked up again.
-        kept = list(states()) if len(features) <= self.workshop.rows_at_once(program, dtype) else ()
+        kept = list(states()) if len(features) <= self.programs.rows_at_once(program, dtype) else ()
         values = [block.measure(rows) for _, block in kept or states()]
         outputs = torch.cat(values) if values else rows.new_zeros(0, len(rows))
 
@@ -217,7 +214,7 @@ class NoisyEngine(Engine):
         else:
             array = features.detach().cpu().numpy()
             with own_modes():
-                states = self.workshop.encoded(model, array, dtype, device).tensor()
+                states = self.programs.encoded(model, array, dtype, device).tensor()
             values = [
                 program.join(states @ through_ansatz(program, row.to(device), dtype).T)
                 for row in rows
@@ -240,6 +237,8 @@ class _Always:
 def _check_dtype(dtype: np.dtype[Any]) -> None:
     if dtype not in _TORCH:
         raise DataError(
-            "the noisy engine computes in single or double precision", got=str(dtype),
-            expected="float32 or float64", remedy="Convert the features first.",
-        )  # fmt: skip
+            "the noisy engine computes in single or double precision",
+            got=str(dtype),
+            expected="float32 or float64",
+            remedy="Convert the features first.",
+        )

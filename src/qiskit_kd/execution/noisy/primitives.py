@@ -19,11 +19,9 @@ from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qiskit_kd.errors import CircuitError
-from qiskit_kd.execution.aer_primitives import AerEstimator, AerSampler
+from qiskit_kd.execution.aer import AerEstimator, AerSampler
 from qiskit_kd.execution.noise_sources import DeviceNoise
 from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
-
-__all__ = ["NoisyEstimator", "NoisySampler", "aer_method"]
 
 _DENSITY_QUBITS = 10  # above, trajectories of state vectors are cheaper than one density matrix
 
@@ -63,9 +61,10 @@ class NoisySampler(BaseSamplerV2):  # type: ignore[misc]
         for pub in coerced:
             circuit, qubits = _compact(pub.circuit, self._device)
             sampler = AerSampler(
-                default_shots=self._shots, seed=self._seed,
+                default_shots=self._shots,
+                seed=self._seed,
                 options={"backend_options": _options(self._device, circuit, qubits)},
-            )  # fmt: skip
+            )
             work.append((sampler, SamplerPub(circuit, pub.parameter_values, pub.shots)))
         return _job(lambda: [sampler.run([pub]).result()[0] for sampler, pub in work])
 
@@ -101,9 +100,10 @@ class NoisyEstimator(BaseEstimatorV2):  # type: ignore[misc]
         for pub in coerced:
             circuit, qubits = _compact(pub.circuit, self._device, _touched(pub.observables))
             estimator = AerEstimator(
-                default_precision=precision, seed=self._seed,
+                default_precision=precision,
+                seed=self._seed,
                 options={"backend_options": _options(self._device, circuit, qubits)},
-            )  # fmt: skip
+            )
             observables = _restricted(pub.observables, qubits)
             work.append(
                 (estimator, EstimatorPub(circuit, observables, pub.parameter_values, pub.precision))
@@ -133,8 +133,9 @@ def _compact(
         if hasattr(item.operation, "blocks"):
             raise CircuitError(
                 "noisy primitives run circuits without control flow",
-                got=repr(item.operation.name), remedy="Unroll it.",
-            )  # fmt: skip
+                got=repr(item.operation.name),
+                remedy="Unroll it.",
+            )
     qubits = sorted(active) or [0]
     wire = {q: k for k, q in enumerate(qubits)}
     small = QuantumCircuit(QuantumRegister(len(qubits), "q"), *circuit.cregs)

@@ -1,66 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shots of a noisy device by outcome: mitigated readout, and Aer as what draws them.
 
-Without mitigation, and with shots drawn from the engine's own probabilities, `ExactShotsEngine` is
+Without mitigation, and with shots drawn from the engine's own probabilities, an `EngineSource` is
 all that is needed: circuits of a device are independent of each other, so multinomial counts of the
-exact noisy probabilities are the law of its shots. Here outcomes are kept apart until their readout
-errors are undone, and shots may come from Aer, circuit by circuit, to check that law or to go where
-the engine's observables would not fit.
+exact noisy probabilities are the law of its shots. Here outcomes are kept apart, so that their
+readout errors can be undone, and shots may come from Aer, circuit by circuit, to check that law or
+to go where the engine's observables would not fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from qiskit import ClassicalRegister, QuantumCircuit
+from qiskit.circuit import Parameter
+from qiskit_aer import AerSimulator
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
-from qiskit_kd.errors import ConfigError, UnknownNameError
-from qiskit_kd.execution.engine import Array
-from qiskit_kd.execution.exact_shots import ExactSource
-from qiskit_kd.execution.expansion import Expansion
-from qiskit_kd.execution.memory import require_memory
-from qiskit_kd.execution.mitigation import check_mitigation, mitigate, warn_of_few_shots
+from qiskit_kd.errors import ConfigError, ExecutionError, UnknownNameError
+from qiskit_kd.execution.engine_source import EngineSource, Proxy
+from qiskit_kd.execution.expansion import Expansion, Floats
+from qiskit_kd.execution.mitigation import check_mitigation, warn_of_few_shots
 from qiskit_kd.execution.noise_sources import DeviceNoise, Float
-from qiskit_kd.execution.noisy.aer import AerCircuit
 from qiskit_kd.execution.noisy.engine import NoisyEngine
-from qiskit_kd.execution.rows import Block, RawEngine, fresh_seed
-
-__all__ = ["SAMPLED_BY", "NoisyShotsEngine", "NoisyShotsSource"]
+from qiskit_kd.execution.noisy.isa import ISACircuit, Part
+from qiskit_kd.execution.noisy.primitives import aer_method
+from qiskit_kd.execution.sampled import Block, Key, Measured, require_table
+from qiskit_kd.seeding import stream
 
 SAMPLED_BY = ("probabilities", "qiskit_aer")
 """What shots come from: the noisy engine's probabilities, or circuits run by Aer."""
 
-_COPIES = 4  # tables of frequencies that a job holds at once
 
-
-class NoisyShotsEngine(RawEngine):
-    """Samples of a noisy device, with mitigated readout or from Aer.
-
-    Values at shifted or perturbed weights are mitigated like all others. The projection onto
-    distributions is not linear, so parameter shift is unbiased only as far as it does not act.
+class NoisySource(EngineSource):
+    """Outcomes of a noisy device, told apart.
 
     Args:
         engine: The noisy engine; it knows the circuits, and the readout errors that are undone.
         shots: Shots per circuit.
-        mitigation: `"none"` or `"tensored"`; see `mitigation.mitigate`.
-        sampled_by: `"probabilities"` or `"qiskit_aer"`.
-        name: Name for reports.
-        gradient: `"auto"` (SPSA), `"shift"` or `"spsa"`.
-        perturbations: Directions of SPSA per step.
-        epsilon: Step of SPSA in radians.
-        seed: Root seed of shots and perturbations; None for a new one.
+        mitigation: One of `mitigation.MITIGATIONS`.
+        sampled_by: One of `SAMPLED_BY`.
 
     Raises:
-        UnknownNameError: If the mitigation, the source of shots or the gradient rule is unknown.
-        ConfigError: If there are no shots, or a number is not positive.
+        UnknownNameError: If a name is unknown.
+        ConfigError: If there are no shots.
     """
 
-    source: NoisyShotsSource
+    engine: NoisyEngine
 
     def __init__(
         self,
@@ -69,78 +60,88 @@ class NoisyShotsEngine(RawEngine):
         shots: int | None,
         mitigation: str = "tensored",
         sampled_by: str = "probabilities",
-        name: str = "noisy_shots",
-        gradient: str = "auto",
-        perturbations: int = 4,
-        epsilon: float | None = None,
-        seed: int | None = None,
     ) -> None:
-        seed = fresh_seed() if seed is None else seed
-        super().__init__(
-            NoisyShotsSource(
-                engine, shots=shots, mitigation=mitigation, sampled_by=sampled_by, seed=seed
-            ),
-            name=name, gradient=gradient, perturbations=perturbations, epsilon=epsilon, seed=seed,
-        )  # fmt: skip
-
-
-class NoisyShotsSource(ExactSource):
-    """Rows by shots of a noisy device.
-
-    Args:
-        engine: The noisy engine.
-        shots: Shots per circuit.
-        mitigation: One of `mitigation.MITIGATIONS`.
-        sampled_by: One of `SAMPLED_BY`.
-        seed: Root seed of the shots.
-
-    Raises:
-        UnknownNameError: If a name is unknown.
-        ConfigError: If there are no shots.
-    """
-
-    raw: Sequence[NDArray[np.float64]] = ()
-    """Outputs of the last job before mitigation, block by block as `evaluate` returns them."""
-
-    def __init__(
-        self, engine: NoisyEngine, *, shots: int | None, mitigation: str, sampled_by: str, seed: int
-    ) -> None:
-        check_mitigation(mitigation)
+        self.mitigates = check_mitigation(mitigation) != "none"
         if sampled_by not in SAMPLED_BY:
             raise UnknownNameError.of("source of shots", sampled_by, SAMPLED_BY)
         if shots is None:
-            what = "readout mitigation corrects" if mitigation != "none" else "Aer draws"
+            what = "readout mitigation corrects" if self.mitigates else "Aer draws"
             raise ConfigError(
-                f"{what} shots of a device", got="no shots", expected="a number of shots",
+                f"{what} shots of a device",
+                got="no shots",
+                expected="a number of shots",
                 remedy="Set shots, or leave mitigation and sampled_by out for exact values.",
-            )  # fmt: skip
-        super().__init__(engine, shots=shots, seed=seed)
-        if mitigation != "none":
-            _require_readout_error(engine.workshop.device(1))
+            )
+        super().__init__(engine, shots=shots)
+        if self.mitigates:
+            _require_readout_error(engine.programs.device(1))
             warn_of_few_shots(shots)
-        self.mitigated = mitigation != "none"
-        self._shots_of = _Shots(engine, shots, mitigation=mitigation, sampled_by=sampled_by)
-        self._raw_parts: list[NDArray[np.float64]] = []
+        self.draws = sampled_by == "qiskit_aer"
+        self._circuits: dict[CircuitModel, _Circuit] = {}
 
-    def evaluate(self, expansion: Expansion, blocks: Sequence[Block]) -> list[NDArray[np.float64]]:
-        """See `Source.evaluate`; keeps `raw` as well."""
-        self._raw_parts = []
-        values = super().evaluate(expansion, blocks)
-        each = len(self._raw_parts) // len(blocks)  # bases, in a block's order
-        self.raw = [
-            np.sum(self._raw_parts[k : k + each], axis=0)
-            for k in range(0, len(self._raw_parts), each)
-        ]
-        self._raw_parts = []
-        return values
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_circuits": {}}
 
-    def _values(
-        self, proxy: Any, block: Block, generator: np.random.Generator
-    ) -> NDArray[np.float64]:
-        self._shots_of.generator = generator
-        values: NDArray[np.float64] = proxy.probabilities(self._shots_of, block)
-        self._raw_parts.append(self._shots_of.raw.reshape(values.shape) @ proxy.matrix)
-        return np.asarray(values @ proxy.matrix, float)
+    def measure(
+        self, expansion: Expansion, blocks: Sequence[Block], key: Key
+    ) -> Iterator[Iterable[Measured]]:
+        """See `Source.measure`."""
+        self._seeds = stream(*key)
+        yield from super().measure(expansion, blocks, key)
+
+    def _measured(self, proxy: Proxy, block: Block) -> Measured:
+        model, features, weights = proxy.ask(self.engine, block)
+        one = self._circuit(model)
+        outcomes = len(one.groups)
+        require_table(block.size, outcomes)
+        if one.aer is None:
+            p = self.engine.outputs(one.model, features, weights)
+        else:
+            angles = np.asarray(model.encoding.angles(features), float)
+            seed = int(self._seeds.integers(2**31))
+            p = one.aer.frequencies(angles, weights, self.shots or 0, seed)
+        shares = np.asarray(p, float).reshape(len(block.weights), len(block.inputs), outcomes)
+        return Measured(shares, (one.groups, proxy.matrix), [(..., one.assignments)])
+
+    def _circuit(self, model: CircuitModel) -> _Circuit:
+        if model not in self._circuits:
+            assert isinstance(model.readout, ClassGroups)
+            qubits, programs = model.readout.measured_qubits, self.engine.programs
+            device = programs.device(model.num_qubits)
+            aer = None
+            if self.draws:
+                native = programs.native(model)
+                aer = AerCircuit(native, device, qubits)
+                apart = model
+            else:
+                readout = ClassGroups(2 ** len(qubits), model.num_qubits, qubits=qubits)
+                apart = CircuitModel(model.encoding, model.ansatz, readout)
+                programs.place_as(apart, model)
+                native = self.engine.program(apart).native
+            self._circuits[model] = _Circuit(
+                apart,
+                tuple(device.assignment(native.final[q]) for q in qubits),
+                np.eye(model.num_outputs)[model.readout.outcome_labels],
+                aer,
+            )
+        return self._circuits[model]
+
+
+@dataclass(frozen=True, eq=False)
+class _Circuit:
+    """How one circuit is measured.
+
+    Args:
+        model: The circuit; for the engine with all its outcomes told apart.
+        assignments: Readout errors of the measured qubits, lowest bit first.
+        groups: `(outcomes, num_outputs)` what each outcome counts for.
+        aer: The circuit for Aer; None where the engine's probabilities do.
+    """
+
+    model: CircuitModel
+    assignments: tuple[Float, ...]
+    groups: NDArray[np.float64]
+    aer: AerCircuit | None
 
 
 def _require_readout_error(device: DeviceNoise) -> None:
@@ -156,90 +157,91 @@ def _require_readout_error(device: DeviceNoise) -> None:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Station:
-    """How one circuit is measured.
+class AerCircuit:
+    """A circuit of a noisy device with its noise model, both made once.
+
+    Waiting is an error of its own in the circuit: a noise model knows gates, not durations.
 
     Args:
-        model: The circuit; for the engine with all its outcomes told apart.
-        assignments: Readout errors of the measured qubits, lowest bit first.
-        groups: `(outcomes, num_outputs)` what each outcome counts for.
-        circuit: The circuit for Aer; None where the engine's probabilities do.
+        native: The circuit; its readout is measured in the Z basis.
+        device: The noise.
+        measured: Qubits of the model that are measured, lowest bit of the outcome first.
     """
 
-    model: CircuitModel
-    assignments: tuple[Float, ...]
-    groups: NDArray[np.float64]
-    circuit: AerCircuit | None
-
-
-class _Shots:
-    """Outputs of models with class groups as a device would give them.
-
-    Stands where `ExactSource` has an engine. `generator` draws the shots; `raw` holds the outputs
-    of the last call before mitigation.
-    """
-
-    generator: np.random.Generator
-    raw: NDArray[np.float64]
-
-    def __init__(
-        self, engine: NoisyEngine, shots: int, *, mitigation: str, sampled_by: str
-    ) -> None:
-        self._engine, self._count = engine, shots
-        self._mitigation, self._sampled_by = mitigation, sampled_by
-        self._stations: dict[CircuitModel, _Station] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        passing = ("generator", "raw")  # of one job
-        kept = {key: value for key, value in self.__dict__.items() if key not in passing}
-        return {**kept, "_stations": {}}
-
-    def place(self, model: CircuitModel, *, like: CircuitModel) -> None:
-        """See `Engine.place`."""
-        self._engine.place(model, like=like)
-
-    def outputs(self, model: CircuitModel, features: Array, weights: Array) -> Array:
-        """See `Engine.outputs`; features and weights are rows of slots."""
-        station = self._station(model)
-        outcomes = len(station.groups)
-        rows = len(features) * max(1, weights[..., 0].size)
-        require_memory(
-            8 * _COPIES * rows * outcomes,
-            f"the shots of {rows:,} circuits by {outcomes:,} outcomes",
-            "Use a smaller batch, or read fewer qubits.",
+    def __init__(self, native: ISACircuit, device: DeviceNoise, measured: Sequence[int]) -> None:
+        self._parts = native.parts
+        self._outcomes = 2 ** len(measured)
+        wire = {qubit: k for k, qubit in enumerate(native.active)}
+        self._circuit = QuantumCircuit(len(wire))
+        gates = QuantumCircuit(len(wire))
+        self._parameters: list[Parameter] = []
+        for number, part in enumerate(native.parts):
+            own = [Parameter(f"part_{number}_{k}") for k in range(len(part.angles.expressions))]
+            self._parameters += own
+            for operation, qubits, is_gate in _instructions(part, device, own):
+                places = [wire[q] for q in qubits]
+                self._circuit.append(operation, places)
+                if is_gate:
+                    gates.append(operation, places)
+        self._circuit.add_register(ClassicalRegister(len(measured), "meas"))
+        self._circuit.measure([wire[native.final[q]] for q in measured], range(len(measured)))
+        self._simulator = AerSimulator(
+            method=aer_method(len(wire)), noise_model=device.noise_model(gates, native.active)
         )
-        if station.circuit is None:
-            p = np.clip(self._engine.outputs(station.model, features, weights), 0.0, None)
-            p /= p.sum(-1, keepdims=True)
-            frequencies = self.generator.multinomial(self._count, p) / self._count
-        else:
-            angles = np.asarray(model.encoding.angles(features), float)
-            seed = int(self.generator.integers(2**31))
-            frequencies = station.circuit.frequencies(angles, weights, self._count, seed)
-        self.raw = frequencies @ station.groups
-        if self._mitigation == "none":
-            return self.raw
-        return mitigate(frequencies, station.assignments) @ station.groups
 
-    def _station(self, model: CircuitModel) -> _Station:
-        if model not in self._stations:
-            assert isinstance(model.readout, ClassGroups)
-            qubits, workshop = model.readout.measured_qubits, self._engine.workshop
-            device = workshop.device(model.num_qubits)
-            circuit = None
-            if self._sampled_by == "qiskit_aer":
-                native = workshop.native(model)
-                circuit = AerCircuit(native, device, qubits)
-            else:
-                apart = ClassGroups(2 ** len(qubits), model.num_qubits, qubits=qubits)
-                model_apart = CircuitModel(model.encoding, model.ansatz, apart)
-                workshop.place_as(model_apart, model)
-                native = self._engine.program(model_apart).native
-            self._stations[model] = _Station(
-                model if circuit else model_apart,
-                tuple(device.assignment(native.final[q]) for q in qubits),
-                np.eye(model.num_outputs)[model.readout.outcome_labels],
-                circuit,
-            )
-        return self._stations[model]
+    def frequencies(
+        self, angles: Floats, weights: Floats, shots: int, seed: int
+    ) -> NDArray[np.float64]:
+        """Run every row of angles at every setting of the weights, in one job.
+
+        Args:
+            angles: `(rows, inputs)`.
+            weights: `(..., weights)`.
+            shots: Shots per circuit.
+            seed: Seed of the shots.
+
+        Returns:
+            `(..., rows, outcomes)`.
+
+        Raises:
+            ExecutionError: If Aer fails.
+        """
+        lead = (*weights.shape[:-1], len(angles))
+        slots = [
+            part.slots(angles if part.source == "inputs" else weights[..., None, :])
+            for part in self._parts
+        ]
+        rows = np.concatenate([np.broadcast_to(s, (*lead, s.shape[-1])) for s in slots], -1)
+        rows = rows.reshape(-1, rows.shape[-1])
+        binds = {p: rows[:, k].tolist() for k, p in enumerate(self._parameters)}
+        job = self._simulator.run(
+            [self._circuit], parameter_binds=[binds], shots=shots, seed_simulator=seed
+        )
+        result = job.result()
+        if not result.success:
+            raise ExecutionError("Aer failed", got=str(result.status))
+        counts = np.zeros((len(rows), self._outcomes))
+        for row in range(len(rows)):
+            for outcome, count in result.data(row)["counts"].items():
+                counts[row, int(outcome, 16)] = count
+        return counts.reshape(*lead, -1) / shots
+
+
+def _instructions(
+    part: Part, device: DeviceNoise, slots: Sequence[Parameter]
+) -> Iterator[tuple[Any, tuple[int, ...], bool]]:
+    """Instructions, their physical qubits, and whether they are gates; angles become `slots`."""
+    for gate in part.gates:
+        if gate.seconds is not None:
+            error = device.idle_error(gate.qubits[0], gate.seconds)
+            if error is not None:
+                yield error.to_instruction(), gate.qubits, False
+            continue
+        operation = gate.operation
+        if gate.slots:
+            free = iter(gate.slots)
+            operation = operation.to_mutable()
+            operation.params = [
+                slots[next(free)] if getattr(p, "parameters", None) else p for p in operation.params
+            ]
+        yield operation, gate.qubits, True

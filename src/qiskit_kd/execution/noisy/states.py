@@ -21,8 +21,6 @@ from torch import Tensor
 
 from qiskit_kd.seeding import stream
 
-__all__ = ["EncodedRows", "StateStore"]
-
 Array = NDArray[Any]
 Encode = Callable[[Array], Tensor]
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sending circuits to a device and asking after them, whatever version of the client is installed.
+"""Jobs, and what the rest of the package knows of the service that runs them.
 
-A `Client` is all that the rest of the package knows of the service. It sends what it is given,
-once, and turns every failure into an error of this package; when to send, wait or try again is the
-dispatcher's business.
+A `Client` sends what it is given, once, and turns every failure into an error of this package; when
+to send, wait or try again is the business of `jobs.JobRunner`.
 """
 
 from __future__ import annotations
@@ -15,38 +14,58 @@ import numpy as np
 from numpy.typing import NDArray
 from qiskit.primitives import PubResult
 
-from qiskit_kd.errors import DeviceError
+from qiskit_kd.execution.runtime.cost import Cost
 from qiskit_kd.execution.runtime.device import Device
 
-__all__ = ["Calibration", "Client", "JobState", "Request", "Status", "check_request"]
-
+Kind = Literal["sampler", "estimator"]
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
+_TAG = 32  # digits of the key: 128 bits
 
 
 @dataclass(frozen=True)
-class Request:
-    """One job.
+class Job:
+    """PUBs that a device runs together.
 
     Args:
+        key: Hash of its content.
         kind: Which primitive runs it.
-        pubs: Coerced `SamplerPub`s or `EstimatorPub`s over ISA circuits.
-        shots: Shots per row of values (sampler).
-        precision: Standard error asked for (estimator).
-        tag: The job's own name, unique in the account, by which it is found again.
-        tags: Further tags, as the user gave them.
+        pubs: Coerced `SamplerPub`s or `EstimatorPub`s over ISA circuits, all with the same shots or
+            precision.
+        circuits: Hash of its circuits.
+        cost: What it is expected to cost.
+        backend: Entry of `backends.yaml` that it is sent for.
+        device: Name of the device.
+        account: Whose it is, as `Device.account` says; budgets are kept per device and account.
         max_seconds: Seconds of the device after which the service cuts it off; None leaves that to
             the service.
         twirled: Whether its shots may be rounded up, to equal shares of random circuits.
     """
 
-    kind: Literal["sampler", "estimator"]
+    key: str
+    kind: Kind
     pubs: tuple[Any, ...]
-    shots: int | None
-    precision: float | None
-    tag: str
-    tags: tuple[str, ...] = ()
+    circuits: str = ""
+    cost: Cost = Cost()  # noqa: RUF009 - which cannot be changed
+    backend: str = ""
+    device: str = ""
+    account: str = ""
     max_seconds: int | None = None
     twirled: bool = False
+
+    @property
+    def tag(self) -> str:
+        """Its name at the service, behind `TAG_PREFIX`; unique, so that it is found again by it."""
+        return self.key[:_TAG]
+
+    @property
+    def shots(self) -> int | None:
+        """Shots of each row of values."""
+        return getattr(self.pubs[0], "shots", None) if self.pubs else None
+
+    @property
+    def precision(self) -> float | None:
+        """Standard error asked for."""
+        return getattr(self.pubs[0], "precision", None) if self.pubs else None
 
 
 @dataclass(frozen=True)
@@ -82,12 +101,12 @@ class Calibration:
 
 
 class Client(Protocol):
-    """A device and its jobs. Failures are errors of `qiskit_kd.errors`, see `failures.mapped`."""
+    """A device and its jobs. Failures are errors of `qiskit_kd.errors`, see `errors.mapped`."""
 
     device: Device
     local: bool
 
-    def submit(self, request: Request) -> str:
+    def submit(self, job: Job) -> str:
         """Send a job and return its id.
 
         Raises:
@@ -103,7 +122,7 @@ class Client(Protocol):
     def state(self, job_id: str) -> JobState:
         """Where a job stands."""
 
-    def pubs_of(self, job_id: str) -> str | None:
+    def tag_of(self, job_id: str) -> str | None:
         """The tag that the job was sent with, or None if this package did not send it."""
 
     def result(self, job_id: str, *, timeout: float | None = None) -> list[PubResult]:
@@ -133,34 +152,3 @@ class Client(Protocol):
 
     def close(self) -> None:
         """Take no more jobs: a batch or session is told so. Jobs that were sent go on."""
-
-
-def check_request(request: Request, device: Device) -> None:
-    """Refuse what the device cannot run: the service would find out after it has charged for it.
-
-    Raises:
-        DeviceError: If a circuit is wider than the device, has gates or couplings that the device
-            lacks, or an RZZ angle outside of 0 to pi/2.
-    """
-    from qiskit_ibm_runtime.exceptions import IBMInputValueError
-    from qiskit_ibm_runtime.utils.validations import validate_isa_circuits, validate_rzz_pubs
-
-    for pub in request.pubs:
-        device.check_width(pub.circuit.num_qubits)
-    try:
-        validate_isa_circuits([pub.circuit for pub in request.pubs], device.target)
-    except IBMInputValueError as error:
-        said = str(error.message).split(" Circuits that do not match")[0]
-        raise DeviceError(
-            "circuits consist of gates that the device has, where it has them", got=said,
-            expected=f"circuits for {device.name!r}",
-            remedy="Transpile them with the backend's own pass_manager().",
-        ) from None  # fmt: skip
-    try:
-        validate_rzz_pubs(list(request.pubs))
-    except IBMInputValueError as error:
-        raise DeviceError(
-            "an RZZ gate of a device turns by 0 to pi/2", got=str(error.message),
-            remedy="Leave fractional_gates false while training: steps of a gradient leave that"
-                   " range.",
-        ) from None  # fmt: skip

@@ -25,9 +25,9 @@ from qiskit_kd.errors import ConfigError
 from qiskit_kd.execution.noise_sources import readout_rates
 from qiskit_kd.execution.runtime.cost import circuit_duration
 from qiskit_kd.execution.runtime.device import Device
-from qiskit_kd.execution.runtime.failures import service_errors
+from qiskit_kd.execution.runtime.errors import service_errors
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.payload import circuit_digest, damaged_circuit, read_circuit
+from qiskit_kd.execution.runtime.serialization import circuit_digest, damaged_circuit, read_circuit
 from qiskit_kd.execution.runtime.tiling import Tiling, tile_circuit
 from qiskit_kd.execution.transpiling import CarefulPassManager
 
@@ -87,10 +87,13 @@ class Compiled:
 
 def device_pass_manager(device: Device, options: RuntimeOptions) -> PassManager:
     """A pass manager to circuits of a device."""
-    return CarefulPassManager(generate_preset_pass_manager(
-        optimization_level=options.optimization_level, target=device.target,
-        seed_transpiler=options.seed_transpiler,
-    ))  # fmt: skip
+    return CarefulPassManager(
+        generate_preset_pass_manager(
+            optimization_level=options.optimization_level,
+            target=device.target,
+            seed_transpiler=options.seed_transpiler,
+        )
+    )
 
 
 class Compiler:
@@ -107,10 +110,15 @@ class Compiler:
         self._options = options
         self._guard = threading.RLock()
         self._known: dict[str, Compiled] = {}
-        self._place = json.dumps([
-            device.name, options.optimization_level, options.seed_transpiler,
-            options.fractional_gates, options.tiles,
-        ])  # fmt: skip
+        self._place = json.dumps(
+            [
+                device.name,
+                options.optimization_level,
+                options.seed_transpiler,
+                options.fractional_gates,
+                options.tiles,
+            ]
+        )
         self.transpilations = 0
         """Circuits that this process has transpiled."""
 
@@ -179,9 +187,13 @@ class Compiler:
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise damaged_circuit(error) from None
         return Compiled(
-            found if tiling is None else tiling.single, tiling, qubits, readout, calibrated,
+            found if tiling is None else tiling.single,
+            tiling,
+            qubits,
+            readout,
+            calibrated,
             circuit_duration(found, self.device.target),
-        )  # fmt: skip
+        )
 
     def _transpiled(self, circuit: QuantumCircuit) -> bytes:
         self.device.check_width(circuit.num_qubits)
@@ -191,10 +203,12 @@ class Compiler:
             qubits = [_measured(found)]
         else:
             tiling = tile_circuit(
-                circuit, self.device.target, tiles=self._options.tiles,
+                circuit,
+                self.device.target,
+                tiles=self._options.tiles,
                 optimization_level=self._options.optimization_level,
                 seed=self._options.seed_transpiler,
-            )  # fmt: skip
+            )
             found = tiling.circuit
             qubits = [tiling.measured(tile) for tile in range(len(tiling.tiles))]
         self.transpilations += 1
@@ -225,8 +239,9 @@ class Compiler:
             raise ConfigError(
                 "readout mitigation undoes readout errors",
                 got=f"{self.device.name!r}, whose calibration has none",
-                expected="a device with readout errors", remedy="Use mitigation: none.",
-            )  # fmt: skip
+                expected="a device with readout errors",
+                remedy="Use mitigation: none.",
+            )
 
 
 def _measured(circuit: QuantumCircuit) -> tuple[int, ...]:

@@ -15,12 +15,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
-from qiskit_kd.errors import AccountError, ConfigError
+from qiskit_kd.errors import AccountError, BudgetError, ConfigError
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.schema import RuntimeOptions
-
-__all__ = ["BUDGET", "TRUSTED", "allowed_seconds", "budget_of", "check_addresses"]
 
 TRUSTED = "QKD_TRUSTED_URLS"
 """Variable with the addresses, beside IBM's, that the user trusts with the account."""
@@ -46,9 +44,10 @@ def check_addresses(options: RuntimeOptions) -> None:
         return
     if options.instance and not _INSTANCE.fullmatch(options.instance):
         raise AccountError(
-            "an instance is a name or a CRN", got=repr(options.instance),
+            "an instance is a name or a CRN",
+            got=repr(options.instance),
             remedy="QiskitRuntimeService().instances() lists those of the account.",
-        )  # fmt: skip
+        )
     proxies = {} if options.proxies is None else options.proxies.urls
     for address in ([options.url] if options.url else []) + list(proxies.values()):
         _check_trusted(address, proxy=address in proxies.values())
@@ -60,9 +59,10 @@ def _check_trusted(address: str, *, proxy: bool) -> None:
     match = _PLAIN.fullmatch(address)
     if match is None:
         raise AccountError(
-            "an address is https:// or http://, a host, and perhaps a port", got=repr(address),
+            "an address is https:// or http://, a host, and perhaps a port",
+            got=repr(address),
             expected="for example https://cloud.ibm.com",
-        )  # fmt: skip
+        )
     found = urlsplit(address)
     host = found.hostname or ""
     if not proxy and found.scheme == "https" and (host == _IBM or host.endswith(f".{_IBM}")):
@@ -72,10 +72,12 @@ def _check_trusted(address: str, *, proxy: bool) -> None:
         what = "a proxy" if proxy else "an address"
         raise AccountError(
             f"{what} that a file names is trusted by its user before the account's token goes "
-            "there", got=address, expected=f"an address of IBM's, or one listed in {TRUSTED}",
+            "there",
+            got=address,
+            expected=f"an address of IBM's, or one listed in {TRUSTED}",
             remedy=f"If you know who runs it, set {TRUSTED}={address} (several with spaces between "
             "them) and try again; nobody was contacted.",
-        )  # fmt: skip
+        )
 
 
 def _same(found: SplitResult, trusted: str) -> bool:
@@ -96,10 +98,11 @@ def _check_stays_here(url: str, proxies: Mapping[str, str]) -> None:
     first = proxies.get("http", url)
     if not _is_here(urlsplit(first).hostname or ""):
         raise AccountError(
-            "the account's token travels over https", got=f"{url}, by way of {first}",
+            "the account's token travels over https",
+            got=f"{url}, by way of {first}",
             expected="https://, or an address on this machine",
             remedy="Correct 'url' in the backend file; nobody was contacted.",
-        )  # fmt: skip
+        )
 
 
 def _is_here(host: str) -> bool:
@@ -126,9 +129,11 @@ def allowed_seconds() -> float | None:
         found = math.nan
     if not 0 < found < math.inf:
         raise ConfigError(
-            "a budget is a positive number of seconds", got=f"{BUDGET}={text}",
-            expected="more than 0", remedy=f"Correct the variable {BUDGET}.",
-        )  # fmt: skip
+            "a budget is a positive number of seconds",
+            got=f"{BUDGET}={text}",
+            expected="more than 0",
+            remedy=f"Correct the variable {BUDGET}.",
+        )
     return found
 
 
@@ -137,3 +142,33 @@ def budget_of(options: RuntimeOptions) -> float | None:
     found = None if options.local else allowed_seconds()
     limits = [one for one in (options.budget_seconds, found) if one is not None]
     return min(limits, default=None)
+
+
+def check_budget(budget: float | None, *, local: bool, backend: str) -> None:
+    """Refuse to send anything to a device without a budget.
+
+    Args:
+        budget: Seconds of the device.
+        local: Whether jobs run in this process.
+        backend: Name of the entry of `backends.yaml`.
+
+    Raises:
+        BudgetError: If there is none, and the device is not local.
+        ConfigError: If there is one that is not positive.
+    """
+    if budget is not None and not budget > 0:
+        raise ConfigError(
+            "a budget is a positive number of seconds",
+            got=f"budget_seconds: {budget:g}",
+            expected="more than 0",
+            remedy=f"Correct the entry {backend!r} of the backend file.",
+        )
+    if budget is None and not local:
+        raise BudgetError(
+            f"a device is used within a budget, and {backend!r} has none",
+            got="no budget_seconds",
+            expected="seconds of quantum processor time at most",
+            remedy=f"Allow some with `qkd run ... --budget SECONDS`, with {BUDGET}, or with "
+            f"budget_seconds in the entry {backend!r} of the backend file; `qkd estimate` says how "
+            "many an experiment needs.",
+        )

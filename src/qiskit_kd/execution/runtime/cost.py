@@ -15,7 +15,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qiskit.exceptions import QiskitError
+from qiskit.primitives import BitArray, DataBin, PubResult
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_kd.circuits.readouts import Observables
@@ -29,31 +33,12 @@ if TYPE_CHECKING:
 
     from qiskit_kd.execution.expansion import Expansion
 
-__all__ = [
-    "FREE_SECONDS",
-    "JOB_LIMIT_SECONDS",
-    "JOB_SECONDS",
-    "MAX_EXECUTIONS",
-    "STOCK_SHOTS",
-    "Call",
-    "Cost",
-    "Tariff",
-    "ceiling",
-    "circuit_duration",
-    "circuits_of",
-    "cost_of_call",
-    "cost_of_pubs",
-    "gradient_points",
-    "rows_per_job",
-    "split_rows",
-    "stock_cost",
-    "total",
-]
-
 JOB_SECONDS = 2.0
 """Seconds a job takes besides its executions."""
 MAX_EXECUTIONS = 10_000_000
 """Executions (circuits times shots) of a job at most."""
+PER_MINUTE = 5
+"""Jobs that may be sent in a minute, by all processes that share a journal."""
 FREE_SECONDS = 600.0
 """Seconds of IBM's free plan, in any 28 days."""
 JOB_LIMIT_SECONDS = 10_800
@@ -86,22 +71,31 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         usd = None if self.usd is None or other.usd is None else self.usd + other.usd
         return Cost(
-            self.executions + other.executions, self.jobs + other.jobs, self.pubs + other.pubs,
-            self.seconds + other.seconds, usd,
-        )  # fmt: skip
+            self.executions + other.executions,
+            self.jobs + other.jobs,
+            self.pubs + other.pubs,
+            self.seconds + other.seconds,
+            usd,
+        )
 
     def __mul__(self, times: int) -> Cost:
         return Cost(
-            self.executions * times, self.jobs * times, self.pubs * times, self.seconds * times,
+            self.executions * times,
+            self.jobs * times,
+            self.pubs * times,
+            self.seconds * times,
             None if self.usd is None else self.usd * times,
-        )  # fmt: skip
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain dictionary, for tables and records."""
         return {
-            "executions": self.executions, "jobs": self.jobs, "pubs": self.pubs,
-            "seconds": self.seconds, "usd": self.usd,
-        }  # fmt: skip
+            "executions": self.executions,
+            "jobs": self.jobs,
+            "pubs": self.pubs,
+            "seconds": self.seconds,
+            "usd": self.usd,
+        }
 
 
 def total(costs: Iterable[Cost]) -> Cost:
@@ -129,7 +123,7 @@ class Tariff:
                 "an execution takes no negative time",
                 got=f"a circuit of {self.duration} s, a delay of {self.rep_delay} s",
                 expected="seconds from 0 on",
-            )  # fmt: skip
+            )
 
     def cost(self, rows: int, shots: int, *, pubs: int = 1) -> Cost:
         """What it costs to run PUBs of equal size, in as few jobs as the limits allow.
@@ -170,9 +164,11 @@ def rows_per_job(shots: int) -> int:
     """
     if not 1 <= shots <= MAX_EXECUTIONS:
         raise ConfigError(
-            "the shots of a circuit fit into one job", got=f"{shots:,}",
-            expected=f"1 to {MAX_EXECUTIONS:,}", remedy="Use fewer shots.",
-        )  # fmt: skip
+            "the shots of a circuit fit into one job",
+            got=f"{shots:,}",
+            expected=f"1 to {MAX_EXECUTIONS:,}",
+            remedy="Use fewer shots.",
+        )
     return MAX_EXECUTIONS // shots
 
 
@@ -253,9 +249,7 @@ def gradient_points(expansion: Expansion, gradient: str, *, perturbations: int =
     return 2 * perturbations
 
 
-def circuits_of(
-    call: Call, expansion: Expansion, gradient: str, *, perturbations: int = 4
-) -> int:  # fmt: skip
+def circuits_of(call: Call, expansion: Expansion, gradient: str, *, perturbations: int = 4) -> int:
     """Bound circuits of a call, in each basis of the readout.
 
     Args:
@@ -273,9 +267,15 @@ def circuits_of(
 
 
 def cost_of_call(
-    call: Call, expansion: Expansion, tariff: Tariff, *, shots: int, gradient: str = "auto",
-    perturbations: int = 4, tiles: int = 1,
-) -> Cost:  # fmt: skip
+    call: Call,
+    expansion: Expansion,
+    tariff: Tariff,
+    *,
+    shots: int,
+    gradient: str = "auto",
+    perturbations: int = 4,
+    tiles: int = 1,
+) -> Cost:
     """What one call of an engine costs.
 
     Args:
@@ -294,7 +294,7 @@ def cost_of_call(
 
 def stock_cost(
     call: Call, expansion: Expansion, tariff: Tariff, *, shots: int = STOCK_SHOTS
-) -> Cost:  # fmt: skip
+) -> Cost:
     """What stock networks of qiskit-machine-learning cost for the same call.
 
     `SamplerQNN` with parameter shift runs two circuits per weight and sample (more where a weight
@@ -318,9 +318,13 @@ def stock_cost(
 
 
 def cost_of_pubs(
-    pubs: Sequence[Any], *, target: Target | None, rep_delay: float | None = None,
-    shots: int | None = None, usd_per_second: float | None = None,
-) -> Cost:  # fmt: skip
+    pubs: Sequence[Any],
+    *,
+    target: Target | None,
+    rep_delay: float | None = None,
+    shots: int | None = None,
+    usd_per_second: float | None = None,
+) -> Cost:
     """What PUBs that are ready to be sent cost.
 
     Args:
@@ -339,9 +343,10 @@ def cost_of_pubs(
         count = getattr(pub, "shots", None) or _shots_of(getattr(pub, "precision", None)) or shots
         if count is None:
             raise ConfigError(
-                "a price needs the number of shots", got="a PUB without shots",
+                "a price needs the number of shots",
+                got="a PUB without shots",
                 remedy="Name the shots of the PUB or of the job.",
-            )  # fmt: skip
+            )
         circuits = pub.parameter_values.size if hasattr(pub, "observables") else pub.size
         circuits *= _groups(pub)
         found.append((circuits, count, circuit_duration(pub.circuit, target)))
@@ -368,3 +373,81 @@ def _groups(pub: Any) -> int:
     if any(set(term) - set("IXYZ") for term in terms):  # projectors: each one a setting at most
         return len(terms)
     return len(SparsePauliOp(sorted(terms)).group_commuting(qubit_wise=True))
+
+
+_Parts = list[list[tuple[int, slice]]]
+
+
+def split_pubs(pubs: Sequence[Any]) -> tuple[list[tuple[Any, ...]], _Parts]:
+    """Divide PUBs among as few jobs as the limit of a job allows.
+
+    Args:
+        pubs: Coerced PUBs, which name their shots or their precision.
+
+    Returns:
+        The PUBs of each job, and which rows of which PUB each of them holds.
+
+    Raises:
+        ConfigError: If a PUB is too large for a job and cannot be divided.
+    """
+    sizes = [pub.parameter_values.size for pub in pubs]
+    costs = [cost_of_pubs([pub], target=None).executions for pub in pubs]
+    if sum(costs) <= MAX_EXECUTIONS:
+        whole = [(place, slice(0, size)) for place, size in enumerate(sizes)]
+        return [tuple(pubs)], [whole]
+    parts = split_rows(sizes, max(c // max(1, s) for c, s in zip(costs, sizes, strict=True)))
+    return [tuple(_rows_of(pubs[place], rows) for place, rows in job) for job in parts], parts
+
+
+def join_results(
+    pubs: Sequence[Any], answers: Sequence[Sequence[PubResult]], parts: _Parts
+) -> list[PubResult]:
+    """The results of the PUBs that `split_pubs` divided, and the `job_id` of each row."""
+    if len(parts) == 1:
+        return list(answers[0])
+    pieces: list[list[PubResult]] = [[] for _ in pubs]
+    for job, results in zip(parts, answers, strict=True):
+        for (place, _), result in zip(job, results, strict=True):
+            pieces[place].append(result)
+    return [_join(pub, piece) for pub, piece in zip(pubs, pieces, strict=True)]
+
+
+def _rows_of(pub: Any, rows: slice) -> Any:
+    size = pub.parameter_values.size
+    if rows == slice(0, size):
+        return pub
+    values = pub.parameter_values.ravel()[rows]
+    if isinstance(pub, SamplerPub):
+        return SamplerPub(pub.circuit, values, shots=pub.shots)
+    # Observables must be the same for every row: they lie along axes in front of the rows.
+    if pub.parameter_values.ndim != 1 or pub.observables.shape[-1:] not in ((), (1,)):
+        raise ConfigError(
+            f"a job has at most {MAX_EXECUTIONS:,} executions, and rows of values are divided",
+            got=f"observables of shape {pub.observables.shape} beside values of shape "
+            f"{pub.parameter_values.shape}",
+            expected="observables (K, 1) beside values (N,)",
+            remedy="Divide the PUB by hand.",
+        )
+    return EstimatorPub(pub.circuit, pub.observables, values, precision=pub.precision)
+
+
+def _join(pub: Any, pieces: Sequence[PubResult]) -> PubResult:
+    if len(pieces) == 1:
+        return pieces[0]
+    data: dict[str, Any] = {}
+    for name in pieces[0].data:
+        found = [piece.data[name] for piece in pieces]
+        if isinstance(found[0], BitArray):
+            data[name] = BitArray.concatenate(found).reshape(pub.shape)
+        else:
+            data[name] = np.concatenate(found, axis=-1)
+    ids = [
+        i
+        for piece, count in zip(pieces, map(_count, pieces), strict=True)
+        for i in [piece.metadata.get("job_id")] * count
+    ]
+    return PubResult(DataBin(shape=pub.shape, **data), {**pieces[0].metadata, "job_id": ids})
+
+
+def _count(piece: PubResult) -> int:
+    return int(piece.data.shape[-1])

@@ -4,25 +4,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
 from qiskit_kd.errors import DeviceError, UnknownNameError
-from qiskit_kd.execution.circuit_facts import check_width
 from qiskit_kd.execution.runtime.consent import check_addresses
-from qiskit_kd.execution.runtime.failures import service_errors
-
-if TYPE_CHECKING:
-    from qiskit_kd.execution.schema import RuntimeOptions
-
-__all__ = ["DEFAULT_REP_DELAY", "LEAST_BUSY", "Device", "open_device", "secrets_of"]
+from qiskit_kd.execution.runtime.errors import service_errors
+from qiskit_kd.execution.schema import RuntimeOptions
+from qiskit_kd.execution.transpiling import check_width
 
 DEFAULT_REP_DELAY = 250e-6
 """Seconds that most of IBM's devices wait between executions."""
@@ -99,6 +97,54 @@ class Device:
         """
         check_width(num_qubits, most=self.num_qubits, device=self.name, error=DeviceError)
 
+    def check_pubs(self, pubs: Sequence[Any]) -> None:
+        """Refuse what the device cannot run: the service would find out when it has charged for it.
+
+        Raises:
+            DeviceError: If a circuit is wider than the device, has gates or couplings that the
+                device lacks, or an RZZ angle outside of 0 to pi/2.
+        """
+        from qiskit_ibm_runtime.exceptions import IBMInputValueError
+        from qiskit_ibm_runtime.utils.validations import validate_isa_circuits, validate_rzz_pubs
+
+        for pub in pubs:
+            self.check_width(pub.circuit.num_qubits)
+        try:
+            validate_isa_circuits([pub.circuit for pub in pubs], self.target)
+        except IBMInputValueError as error:
+            said = str(error.message).split(" Circuits that do not match")[0]
+            raise DeviceError(
+                "circuits consist of gates that the device has, where it has them",
+                got=said,
+                expected=f"circuits for {self.name!r}",
+                remedy="Transpile them with the backend's own pass_manager().",
+            ) from None
+        try:
+            validate_rzz_pubs(list(pubs))
+        except IBMInputValueError as error:
+            raise DeviceError(
+                "an RZZ gate of a device turns by 0 to pi/2",
+                got=str(error.message),
+                remedy="Leave fractional_gates false while training: steps of a gradient leave that"
+                " range.",
+            ) from None
+
+    def check_rep_delay(self, seconds: float | None) -> None:
+        """Refuse a delay that the device does not offer.
+
+        Raises:
+            DeviceError: If it is out of range.
+        """
+        bounds = self.rep_delay_range
+        if seconds is not None and bounds is not None:
+            low, high = bounds
+            if not low <= seconds <= high:
+                raise DeviceError(
+                    "rep_delay lies in the range of the device",
+                    got=f"{seconds:g} s",
+                    expected=f"{low:g} to {high:g} s on {self.name!r}",
+                )
+
     def _configuration(self) -> Any:
         found = getattr(self.backend, "configuration", None)
         return found() if callable(found) else found
@@ -117,32 +163,23 @@ def open_device(options: RuntimeOptions) -> Device:
         TransientError: If the service cannot be reached.
     """
     check_addresses(options)
-    # The environment may name another account by the next call; a digest keeps its token out of
-    # the cache.
+    return _open(options.model_dump_json(include=_PLACE), environment())
+
+
+_PLACE = {"kind", "device", "account", "instance", "channel", "url", "proxies", "fractional_gates"}
+"""Settings that a device depends on: entries that differ in others share one."""
+
+
+def environment() -> str:
+    """A digest of what names an account outside of files: by the next call it may be another."""
     variables = sorted((k, v) for k, v in os.environ.items() if k.startswith("QISKIT_IBM_"))
-    return _open(_Key(options), hashlib.sha256(repr(variables).encode()).hexdigest())
-
-
-class _Key:
-    """What a device depends on: entries that differ in other settings share one."""
-
-    _FIELDS = ("device", "account", "instance", "channel", "url", "proxies", "fractional_gates")
-
-    def __init__(self, options: RuntimeOptions) -> None:
-        self.options = options
-        self._text = options.model_dump_json(include=set(self._FIELDS))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self._text == other._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
+    return hashlib.sha256(repr(variables).encode()).hexdigest()  # no token in a cache
 
 
 @lru_cache(maxsize=16)
-def _open(key: _Key, environment: str) -> Device:
+def _open(settings: str, environment: str) -> Device:
     del environment  # a part of the question
-    options = key.options
+    options = RuntimeOptions.model_validate(json.loads(settings))
     return _local(options) if options.local else _remote(options)
 
 
@@ -167,12 +204,16 @@ def _without_fractional_gates(target: Target) -> Target:
     if not _FRACTIONAL & set(target.operation_names):
         return target
     kept = Target(
-        description=target.description, num_qubits=target.num_qubits, dt=target.dt,
-        granularity=target.granularity, min_length=target.min_length,
-        pulse_alignment=target.pulse_alignment, acquire_alignment=target.acquire_alignment,
+        description=target.description,
+        num_qubits=target.num_qubits,
+        dt=target.dt,
+        granularity=target.granularity,
+        min_length=target.min_length,
+        pulse_alignment=target.pulse_alignment,
+        acquire_alignment=target.acquire_alignment,
         qubit_properties=target.qubit_properties,
         concurrent_measurements=target.concurrent_measurements,
-    )  # fmt: skip
+    )
     for name in target.operation_names:
         gate = target.operation_from_name(name)
         if name not in _FRACTIONAL:  # a class stands for control flow of any width
@@ -204,13 +245,14 @@ def _unknown_device(name: str, service: Any) -> DeviceError:
             "least_busy chooses among the account's devices that are online",
             got=f"none online of: {', '.join(known) or 'no device at all'}",
             remedy="Try later, or name another instance.",
-        )  # fmt: skip
+        )
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return DeviceError(
-        "a device is one of the account's", got=repr(name),
+        "a device is one of the account's",
+        got=repr(name),
         remedy=f"{hint}known: {', '.join(known) or 'none'}",
-    )  # fmt: skip
+    )
 
 
 def secrets_of(service: Any) -> tuple[str, ...]:
@@ -263,7 +305,10 @@ def _credentials(options: RuntimeOptions) -> dict[str, Any]:
     with service_errors():
         account = AccountManager.get(name=options.account, channel=options.channel)
     return {
-        "url": options.url, "token": account.token, "channel": account.channel,
-        "verify": account.verify, "instance": options.instance or account.instance,
+        "url": options.url,
+        "token": account.token,
+        "channel": account.channel,
+        "verify": account.verify,
+        "instance": options.instance or account.instance,
         "proxies": proxies or (account.proxies and account.proxies.to_dict()),
-    }  # fmt: skip
+    }

@@ -12,45 +12,51 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from qiskit_kd.errors import BudgetError, ConfigError, StorageError
-from qiskit_kd.execution.runtime.client import Calibration
+from qiskit_kd.execution.runtime.client import Calibration, Job
 from qiskit_kd.execution.runtime.consent import BUDGET
-from qiskit_kd.execution.runtime.database import Database
-from qiskit_kd.execution.runtime.locks import held
-from qiskit_kd.execution.runtime.records import Attempt, Intent, Record, read
+from qiskit_kd.execution.runtime.serialization import (
+    Attempt,
+    JobRecord,
+    pack_values,
+    read_row,
+    row_names,
+)
 from qiskit_kd.execution.schema import TAG_PREFIX
+from qiskit_kd.storage import Database, held
 
-__all__ = ["Journal"]
+JOURNAL = "qiskit_kd-jobs.db"
+"""Journal of a device's jobs, in the working directory, where an entry names no other."""
 
-_RECORD = ("key, tag, state, backend, device, kind, circuits, shots, executions, pubs, estimate, "
-           "known, job_id, alone, created, sent, finished, seconds, usd, error")  # fmt: skip
 _RAN_UNDER = "calibration:"
-_ATTEMPT = "job_id, key, status, reason, seconds, sent, finished"
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS jobs (
+    key TEXT PRIMARY KEY, tag TEXT NOT NULL UNIQUE, state TEXT NOT NULL, backend TEXT NOT NULL,
+    device TEXT NOT NULL, kind TEXT NOT NULL, circuits TEXT NOT NULL, shots INTEGER,
+    precision REAL, executions INTEGER NOT NULL, pubs INTEGER NOT NULL, estimate REAL NOT NULL,
+    known TEXT NOT NULL, job_id TEXT, alone INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL,
+    sent REAL, finished REAL, seconds REAL NOT NULL DEFAULT 0, usd REAL,
+    inputs BLOB NOT NULL, context BLOB NOT NULL, result BLOB, error TEXT NOT NULL DEFAULT '',
+    account TEXT NOT NULL DEFAULT '', digest TEXT);
+CREATE TABLE IF NOT EXISTS attempts (
+    job_id TEXT NOT NULL, key TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
+    seconds REAL NOT NULL, sent REAL NOT NULL, finished REAL, PRIMARY KEY (key, job_id));
+CREATE TABLE IF NOT EXISTS submissions (device TEXT NOT NULL, time REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS pins (name TEXT PRIMARY KEY, body BLOB NOT NULL, created REAL NOT NULL)
+    WITHOUT ROWID;
+"""
 
 
-def _digest(key: str, content: bytes) -> str:
-    """What binds a result to its job: one that was changed, or another job's, has another."""
-    return hashlib.sha256(key.encode() + content).hexdigest()
-
-
-def _bytes(value: Any) -> bytes:
-    if not isinstance(value, bytes):
-        raise StorageError(
-            "what a journal keeps in bytes is in bytes", got=f"{value!r:.80}",
-            remedy="Restore the journal from a copy, or start another one; nothing was sent.",
-        )  # fmt: skip
-    return value
-
-
-class Journal:
+class Journal(Database):
     """The jobs of a study.
 
     Args:
@@ -62,14 +68,23 @@ class Journal:
         StorageError: If the file is damaged, of another kind or version, or cannot be written.
     """
 
-    def __init__(
-        self, path: str | Path | None, *, clock: Callable[[], float] = time.time
-    ) -> None:  # fmt: skip
-        self.path = None if path is None else Path(path)
+    kind = "journal"
+    schema = 1
+    tables = _TABLES
+    # Jobs of no account count for all of them.
+    later: ClassVar = {"jobs": {"account": "TEXT NOT NULL DEFAULT ''", "digest": "TEXT"}}
+    remedies: ClassVar = {
+        "foreign": "Name another file as the journal; nothing was sent.",
+        "version": "Use the version that wrote it, or another file; nothing was sent.",
+        "unwritable": "Free space, check permissions, or name another file. Jobs that were sent "
+        "are found again by their ids or tags.",
+        "damaged": "Nothing was sent, and the file was left as it is: restore it from a copy, try "
+        "`sqlite3 FILE .recover`, or name another file as the journal.",
+    }
+
+    def __init__(self, path: str | Path | None, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(path)
         self._clock = clock
-        self._file = Database(self.path)
-        self._db = self._file.db
-        self._transaction, self._read = self._file.transaction, self._file.read
         try:
             self.jobs()  # what was altered is said now, not when it has misled somebody
             self.attempts()
@@ -85,10 +100,6 @@ class Journal:
         """Whether it outlives the process, and keeps results."""
         return self.path is not None
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
     # Jobs
 
     def alone_with(self, key: str) -> AbstractContextManager[None]:
@@ -97,60 +108,69 @@ class Journal:
             return nullcontext()
         return held(self.path.with_name(f"{self.path.name}-locks"), key)
 
-    def get(self, key: str) -> Record | None:
+    def get(self, key: str) -> JobRecord | None:
         """What is known of a job."""
         found = self.jobs("key = ?", key)
         return found[0] if found else None
 
-    def jobs(self, where: str = "1", *values: Any) -> list[Record]:
+    def jobs(self, where: str = "1", *values: Any) -> list[JobRecord]:
         """Jobs in the order in which they were first intended.
 
         Args:
-            where: A condition in SQL over the fields of `Record`.
+            where: A condition in SQL over the fields of `JobRecord`.
             *values: Values for its question marks.
         """
-        rows = self._read(f"SELECT {_RECORD} FROM jobs WHERE {where} ORDER BY rowid", values)
-        names = _RECORD.replace(",", "").split()
-        return [read(Record, dict(zip(names, row, strict=True))) for row in rows]
+        rows = self.read(
+            f"SELECT {row_names(JobRecord)} FROM jobs WHERE {where} ORDER BY rowid", values
+        )
+        return [read_row(JobRecord, row) for row in rows]
 
     def attempts(self, key: str | None = None) -> list[Attempt]:
         """Jobs at the service, of one job or of all, in the order in which their ids were known."""
-        rows = self._read(
-            f"SELECT {_ATTEMPT} FROM attempts WHERE ?1 IS NULL OR key = ?1 ORDER BY rowid", (key,)
+        query = (
+            f"SELECT {row_names(Attempt)} FROM attempts WHERE ?1 IS NULL OR key = ?1 ORDER BY rowid"
         )
-        names = _ATTEMPT.replace(",", "").split()
-        return [read(Attempt, dict(zip(names, row, strict=True))) for row in rows]
+        return [read_row(Attempt, row) for row in self.read(query, (key,))]
 
     def inputs(self, key: str) -> tuple[bytes, bytes]:
         """Parameter values and context of a job, as its intent had them."""
-        row = self._read("SELECT inputs, context FROM jobs WHERE key = ?", (key,))[0]
+        row = self.read("SELECT inputs, context FROM jobs WHERE key = ?", (key,))[0]
         return _bytes(row[0]), _bytes(row[1])
 
     def result(self, key: str) -> bytes | None:
         """The result of a job; None where there is none, or none was kept.
 
         Raises:
-            StorageError: If it is not what was written for this job. One that an earlier version
-                wrote has no checksum and is taken as it is.
+            StorageError: If it is not what was written for this job, as far as it has a checksum.
         """
-        rows = self._read("SELECT result, digest FROM jobs WHERE key = ?", (key,))
+        rows = self.read("SELECT result, digest FROM jobs WHERE key = ?", (key,))
         if not rows or rows[0][0] is None:
             return None
         content, digest = rows[0]
         if not isinstance(content, bytes) or digest not in (None, _digest(key, content)):
             raise StorageError(
-                "a result of the journal is that of its job", got=f"another one under {key[:12]}…",
+                "a result of the journal is that of its job",
+                got=f"another one under {key[:12]}…",
                 remedy="Run the experiment again: the service is asked for it once more.",
-            )  # fmt: skip
+            )
         return content
 
-    def intend(self, intent: Intent, *, budget: float | None) -> None:
+    def intend(
+        self,
+        job: Job,
+        *,
+        known: Sequence[str] = (),
+        context: bytes = b"",
+        budget: float | None = None,
+    ) -> None:
         """Write down that a job is about to be sent.
 
         A job that has failed before keeps what it has cost.
 
         Args:
-            intent: The job.
+            job: The job.
+            known: Ids of jobs with the same tag that were there before.
+            context: State of the work that asks for it.
             budget: Seconds that all jobs of its device and account may cost together, by what is
                 expected of this one; None for any number.
 
@@ -158,82 +178,104 @@ class Journal:
             BudgetError: If the job would cross the budget; nothing is written.
             StorageError: If it cannot be written; nothing may be sent then.
         """
-        cost = intent.cost
-        with self._transaction():
+        cost = job.cost
+        row = {
+            "key": job.key,
+            "tag": job.tag,
+            "state": "intent",
+            "backend": job.backend,
+            "device": job.device,
+            "account": job.account,
+            "kind": job.kind,
+            "circuits": job.circuits,
+            "shots": job.shots,
+            "precision": job.precision,
+            "executions": cost.executions,
+            "pubs": cost.pubs,
+            "estimate": cost.seconds,
+            "known": json.dumps(known),
+            "created": self._clock(),
+            "inputs": pack_values(job.pubs) if self.lasting else b"",
+            "context": context,
+        }
+        with self.transaction():
             if budget is not None:
-                self._afford(intent, budget)
+                self._check_budget(job, budget)
             # A result that was not kept: its job is run anew, perhaps under the same id.
-            self._db.execute("DELETE FROM attempts WHERE key = (SELECT key FROM jobs "
-                             "WHERE key = ? AND state = 'done')", (intent.key,))  # fmt: skip
-            self._db.execute(
-                "INSERT INTO jobs (key, tag, state, backend, device, account, kind, circuits, "
-                "shots, precision, executions, pubs, estimate, known, created, usd, inputs, "
-                "context) "
-                "VALUES (?, ?, 'intent', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            self.db.execute(
+                "DELETE FROM attempts WHERE key = (SELECT key FROM jobs "
+                "WHERE key = ? AND state = 'done')",
+                (job.key,),
+            )
+            self.db.execute(
+                f"INSERT INTO jobs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))}) "
                 "ON CONFLICT (key) DO UPDATE SET state = 'intent', backend = excluded.backend, "
-                "account = excluded.account, "
-                "estimate = excluded.estimate, known = excluded.known, job_id = NULL, alone = 0, "
-                "sent = NULL, context = excluded.context, error = '', result = NULL, "
-                "digest = NULL",
-                (intent.key, intent.tag, intent.backend, intent.device, intent.account,
-                 intent.kind, intent.circuits, intent.shots, intent.precision, cost.executions,
-                 cost.pubs, cost.seconds, json.dumps(intent.known), self._clock(), None,
-                 intent.values, intent.context),
-            )  # fmt: skip
+                "account = excluded.account, estimate = excluded.estimate, "
+                "known = excluded.known, job_id = NULL, alone = 0, sent = NULL, "
+                "context = excluded.context, error = '', result = NULL, digest = NULL",
+                tuple(row.values()),
+            )
 
-    def _afford(self, intent: Intent, budget: float) -> None:
-        spent = self._spent(intent.device, intent.account, intent.key)
-        seconds = intent.cost.seconds
+    def _check_budget(self, job: Job, budget: float) -> None:
+        spent, seconds = self._spent(job.device, job.account, job.key), job.cost.seconds
         # A job that takes longer than expected may cross the budget by as much.
-        limit = intent.max_seconds
+        limit = job.max_seconds
         worst = "" if limit is None else f" ({limit} s at the very most: it is cut off then)"
         if spent + seconds > budget:
             raise BudgetError(
-                f"the jobs of {intent.backend!r} stay within their budget",
+                f"the jobs of {job.backend!r} stay within their budget",
                 got=f"{spent:.1f} s used or under way, and a job of {seconds:.1f} s{worst}",
                 expected=f"at most {budget:g} s of the device",
                 remedy=f"Set budget_seconds to {math.ceil(spent + seconds)} or more and run again: "
                 "what is done is kept. Fewer shots, samples or steps, or tiles, cost less. "
                 f"A --budget or {BUDGET} must allow it, too.",
-            )  # fmt: skip
+            )
 
     def spent(self, device: str, account: str = "") -> float:
         """Seconds of a device that an account's jobs have cost, or will once they are done.
 
         Jobs of an account that is not known count for every account, whatever entry sent them.
         """
-        with self._file.translated():
+        with self.translated():
             return self._spent(device, account)
 
     def _spent(self, device: str, account: str, but: str = "") -> float:
         """All seconds used, and those expected of jobs under way, one of which may be left out."""
-        row = self._db.execute(
+        row = self.db.execute(
             "SELECT TOTAL(seconds), TOTAL(CASE WHEN state IN ('intent', 'sent') AND key != ?1 "
             "THEN estimate END) FROM jobs "
-            "WHERE device = ?2 AND (?3 = '' OR account IN (?3, ''))", (but, device, account),
-        ).fetchone()  # fmt: skip
+            "WHERE device = ?2 AND (?3 = '' OR account IN (?3, ''))",
+            (but, device, account),
+        ).fetchone()
         return float(row[0] + row[1])
 
     def sent(self, key: str, job_id: str) -> None:
         """Write down the id of a job, as soon as it is known."""
         now = self._clock()
-        with self._transaction():
-            self._db.execute("UPDATE jobs SET state = 'sent', job_id = ?, alone = 0, sent = ? "
-                             "WHERE key = ?", (job_id, now, key))  # fmt: skip
-            self._db.execute("INSERT OR IGNORE INTO attempts VALUES (?, ?, 'sent', '', 0, ?, NULL)",
-                             (job_id, key, now))  # fmt: skip
+        with self.transaction():
+            self.db.execute(
+                "UPDATE jobs SET state = 'sent', job_id = ?, alone = 0, sent = ? WHERE key = ?",
+                (job_id, now, key),
+            )
+            self.db.execute(
+                "INSERT OR IGNORE INTO attempts VALUES (?, ?, 'sent', '', 0, ?, NULL)",
+                (job_id, key, now),
+            )
 
     def unsent(self, key: str, job_id: str) -> None:
         """Take back an id that was said to be that of a job, and is that of another one."""
-        with self._transaction():
-            self._db.execute("UPDATE jobs SET state = 'intent', job_id = NULL, sent = NULL "
-                             "WHERE key = ? AND job_id = ?", (key, job_id))  # fmt: skip
-            self._db.execute("DELETE FROM attempts WHERE key = ? AND job_id = ?", (key, job_id))
+        with self.transaction():
+            self.db.execute(
+                "UPDATE jobs SET state = 'intent', job_id = NULL, sent = NULL "
+                "WHERE key = ? AND job_id = ?",
+                (key, job_id),
+            )
+            self.db.execute("DELETE FROM attempts WHERE key = ? AND job_id = ?", (key, job_id))
 
     def alone(self, key: str) -> None:
         """Write down that no twin of a job is left to run."""
-        with self._transaction():
-            self._db.execute("UPDATE jobs SET alone = 1 WHERE key = ?", (key,))
+        with self.transaction():
+            self.db.execute("UPDATE jobs SET alone = 1 WHERE key = ?", (key,))
 
     def ended(
         self, key: str, job_id: str, *, status: str, reason: str = "", seconds: float = 0.0
@@ -248,66 +290,74 @@ class Journal:
             seconds: Seconds of the device.
         """
         now = self._clock()
-        with self._transaction():
-            self._db.execute("INSERT OR IGNORE INTO attempts VALUES (?, ?, 'sent', '', 0, ?, NULL)",
-                             (job_id, key, now))  # fmt: skip
+        with self.transaction():
+            self.db.execute(
+                "INSERT OR IGNORE INTO attempts VALUES (?, ?, 'sent', '', 0, ?, NULL)",
+                (job_id, key, now),
+            )
             self._settle(key, job_id, status, reason, seconds, now)
-            self._db.execute(
+            self.db.execute(
                 "UPDATE jobs SET state = 'failed', error = ?, finished = ? "
-                "WHERE key = ? AND job_id = ?", (reason, now, key, job_id),
-            )  # fmt: skip
+                "WHERE key = ? AND job_id = ?",
+                (reason, now, key, job_id),
+            )
 
     def refused(self, key: str, error: str) -> None:
-        """Strike out a job that was certainly not accepted.
-
-        Args:
-            key: The job.
-            error: Why; kept where earlier attempts at the job have cost something.
-        """
-        with self._transaction():
-            self._db.execute(
+        """Strike out a job that was certainly not accepted; kept where earlier attempts cost."""
+        with self.transaction():
+            self.db.execute(
                 "DELETE FROM jobs WHERE key = ?1 AND state = 'intent' "
-                "AND NOT EXISTS (SELECT 1 FROM attempts WHERE key = ?1)", (key,),
-            )  # fmt: skip
-            self._db.execute(
+                "AND NOT EXISTS (SELECT 1 FROM attempts WHERE key = ?1)",
+                (key,),
+            )
+            self.db.execute(
                 "UPDATE jobs SET state = 'failed', error = ? WHERE key = ? AND state = 'intent'",
                 (error, key),
             )
 
     def done(
-        self, key: str, job_id: str, result: bytes, *, seconds: float,
+        self,
+        key: str,
+        job_id: str,
+        result: bytes | None,
+        *,
+        seconds: float,
         usd_per_second: float | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Keep the result of a job and what it has cost.
 
         Args:
             key: The job.
             job_id: Its id at the service.
-            result: As `pack_results` writes it.
+            result: As `pack_results` writes it; None where it is not kept.
             seconds: Seconds of the device.
             usd_per_second: Price of a second, for the price of all attempts at the job.
         """
         now = self._clock()
-        with self._transaction():
+        kept = result if self.lasting else None
+        digest = None if kept is None else _digest(key, kept)
+        with self.transaction():
             self._settle(key, job_id, "done", "", seconds, now)
-            self._db.execute(
+            self.db.execute(
                 "UPDATE jobs SET state = 'done', result = ?, digest = ?, usd = seconds * ?, "
                 "finished = ? WHERE key = ?",
-                (result if self.lasting else None, _digest(key, result), usd_per_second, now, key),
-            )  # fmt: skip
+                (kept, digest, usd_per_second, now, key),
+            )
 
     def _settle(
         self, key: str, job_id: str, status: str, reason: str, seconds: float, now: float
     ) -> None:
         """An attempt's end; its seconds are added to those of its job, once."""
-        self._db.execute(
+        self.db.execute(
             "UPDATE jobs SET seconds = seconds + ?1 - (SELECT seconds FROM attempts "
-            "WHERE key = ?2 AND job_id = ?3) WHERE key = ?2", (seconds, key, job_id),
-        )  # fmt: skip
-        self._db.execute(
+            "WHERE key = ?2 AND job_id = ?3) WHERE key = ?2",
+            (seconds, key, job_id),
+        )
+        self.db.execute(
             "UPDATE attempts SET status = ?, reason = ?, seconds = ?, finished = ? "
-            "WHERE key = ? AND job_id = ?", (status, reason, seconds, now, key, job_id),
-        )  # fmt: skip
+            "WHERE key = ? AND job_id = ?",
+            (status, reason, seconds, now, key, job_id),
+        )
 
     # What to do when nobody can say whether a job was sent
 
@@ -346,9 +396,10 @@ class Journal:
         if not found:
             waiting = [TAG_PREFIX + job.tag for job in self.jobs("state = 'intent'")]
             raise ConfigError(
-                "a job whose id is unknown is named by its tag", got=repr(tag),
+                "a job whose id is unknown is named by its tag",
+                got=repr(tag),
                 expected=", ".join(waiting) or "none: there is no such job",
-            )  # fmt: skip
+            )
         return found[0].key
 
     # Pace and pins
@@ -366,23 +417,25 @@ class Journal:
             again.
         """
         now = self._clock()
-        with self._transaction():
+        with self.transaction():
             # Times in the future are those of a clock that was set back since.
-            self._db.execute("DELETE FROM submissions WHERE device = ? AND (time <= ? OR time > ? "
-                             "OR typeof(time) NOT IN ('real', 'integer'))",
-                             (device, now - window, now))  # fmt: skip
-            latest = self._db.execute(
+            self.db.execute(
+                "DELETE FROM submissions WHERE device = ? AND (time <= ? OR time > ? "
+                "OR typeof(time) NOT IN ('real', 'integer'))",
+                (device, now - window, now),
+            )
+            latest = self.db.execute(
                 "SELECT time FROM submissions WHERE device = ? ORDER BY time DESC LIMIT ?",
                 (device, most),
-            ).fetchall()  # fmt: skip
+            ).fetchall()
             if len(latest) >= most:
                 return float(latest[-1][0] + window - now)
-            self._db.execute("INSERT INTO submissions VALUES (?, ?)", (device, now))
+            self.db.execute("INSERT INTO submissions VALUES (?, ?)", (device, now))
             return 0.0
 
     def pinned(self, name: str) -> bytes | None:
         """What was pinned under a name."""
-        rows = self._read("SELECT body FROM pins WHERE name = ?", (name,))
+        rows = self.read("SELECT body FROM pins WHERE name = ?", (name,))
         return _bytes(rows[0][0]) if rows else None
 
     def pin(self, name: str, body: bytes) -> bytes:
@@ -394,9 +447,10 @@ class Journal:
         Returns:
             What is settled now.
         """
-        with self._transaction():
-            self._db.execute("INSERT OR IGNORE INTO pins VALUES (?, ?, ?)",
-                             (name, body, self._clock()))  # fmt: skip
+        with self.transaction():
+            self.db.execute(
+                "INSERT OR IGNORE INTO pins VALUES (?, ?, ?)", (name, body, self._clock())
+            )
         found = self.pinned(name)
         assert found is not None
         return found
@@ -424,7 +478,23 @@ class Journal:
                 raise ValueError("no rates")
         except (ValueError, TypeError, KeyError):
             raise StorageError(
-                "the calibration of a job is as it was written down", got=f"{body!r:.80}",
+                "the calibration of a job is as it was written down",
+                got=f"{body!r:.80}",
                 remedy="Restore the journal from a copy, or start another one; nothing was sent.",
-            ) from None  # fmt: skip
+            ) from None
         return Calibration(facts["calibrated"], rates)
+
+
+def _digest(key: str, content: bytes) -> str:
+    """What binds a result to its job: one that was changed, or another job's, has another."""
+    return hashlib.sha256(key.encode() + content).hexdigest()
+
+
+def _bytes(value: Any) -> bytes:
+    if not isinstance(value, bytes):
+        raise StorageError(
+            "what a journal keeps in bytes is in bytes",
+            got=f"{value!r:.80}",
+            remedy="Restore the journal from a copy, or start another one; nothing was sent.",
+        )
+    return value

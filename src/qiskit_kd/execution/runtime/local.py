@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples and expectation values of a large noisy device, as fast as its small parts.
+"""Devices that this machine plays, behind the same calls as the service: nothing is sent or paid.
 
 Shots are drawn from the exact noisy probabilities of a circuit's independent parts. The noise is
 the device's own: gate errors, relaxation while waiting, readout errors.
@@ -28,16 +28,122 @@ from qiskit.primitives import (
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
+from qiskit_kd.errors import JobError
 from qiskit_kd.execution.memory import require_memory
 from qiskit_kd.execution.noise_sources import DeviceNoise
 from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
+from qiskit_kd.execution.runtime.client import Job, JobState
+from qiskit_kd.execution.runtime.cost import cost_of_pubs
+from qiskit_kd.execution.runtime.device import Device
+from qiskit_kd.execution.runtime.serialization import Digests
 from qiskit_kd.execution.runtime.simulator import LocalSimulator
-from qiskit_kd.seeding import stream
-
-__all__ = ["LocalEstimator", "LocalSampler", "LocalSimulator"]
+from qiskit_kd.execution.schema import Noise, RuntimeOptions
+from qiskit_kd.execution.snapshots import open_noise
+from qiskit_kd.seeding import derive, stream
 
 Floats = NDArray[np.float64]
 _DEFAULT_PRECISION = 1 / 64  # as IBM's own estimator
+_PREFIX = "local-"
+_KEPT = 16  # jobs: whoever sends one fetches its results next
+
+
+class LocalClient:
+    """Runs each job as it is submitted; its jobs end with the process.
+
+    Shots are a function of the entry's seed, the job's tag and its content.
+
+    Args:
+        device: A fake device, or Aer.
+        options: How its jobs are run. Decoupling and twirling change nothing here: the noise of a
+            simulated gate is that of its calibration.
+    """
+
+    local = True
+
+    def __init__(self, device: Device, options: RuntimeOptions) -> None:
+        self.device = device
+        self._options = options
+        self._jobs: dict[str, tuple[JobState, list[PubResult]]] = {}
+        self.digests = Digests()
+        """Of circuits; whoever sends jobs has asked for them already."""
+        self._simulator: LocalSimulator | None = None
+
+    def __repr__(self) -> str:
+        return f"LocalClient({self.device.name!r})"
+
+    def submit(self, job: Job) -> str:
+        """See `Client.submit`."""
+        self.device.check_pubs(job.pubs)
+        job_id = _PREFIX + job.tag
+        results = self._run(job)
+        while len(self._jobs) >= _KEPT:
+            del self._jobs[next(iter(self._jobs))]
+        self._jobs[job_id] = JobState(job_id, "done", seconds=self._seconds(job)), results
+        return job_id
+
+    def find(self, tag: str) -> list[JobState]:
+        """See `Client.find`."""
+        return [self._jobs[job_id][0]] if (job_id := _PREFIX + tag) in self._jobs else []
+
+    def state(self, job_id: str) -> JobState:
+        """See `Client.state`. A job of an earlier process counts as failed: it is sent again."""
+        if job_id in self._jobs:
+            return self._jobs[job_id][0]
+        return JobState(job_id, "failed", "it ended with the process that ran it")
+
+    def tag_of(self, job_id: str) -> str | None:
+        """See `Client.tag_of`."""
+        return job_id.removeprefix(_PREFIX) if job_id.startswith(_PREFIX) else None
+
+    def result(self, job_id: str, *, timeout: float | None = None) -> list[PubResult]:
+        """See `Client.result`."""
+        del timeout
+        if job_id not in self._jobs:
+            raise JobError(
+                f"the job {job_id} was run in this process",
+                got="a job of another process",
+                remedy="Run the same command again to run it anew.",
+                job_id=job_id,
+            )
+        return self._jobs[job_id][1]
+
+    def cancel(self, job_id: str) -> None:
+        """See `Client.cancel`: all of them have ended."""
+
+    def remaining_seconds(self) -> float | None:
+        """See `Client.remaining_seconds`: nobody counts them."""
+        return None
+
+    def calibration(self, began: str | None) -> None:
+        """See `Client.calibration`: the stored one stays as it is."""
+
+    def close(self) -> None:
+        """See `Client.close`."""
+
+    def _run(self, job: Job) -> list[PubResult]:
+        if self._simulator is None:
+            noise = None
+            if self.device.name != "aer":
+                source = Noise(device=self.device.name)
+                noise = open_noise(source, 0)
+            self._simulator = LocalSimulator(noise, self.digests)
+        seed = derive(self._options.seed or 0, "runtime", job.tag)
+        if job.kind == "sampler":
+            shots = job.shots or self._options.shots
+            return list(LocalSampler(self._simulator, seed).run(job.pubs, shots=shots).result())
+        estimator = LocalEstimator(self._simulator, seed)
+        return list(estimator.run(job.pubs, precision=job.precision).result())
+
+    def _seconds(self, job: Job) -> float:
+        """What the job would have been charged on the device."""
+        asked = self._options.rep_delay
+        cost = cost_of_pubs(
+            job.pubs,
+            target=self.device.target,
+            shots=job.shots or self._options.shots,
+            rep_delay=self.device.rep_delay if asked is None else asked,
+        )
+        return cost.seconds
 
 
 class _Local:
@@ -66,9 +172,12 @@ class LocalSampler(_Local, BaseSamplerV2):  # type: ignore[misc]
     """
 
     def __init__(
-        self, device: DeviceNoise | LocalSimulator | None, seed: int = 0, *,
+        self,
+        device: DeviceNoise | LocalSimulator | None,
+        seed: int = 0,
+        *,
         default_shots: int = 1024,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.simulator = device if isinstance(device, LocalSimulator) else LocalSimulator(device)
         self.seed, self.default_shots = seed, default_shots
 
@@ -122,9 +231,12 @@ class LocalEstimator(_Local, BaseEstimatorV2):  # type: ignore[misc]
     """
 
     def __init__(
-        self, device: DeviceNoise | LocalSimulator | None, seed: int = 0, *,
+        self,
+        device: DeviceNoise | LocalSimulator | None,
+        seed: int = 0,
+        *,
         default_precision: float = _DEFAULT_PRECISION,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.simulator = device if isinstance(device, LocalSimulator) else LocalSimulator(device)
         self.seed, self.default_precision = seed, default_precision
 
@@ -165,7 +277,7 @@ class LocalEstimator(_Local, BaseEstimatorV2):  # type: ignore[misc]
             circuit = circuit.remove_final_measurements(inplace=False)
         product = np.ones(len(values))
         for part in self.simulator.parts(circuit, keep=letters):
-            own = "".join(letters.get(q, "I") for q in reversed(part.component.qubits))
+            own = "".join(letters.get(q, "I") for q in reversed(part.subcircuit.qubits))
             if set(own) != {"I"}:
                 product *= part.expectation(own, values)
         return product

@@ -112,17 +112,19 @@ def paths(
         raise ConfigError("tiles are counted from 1", got=str(tiles), expected="1, 2, ... or auto")
     if not worst >= 1:
         raise ConfigError(
-            "tiles may be at least as bad as the best", got=f"worst={worst:g}",
+            "tiles may be at least as bad as the best",
+            got=f"worst={worst:g}",
             expected="1 or more",
-        )  # fmt: skip
+        )
     costs, uses = device_costs(target), uses or Uses.once(num_qubits)
     found = _candidates(costs, num_qubits, uses, set())
     if not found:
         raise DeviceError(
-            "a circuit fits on working qubits of the device", got=f"{num_qubits} qubits in a row",
+            "a circuit fits on working qubits of the device",
+            got=f"{num_qubits} qubits in a row",
             expected=f"a path on the {target.num_qubits} qubits of the device",
             remedy="Use fewer qubits or a larger device.",
-        )  # fmt: skip
+        )
     limit = worst * found[0].error
     if tiles == 1:
         return found[:1]
@@ -141,15 +143,16 @@ def paths(
         raise DeviceError(
             f"tiles fit on the device beside each other, none with over {worst:g} times the errors "
             "of the best",
-            got=f"tiles: {tiles} of {num_qubits} qubits", expected=f"at most {len(chosen)}",
+            got=f"tiles: {tiles} of {num_qubits} qubits",
+            expected=f"at most {len(chosen)}",
             remedy="Ask for fewer, or set tiles: auto.",
-        )  # fmt: skip
+        )
     return sorted(_packed(found, tiles) or chosen[:tiles], key=_rank)
 
 
 def left_out(
     target: Target, num_qubits: int, chosen: Sequence[Tile], *, uses: Uses | None = None
-) -> list[Tile]:  # fmt: skip
+) -> list[Tile]:
     """Disjoint paths that would have fitted beside those chosen, the best first.
 
     Args:
@@ -320,9 +323,12 @@ def _optimal(candidates: Sequence[Tile], count: int | None) -> list[Tile]:
     if count is not None:
         limits.append(LinearConstraint(np.ones((1, size)), count, count))
     solved = milp(
-        errors - gain, constraints=limits, bounds=Bounds(0, 1), integrality=np.ones(size),
+        errors - gain,
+        constraints=limits,
+        bounds=Bounds(0, 1),
+        integrality=np.ones(size),
         options={"node_limit": _NODES, "mip_rel_gap": _GAP},
-    )  # fmt: skip
+    )
     if solved.x is None:
         return []
     return [tile for tile, x in zip(candidates, solved.x, strict=True) if x > 0.5]

@@ -8,10 +8,12 @@ few of them by the blocks of the noisy engine, for all rows at once, more of the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import rustworkx
 import torch
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
@@ -19,22 +21,19 @@ from qiskit.circuit import Delay
 from qiskit.quantum_info import Pauli
 from qiskit_aer import AerSimulator
 
-from qiskit_kd.errors import ExecutionError
-from qiskit_kd.execution.aer_primitives import bindable
+from qiskit_kd.errors import CircuitError, ExecutionError
+from qiskit_kd.execution.aer import bindable
 from qiskit_kd.execution.expansion import Expanded, expand
 from qiskit_kd.execution.measurement import Basis
 from qiskit_kd.execution.memory import require_memory
 from qiskit_kd.execution.mitigation import tensored
 from qiskit_kd.execution.noise_sources import DeviceNoise
-from qiskit_kd.execution.noisy.blocks import fuse, steps
-from qiskit_kd.execution.noisy.native import Gate, Part, delay_seconds
-from qiskit_kd.execution.noisy.observables import observable_rows, zero_state
-from qiskit_kd.execution.noisy.section import Section
-from qiskit_kd.execution.runtime.components import Component, components
-from qiskit_kd.execution.runtime.payload import Digests
+from qiskit_kd.execution.noisy.fusion import fuse, steps
+from qiskit_kd.execution.noisy.isa import Gate, Part, delay_seconds
+from qiskit_kd.execution.noisy.programs import observable_rows, zero_state
+from qiskit_kd.execution.noisy.sweeps import Section
+from qiskit_kd.execution.runtime.serialization import Digests
 from qiskit_kd.execution.torch_use import one_thread
-
-__all__ = ["LocalSimulator", "SimulatedPart"]
 
 Floats = NDArray[np.float64]
 _KEPT = 32  # circuits
@@ -48,11 +47,12 @@ class LocalSimulator:
 
     Args:
         noise: The device; None for perfect gates and no limits on them.
+        digest: Of circuits, where somebody else asks for them, too.
     """
 
-    def __init__(self, noise: DeviceNoise | None) -> None:
+    def __init__(self, noise: DeviceNoise | None, digest: Digests | None = None) -> None:
         self.noise = noise
-        self.digest = Digests()
+        self.digest = digest or Digests()
         """Digest of a circuit, by which it is kept."""
         self._parts: dict[tuple[str, frozenset[int]], list[SimulatedPart]] = {}
 
@@ -77,36 +77,36 @@ class LocalSimulator:
                 del self._parts[next(iter(self._parts))]
             order = {p: k for k, p in enumerate(circuit.parameters)}
             self._parts[key] = [
-                SimulatedPart(part, self.noise, order) for part in components(circuit, keep=wanted)
+                SimulatedPart(part, self.noise, order) for part in subcircuits(circuit, keep=wanted)
             ]
         return self._parts[key]
 
 
 class SimulatedPart:
-    """One component with its noise.
+    """One subcircuit with its noise.
 
     Args:
-        component: Gates, places and measurements.
+        subcircuit: Gates, places and measurements.
         noise: The device.
         order: Place of each parameter of the whole circuit.
     """
 
     def __init__(
-        self, component: Component, noise: DeviceNoise | None, order: Mapping[Any, int]
+        self, subcircuit: Subcircuit, noise: DeviceNoise | None, order: Mapping[Any, int]
     ) -> None:
-        self.component = component
-        self.bits = tuple(bit for _, bit in component.measured)
-        self._wires = [wire for wire, _ in component.measured]
-        qubits = component.qubits
+        self.subcircuit = subcircuit
+        self.bits = tuple(bit for _, bit in subcircuit.measured)
+        self._wires = [wire for wire, _ in subcircuit.measured]
+        qubits = subcircuit.qubits
         noisy = noise is not None and noise.scale > 0
         require_memory(
             16 * 4 ** len(qubits) if noisy else 16 * 2 ** len(qubits),
             f"the {'noisy ' if noisy else ''}state of {len(qubits)} qubits that gates tie together",
             "Use fewer qubits.",
         )
-        expanded = expand(component.circuit if noise else bindable(component.circuit))
+        expanded = expand(subcircuit.circuit if noise else bindable(subcircuit.circuit))
         few = len(qubits) <= _BLOCK_QUBITS
-        self._blocks = _Blocks(component, expanded, noise) if noise and noisy and few else None
+        self._blocks = _Blocks(subcircuit, expanded, noise) if noise and noisy and few else None
         self._angles = expanded.angles
         self._columns = [order[p] for p in expanded.angles.parameters]
         self._readout = [
@@ -117,7 +117,7 @@ class SimulatedPart:
     @cached_property
     def _aer(self) -> tuple[QuantumCircuit, AerSimulator]:
         """The circuit with relaxation while waiting, and a simulator with all other errors."""
-        qubits, noise = self.component.qubits, self._noise
+        qubits, noise = self.subcircuit.qubits, self._noise
         gates, whole = QuantumCircuit(len(qubits)), QuantumCircuit(len(qubits))
         for item in self._expanded.circuit.data:
             wires = [self._expanded.circuit.find_bit(q).index for q in item.qubits]
@@ -163,7 +163,7 @@ class SimulatedPart:
         return tensored(self._readout, self._run(circuit, values, "probabilities"))
 
     def expectation(self, label: str, values: Floats) -> Floats:
-        """`(rows,)` mean of the Pauli string `label` on the component's wires."""
+        """`(rows,)` mean of the Pauli string `label` on the subcircuit's wires."""
         circuit = self._aer[0].copy()
         circuit.save_expectation_value(Pauli(label), circuit.qubits)
         return self._run(circuit, values, "expectation_value")
@@ -174,10 +174,16 @@ class SimulatedPart:
         if not count:
             return np.zeros((0, 2 ** len(self._wires)) if kind == "probabilities" else 0)
         binds = {p: slots[:, k].tolist() for k, p in enumerate(self._expanded.circuit.parameters)}
-        result = self._aer[1].run(
-            [circuit], parameter_binds=[binds] if binds else None, shots=1,
-            runtime_parameter_bind_enable=True,
-        ).result()  # fmt: skip
+        result = (
+            self._aer[1]
+            .run(
+                [circuit],
+                parameter_binds=[binds] if binds else None,
+                shots=1,
+                runtime_parameter_bind_enable=True,
+            )
+            .result()
+        )
         if not result.success:
             raise ExecutionError("Aer failed", got=str(result.status))
         found = np.stack([np.asarray(result.data(k)[kind], float) for k in range(count)])
@@ -188,13 +194,13 @@ class _Blocks:
     """A part as the noisy engine's fused blocks: all rows at once.
 
     Args:
-        component: Places and measurements.
+        subcircuit: Places and measurements.
         expanded: Its gates, with one parameter per angle.
         noise: The device.
     """
 
-    def __init__(self, component: Component, expanded: Expanded, noise: DeviceNoise) -> None:
-        qubits = component.qubits
+    def __init__(self, subcircuit: Subcircuit, expanded: Expanded, noise: DeviceNoise) -> None:
+        qubits = subcircuit.qubits
         slot = {p: k for k, p in enumerate(expanded.circuit.parameters)}
         gates = []
         for item in expanded.circuit.data:
@@ -208,7 +214,7 @@ class _Blocks:
         part = Part("basis", tuple(gates), expanded.angles, ())
         blocks = fuse(steps(part, noise, wires, cutoff=_CUTOFF), len(wires))
         self._section = Section(blocks, expanded.num_slots, torch.float64, "cpu")
-        measured = tuple(qubits[wire] for wire, _ in component.measured)
+        measured = tuple(qubits[wire] for wire, _ in subcircuit.measured)
         basis = Basis(None, tuple(range(len(measured))), np.eye(2 ** len(measured)))
         self._outcomes = torch.from_numpy(observable_rows(basis, noise, measured, wires))
         self._zero = torch.from_numpy(zero_state(len(wires)))
@@ -224,3 +230,80 @@ class _Blocks:
                 states = self._section.sweep(states, matrices, adjoint=False)
                 found[first : first + _ROWS] = (states @ self._outcomes.T).numpy()
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class Subcircuit:
+    """Qubits that gates tie together, and what happens on them.
+
+    Args:
+        qubits: Physical qubits, ascending; wire k of the circuit is `qubits[k]`.
+        circuit: The gates and delays on those qubits, without measurements and barriers.
+        measured: `(wire, classical bit of the whole circuit)` of every measurement.
+    """
+
+    qubits: tuple[int, ...]
+    circuit: QuantumCircuit
+    measured: tuple[tuple[int, int], ...]
+
+
+def subcircuits(circuit: QuantumCircuit, *, keep: Iterable[int] = ()) -> list[Subcircuit]:
+    """The parts of a circuit whose measurements all come at the end.
+
+    Args:
+        circuit: The circuit on the device's qubits.
+        keep: Qubits of interest beside the measured ones.
+
+    Returns:
+        The parts on which something is measured or kept, ordered by their least qubit.
+
+    Raises:
+        CircuitError: If a qubit is used after its measurement, reset or controlled by an outcome,
+            or a classical bit is written twice.
+    """
+    ties = rustworkx.PyGraph()
+    ties.add_nodes_from(range(circuit.num_qubits))
+    gates: list[tuple[Any, list[int]]] = []
+    measured: dict[int, list[int]] = {}
+    written: set[int] = set()
+    for item in circuit.data:
+        name = item.operation.name
+        qubits = [circuit.find_bit(q).index for q in item.qubits]
+        if name == "barrier":
+            continue
+        late = [q for q in qubits if q in measured]
+        if late and name != "measure" and name != "delay":
+            raise _unfit(f"{name!r} on qubit {late[0]} after its measurement")
+        if name == "measure":
+            bit = circuit.find_bit(item.clbits[0]).index
+            if late or bit in written:
+                raise _unfit(f"two measurements of qubit {qubits[0]} or into bit {bit}")
+            measured.setdefault(qubits[0], []).append(bit)
+            written.add(bit)
+        elif name == "reset" or item.clbits or hasattr(item.operation, "blocks"):
+            raise _unfit(f"{name!r} on qubits {qubits}")
+        elif not late:
+            ties.add_edges_from_no_data([(qubits[0], q) for q in qubits[1:]])
+            gates.append((item.operation, qubits))
+    interesting = {*measured, *keep}
+    busy = interesting.union(*(qubits for _, qubits in gates))
+    found: dict[int, Subcircuit] = {}  # by qubit
+    for group in rustworkx.connected_components(ties):
+        if not interesting.isdisjoint(group):
+            members = tuple(sorted(busy & group))
+            wires = [(k, bit) for k, q in enumerate(members) for bit in measured.get(q, ())]
+            part = Subcircuit(members, QuantumCircuit(len(members)), tuple(wires))
+            found.update(dict.fromkeys(members, part))
+    for operation, qubits in gates:
+        own = found.get(qubits[0]) if qubits else None
+        if own is not None:
+            own.circuit.append(operation, [own.qubits.index(q) for q in qubits], copy=False)
+    return sorted(dict.fromkeys(found.values()), key=lambda part: part.qubits)
+
+
+def _unfit(what: str) -> CircuitError:
+    return CircuitError(
+        "local simulation runs gates, then measures every qubit at most once",
+        got=what,
+        remedy="Measure at the end, and unroll control flow.",
+    )

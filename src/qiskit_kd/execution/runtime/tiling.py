@@ -69,9 +69,10 @@ class Tiling:
     def as_dict(self) -> dict[str, Any]:
         """Everything but the circuit, as plain data."""
         return {
-            "tiles": self.describe(), "parameters": list(self.parameters),
+            "tiles": self.describe(),
+            "parameters": list(self.parameters),
             "left_out": self.describe_left_out(),
-        }  # fmt: skip
+        }
 
     def describe(self) -> list[dict[str, Any]]:
         """For reports: qubits of each copy, faults to expect of it, and the ratio to the best."""
@@ -137,9 +138,10 @@ class Tiling:
         count, copies = len(values), len(self.tiles)
         if values.shape != (count, len(self.parameters)):
             raise DataError(
-                f"the circuit takes {len(self.parameters)} values", got=f"shape {values.shape}",
+                f"the circuit takes {len(self.parameters)} values",
+                got=f"shape {values.shape}",
                 expected=f"(samples, {len(self.parameters)})",
-            )  # fmt: skip
+            )
         rows = -(-count // copies)
         order = self._order(values)
         # What is left over of the last copies repeats samples; nobody reads it.
@@ -252,9 +254,10 @@ def tile_circuit(
     """
     if not circuit.cregs:
         raise CircuitError(
-            "tiles are copies of a circuit with measurements", got="no classical register",
+            "tiles are copies of a circuit with measurements",
+            got="no classical register",
             remedy="Measure before transpiling.",
-        )  # fmt: skip
+        )
     size = circuit.num_qubits
     first = paths(target, size, tiles=1)[0]
     line = _on_line(circuit, line_target(target, first.qubits), optimization_level, seed)
@@ -279,11 +282,14 @@ def line_target(target: Target, qubits: Sequence[int]) -> Target:
     wire = {q: k for k, q in enumerate(qubits)}
     known = target.qubit_properties
     small = Target(
-        num_qubits=len(wire), dt=target.dt, granularity=target.granularity,
-        min_length=target.min_length, pulse_alignment=target.pulse_alignment,
+        num_qubits=len(wire),
+        dt=target.dt,
+        granularity=target.granularity,
+        min_length=target.min_length,
+        pulse_alignment=target.pulse_alignment,
         acquire_alignment=target.acquire_alignment,
         qubit_properties=None if known is None else [known[q] for q in qubits],
-    )  # fmt: skip
+    )
     for name in target.operation_names:
         operation, places = target.operation_from_name(name), target[name]
         if isinstance(operation, type):  # control flow

@@ -1,0 +1,489 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tidy frame of a study: rows by point, student and variant, roles of variants, contrasts.
+
+Everything a report says or draws is read from here. Roles of variants come from the configuration,
+never from their names. A point is a dictionary, axis name to value, and every row carries its own;
+without axes there is one point, `{}`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from qiskit_kd.errors import QiskitKDError
+from qiskit_kd.experiment.schema import VariantConfig, is_teacher
+from qiskit_kd.experiment.statistics import (
+    Gain,
+    Verdict,
+    contrast,
+    half_width,
+    paired_gain,
+    shared_variance,
+)
+from qiskit_kd.report.grid import Grid, Point, grid_of, settled, split_of
+
+if TYPE_CHECKING:
+    from qiskit_kd.data import Split
+
+Row = Mapping[str, Any]
+Result = Any
+"""A study, finished or not: an `experiment.StudyResult`, or what has its attributes."""
+Role = Literal["baseline", "taught", "placebo", "labels", "other"]
+"""Taught: by a real teacher; labels: on the labels that a teacher saw; other: another training
+without a teacher, such as on another backend."""
+BASELINE = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One student under one variant, over its seeds."""
+
+    student: str
+    variant: str
+    parameters: int
+    values: tuple[float, ...]
+    """The metric per seed, in the order of the seeds."""
+    mean: float
+    half: float | None
+    """Half width of the 95 % interval of the mean; None for a single seed."""
+    live: int | None = None
+    """Parameters that can move the outputs; None where it is not known."""
+    effective: int | None = None
+    """The same with the rank of the circuit's Jacobian in place of its weights."""
+
+    @property
+    def size(self) -> str:
+        """`75`; `75-6` with 6 dead ones; `75-6 (51)` where the effective number is smaller."""
+        live = self.parameters if self.live is None else self.live
+        less = "" if live == self.parameters else f"−{self.parameters - live:,}"
+        rank = "" if self.effective in (None, live) else f" ({self.effective:,})"
+        return f"{self.parameters:,}{less}{rank}"
+
+    @property
+    def n(self) -> int:
+        """Number of seeds."""
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """One training of a student against another, at one place or over several."""
+
+    student: str
+    variant: str
+    baseline: str
+    places: tuple[tuple[Point, Gain], ...]
+    """The paired gain at every point that has one; equal runs count once."""
+    gain: Gain | None
+    """Their mean, seed by seed, over seeds that all points have."""
+
+    def count(self, verdict: Verdict) -> int:
+        """At how many points this is the verdict."""
+        return sum(gain.verdict == verdict for _, gain in self.places)
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """At how many points it is better, undecided and worse."""
+        return self.count("confirmed"), self.count("not confirmed"), self.count("harmful")
+
+    @property
+    def best(self) -> tuple[Point, Gain]:
+        """The point with the largest mean gain."""
+        return max(self.places, key=lambda item: item[1].mean)
+
+    @property
+    def worst(self) -> tuple[Point, Gain]:
+        """The point with the smallest mean gain."""
+        return min(self.places, key=lambda item: item[1].mean)
+
+
+class Frame:
+    """A study as one table.
+
+    Args:
+        result: A study.
+        metric: Which test metric its tables show.
+    """
+
+    def __init__(self, result: Result, *, metric: str = "accuracy") -> None:
+        self.result = result
+        self.metric = metric
+        self.config: Mapping[str, Any] = result.config
+        self.rows: Sequence[Row] = result.rows
+        self.grid: Grid | None = grid_of(result)
+        self.points: list[Point] = [{}] if self.grid is None else self.grid.points
+        self._cells: dict[tuple[frozenset[Any], str, str], list[Row]] = {}
+        for row in self.rows:
+            key = _key(row.get("point", {})), str(row["student"]), str(row["variant"])
+            self._cells.setdefault(key, []).append(row)
+        self.networks = students_of(self.rows)
+        self.teachers = [name for name in self.networks if is_teacher(name)]
+        self.students = [name for name in self.networks if not is_teacher(name)]
+        self.many = len({row["seed"] for row in self.rows}) > 1
+        self.baseline = str(self.config.get("baseline", BASELINE))
+        self.listed: Mapping[str, Any] = self.config.get("variants", {})
+        found = [*self.listed, *(row["variant"] for row in self.rows)]
+        self.roles: dict[str, Role] = {
+            name: self._role(name) for name in map(str, dict.fromkeys(found))
+        }
+        self._gains: dict[Any, Gain | None] = {}
+
+    def _role(self, name: str) -> Role:
+        if name == self.baseline:
+            return "baseline"
+        if name not in self.listed:
+            return "other" if self.listed else "taught"
+        variant = VariantConfig.model_validate(self.listed[name])
+        if variant.is_placebo:
+            return "placebo"
+        if variant.is_taught:
+            return "taught"
+        return "labels" if variant.sees == "all" else "other"
+
+    @cached_property
+    def split(self) -> Split | None:
+        """Its data for the first seed, see `split_of`."""
+        return split_of(self.config)
+
+    def having(self, role: Role, student: str | None = None) -> list[str]:
+        """Variants of this role that rows have, of one student or of any; as in the study."""
+        known = self.variants_of(student)
+        return [name for name in self.roles if self.roles[name] == role and name in known]
+
+    @cached_property
+    def over(self) -> str:
+        """What gains are over: empty for the student alone, else the baseline's name.
+
+        It goes by its name among other trainings, or where a teacher taught it.
+        """
+        item = self.listed.get(self.baseline)
+        taught = item is not None and VariantConfig.model_validate(item).is_taught
+        return self.baseline if taught or self.having("other") else ""
+
+    def variants_of(self, student: str | None = None) -> list[str]:
+        """Variants that rows have, of one student or of any: baseline first, placebos last."""
+        return variants_of(self.rows, student=student, frame=self)
+
+    @cached_property
+    def treated(self) -> str | None:
+        """The variant that the report is about: the first one taught, in rows or not yet."""
+        return next((name for name, role in self.roles.items() if role == "taught"), None)
+
+    @cached_property
+    def student(self) -> str | None:
+        """The student that the report is about: the one named, else the first that is compared."""
+        several = (name for name in self.students if len(self.variants_of(name)) > 1)
+        return self.config.get("headline") or next(several, None)
+
+    @cached_property
+    def compared(self) -> list[str]:
+        """Students trained in more than one way."""
+        return [name for name in self.students if len(self.variants_of(name)) > 1]
+
+    def at(self, point: Point) -> list[Row]:
+        """Rows of one point."""
+        wanted = _key(point)
+        return [row for (key, *_), cell in self._cells.items() if key == wanted for row in cell]
+
+    def cell(self, student: str, variant: str, point: Point | None = None) -> list[Row]:
+        """Rows of one student under one variant at a point, one per seed."""
+        return self._cells.get((_key(point or {}), student, variant), [])
+
+    def contrast(
+        self,
+        student: str,
+        variant: str,
+        baseline: str | None = None,
+        *,
+        points: Sequence[Point] | None = None,
+        metric: str = "accuracy",
+        part: str = "test",
+    ) -> Contrast | None:
+        """One training of a student against another.
+
+        Args:
+            student: Which student.
+            variant: What is compared.
+            baseline: With what; the study's own baseline by default.
+            points: At which points; all by default.
+            metric: Which metric.
+            part: Of which part of the data.
+
+        Returns:
+            The contrast; None where they share no seed.
+        """
+        other = self.baseline if baseline is None else baseline
+        seen: set[Any] = set()
+        places = []
+        for point in self.points if points is None else points:
+            gain = self._gain(student, variant, other, point, metric, part)
+            if gain is not None:
+                runs = self._runs(student, variant, other, point) or str(point)
+                places += [] if runs in seen else [(point, gain)]
+                seen.add(runs)
+        if not places:
+            return None
+        if len(places) == 1:
+            return Contrast(student, variant, other, tuple(places), places[0][1])
+        pairs = [
+            [self.cell(student, name, point) for name in (variant, other)] for point, _ in places
+        ]
+        return Contrast(
+            student,
+            variant,
+            other,
+            tuple(places),
+            averaged(pairs, metric, part, [gain.shared for _, gain in places]),
+        )
+
+    def lost(self, student: str, variant: str) -> Gain | None:
+        """What a variant gains from the first to the last value of the axis, over all panels."""
+        grid = self.grid
+        if grid is None or len(grid.values) < 2:
+            return None
+        pairs = [
+            [self.cell(student, variant, grid.point(panel, grid.values[end])) for end in (-1, 0)]
+            for panel in grid.panels
+        ]
+        pairs = [pair for pair in pairs if all(pair)]
+        return averaged(pairs, "accuracy", "test", [shared_variance(*pair) for pair in pairs])
+
+    def _gain(
+        self, student: str, variant: str, other: str, point: Point, metric: str, part: str
+    ) -> Gain | None:
+        key = student, variant, other, _key(point), metric, part
+        if key not in self._gains:
+            left, right = (self.cell(student, name, point) for name in (variant, other))
+            self._gains[key] = contrast(left, right, metric, part=part)
+        return self._gains[key]
+
+    def _runs(self, student: str, variant: str, other: str, point: Point) -> Any:
+        """The runs on both sides of a comparison; empty where rows have no keys."""
+        sides = tuple(
+            frozenset(str(row["key"]) for row in self.cell(student, name, point) if "key" in row)
+            for name in (variant, other)
+        )
+        return sides if all(sides) else ()
+
+    # Where students are trained and judged, and under how much noise.
+
+    def settled(self, point: Point | None = None) -> dict[str, Any]:
+        """The configuration of one point; by default that of the axes' last values."""
+        key = None if point is None else _key(point)
+        if key not in self._settled:
+            self._settled[key] = settled(self.config, point)
+        return self._settled[key]
+
+    @cached_property
+    def _settled(self) -> dict[Any, dict[str, Any]]:
+        return {}
+
+    def scale_at(self, point: Point) -> float | None:
+        """The factor on the errors of the device that students are judged on; None without noise.
+
+        Where each is judged on the backend it was trained on, the largest of these factors.
+        """
+        here = self.settled(point)
+        judged = judged_on(here)
+        places = [judged] if judged else [trained_on(here, name) for name in self.listed]
+        found = (noise_of(here, place) for place in dict.fromkeys(places))
+        return max((scale for scale in found if scale is not None), default=None)
+
+    @cached_property
+    def noisy_points(self) -> list[Point]:
+        """Points at which students are judged under noise that is not scaled down to nothing."""
+        return [] if self.grid is None else [p for p in self.points if self.scale_at(p)]
+
+    def under_noise(self) -> tuple[list[str], list[str]]:
+        """Trainings without teacher that are no placebo: those under noise, those without."""
+        here, known = self.settled(), self.variants_of()
+        names = [n for n in (self.baseline, *self.having("other")) if n in known]
+        noisy = [name for name in names if noise_of(here, trained_on(here, name)) is not None]
+        return noisy, [name for name in names if name not in noisy]
+
+
+def _key(point: Point) -> frozenset[Any]:
+    return frozenset(point.items())
+
+
+def averaged(
+    pairs: Sequence[Sequence[Sequence[Row]]], metric: str, part: str, shared: Sequence[float]
+) -> Gain | None:
+    """The mean of several comparisons, seed by seed, over the seeds that all of them have."""
+    tables = [
+        [
+            {row["seed"]: row[part][metric] for row in side if row[part].get(metric) is not None}
+            for side in pair
+        ]
+        for pair in pairs
+    ]
+    seeds = (
+        sorted(set.intersection(*(set(side) for table in tables for side in table), *[]))
+        if tables
+        else []
+    )
+    if not seeds:
+        return None
+    left, right = (
+        [float(np.mean([table[k][seed] for table in tables])) for seed in seeds] for k in (0, 1)
+    )
+    return paired_gain(left, right, shared=float(np.mean(shared)))
+
+
+# Rows by themselves, as figures get them.
+
+
+def interval(numbers: Sequence[float], *, shared: float = 0.0) -> tuple[float, float | None]:
+    """Mean and half width of its 95 % interval (Student's t); None for fewer than two numbers.
+
+    Args:
+        numbers: One per seed.
+        shared: See `statistics.shared_variance`.
+    """
+    data = np.asarray(numbers, dtype=float)
+    half = None if len(data) < 2 else float(half_width(data, shared=shared))
+    return float(data.mean()), half
+
+
+def students_of(rows: Iterable[Row]) -> list[str]:
+    """Names of the students in order of appearance, the teachers first."""
+    names = list(dict.fromkeys(str(row["student"]) for row in rows))
+    return sorted(names, key=lambda name: not is_teacher(name))
+
+
+def variants_of(
+    rows: Iterable[Row], *, student: str | None = None, frame: Frame | None = None
+) -> list[str]:
+    """Variants of the students (or of one) in order of appearance, not the teachers'.
+
+    The baseline comes first and, where the frame knows them, placebos last.
+    """
+    names = dict.fromkeys(
+        str(row["variant"])
+        for row in rows
+        if (row["student"] == student if student else not is_teacher(str(row["student"])))
+    )
+    roles = {BASELINE: "baseline"} if frame is None else frame.roles
+    rank = {"baseline": 0, "placebo": 2}
+    return sorted(names, key=lambda name: rank.get(roles.get(name, ""), 1))
+
+
+def values(rows: Iterable[Row], student: str, variant: str, metric: str) -> dict[int, float]:
+    """Test metric per seed of one student under one variant, where rows have it."""
+    found = {
+        int(row["seed"]): float(row["test"][metric])
+        for row in rows
+        if row["student"] == student and row["variant"] == variant and metric in row["test"]
+    }
+    return dict(sorted(found.items()))
+
+
+def rows_of(rows: Iterable[Row], student: str, variant: str) -> list[Row]:
+    """Those of one student under one variant."""
+    return [row for row in rows if (row["student"], row["variant"]) == (student, variant)]
+
+
+def cell_of(rows: Sequence[Row], metric: str = "accuracy") -> Cell | None:
+    """Mean and interval of rows of one student and variant; None where no row has the metric."""
+    known = [row for row in sorted(rows, key=lambda r: int(r["seed"])) if metric in row["test"]]
+    if not known:
+        return None
+    numbers = tuple(float(row["test"][metric]) for row in known)
+    options = known[0].get("options") or {}
+    sizes = (options.get(f"{key}_parameters") for key in ("live", "effective"))
+    ends = interval(numbers, shared=shared_variance(rows))
+    first = known[0]
+    return Cell(
+        str(first["student"]),
+        str(first["variant"]),
+        int(first["parameters"]),
+        numbers,
+        *ends,
+        *sizes,
+    )
+
+
+def cells(rows: Sequence[Row], metric: str = "accuracy") -> list[Cell]:
+    """Every (student, variant) with its mean and interval, in the order of tables and figures."""
+    found = (
+        cell_of(rows_of(rows, student, variant), metric)
+        for student in students_of(rows)
+        for variant in variants_of(rows, student=student)
+    )
+    return [cell for cell in found if cell is not None]
+
+
+def gains(
+    rows: Sequence[Row],
+    comparisons: Iterable[Mapping[str, Any]],
+    *,
+    metric: str = "accuracy",
+    baseline: str = BASELINE,
+) -> dict[tuple[str, str], Gain]:
+    """The paired gain, from the rows, of every student and variant that is compared with one.
+
+    Args:
+        rows: Of one point.
+        comparisons: Dictionaries with `student, variant, baseline`, which say what is compared.
+        metric: Which metric.
+        baseline: With which variant.
+    """
+    keys = {
+        (str(item["student"]), str(item["variant"])): None
+        for item in comparisons
+        if item["baseline"] == baseline
+    }
+    found = {
+        (student, variant): contrast(
+            rows_of(rows, student, variant), rows_of(rows, student, baseline), metric
+        )
+        for student, variant in keys
+    }
+    return {key: gain for key, gain in found.items() if gain is not None}
+
+
+# Backends of a configuration; rows name them, but do not say what an axis made of them.
+
+
+def trained_on(config: Mapping[str, Any], variant: str) -> str:
+    """Name of the backend that a variant's weights come from: that of its last stage."""
+    own = config.get("variants", {}).get(variant, {})
+    last = (own.get("fine_tune") or {}).get("backend")
+    return str(last or own.get("backend") or config.get("backend", "exact"))
+
+
+def judged_on(config: Mapping[str, Any]) -> str | None:
+    """Name of the backend that all students are judged on; None: each where it was trained."""
+    found = (config.get("evaluation") or {}).get("backend")
+    return None if found is None else str(found)
+
+
+def noise_of(config: Mapping[str, Any], backend: str) -> float | None:
+    """The factor on the errors of a noisy backend; None for one without noise of its own."""
+    settings = settings_of(config, backend)
+    return float(settings.get("scale", 1.0)) if settings.get("noise") else None
+
+
+def settings_of(config: Mapping[str, Any], backend: str) -> dict[str, Any]:
+    """The settings of a backend of a study, or of the backend file as it is today."""
+    from qiskit_kd.execution.backends import load_backend
+
+    own = dict(config.get("backends", {}).get(backend, {}))
+    base: Mapping[str, Any] = {}
+    with contextlib.suppress(QiskitKDError):
+        base = load_backend(str(own.pop("base", backend))).describe()
+    if own.get("kind", base.get("kind")) != base.get("kind"):
+        return own  # as `Backend.changed`: another kind takes nothing over
+    return {**base, **own}
+
+
+def is_exact(config: Mapping[str, Any], backend: str) -> bool:
+    """Whether a backend gives probabilities rather than shots, and exact gradients with them."""
+    entry = settings_of(config, backend)
+    return entry.get("kind") in ("exact", "noisy") and not entry.get("shots")

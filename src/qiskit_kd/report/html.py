@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blocks as one self-contained HTML page: figures as SVG, style inside, no script, no network.
+
+Everything that is text is escaped by the template; only our own SVG is not.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from qiskit_kd.report.document import MARKS, Entry, Headline, Picture, Section, Table
+from qiskit_kd.report.style import PAPER, dark_twins, saved
+
+READABLE = 860  # pixels, as in the page's style sheet
+
+
+def page(
+    name: str, title: str, sections: Sequence[Section], files: Sequence[str]
+) -> tuple[str, dict[str, str]]:
+    """The HTML, and its figures as SVG documents by name.
+
+    Args:
+        name: Of the study.
+        title: The line above the headline.
+        sections: The first one is the head.
+        files: What lies beside the page.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    documents: dict[str, str] = {}
+
+    def drawn(picture: Picture) -> dict[str, str]:
+        document = to_svg(picture.draw(), picture.name, outlines=picture.drawing)
+        documents[picture.name] = document
+        svg = inline(document, picture.name, picture.alt, themed=not picture.drawing)
+        # A small circuit keeps its size; a wide one is never made too small to read.
+        width = re.search(r' width="(\d+)"', svg)
+        small = picture.drawing and width and int(width[1]) < READABLE
+        kind = f"drawing scroll{' small' * bool(small)}" if picture.drawing else ""
+        return {"svg": svg, "kind": kind}
+
+    environment = Environment(
+        loader=PackageLoader("qiskit_kd.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+    )
+    light, dark = color_variables()
+    head = next((b.text for s in sections for b in s.blocks if isinstance(b, Headline)), "")
+    body = environment.get_template("page.html.j2").render(
+        name=name,
+        title=title,
+        head=head,
+        version=_version(),
+        light=light,
+        dark=dark,
+        sections=sections,
+        files=files,
+        drawn=drawn,
+        kind_of=lambda block: type(block).__name__,
+        lines_of=_lines,
+        variable=variable,
+    )
+    return body, documents
+
+
+def _lines(table: Table) -> list[list[dict[str, Any]]]:
+    """Entries as the template wants them."""
+    return [
+        [
+            {
+                "text": one.text,
+                "note": one.note,
+                "color": one.color and variable(one.color),
+                "verdict": one.verdict.replace(" ", "-"),
+                "mark": MARKS.get(one.verdict, ""),
+                "word": place < table.words,
+            }
+            for place, one in enumerate(e if isinstance(e, Entry) else Entry(e) for e in line)
+        ]
+        for line in table.lines
+    ]
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("qiskit-kd")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def to_svg(figure: Figure, name: str, *, outlines: bool = False) -> str:
+    """The figure as an SVG document that depends on nothing but the figure and `name`.
+
+    Args:
+        figure: The figure.
+        name: Salt of the element ids; distinct names keep figures on one page apart.
+        outlines: Draw letters as shapes (for formulas), not as text.
+    """
+    buffer = io.StringIO()
+    settings: dict[Any, Any] = {
+        "svg.hashsalt": name,
+        "svg.fonttype": "path" if outlines else "none",
+    }
+    # rc_context restores what it found: no global setting is left behind.
+    with mpl.rc_context(settings):
+        saved(
+            figure,
+            buffer,
+            formulas=outlines,
+            format="svg",
+            metadata={"Date": None, "Creator": None},
+        )
+    return buffer.getvalue()
+
+
+def inline(document: str, name: str, alt: str, *, themed: bool = True) -> str:
+    """An SVG document as an element for an HTML page, with `alt` as its accessible name.
+
+    Args:
+        document: From `to_svg`.
+        name: Prefix of the ids, unique on the page.
+        alt: What the figure shows, in words.
+        themed: Replace the fixed colours by the page's variables.
+    """
+    body = document[document.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
+    # The page's style sheet says both of these once.
+    body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>\s*", "", body, flags=re.DOTALL)
+    body = re.sub(r" font-family: [^;\"]+;?", "", body)
+    used = set(re.findall(r"(?:href=\"#|url\(#)([^\")]+)", body))
+    body = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", body)
+    body = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", body)
+    if themed:
+        body = _without_paper(body)
+        for color in dark_twins():
+            body = body.replace(color, f"var({variable(color)})")
+    head, rest = body.split(">", 1)
+    box = re.search(r'viewBox="([^"]+)"', head)
+    assert box is not None
+    width = round(float(box[1].split()[2]) * 96 / 72)
+    body = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="{box[1]}" width="{width}" role="img" aria-labelledby="{name}-alt">'
+        f'<title id="{name}-alt">{html.escape(alt)}</title>{rest}'
+    )
+    return re.sub(r">\s+<", "><", body)
+
+
+def color_variables() -> tuple[str, str]:
+    """CSS declarations of the figures' colours, for light and for dark paper."""
+    twins = dark_twins()
+    light = "".join(f"{variable(c)}:{c};" for c in twins)
+    dark = "".join(f"{variable(c)}:{d};" for c, d in twins.items())
+    return light, dark
+
+
+def variable(color: str) -> str:
+    """Name of the CSS variable that holds a colour."""
+    return f"--c{color.removeprefix('#')}"
+
+
+def _without_paper(body: str) -> str:
+    """Drop the background rectangle: the page is the paper."""
+    return re.sub(
+        rf'<g id="patch_1">\s*<path[^>]*fill: {PAPER}[^>]*/>\s*</g>|'
+        rf"<g>\s*<path[^>]*fill: {PAPER}[^>]*/>\s*</g>",
+        "",
+        body,
+        count=1,
+    )

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One trained network on several backends, and what its circuits became on a device.
+
+Rows carry both where the experiment asks for it (`evaluation.side_by_side`, for the first seed) and
+where a network runs on a device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from qiskit_kd.experiment.schema import is_teacher
+from qiskit_kd.report.document import Block, Entry, Line, Section, Table, Text, section
+from qiskit_kd.report.frame import Frame
+from qiskit_kd.report.grid import Grid, Point, shown
+from qiskit_kd.report.style import listed, look, readable
+
+_SAME = 1e-4
+"""Nats, below which two simulators say the same: float32 differs by less."""
+_FACTS = {
+    "qubits": "qubits",
+    "two_qubit_gates": "two-qubit gates",
+    "two_qubit_depth": "two-qubit depth",
+    "gates": "gates",
+    "depth": "depth",
+}
+
+
+@section("backends", place=40)
+def backends(frame: Frame) -> Section | None:
+    """The same network on several backends."""
+    tables = [table for name in frame.students if (table := beside(frame, name)) is not None]
+    if not tables:
+        return None
+    said = " ".join([*agreement(frame), shot_noise(frame)]).strip()
+    note = (
+        "Trained once, moved by changing one word. Per backend the test accuracy in %, below it "
+        "KL(teacher ‖ student) in nats where a teacher was named, and the mean total variation "
+        "distance (TV) of its class distributions from those of the backend that the student was "
+        f"judged on. {said}"
+    )
+    return Section("The same network on several backends", [Text(note), *tables])
+
+
+def beside(frame: Frame, student: str) -> Table | None:
+    """A line per variant and point, a column per backend; None where no row carries it."""
+    rows = [r for r in frame.rows if r["student"] == student and r.get("backends")]
+    if not rows:
+        return None
+    entries: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        for entry in row["backends"]:
+            entries.setdefault(str(entry["backend"]), entry)
+    lines: list[Line] = []
+    for row in rows:
+        found = {str(entry["backend"]): entry for entry in row["backends"]}
+        where = "" if frame.grid is None else frame.grid.say(row.get("point", {}))
+        lines.append(
+            [
+                Entry(look(row["variant"]).label, where),
+                *(_entry(found.get(name)) for name in entries),
+            ]
+        )
+    seeds = listed(map(str, sorted({int(row["seed"]) for row in rows})))
+    counts = sorted({int(e["samples"]) for r in rows for e in r["backends"] if "samples" in e})
+    samples = listed(map(str, counts)) if counts else "all"
+    heads = ["variant", *(f"{readable(n)}: {_what(e)}" for n, e in entries.items())]
+    title = f"The {readable(student)} student: seed {seeds}, {samples} test samples"
+    return Table(heads, lines, title=title)
+
+
+def _entry(entry: Mapping[str, Any] | None) -> Entry:
+    if entry is None:
+        return Entry("")
+    kl = "" if entry.get("kl") is None else f"KL {entry['kl']:.3f}, "
+    return Entry(f"{100 * entry['accuracy']:.1f}", f"{kl}TV {_small(entry['distance'])}")
+
+
+def _small(number: float) -> str:
+    """Three decimals, or the power of ten of what would round to nothing; 0 for the same."""
+    if number == 0:
+        return "0"
+    return f"{number:.3f}" if number >= 0.0005 else f"{number:.0e}".replace("e-0", "e-")
+
+
+def _what(entry: Mapping[str, Any]) -> str:
+    shots = entry.get("shots")
+    kind = "device" if entry["kind"] == "runtime" else readable(str(entry["kind"]))
+    return f"{kind}, " + (f"{int(shots):,} shots" if shots else "probabilities")
+
+
+def agreement(frame: Frame) -> Iterator[str]:
+    """How far the backends are from where networks were judged, and which agree with each other."""
+    moved = [row["backends"] for row in frame.rows if row.get("backends")]
+    names = list(dict.fromkeys(str(entry["backend"]) for found in moved for entry in found))
+    parts, sampled = [], []
+    for name in names:
+        mine = [entry for found in moved for entry in found if entry["backend"] == name]
+        distances = [float(entry["distance"]) for entry in mine]
+        mean = sum(distances) / len(distances)
+        parts.append(f"“{readable(name)}” {_small(mean)} (at most {_small(max(distances))})")
+        if mine[0].get("shots"):
+            sampled.append(f"“{readable(name)}” ({mine[0]['shots']:,} shots)")
+    if parts:
+        yield f"Mean TV over {len(moved)} networks: {listed(parts)}."
+    if sampled:
+        yield f"That of {listed(sampled)} holds the noise of its shots."
+    yield from (text for pair in combinations(names, 2) if (text := _alike(moved, *pair)))
+
+
+def _alike(moved: Sequence[Sequence[Mapping[str, Any]]], one: str, other: str) -> str:
+    """That two backends without shots answer the same; empty where they do not."""
+    most = {"accuracy": 0.0, "kl": 0.0}
+    for found in moved:
+        by_name = {str(entry["backend"]): entry for entry in found}
+        if one not in by_name or other not in by_name:
+            return ""
+        left, right = by_name[one], by_name[other]
+        if left.get("shots") or right.get("shots"):
+            return ""
+        for metric in most:
+            if left.get(metric) is not None and right.get(metric) is not None:
+                most[metric] = max(most[metric], abs(left[metric] - right[metric]))
+    if most["accuracy"] > 0 or most["kl"] > _SAME:
+        return ""
+    return (
+        f"“{readable(one)}” and “{readable(other)}” answer alike: every accuracy is the same, and "
+        f"KL differs by {_small(most['kl'])} nats at most."
+    )
+
+
+def shot_noise(frame: Frame) -> str:
+    """What shots alone do to the class distribution of a fully quantum network.
+
+    The mean total variation distance of a histogram of S shots from its C probabilities is at most
+    `sqrt((C - 1) / S) / 2` (Cauchy and Schwarz over the classes' standard deviations).
+    """
+    classes = next((len(r["distribution"]) for r in frame.rows if r.get("distribution")), 0)
+    shots = sorted(
+        {int(e["shots"]) for r in frame.rows for e in r.get("backends") or () if e.get("shots")}
+    )
+    if not shots or classes < 2:
+        return ""
+    said = [f"{0.5 * math.sqrt((classes - 1) / count):.3f} with {count:,}" for count in shots]
+    return (
+        f"Shots alone move the {classes} class probabilities of a circuit by a mean distance of at "
+        f"most {listed(said)} shots, where they are not corrected for readout errors."
+    )
+
+
+@section("compiled", place=45)
+def compiled(frame: Frame) -> Section | None:
+    """Every distinct circuit as it became on a device, and which students at which settings."""
+    places: dict[tuple[Any, ...], list[tuple[str, Point]]] = {}
+    for row in frame.rows:
+        for facts in () if is_teacher(str(row["student"])) else row.get("circuits") or ():
+            key = (facts["device"], *(facts[name] for name in _FACTS), facts["seconds"])
+            places.setdefault(key, []).append((str(row["student"]), row.get("point", {})))
+    if not places:
+        return None
+    grid = frame.grid
+    axes = [] if grid is None else [name for name in grid.titles if _tells(name, places, grid)]
+    lines = []
+    for key, found in places.items():
+        device, *numbers, seconds = key
+        who = [readable(name) for name in frame.students if any(name == s for s, _ in found)]
+        where = [listed(dict.fromkeys(shown(point[name]) for _, point in found)) for name in axes]
+        lines.append(
+            [
+                readable(str(device)),
+                *where,
+                ", ".join(who),
+                *(f"{n:,}" for n in numbers),
+                "" if seconds is None else f"{1e6 * seconds:.2f}",
+            ]
+        )
+    titles = [] if grid is None else [grid.titles[name] for name in axes]
+    heads = ["device", *titles, "student", *_FACTS.values(), "duration, µs"]
+    blocks: list[Block] = [
+        Text(
+            "Encoding and ansatz together, translated to the device's own gates and qubits, for "
+            "one execution."
+        ),
+        Table(heads, lines, words=2 + len(axes)),
+    ]
+    return Section("What the circuits became on the device", blocks)
+
+
+def _tells(
+    axis: str, places: Mapping[tuple[Any, ...], Sequence[tuple[str, Point]]], grid: Grid
+) -> bool:
+    """Whether circuits differ along an axis, and in more than the device that stands beside it."""
+    values = [{point[axis] for _, point in found} for found in places.values()]
+    every = set(grid.values) if axis == grid.x else {panel[axis] for panel in grid.panels}
+    if len(every) < 2 or all(seen == every for seen in values):
+        return False
+    of_device: dict[str, set[Any]] = {}
+    for key, seen in zip(places, values, strict=True):
+        of_device.setdefault(str(key[0]), set()).update(seen)
+    return not all(len(seen) == 1 for seen in of_device.values())
