@@ -509,7 +509,7 @@ axes:
 """
 
 
-@pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.liveness.DeadWeightsWarning")
+@pytest.mark.filterwarnings("ignore::qiskit_kd.circuits.DeadWeightsWarning")
 def test_points_are_validated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     validate, validated = ExperimentConfig.model_validate, []
 
