@@ -33,11 +33,11 @@ from qiskit_kd.distill import distiller, objective
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.experiment import choice, task
 from qiskit_kd.experiment import plan as planner
+from qiskit_kd.experiment import result as result_module
 from qiskit_kd.experiment.choice import choose
 from qiskit_kd.experiment.config import ExperimentConfig
 from qiskit_kd.experiment.loading import parse
 from qiskit_kd.experiment.plan import plan
-from qiskit_kd.experiment.result import StudyResult
 from qiskit_kd.experiment.task import run_task
 
 STUDY = """
@@ -361,7 +361,7 @@ HOMES: dict[str, tuple[Any, str]] = {
     "stratified_split": (digits_module, "stratified_split"),
     "_count": (distiller.Distiller, "_count"), "_rank": (distiller.Distiller, "_rank"),
     "_build_adapters": (objective.Objective, "_build_adapters"),
-    "candidates": (ExperimentConfig, "candidates"), "_gain": (StudyResult, "_gain"),
+    "candidates": (ExperimentConfig, "candidates"), "contrast": (result_module, "contrast"),
     "_objective": (planner, "_objective"),
 }  # fmt: skip
 MUTANTS: dict[str, tuple[str, str, str, str]] = {
@@ -467,7 +467,7 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
         "_objective", 'candidate.get(f"weight of {term.label}", term.weight)',
         "1.0 if isinstance(term.weight, list) else term.weight", "tuning"),
     "gains of unpaired seeds": (
-        "_gain", "[right[s] for s in seeds]", "[right[s] for s in reversed(seeds)]", "pairs"),
+        "contrast", "paired_gain(treated, control,", "paired_gain(treated, control[::-1],", "pairs"),
 }  # fmt: skip
 
 
