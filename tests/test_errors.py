@@ -8,7 +8,11 @@ import pytest
 from qiskit_kd import errors
 from qiskit_kd.errors import ConfigError, QiskitKDError, UnknownNameError
 
-ALL = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+ALL = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, QiskitKDError)
+]
 
 
 def test_message_has_rule_got_expected_and_remedy_in_that_order():

@@ -467,7 +467,7 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
         "_objective", 'candidate.get(f"weight of {term.label}", term.weight)',
         "1.0 if isinstance(term.weight, list) else term.weight", "tuning"),
     "gains of unpaired seeds": (
-        "contrast", "paired_gain(treated, control,", "paired_gain(treated, control[::-1],", "pairs"),
+        "contrast", "(treated, control,", "(treated, control[::-1],", "pairs"),
 }  # fmt: skip
 
 
