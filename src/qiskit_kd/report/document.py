@@ -166,13 +166,13 @@ def share(cell: Cell | None, color: str = "", *, percent: bool = True) -> Entry:
     return Entry(f"{scale * cell.mean:.{digits}f}", half, color=color)
 
 
-def gained(gain: Gain | None, *, judged: bool = True) -> Entry:
+def gained(gain: Gain | None) -> Entry:
     """A paired gain in points, with its interval and the mark of its verdict."""
     if gain is None:
         return Entry("")
     ends = ends_of(gain)
     note = f"[{ends}]" if ends else "(one seed)"
-    return Entry(points(gain.mean), note, gain.verdict if judged else "")
+    return Entry(points(gain.mean), note, gain.verdict)
 
 
 def legend_of(looks: Mapping[tuple[str, str], Stroke], student: str | None) -> list[Entry]:

@@ -109,7 +109,6 @@ def _gains(
     frame: Frame, variants: Sequence[str], short: Mapping[str, str] | None = None
 ) -> Table | None:
     """A line per student, a column per training that is compared with the baseline."""
-    placebos = frame.having("placebo")
     found = {
         (s, v): one.gain
         for s in frame.students
@@ -120,7 +119,7 @@ def _gains(
         return None
     drawn = looks(frame.variants_of())
     lines: list[Line] = [
-        [readable(s), *(gained(found.get((s, v)), judged=v not in placebos) for v in variants)]
+        [readable(s), *(gained(found.get((s, v))) for v in variants)]
         for s in frame.students
         if any((s, v) in found for v in variants)
     ]
