@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from qiskit_kd import circuits as kd
 from qiskit_kd.circuits import CircuitModel, ClassGroups
 from qiskit_kd.execution.autograd import run
 from qiskit_kd.execution.engine import Engine, Needs, Usage
-from qiskit_kd.execution.torch_use import counted, one_thread, own_modes
+from qiskit_kd.execution.torch_use import counted, in_own_modes, one_thread
 
 
 class Recording(Engine):
@@ -125,11 +126,16 @@ def test_one_gradient_is_counted() -> None:
 
 
 def test_engines_have_modes_of_their_own() -> None:
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), own_modes():
-        assert not torch.is_inference_mode_enabled()
-        assert not torch.is_autocast_enabled("cpu")
-        made = torch.ones(2, 2) @ torch.ones(2, 2)
+    def product() -> tuple[Tensor, bool]:
+        modes = torch.is_inference_mode_enabled() or torch.is_autocast_enabled("cpu")
+        return torch.ones(2, 2) @ torch.ones(2, 2), modes
+
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        made, modes = in_own_modes(product)
+        assert torch.is_inference_mode_enabled()
+        assert torch.is_autocast_enabled("cpu")
+    assert not modes
     assert made.dtype == torch.float32
     assert not made.is_inference()
-    with torch.no_grad(), own_modes():
-        assert not torch.is_grad_enabled()
+    with torch.no_grad():
+        assert not in_own_modes(torch.is_grad_enabled)

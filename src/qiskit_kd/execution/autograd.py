@@ -36,7 +36,7 @@ def uncompiled(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_dynamo_compiling():
             return outside(*args, **kwargs)
         return function(*args, **kwargs)
 
@@ -50,7 +50,7 @@ def refuse_export() -> None:
         ExecutionError: Under `torch.jit.trace`, `torch.export` and the ONNX exporters.
     """
     recorder = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY)  # noqa: SLF001
-    traced = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    traced = torch._C._is_tracing()  # noqa: SLF001
     if recorder is not None or traced or torch.compiler.is_exporting():
         raise ExecutionError(
             "a quantum layer runs on an engine, which no exported graph can hold",
@@ -103,7 +103,6 @@ class _Run(torch.autograd.Function):
     """Features `(batch, num_features)` and weights `(..., num_weights)` to outputs."""
 
     @staticmethod
-    @uncompiled
     def forward(features: Tensor, weights: Tensor, call: _Call) -> Tensor:
         x, w = _array(features), _array(weights)
         if not call.needs:
@@ -165,7 +164,6 @@ class _Pull(torch.autograd.Function):
     """The gradient of a run as a function of the cotangent, the features and the weights."""
 
     @staticmethod
-    @uncompiled
     def forward(
         cotangent: Tensor, features: Tensor, weights: Tensor, call: _Call
     ) -> tuple[Tensor, ...]:

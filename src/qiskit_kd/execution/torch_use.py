@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,25 +16,25 @@ from qiskit_kd.circuits.model import CircuitModel, check_model
 from qiskit_kd.errors import ExecutionError
 from qiskit_kd.execution.engine import Array, Needs, Pullback, Usage, as_array, not_negative
 
+T = TypeVar("T")
+
 Vjp = Callable[[Any, CircuitModel, Array, Array, Needs], tuple[Array, Pullback]]
 
 
-def own_modes() -> AbstractContextManager[Any]:
-    """Torch as it is without the caller's autocast and inference mode.
+def in_own_modes(function: Callable[..., T], *arguments: Any) -> T:
+    """A call with torch as it is without the caller's autocast and inference mode.
 
     Autocast would round what an engine computes, and tensors made in inference mode, once kept,
     can never be used outside it.
     """
     if not (torch.is_inference_mode_enabled() or torch.is_autocast_enabled("cpu")):
-        return nullcontext()
-    modes = ExitStack()
-    modes.enter_context(torch.inference_mode(mode=False))
-    modes.enter_context(torch.autocast("cpu", enabled=False))
-    return modes
+        return function(*arguments)
+    with torch.inference_mode(mode=False), torch.autocast("cpu", enabled=False):
+        return function(*arguments)
 
 
 def own_vjp(vjp: Vjp) -> Vjp:
-    """An engine's `vjp` in `own_modes`, like its pullback, with class probabilities from 0 on."""
+    """An engine's `vjp` `in_own_modes`, like its pullback, with class probabilities from 0 on."""
 
     @functools.wraps(vjp)
     def wrapped(
@@ -42,12 +42,10 @@ def own_vjp(vjp: Vjp) -> Vjp:
     ) -> tuple[Array, Pullback]:
         check_model(model, part="a run")
         features, weights = as_array(features, "features"), as_array(weights, "weights")
-        with own_modes():
-            outputs, back = vjp(self, model, features, weights, needs)
+        outputs, back = in_own_modes(vjp, self, model, features, weights, needs)
 
         def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
-            with own_modes():
-                return back(cotangent)
+            return in_own_modes(back, cotangent)
 
         return not_negative(model, outputs, pullback if needs else back, needs)
 

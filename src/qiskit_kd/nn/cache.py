@@ -22,7 +22,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from qiskit_kd.errors import StorageError
-from qiskit_kd.execution.torch_use import own_modes
+from qiskit_kd.execution.torch_use import in_own_modes
 from qiskit_kd.files import write_atomically
 from qiskit_kd.nn.layer import CircuitLayer
 
@@ -107,8 +107,8 @@ class OutputCache:
         self.hits += len(keys) - len(new)
         if new:
             # What is kept answers under every mode of torch, so it is computed in none.
-            with own_modes(), torch.no_grad():
-                values = compute(list(new.values())).detach().cpu()
+            with torch.no_grad():
+                values = in_own_modes(compute, list(new.values())).detach().cpu()
             self._rows.update(zip(new, values.unbind(), strict=True))
             if self.folder is not None:
                 self._store(self.folder, list(new), values)

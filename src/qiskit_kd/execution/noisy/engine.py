@@ -22,7 +22,7 @@ from qiskit_kd.execution.noisy.program_cache import ProgramCache
 from qiskit_kd.execution.noisy.programs import Program, evolve, evolve_bytes, through_ansatz
 from qiskit_kd.execution.noisy.states import EncodedRows
 from qiskit_kd.execution.noisy.sweeps import pull_back
-from qiskit_kd.execution.torch_use import counted, one_thread, own_modes, own_vjp
+from qiskit_kd.execution.torch_use import counted, in_own_modes, one_thread, own_vjp
 from qiskit_kd.execution.transpiling import CircuitFacts, circuit_facts
 
 _CPU = torch.device("cpu")
@@ -203,8 +203,7 @@ class NoisyEngine(Engine):
         dtype, device = features.dtype, features.device
         check_weights(model, weights.detach().cpu().numpy())
         program = self.program(model)
-        with own_modes():
-            program.on(dtype, device)  # kept
+        in_own_modes(program.on, dtype, device)  # kept
         self.usage.executions += len(features) * max(1, weights[..., 0].numel())
         rows = weights.reshape(-1, model.num_weights)
         if model.encoding.layers > 1 or features.requires_grad:
@@ -213,8 +212,8 @@ class NoisyEngine(Engine):
             values = [evolve(model, program, features, row, dtype) for row in rows]
         else:
             array = features.detach().cpu().numpy()
-            with own_modes():
-                states = self.programs.encoded(model, array, dtype, device).tensor()
+            encoded = in_own_modes(self.programs.encoded, model, array, dtype, device)
+            states = encoded.tensor()
             values = [
                 program.join(states @ through_ansatz(program, row.to(device), dtype).T)
                 for row in rows
