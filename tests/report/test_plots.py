@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of results: what is drawn, where it goes, and that no global state is touched."""
+"""Figures: one set of conventions for all; what those of results show."""
 
 from __future__ import annotations
 
@@ -14,55 +14,86 @@ import pytest
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from qiskit import QuantumCircuit
 
-from qiskit_kd.report import plot_accuracy, plot_gains, plot_parameters, render
-from qiskit_kd.report.frame import gains, values, variants_of
-from qiskit_kd.report.plots import _thin
+from qiskit_kd import report
+from qiskit_kd.circuits import hardware_efficient
+from qiskit_kd.errors import DataError
+from qiskit_kd.report import plot_accuracy, plot_circuit, plot_gains, plot_parameters, render
+from qiskit_kd.report.frame import gain_of, values, variants_of
+from qiskit_kd.report.plots_sweep import plot_shots
+from qiskit_kd.report.plots_training import plot_fine_tuning
 from qiskit_kd.report.style import look
 
-from .fake_result import FakeResult, make
+from . import fake_axes, fake_device, fake_noise
+from .fake_result import make
 
-Plot = Callable[..., Figure]
+RESULT = make(seeds=2)
+SWEEP = fake_axes.make(seeds=2, train=(50, 500), maps=False, robust=False)
+ROBUST = fake_axes.make(seeds=2, train=(500,), sees=("all",))
+NOISE = fake_noise.make(seeds=2, scales=(1,), devices=("torino",))
+MAPS = [{**r, "feature_maps": r["feature_maps"]} for r in ROBUST.rows if "feature_maps" in r][:3]
+LINES = {"student": "hybrid"}
+PLOTS: dict[str, tuple[int, Callable[..., Figure]]] = {
+    "accuracy": (1, lambda **o: plot_accuracy(RESULT.rows, **o)),
+    "gains": (1, lambda **o: plot_gains(RESULT.rows, RESULT.comparisons, **o)),
+    "parameters": (1, lambda **o: plot_parameters(RESULT.rows, **o)),
+    "circuit": (1, lambda **o: plot_circuit(hardware_efficient(2, 1), **o)),
+    "curves": (1, lambda **o: report.plot_curves(RESULT.rows, **LINES, **o)),
+    "gradients": (1, lambda **o: report.plot_gradients(RESULT.rows, **LINES, **o)),
+    "distributions": (1, lambda **o: report.plot_distributions(RESULT.rows, **LINES, **o)),
+    "fine tuning": (1, lambda **o: plot_fine_tuning(
+        fake_device.make(seeds=1).rows, student="sharp", variant="fine_tuned", **o)),
+    "feature maps": (1, lambda **o: report.plot_feature_maps(MAPS, **o)),
+    "accuracy over": (2, lambda **o: report.plot_accuracy_over(SWEEP.rows, **o)),
+    "gains over": (2, lambda **o: report.plot_gains_over(SWEEP.rows, SWEEP.comparisons, **o)),
+    "robustness": (4, lambda **o: report.plot_robustness(ROBUST.rows, **o)),
+    "shots": (2, lambda **o: plot_shots(
+        NOISE.rows, points=[(p, p["encoding"]) for p in NOISE.points], **o)),
+}  # fmt: skip
 
 
-def call(plot: Plot, result: FakeResult, **options: Any) -> Figure:
-    if plot is plot_gains:
-        return plot(result.rows, result.comparisons, **options)
-    return plot(result.rows, **options)
-
-
-PLOTS = [plot_accuracy, plot_gains, plot_parameters]
-
-
-@pytest.mark.parametrize("plot", PLOTS)
-def test_conventions(plot: Plot, tmp_path: Path) -> None:
-    result = make(seeds=3)
-    before = dict(mpl.rcParams)
-    file = tmp_path / "figure.png"
-    figure = call(plot, result, title="A title", figsize=(4, 3), filename=file)
-    assert isinstance(figure, Figure)
-    assert tuple(figure.get_size_inches()) == (4, 3)
-    assert figure.axes[0].get_title(loc="left") == "A title"
+@pytest.mark.parametrize("name", PLOTS)
+def test_conventions(name: str, tmp_path: Path) -> None:
+    count, plot = PLOTS[name]
+    before, file = dict(mpl.rcParams), tmp_path / "figure.png"
+    figure = plot(title="A title", figsize=(8, 5), filename=file)
+    assert tuple(figure.get_size_inches()) == (8, 5)
+    titles = [figure.get_suptitle(), *(ax.get_title(loc="left") for ax in figure.axes)]
+    assert "A title" in titles
     assert file.stat().st_size > 1000
+    own = Figure()
+    spare, *axes = own.subplots(1, count + 1)
+    assert plot(ax=axes[0] if count == 1 else axes) is own
+    assert all(ax.has_data() or ax.texts for ax in axes)
+    assert not spare.has_data()
     assert dict(mpl.rcParams) == before
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or not pyplot.get_fignums()
 
 
-@pytest.mark.parametrize("plot", PLOTS)
-def test_draws_into_given_axes(plot: Plot) -> None:
-    figure = Figure()
-    left, right = figure.subplots(1, 2)
-    assert call(plot, make(seeds=2), ax=right) is figure
-    assert right.has_data()
-    assert not left.has_data()
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("accuracy over", r"one axes per panel; got 1 axes; expected 2: sees: same; sees: all\. "),
+        ("shots", "one axes per panel; got 1 axes; expected 2: amplitude; angle"),
+        ("robustness", r"two axes per kind .*; got 1 axes; expected 4 for noise, rotation\. "),
+    ],
+)
+def test_too_few_axes(name: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        PLOTS[name][1](ax=Figure().subplots())
 
 
-@pytest.mark.parametrize("plot", PLOTS)
 @pytest.mark.parametrize("students", [("hybrid",), ("linear", "fully_quantum")])
-def test_any_number_of_students_and_seeds(plot: Plot, students: tuple[str, ...]) -> None:
-    for seeds in (1, 2):
-        assert call(plot, make(seeds=seeds, students=students)).axes[0].has_data()
+def test_any_number_of_students_and_seeds(students: tuple[str, ...]) -> None:
+    result = make(seeds=1, students=students)
+    for figure in (
+        plot_accuracy(result.rows),
+        plot_parameters(result.rows),
+        plot_gains(result.rows, result.comparisons),
+    ):
+        assert figure.axes[0].has_data()
 
 
 def test_accuracy_bars_are_the_means_and_every_seed_is_a_point() -> None:
@@ -91,8 +122,9 @@ def test_gains_lie_where_the_comparisons_say_and_zero_is_marked() -> None:
     ax = plot_gains(result.rows, result.comparisons).axes[0]
     marks = [line for line in ax.lines if line.get_marker() in ("D", "^", "s")]
     drawn = sorted(float(np.ravel(line.get_xdata())[0]) for line in marks)
-    meant = gains(result.rows, result.comparisons, baseline="plain")
-    assert drawn == pytest.approx(sorted(100 * gain.mean for gain in meant.values()))
+    pairs = [c for c in result.comparisons if c["baseline"] == "plain"]
+    meant = [gain_of(result.rows, c["student"], c["variant"], "plain") for c in pairs]
+    assert drawn == pytest.approx(sorted(100 * gain.mean for gain in meant if gain))
     assert any(list(np.ravel(line.get_xdata())) == [0, 0] for line in ax.lines)
     colors = {line.get_color() for line in ax.lines}
     assert {look(v).color for v in ("distilled", "shuffled", "label_smoothing")} <= colors
@@ -121,10 +153,6 @@ def test_names_beside_the_points_do_not_overlap() -> None:
     low, high = ax.get_ylim()
     assert len(left) == 5
     assert min(np.diff(left)) > 0.05 * (high - low)
-
-
-def test_ticks_are_thinned() -> None:
-    assert _thin([74, 75, 195, 1203]) == [74, 195, 1203]
 
 
 def test_one_seed_does_not_zoom_into_nothing() -> None:
@@ -180,3 +208,23 @@ def test_the_page_knows_placebos_by_what_they_are(placebo: str) -> None:
         placebo == "shuffled",
         placebo == "distilled",
     )
+
+
+def test_circuit_is_drawn_large_enough_and_folded(tmp_path: Path) -> None:
+    circuit = hardware_efficient(4, 2)
+    flat = plot_circuit(circuit, title="Ansatz", filename=tmp_path / "circuit.svg")
+    folded = plot_circuit(circuit, fold=6)
+    assert flat.axes[0].get_title(loc="left") == "Ansatz"
+    assert flat.get_size_inches()[0] > 1.4 * folded.get_size_inches()[0]
+    assert flat.get_size_inches()[1] < folded.get_size_inches()[1]
+    assert (tmp_path / "circuit.svg").is_file()
+
+
+def test_drawing_shortens_names_and_leaves_the_circuit_alone() -> None:
+    circuit = hardware_efficient(2, 1)
+    names = [p.name for p in circuit.parameters]
+    texts = " ".join(text.get_text() for text in plot_circuit(circuit).axes[0].texts)
+    assert "w0" in texts
+    assert "weight" not in texts
+    assert [p.name for p in circuit.parameters] == names
+    assert plot_circuit(QuantumCircuit(1)).axes

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,10 +14,13 @@ from matplotlib.figure import Figure
 
 from qiskit_kd.errors import DataError
 from qiskit_kd.report import plot_accuracy_over, plot_curves, plot_gains_over, plot_robustness
-from qiskit_kd.report.frame import Frame, gains, values
+from qiskit_kd.report.drawing import focused
+from qiskit_kd.report.frame import Frame, gain_of, values
 from qiskit_kd.report.grid import at, grid_of
-from qiskit_kd.report.style import focused, looks_of, points, strokes
+from qiskit_kd.report.plots_sweep import kinds_of, plot_shots, shots_of
+from qiskit_kd.report.style import looks_of, points, strokes
 
+from . import fake_axes
 from . import fake_noise as noise
 from .fake_axes import FakeStudy, kept, make
 from .fake_result import make as plain
@@ -36,17 +37,6 @@ def draw(plot: Callable[..., Figure], result: FakeStudy = RESULT, **options: Any
 
 
 PLOTS: list[Callable[..., Figure]] = [plot_accuracy_over, plot_gains_over]
-
-
-@pytest.mark.parametrize("plot", PLOTS)
-def test_conventions(plot: Callable[..., Figure], tmp_path: Path) -> None:
-    before = dict(mpl.rcParams)
-    file = tmp_path / "figure.png"
-    figure = draw(plot, title="A title", figsize=(8, 3), filename=file)
-    assert tuple(figure.get_size_inches()) == (8, 3)
-    assert figure.get_suptitle() == "A title"
-    assert file.stat().st_size > 1000
-    assert dict(mpl.rcParams) == before
 
 
 @pytest.mark.parametrize("plot", PLOTS)
@@ -67,26 +57,6 @@ def test_one_axis_of_words_is_one_panel(plot: Callable[..., Figure]) -> None:
     (ax,) = draw(plot, result, grid=grid_of(result)).axes
     assert ax.get_xscale() == "linear"
     assert [t.get_text() for t in ax.get_xticklabels()] == ["same", "all"]
-
-
-@pytest.mark.parametrize("plot", PLOTS)
-def test_draws_into_given_axes(plot: Callable[..., Figure]) -> None:
-    figure = Figure()
-    axes = figure.subplots(1, 3)
-    assert draw(plot, ax=list(axes[1:])) is figure
-    assert not axes[0].has_data()
-    assert axes[1].has_data()
-    assert axes[2].has_data()
-
-
-@pytest.mark.parametrize("plot", PLOTS)
-def test_too_few_axes(plot: Callable[..., Figure]) -> None:
-    with pytest.raises(
-        DataError,
-        match=r"drawn into one axes per panel; got 1 axes; expected 2: sees: same; sees: all\. "
-        r"Pass that many, or leave `ax` out\.",
-    ):
-        draw(plot, ax=Figure().subplots())
 
 
 @pytest.mark.parametrize("plot", PLOTS)
@@ -128,9 +98,12 @@ def test_marks_say_the_verdict_and_lie_at_the_gain() -> None:
         meant = [
             gain
             for k in (50, 500, 5000)
-            for gain in gains(
-                at(RESULT.rows, {"train": k, "sees": sees}), RESULT.comparisons, baseline="plain"
-            ).values()
+            for variant in fake_axes.GAINS
+            if (
+                gain := gain_of(
+                    at(RESULT.rows, {"train": k, "sees": sees}), "convolution", variant, "plain"
+                )
+            )
         ]
         single = [line for line in ax.lines if np.size(line.get_ydata()) == 1]
 
@@ -224,7 +197,7 @@ def test_three_panels_or_six_stand_in_rows_of_three() -> None:
 def test_bands_allow_for_samples_that_seeds_share(
     module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qiskit_kd.report import plots_evaluation, plots_sweep, plots_training
+    from qiskit_kd.report import plots_sweep, plots_training
 
     rows = make(seeds=4, train=(500,), sees=("all",), maps=False).rows
     rows = [row | {"shots": [{"shots": n, "accuracy": row["test"]["accuracy"]} for n in (8, 64)]}
@@ -233,17 +206,12 @@ def test_bands_allow_for_samples_that_seeds_share(
         "sweep": lambda: plot_accuracy_over(rows),
         "training": lambda: plot_curves(rows, student="convolution"),
         "robustness": lambda: plot_robustness(rows),
-        "shots": lambda: plots_evaluation.plot_shots(rows, points=[(rows[0]["point"], "")]),
+        "shots": lambda: plot_shots(rows, points=[(rows[0]["point"], "")]),
     }
-    modules = {
-        "sweep": plots_sweep,
-        "training": plots_training,
-        "robustness": plots_evaluation,
-        "shots": plots_evaluation,
-    }
+    patched = plots_training if module == "training" else plots_sweep
 
     def heights(shared: float) -> np.ndarray:
-        monkeypatch.setattr(modules[module], "shared_variance", lambda *_: shared)
+        monkeypatch.setattr(patched, "shared_variance", lambda *_: shared)
         drawn = [band for ax in plots[module]().axes for band in ax.collections]
         return np.asarray([np.ptp(path.vertices[:, 1]) for c in drawn for path in c.get_paths()])
 
@@ -253,3 +221,131 @@ def test_bands_allow_for_samples_that_seeds_share(
     n = 4
     one = wide / plain  # of a band along a line that rises, a part
     assert one.max() <= np.sqrt((1 / n + 0.02) * n) + 1e-6
+
+
+# Shots and disturbances.
+
+NOISE = noise.make(devices=("torino",))
+PLACES = [(p, p["encoding"]) for p in noise.grid(NOISE).points if p["scale"] == 1]
+LOOKS = looks_of(Frame(NOISE), student="sharp")
+
+
+def test_numbers_of_shots() -> None:
+    assert shots_of(NOISE.rows) == [64, 1024, 16384]
+    assert shots_of([{"student": "sharp"}]) == []
+
+
+@pytest.mark.parametrize(("metric", "factor"), [("accuracy", 100.0), ("kl", 1.0)])
+def test_lines_are_means_with_their_intervals(metric: str, factor: float) -> None:
+    figure = plot_shots(NOISE.rows, points=PLACES, looks=LOOKS, metric=metric)
+    panel = figure.axes[1]
+    assert panel.get_xscale() == "log"
+    rows = [r for r in at(NOISE.rows, PLACES[1][0]) if r["student"] == "sharp"]
+    mine = [r for r in rows if r["variant"] == "from_quantum"]
+    numbers = factor * np.array([[e[metric] for e in r["shots"]] for r in mine])
+    lines = [one for one in panel.lines if one.get_label() == "from quantum"]
+    assert lines[0].get_xdata() == pytest.approx([64, 1024, 16384])
+    assert lines[0].get_ydata() == pytest.approx(numbers.mean(axis=0))
+    # The detached mark is what the row itself reached.
+    whole = factor * np.array([r["test"][metric] for r in mine])
+    assert lines[1].get_ydata() == pytest.approx([whole.mean()])
+    assert lines[1].get_xdata()[0] > 16384
+    half = 2.7764451 * numbers.std(axis=0, ddof=1) / np.sqrt(5)
+    bands = [c for c in panel.collections if len(c.get_paths()[0].vertices) > 2]
+    ends = [band.get_datalim(panel.transData) for band in bands]
+    low, high = (numbers.mean(axis=0) - half).min(), (numbers.mean(axis=0) + half).max()
+    assert any(box.y0 == pytest.approx(low) and box.y1 == pytest.approx(high) for box in ends)
+
+
+def test_axes_are_named_and_the_limit_is_marked() -> None:
+    figure = plot_shots(NOISE.rows, points=PLACES, looks=LOOKS)
+    first, second = figure.axes
+    assert first.get_ylabel() == "test accuracy, %"
+    assert first.get_xlabel() == "shots per circuit (logarithmic)"
+    labels = [text.get_text() for text in second.get_xticklabels()]
+    assert labels == ["64", "1,024", "16,384", "∞"]
+    assert [one.get_title(loc="left") for one in figure.axes] == ["amplitude", "angle"]
+    kl = plot_shots(NOISE.rows, points=PLACES, looks=LOOKS, metric="kl", limit="as judged")
+    assert kl.axes[0].get_ylabel() == "test KL(teacher ‖ student), nats"
+    assert kl.axes[0].get_xticklabels()[-1].get_text() == "as judged"
+
+
+def test_many_numbers_keep_labels_apart() -> None:
+    rows = [
+        {**r, "shots": [{"shots": 2**k, "accuracy": 0.5 + 0.01 * k} for k in range(6, 15)]}
+        for r in NOISE.rows
+    ]
+    figure = plot_shots(rows, points=PLACES, looks=LOOKS)
+    labels = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert labels == ["64", "256", "1,024", "4,096", "16,384", "∞"]
+
+
+def test_one_number_of_shots_and_one_seed() -> None:
+    rows = [{**r, "shots": r["shots"][:1]} for r in NOISE.rows if r["seed"] == 0 and "shots" in r]
+    figure = plot_shots(rows, points=PLACES, looks=LOOKS)
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["64", "∞"]
+
+
+def test_a_study_without_axes_and_rows_without_shots() -> None:
+    rows = [{**r, "point": {}} for r in at(NOISE.rows, PLACES[0][0])]
+    assert {line.get_label() for line in plot_shots(rows).axes[0].lines} >= {"noise free", "noisy"}
+    with pytest.raises(DataError, match=r"rows that carry them; got \d+ rows without. Set `eval"):
+        plot_shots(RESULT.rows)
+
+
+ROWS = fake_axes.make(seeds=4, train=(500,), sees=("all",), maps=False).rows
+
+
+def test_two_panels_per_kind() -> None:
+    assert [ax.get_xlabel() for ax in plot_robustness(ROWS).axes] == [
+        "", "", "standard deviation of Gaussian noise", "rotation, degrees",
+    ]  # fmt: skip
+    assert kinds_of(ROWS) == ["noise", "rotation"]
+
+
+def test_lines_begin_with_the_undisturbed_test_and_end_at_the_last_level() -> None:
+    axes = plot_robustness(ROWS).axes
+    line = next(x for x in axes[0].lines if x.get_label() == "soft")
+    assert np.asarray(line.get_xdata()) == pytest.approx([0, 0.1, 0.2, 0.3])
+    test = np.mean([*values(ROWS, "convolution", "soft", "accuracy").values()])
+    assert np.asarray(line.get_ydata())[0] == pytest.approx(100 * test)
+    last = [
+        e["accuracy"] for r in ROWS if (r["student"], r["variant"]) == ("convolution", "soft")
+        for e in r["robustness"] if (e["kind"], e["level"]) == ("noise", 0.3)
+    ]  # fmt: skip
+    assert np.asarray(line.get_ydata())[-1] == pytest.approx(100 * np.mean(last))
+
+
+def test_gains_are_paired_differences_to_the_student_alone() -> None:
+    axes = plot_robustness(ROWS).axes
+    line = next(x for x in axes[2].lines if x.get_label() == "features")
+    alone = {r["seed"]: r for r in ROWS if (r["student"], r["variant"]) == ("convolution", "plain")}
+    taught = [r for r in ROWS if (r["student"], r["variant"]) == ("convolution", "features")]
+    meant = [
+        np.mean([r["robustness"][k]["accuracy"] - alone[r["seed"]]["robustness"][k]["accuracy"]
+                 for r in taught])
+        for k in range(3)
+    ]  # fmt: skip
+    assert np.asarray(line.get_ydata())[1:] == pytest.approx([100 * m for m in meant])
+    labels = {str(x.get_label()) for x in axes[2].lines}
+    assert not labels & {"convolution alone", "quanvolution alone", "teacher hybrid"}
+
+
+def test_rows_without_it() -> None:
+    rows = [{**row, "robustness": []} for row in ROWS[:2]]
+    with pytest.raises(
+        DataError,
+        match=r"robustness is drawn of rows that carry it; got 2 rows without\. Set `evaluation: "
+        r"\{robustness: \{noise: \[\.\.\.\], rotation: \[\.\.\.\]\}\}` and run the study again\.",
+    ):
+        plot_robustness(rows)
+
+
+def test_one_kind_and_one_seed() -> None:
+    rows = [
+        {**row, "robustness": [e for e in row["robustness"] if e["kind"] == "rotation"]}
+        for row in ROWS if row["seed"] == 0
+    ]  # fmt: skip
+    figure = plot_robustness(rows)
+    assert len(figure.axes) == 2
+    assert not figure.axes[0].collections

@@ -1,39 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learning curves, gradients, distributions, circuits, and curves of fine-tuning."""
+"""Learning curves, gradients, distributions, curves of fine-tuning, and feature maps."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from qiskit import QuantumCircuit
 
-from qiskit_kd.circuits import hardware_efficient
 from qiskit_kd.errors import DataError
-from qiskit_kd.report import plot_circuit, plot_curves, plot_distributions, plot_gradients
-from qiskit_kd.report.plots import _short_names
-from qiskit_kd.report.plots_training import _held, plot_fine_tuning
+from qiskit_kd.report import plot_curves, plot_distributions, plot_feature_maps, plot_gradients
+from qiskit_kd.report.html import inline, to_svg
+from qiskit_kd.report.plots_training import map_range, plot_fine_tuning
 
 from . import fake_device, fake_result
+from .fake_axes import feature_maps
+
+
+def student(*curves: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    return [
+        {"student": "a", "variant": "plain", "seed": k, "curves": one}
+        for k, one in enumerate(curves)
+    ]
 
 
 def test_runs_that_stopped_early_are_held_at_their_last_value() -> None:
-    curves = [
+    rows = student(
         {"epoch": [1.0, 2.0, 3.0], "validation/accuracy": [0.1, 0.2, 0.3]},
         {"epoch": [1.0], "validation/accuracy": [0.5]},
-    ]
-    epochs, stack = _held(curves, "validation/accuracy")
-    assert epochs.tolist() == [1, 2, 3]
-    assert stack.tolist() == [[0.1, 0.2, 0.3], [0.5, 0.5, 0.5]]
+    )
+    (line,) = plot_curves(rows, student="a").axes[0].lines
+    assert np.asarray(line.get_xdata()).tolist() == [1, 2, 3]
+    assert np.asarray(line.get_ydata()) == pytest.approx([30, 35, 40])
 
 
 def test_missing_curves_and_nulls() -> None:
-    assert _held([{"epoch": [1.0]}], "grad/kl")[0].size == 0
-    null = [{"epoch": [1.0, 2.0], "grad/kl": [None, 0.5]}]
-    assert np.isnan(_held(null, "grad/kl")[1][0, 0])  # type: ignore[arg-type]
+    rows = student({"epoch": [1.0, 2.0], "validation/loss": [None, 0.5]})
+    (line,) = plot_curves(rows, student="a", curve="validation/loss").axes[0].lines
+    assert np.asarray(line.get_ydata()) == pytest.approx([np.nan, 0.5], nan_ok=True)
+    assert not plot_curves(student({"epoch": [1.0]}), student="a").axes[0].lines
 
 
 def test_curves_draw_one_line_and_one_band_per_variant() -> None:
@@ -57,28 +64,23 @@ def test_other_curves_are_not_in_per_cent() -> None:
     assert max(np.max(line.get_ydata()) for line in ax.lines) < 3
 
 
-def test_gradients_have_a_line_per_term(tmp_path: Path) -> None:
-    file = tmp_path / "gradients.svg"
-    figure = plot_gradients(fake_result.make(seeds=3).rows, student="hybrid", filename=file)
-    ax = figure.axes[0]
+def test_gradients_have_a_line_per_term() -> None:
+    ax = plot_gradients(fake_result.make(seeds=3).rows, student="hybrid").axes[0]
     legend = ax.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["ce", "kl"]
     assert ax.get_yscale() == "log"
-    assert file.is_file()
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
-def test_distributions_are_two_tables_of_cells(classes: int, tmp_path: Path) -> None:
+def test_distributions_are_two_tables_of_cells(classes: int) -> None:
     rows = fake_result.make(seeds=2, classes=classes).rows
-    file = tmp_path / "distribution.svg"
-    ax = plot_distributions(rows, student="hybrid", filename=file).axes[0]
+    ax = plot_distributions(rows, student="hybrid").axes[0]
     cells = [p for p in ax.patches if isinstance(p, Rectangle) and p.get_width() < 1]
     assert len(cells) == 2 * classes**2
     own = [np.asarray(r["distribution"]) for r in rows if r["student"] == "hybrid"
            and r["variant"] == "plain"]  # fmt: skip
     assert cells[0].get_alpha() == pytest.approx(0.04 + 0.96 * np.mean(own, axis=0)[0, 0])
-    assert file.is_file()
 
 
 def test_a_class_without_test_samples_stays_empty() -> None:
@@ -87,31 +89,6 @@ def test_a_class_without_test_samples_stays_empty() -> None:
         row["distribution"][1] = None
     ax = plot_distributions(rows, student="hybrid").axes[0]
     assert sum(isinstance(p, Rectangle) and p.get_width() < 1 for p in ax.patches) == 2 * 6
-
-
-def test_circuit_is_drawn_large_enough_and_folded(tmp_path: Path) -> None:
-    circuit = hardware_efficient(4, 2)
-    flat = plot_circuit(circuit, title="Ansatz", filename=tmp_path / "circuit.svg")
-    folded = plot_circuit(circuit, fold=6)
-    assert flat.axes[0].get_title(loc="left") == "Ansatz"
-    assert flat.get_size_inches()[0] > 1.4 * folded.get_size_inches()[0]
-    assert flat.get_size_inches()[1] < folded.get_size_inches()[1]
-    assert (tmp_path / "circuit.svg").is_file()
-
-
-def test_circuit_in_given_axes() -> None:
-    ax = Figure().add_subplot()
-    assert plot_circuit(hardware_efficient(2, 1), ax=ax) is ax.figure
-    assert ax.texts
-
-
-def test_drawing_shortens_names_and_leaves_the_circuit_alone() -> None:
-    circuit = hardware_efficient(2, 1)
-    names = [p.name for p in circuit.parameters]
-    assert [p.name for p in _short_names(circuit).parameters][:2] == ["w0", "w1"]
-    assert [p.name for p in circuit.parameters] == names
-    plain = QuantumCircuit(1)
-    assert _short_names(plain) is plain
 
 
 def drawn(figure: Figure) -> list[tuple[list[float], list[float], str]]:
@@ -162,19 +139,6 @@ def test_one_epoch_has_whole_ticks() -> None:
     assert figure.axes[0].get_xticks().tolist() == [1]
 
 
-def test_given_axes_and_a_file(tmp_path: Path) -> None:
-    figure = Figure()
-    ax = figure.add_subplot()
-    rows = fake_device.make(seeds=1).rows
-    file = tmp_path / "curves.svg"
-    found = plot_fine_tuning(
-        rows, student="sharp", variant="fine_tuned", ax=ax, title="Here", filename=file
-    )
-    assert found is figure
-    assert ax.get_title(loc="left") == "Here"
-    assert "<svg" in file.read_text()
-
-
 def test_rows_without_a_second_stage_are_refused() -> None:
     with pytest.raises(
         DataError,
@@ -182,3 +146,77 @@ def test_rows_without_a_second_stage_are_refused() -> None:
         r"'labels'; expected rows with fine_tuning\. Name a variant with fine_tune\.$",
     ):
         plot_fine_tuning(fake_device.make(seeds=1).rows, student="sharp", variant="labels")
+
+
+def networks() -> list[dict[str, Any]]:
+    pairs = [("teacher:hybrid", "plain"), ("convolution", "features"), ("convolution", "plain")]
+    return [{"student": s, "variant": v, "feature_maps": feature_maps(s, v)} for s, v in pairs]
+
+
+def test_one_picture_per_image_and_map() -> None:
+    assert len(plot_feature_maps(networks()).axes[0].images) == 4 * (1 + 3 * 3)
+    assert len(plot_feature_maps(networks(), images=2).axes[0].images) == 2 * 10
+
+
+def test_teacher_and_taught_student_share_a_range_that_is_stated() -> None:
+    data = networks()
+    ax = plot_feature_maps(data, labels=["teacher", "taught", "alone"]).axes[0]
+    stacks = [np.asarray(row["feature_maps"]["maps"]) for row in data]
+    pair, own = map_range(stacks[:2]), map_range(stacks[2:])
+    limits = {image.get_clim() for image in ax.images[4:]}
+    assert limits == {pair, own}
+    texts = [text.get_text() for text in ax.texts]
+    assert texts.count(f"{pair[0]:.2f} to {pair[1]:.2f}") == 2
+    assert texts.count(f"{own[0]:.2f} to {own[1]:.2f}") == 1
+    assert {"image", "teacher", "taught", "alone", "3", "17"} <= set(texts)
+    apart = plot_feature_maps(data, scales=[0, 1, 2]).axes[0]
+    assert len({image.get_clim() for image in apart.images[4:]}) == 3
+
+
+def test_maps_are_shown_unchanged_and_upright() -> None:
+    data = networks()[:1]
+    data[0]["feature_maps"]["maps"][0][1][0][0] = 9.0
+    image = plot_feature_maps(data).axes[0].images[4 + 1]
+    assert np.asarray(image.get_array())[0, 0] == 9.0
+    left, right, bottom, top = image.get_extent()
+    assert top < bottom  # the axis points down, so row 0 is at the top
+    assert left < right
+
+
+def test_coloured_images_and_constant_maps() -> None:
+    data = networks()[:1]
+    maps = data[0]["feature_maps"]
+    maps["images"] = np.repeat(np.asarray(maps["images"]), 3, axis=1).tolist()
+    maps["maps"] = np.zeros((4, 2, 5, 5)).tolist()
+    ax = plot_feature_maps(data).axes[0]
+    assert np.asarray(ax.images[0].get_array()).shape == (28, 28, 3)
+    assert ax.images[4].get_clim() == (0.0, 1.0)
+
+
+def test_same_bytes_every_time_and_fit_for_a_page() -> None:
+    one, two = (to_svg(plot_feature_maps(networks()), "maps") for _ in range(2))
+    assert one == two
+    body = inline(one, "maps", "Maps of images.")
+    assert body.count("data:image/png") == 40
+    assert "http" not in body.replace("http://www.w3.org", "")
+
+
+def test_rows_without_maps() -> None:
+    rows = [*networks(), {"student": "a", "variant": "b"}]
+    with pytest.raises(
+        DataError,
+        match=r"drawn of rows that carry them; got 3 of 4 rows with feature maps; expected one row "
+        r"per network, of the first seed\. Set `evaluation: \{feature_maps: \{layer: PATH\}\}`",
+    ):
+        plot_feature_maps(rows)
+
+
+def test_maps_of_different_images() -> None:
+    rows = networks()
+    rows[1]["feature_maps"]["rows"] = [1, 2, 3, 4]
+    with pytest.raises(
+        DataError,
+        match=r"side by side are those of the same images; got test rows \[3, 17, 40, 86\] and "
+        r"\[1, 2, 3, 4\] .*\. Take rows of one study and one point\.",
+    ):
+        plot_feature_maps(rows)

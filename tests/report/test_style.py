@@ -22,19 +22,19 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from qiskit_kd.report import plot_curves, plot_gains, render
+from qiskit_kd.report.drawing import saved
 from qiskit_kd.report.html import color_variables, inline, to_svg
 from qiskit_kd.report.page import rows_csv
 from qiskit_kd.report.plots import plot_accuracy, plot_circuit
 from qiskit_kd.report.style import (
+    DARK,
     INK,
     MUTED,
     PAPER,
     SERIES,
-    dark_twins,
     look,
     looks,
     readable,
-    saved,
     strokes,
     told_apart,
 )
@@ -70,23 +70,23 @@ def test_variants_of_a_study_on_a_device_differ_too() -> None:
     assert [one.label for one in looks[:2]] == ["noise-aware", "fine-tuned"]
 
 
-@pytest.mark.parametrize("color", [*(look(v).color for v in KNOWN), *(s[0] for s in SERIES)])
+@pytest.mark.parametrize("color", [*(look(v).color for v in KNOWN), *SERIES])
 def test_graphics_stand_out_on_both_papers(color: str) -> None:
     # WCAG 2.1, 1.4.11: graphical objects need a contrast of 3 to 1.
     assert contrast(color, PAPER) >= 3
-    assert contrast(dark_twins()[color], dark_twins()[PAPER]) >= 3
+    assert contrast(DARK[color], DARK[PAPER]) >= 3
 
 
 @pytest.mark.parametrize("color", [INK, MUTED])
 def test_text_is_readable_on_both_papers(color: str) -> None:
     assert contrast(color, PAPER) >= 4.5
-    assert contrast(dark_twins()[color], dark_twins()[PAPER]) >= 4.5
+    assert contrast(DARK[color], DARK[PAPER]) >= 4.5
 
 
 def test_unknown_variants_get_a_stable_look_and_their_own_name() -> None:
     assert look("my_idea") == look("my_idea")
     assert look("my_idea").label == "my idea"
-    assert look("my_idea").color in dark_twins()
+    assert look("my_idea").color in DARK
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_variants_that_are_drawn_together_are_told_apart(names: list[str]) -> No
     assert len({(item.color, item.marker) for item in found.values()}) == len(names)
     if len(names) <= len(SERIES):
         assert len({item.color for item in found.values()}) == len(names)
-    assert {item.color for item in found.values()} <= {*dark_twins()}
+    assert {item.color for item in found.values()} <= {*DARK}
 
 
 def test_readable() -> None:
@@ -189,7 +189,7 @@ def test_no_students_no_strokes_but_teachers() -> None:
 @given(st.lists(st.text("abc_", min_size=1, max_size=4), min_size=1, max_size=9, unique=True))
 def test_any_names_get_colours_that_have_a_dark_twin(names: list[str]) -> None:
     found = strokes(rows(one=["plain", *names], two=["plain"], three=["plain"]))
-    assert {s.color for s in found.values()} <= set(dark_twins())
+    assert {s.color for s in found.values()} <= set(DARK)
     marks = [s.marker for (student, _), s in found.items() if student == "one"]
     assert len(set(marks)) >= min(len(marks), 9)
 
@@ -227,7 +227,7 @@ def test_inline_is_well_formed_named_and_themed() -> None:
     assert root.attrib["role"] == "img"
     assert root[0].text == "Gains & <losses>."
     assert root[0].attrib["id"] == root.attrib["aria-labelledby"] == "gains-alt"
-    for color in dark_twins():
+    for color in DARK:
         assert color not in text
     assert f"var(--c{INK.removeprefix('#')})" in text
     assert f"fill: var(--c{PAPER.removeprefix('#')})" not in text.split("<title")[1][:600]
@@ -261,7 +261,7 @@ def test_unthemed_drawings_keep_their_colours() -> None:
 
 def test_every_colour_has_a_variable_for_both_papers() -> None:
     light, dark = color_variables()
-    assert light.count("--c") == dark.count("--c") == len(dark_twins())
+    assert light.count("--c") == dark.count("--c") == len(DARK)
     assert light != dark
 
 

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from qiskit_kd.report.page import render, terminal_table, write
 from qiskit_kd.report.plots import plot_accuracy, plot_circuit, plot_gains, plot_parameters
-from qiskit_kd.report.plots_evaluation import plot_feature_maps, plot_robustness
-from qiskit_kd.report.plots_sweep import plot_accuracy_over, plot_gains_over
-from qiskit_kd.report.plots_training import plot_curves, plot_distributions, plot_gradients
+from qiskit_kd.report.plots_sweep import plot_accuracy_over, plot_gains_over, plot_robustness
+from qiskit_kd.report.plots_training import (
+    plot_curves,
+    plot_distributions,
+    plot_feature_maps,
+    plot_gradients,
+)
 
 __all__ = [
     "plot_accuracy",

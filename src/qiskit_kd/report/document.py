@@ -9,7 +9,7 @@ point of the group `qiskit_kd.report_section`, or in a plugin file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from qiskit_kd.experiment.statistics import Gain
 from qiskit_kd.registry import Registry
 from qiskit_kd.report.frame import Cell, Frame
-from qiskit_kd.report.style import Stroke, ends_of, points
+from qiskit_kd.report.style import Looks, ends_of, points
 
 MARKS = {"confirmed": "*", "harmful": "!"}
 LEGEND = "* confirmed, ! harmful, unmarked: neither"
@@ -175,6 +175,6 @@ def gained(gain: Gain | None) -> Entry:
     return Entry(points(gain.mean), note, gain.verdict)
 
 
-def legend_of(looks: Mapping[tuple[str, str], Stroke], student: str | None) -> list[Entry]:
+def legend_of(looks: Looks, student: str | None) -> list[Entry]:
     """A coloured name for every line of a student."""
     return [Entry(s.label, color=s.color) for (name, _), s in looks.items() if name == student]

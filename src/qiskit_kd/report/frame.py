@@ -419,33 +419,12 @@ def cells(rows: Sequence[Row], metric: str = "accuracy") -> list[Cell]:
     return [cell for cell in found if cell is not None]
 
 
-def gains(
-    rows: Sequence[Row],
-    comparisons: Iterable[Mapping[str, Any]],
-    *,
-    metric: str = "accuracy",
-    baseline: str = BASELINE,
-) -> dict[tuple[str, str], Gain]:
-    """The paired gain, from the rows, of every student and variant that is compared with one.
-
-    Args:
-        rows: Of one point.
-        comparisons: Dictionaries with `student, variant, baseline`, which say what is compared.
-        metric: Which metric.
-        baseline: With which variant.
-    """
-    keys = {
-        (str(item["student"]), str(item["variant"])): None
-        for item in comparisons
-        if item["baseline"] == baseline
-    }
-    found = {
-        (student, variant): contrast(
-            rows_of(rows, student, variant), rows_of(rows, student, baseline), metric
-        )
-        for student, variant in keys
-    }
-    return {key: gain for key, gain in found.items() if gain is not None}
+def gain_of(
+    rows: Sequence[Row], student: str, variant: str, baseline: str, metric: str = "accuracy"
+) -> Gain | None:
+    """The paired gain of a student over its seeds, from rows of one point."""
+    left, right = (rows_of(rows, student, name) for name in (variant, baseline))
+    return contrast(left, right, metric)
 
 
 # Backends of a configuration; rows name them, but do not say what an axis made of them.

@@ -16,7 +16,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from qiskit_kd.report.document import MARKS, Entry, Headline, Picture, Section, Table
-from qiskit_kd.report.style import PAPER, dark_twins, saved
+from qiskit_kd.report.drawing import saved
+from qiskit_kd.report.style import DARK, PAPER
 
 READABLE = 860  # pixels, as in the page's style sheet
 
@@ -141,7 +142,7 @@ def inline(document: str, name: str, alt: str, *, themed: bool = True) -> str:
     body = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", body)
     if themed:
         body = _without_paper(body)
-        for color in dark_twins():
+        for color in DARK:
             body = body.replace(color, f"var({variable(color)})")
     head, rest = body.split(">", 1)
     box = re.search(r'viewBox="([^"]+)"', head)
@@ -157,7 +158,7 @@ def inline(document: str, name: str, alt: str, *, themed: bool = True) -> str:
 
 def color_variables() -> tuple[str, str]:
     """CSS declarations of the figures' colours, for light and for dark paper."""
-    twins = dark_twins()
+    twins = DARK
     light = "".join(f"{variable(c)}:{c};" for c in twins)
     dark = "".join(f"{variable(c)}:{d};" for c, d in twins.items())
     return light, dark

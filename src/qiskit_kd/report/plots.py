@@ -10,8 +10,10 @@ seeds); a single seed is a hollow point without one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,35 +21,23 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from qiskit_kd.experiment.schema import is_teacher
-from qiskit_kd.report.frame import (
-    BASELINE,
-    Cell,
-    Row,
-    cells,
-    gains,
-    students_of,
-    variants_of,
-)
-from qiskit_kd.report.style import (
-    INK,
+from qiskit_kd.report.drawing import (
     METRICS,
-    MUTED,
-    PAPER,
     SMALL,
-    TEACHER,
     Canvas,
     at_least,
     canvas,
     finish,
     legend,
-    look,
-    looks,
-    readable,
     saved,
 )
+from qiskit_kd.report.frame import BASELINE, Cell, Row, cells, gain_of, variants_of
+from qiskit_kd.report.style import INK, MUTED, PAPER, TEACHER, look, looks, readable
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
+
+Item = TypeVar("Item")
 
 
 def plot_accuracy(
@@ -59,65 +49,40 @@ def plot_accuracy(
         data: Rows. A student called `teacher` becomes a dashed line with its interval as a band.
         metric: A key of the rows' `test`.
     """
-    students = [name for name in students_of(data) if not is_teacher(name)]
     table, drawn = cells(data, metric), looks(variants_of(data))
-    rows = sum(len(variants_of(data, student=name)) for name in students)
-    figure, ax = canvas(where, (5.2, 0.9 + 0.2 * rows + 0.23 * len(students)))
-    position = 0.0
-    for student in students:
-        mine = [cell for cell in table if cell.student == student]
-        _group(ax, position, student, mine[0].size)
-        for cell in mine:
-            style = drawn[cell.variant]
-            ax.barh(
-                position, 100 * cell.mean, height=0.82, color=style.color, alpha=0.28, linewidth=0
-            )
-            hollow = "none" if cell.n == 1 else style.color
-            spread = np.linspace(-0.24, 0.24, cell.n) if cell.n > 1 else np.zeros(1)
-            ax.scatter(
-                100 * np.asarray(cell.values),
-                position + spread,
-                s=9,
-                facecolors=hollow,
-                edgecolors=style.color,
-                linewidths=0.6,
-                alpha=0.75,
-                zorder=3,
-                marker=style.marker,
-                label=style.label,
-            )
-            if cell.half is not None:
-                ax.errorbar(
-                    100 * cell.mean,
-                    position,
-                    xerr=_reach(cell),
-                    color=INK,
-                    linewidth=1.3,
-                    capsize=2.6,
-                    capthick=1.3,
-                    zorder=4,
-                )
-            position += 1
-        position += 1.15
-    for rank, cell in enumerate(cell for cell in table if is_teacher(cell.student)):
+    teachers = [cell for cell in table if is_teacher(cell.student)]
+    bars = [(cell.student, cell) for cell in table[len(teachers) :]]
+    _, ax = canvas(where, (5.2, 0.9 + 0.2 * len(bars) + 0.23 * len(dict(bars))))
+    for position, cell in _grouped(ax, bars, table):
+        style, mean = drawn[cell.variant], 100 * cell.mean
+        ax.barh(position, mean, height=0.82, color=style.color, alpha=0.28, linewidth=0)
+        ax.scatter(
+            100 * np.asarray(cell.values),
+            position + (np.linspace(-0.24, 0.24, cell.n) if cell.n > 1 else np.zeros(1)),
+            s=9,
+            facecolors="none" if cell.n == 1 else style.color,
+            edgecolors=style.color,
+            linewidths=0.6,
+            alpha=0.75,
+            zorder=3,
+            marker=style.marker,
+            label=style.label,
+        )
+        if cell.half is not None:
+            whiskers: dict[str, Any] = {"linewidth": 1.3, "capsize": 2.6, "capthick": 1.3}
+            ax.errorbar(mean, position, xerr=_reach(cell), color=INK, zorder=4, **whiskers)
+    for rank, cell in enumerate(teachers):
+        mean = 100 * cell.mean
         if cell.half is not None:
             below, above = np.ravel(_reach(cell))
-            middle = 100 * cell.mean
-            ax.axvspan(middle - below, middle + above, color=INK, alpha=0.1, linewidth=0)
-        ax.axvline(
-            100 * cell.mean,
-            color=INK,
-            linestyle=(0, (4 / (1 + rank), 2)),
-            linewidth=1.1,
-            label=readable(cell.student),
-        )
-    ax.set_yticks([])
-    ax.set_ylim(max(position - 1.5, -0.5), -1.5)
+            ax.axvspan(mean - below, mean + above, color=INK, alpha=0.1, linewidth=0)
+        dash = (0, (4 / (1 + rank), 2))
+        ax.axvline(mean, color=INK, linestyle=dash, linewidth=1.1, label=readable(cell.student))
     # An interval may reach beyond what an accuracy can be; the axis does not.
     ax.set_xlim(0, 100)
     ax.set_xlabel(f"test {METRICS.get(metric, metric)}, %")
-    legend(figure, ax)
-    return finish(figure, ax, where)
+    legend([ax])
+    return finish(ax, where)
 
 
 def plot_parameters(
@@ -134,26 +99,23 @@ def plot_parameters(
         metric: A key of the rows' `test`.
         variants: Which variants; all by default. The teacher is always drawn.
     """
-    figure, ax = canvas(where, (5.2, 4.2))
-    wanted = set(variants_of(data) if variants is None else variants)
+    _, ax = canvas(where, (5.2, 4.2))
+    every = variants_of(data)
+    wanted, drawn = set(every if variants is None else variants), looks(every)
     table = [c for c in cells(data, metric) if c.variant in wanted or is_teacher(c.student)]
-    drawn = looks(variants_of(data))
     shift = _dodge({c.student: c.parameters for c in table})
     labels = []
-    for student in students_of(data):
-        mine = [cell for cell in table if cell.student == student]
-        if not mine:
-            continue
+    for student, group in groupby(table, lambda cell: cell.student):
+        mine, teaches = list(group), is_teacher(student)
         for slot, cell in enumerate(mine):
-            style = look(TEACHER) if is_teacher(student) else drawn[cell.variant]
-            half = None if cell.half is None else _reach(cell)
+            style = look(TEACHER) if teaches else drawn[cell.variant]
             ax.errorbar(
                 cell.parameters * shift[student] * 1.03 ** (slot - (len(mine) - 1) / 2),
                 100 * cell.mean,
-                yerr=half,
+                yerr=None if cell.half is None else _reach(cell),
                 color=style.color,
                 marker=style.marker,
-                markersize=9 if is_teacher(student) else 5.5,
+                markersize=9 if teaches else 5.5,
                 linestyle="none",
                 linewidth=1.2,
                 capsize=2,
@@ -162,8 +124,8 @@ def plot_parameters(
             )
         labels.append((mine[-1].parameters, shift[student], 100 * mine[-1].mean, student))
     ax.set_xscale("log")
-    sizes = sorted({cell.parameters for cell in table})
-    ax.set_xticks(_thin(sizes), [f"{size:,}" for size in _thin(sizes)])
+    sizes = _thin(sorted({cell.parameters for cell in table}))
+    ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
     ax.set_xticks([], minor=True)
     ax.margins(x=0.08, y=0.08)
     low, high = at_least(*ax.get_ylim(), 10.0)
@@ -175,8 +137,8 @@ def plot_parameters(
         _label(ax, labels)
     ax.set_xlabel("trainable parameters (logarithmic; equal sizes set side by side)")
     ax.set_ylabel(f"test {METRICS.get(metric, metric)}, %")
-    legend(figure, ax)
-    return finish(figure, ax, where, grid="both")
+    legend([ax])
+    return finish(ax, where, grid="both")
 
 
 def plot_gains(
@@ -197,70 +159,74 @@ def plot_gains(
         baseline: The variant that is the student alone.
         over: What the axis calls it.
     """
-    table = gains(data, comparisons, metric=metric, baseline=baseline)
-    drawn = looks([*variants_of(data), *(variant for _, variant in table)])
-    students = list(dict.fromkeys(student for student, _ in table))
-    figure, ax = canvas(where, (5.2, 0.9 + 0.24 * len(table) + 0.28 * len(students)))
+    wanted = {(c["student"], c["variant"]): None for c in comparisons if c["baseline"] == baseline}
+    table = [
+        (student, (variant, gain))
+        for student, variant in wanted
+        if (gain := gain_of(data, student, variant, baseline, metric))
+    ]
+    drawn = looks([*variants_of(data), *(variant for _, variant in wanted)])
+    _, ax = canvas(where, (5.2, 0.9 + 0.24 * len(table) + 0.28 * len(dict(table))))
     ax.axvline(0, color=INK, linewidth=1.0, zorder=1)
-    sizes = {cell.student: cell.size for cell in cells(data, metric)}
+    for position, (variant, gain) in _grouped(ax, table, cells(data, metric)):
+        style, single = drawn[variant], 100 * np.asarray(gain.differences)
+        pale: dict[str, Any] = {"s": 13, "alpha": 0.28, "linewidths": 0, "zorder": 2}
+        ax.scatter(single, np.full(len(single), position), color=style.color, **pale)
+        if gain.ends:
+            ends = 100 * np.asarray(gain.ends)
+            bar: dict[str, Any] = {"linewidth": 2.4, "solid_capstyle": "butt", "zorder": 3}
+            ax.plot(ends, [position, position], color=style.color, **bar)
+        ax.plot(
+            100 * gain.mean,
+            position,
+            marker=style.marker,
+            markersize=6.5,
+            markerfacecolor=style.color if gain.ends else "none",
+            markeredgecolor=style.color,
+            linestyle="none",
+            label=style.label,
+            zorder=4,
+        )
+    ax.set_xlim(*at_least(*ax.get_xlim(), 6.0))
+    ax.set_xlabel(f"points of test {METRICS.get(metric, metric)} gained over {over}")
+    legend([ax])
+    return finish(ax, where)
+
+
+def _grouped(
+    ax: Axes, items: Iterable[tuple[str, Item]], table: Iterable[Cell]
+) -> Iterator[tuple[float, Item]]:
+    """Heights of items, student by student; the names stand above, which leaves the width to data.
+
+    Args:
+        ax: Where.
+        items: Students and what is drawn of each.
+        table: Cells that know the students' sizes.
+    """
+    sizes = {cell.student: f"  [{cell.size} parameters]" for cell in table}
+    groups: dict[str, list[Item]] = {}
+    for student, item in items:
+        groups.setdefault(student, []).append(item)
     position = 0.0
-    for student in students:
-        _group(ax, position, student, sizes.get(student))
-        for style, gain in ((drawn[v], gain) for (s, v), gain in table.items() if s == student):
-            ax.scatter(
-                100 * np.asarray(gain.differences),
-                np.full(len(gain.differences), position),
-                s=13,
-                color=style.color,
-                alpha=0.28,
-                linewidths=0,
-                zorder=2,
-            )
-            if gain.ends:
-                ax.plot(
-                    100 * np.asarray(gain.ends),
-                    [position, position],
-                    color=style.color,
-                    linewidth=2.4,
-                    solid_capstyle="butt",
-                    zorder=3,
-                )
-            ax.plot(
-                100 * gain.mean,
-                position,
-                marker=style.marker,
-                markersize=6.5,
-                markerfacecolor=style.color if gain.ends else "none",
-                markeredgecolor=style.color,
-                linestyle="none",
-                label=style.label,
-                zorder=4,
-            )
+    for student, group in groups.items():
+        ax.text(
+            0,
+            position - 0.62,
+            readable(student) + sizes.get(student, ""),
+            transform=ax.get_yaxis_transform(),
+            ha="left",
+            va="bottom",
+            fontsize=SMALL,
+            color=INK,
+            fontweight="bold",
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6},
+        )
+        for item in group:
+            yield position, item
             position += 1
         position += 1.15
     ax.set_yticks([])
     ax.set_ylim(max(position - 1.5, -0.5), -1.5)
-    ax.set_xlim(*at_least(*ax.get_xlim(), 6.0))
-    ax.set_xlabel(f"points of test {METRICS.get(metric, metric)} gained over {over}")
-    legend(figure, ax)
-    return finish(figure, ax, where)
-
-
-def _group(ax: Axes, position: float, student: str, count: str | None) -> None:
-    """The student's name as a heading above its rows, which leaves the width to the data."""
-    size = "" if count is None else f"  [{count} parameters]"
-    ax.text(
-        0,
-        position - 0.62,
-        readable(student) + size,
-        transform=ax.get_yaxis_transform(),
-        ha="left",
-        va="bottom",
-        fontsize=SMALL,
-        color=INK,
-        fontweight="bold",
-        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6},
-    )
 
 
 def _reach(cell: Cell) -> NDArray[np.float64]:
@@ -292,10 +258,9 @@ def _label(ax: Axes, labels: Sequence[tuple[int, float, float, str]]) -> None:
     ax.set_xlim(left / (right / left) ** (0.08 + 0.026 * longest), right * (right / left) ** 0.16)
     groups: list[list[tuple[int, float, float, str]]] = []
     for item in sorted(labels):
-        if groups and item[0] <= 1.1 * groups[-1][0][0]:
-            groups[-1].append(item)
-        else:
-            groups.append([item])
+        if not groups or item[0] > 1.1 * groups[-1][0][0]:
+            groups.append([])
+        groups[-1].append(item)
     for rank, group in enumerate(groups):
         on_left = rank == 0 and len(groups) > 1
         edges = [size * factor for size, factor, _, _ in group]
@@ -319,10 +284,9 @@ def _label(ax: Axes, labels: Sequence[tuple[int, float, float, str]]) -> None:
 
 def _thin(sizes: Sequence[int]) -> list[int]:
     """Tick values far enough apart to be read."""
-    kept: list[int] = []
+    kept = list(sizes[:1])
     for size in sizes:
-        if not kept or size > 1.3 * kept[-1]:
-            kept.append(size)
+        kept += [size] * (size > 1.3 * kept[-1])
     return kept
 
 
@@ -341,17 +305,16 @@ def plot_circuit(data: QuantumCircuit, *, fold: int = 28, **where: Unpack[Canvas
     left, right = scratch.get_xlim()
     lines = max(1, math.ceil((right - left - 2) / fold))
     per_line = -1 if lines == 1 else math.ceil((right - left - 2) / lines) + 1
-    if where.get("ax") is None:
+    if where.get("ax") is not None:
+        figure, ax = canvas(where, (1.0, 1.0))
+    else:
         if lines > 1:
             scratch = Figure().add_subplot()
             drawable.draw("mpl", style="iqp", fold=per_line, ax=scratch)
         (left, right), (bottom, top) = scratch.get_xlim(), scratch.get_ylim()
-        figure = Figure(
-            figsize=where.get("figsize") or (0.52 * (right - left), 0.52 * (top - bottom))
-        )
+        size = where.get("figsize") or (0.52 * (right - left), 0.52 * (top - bottom))
+        figure = Figure(figsize=size)
         ax = figure.add_axes((0, 0, 1, 1))
-    else:
-        figure, ax = canvas(where, (1.0, 1.0))
     drawable.draw("mpl", style="iqp", fold=per_line, ax=ax)
     if (title := where.get("title")) is not None:
         ax.set_title(title, loc="left", color=INK)
@@ -362,11 +325,10 @@ def _short_names(circuit: QuantumCircuit) -> QuantumCircuit:
     """The circuit with parameters called x0, x1 ... and w0, w1 ..., which fit into their boxes."""
     from qiskit.circuit import Parameter
 
-    names, taken = {}, {p.name for p in circuit.parameters}
-    for parameter in circuit.parameters:
-        stem, _, digits = parameter.name.rpartition("_")
-        if stem in ("input", "weight") and digits.isdigit():
-            short = f"{'x' if stem == 'input' else 'w'}{int(digits)}"
-            if short not in taken:
-                names[parameter] = Parameter(short)
+    short = {
+        p: re.sub(r"^(?:(i)nput|weight)_0*(\d+)$", lambda m: ("x" if m[1] else "w") + m[2], p.name)
+        for p in circuit.parameters
+    }
+    taken = {p.name for p in short}
+    names = {p: Parameter(name) for p, name in short.items() if name not in taken}
     return circuit.assign_parameters(names) if names else circuit

@@ -25,7 +25,7 @@ from qiskit_kd.report.document import (
 )
 from qiskit_kd.report.frame import Frame, Row, judged_on, settings_of, trained_on
 from qiskit_kd.report.grid import Grid, Point, at, shown
-from qiskit_kd.report.plots_evaluation import NOWHERE, plot_shots, shots_of
+from qiskit_kd.report.plots_sweep import NOWHERE, plot_shots, shots_of
 from qiskit_kd.report.style import look, looks_of, readable
 
 

@@ -24,11 +24,12 @@ from qiskit_kd.report.document import (
     section,
     share,
 )
+from qiskit_kd.report.drawing import SHARES
 from qiskit_kd.report.frame import Cell, Frame, cell_of, cells
 from qiskit_kd.report.grid import Grid, Point, shown
 from qiskit_kd.report.plots import plot_accuracy, plot_gains, plot_parameters
 from qiskit_kd.report.plots_sweep import plot_accuracy_over, plot_gains_over
-from qiskit_kd.report.style import SHARES, look, looks, looks_of, points, readable
+from qiskit_kd.report.style import look, looks, looks_of, points, readable
 
 _SHORT = {
     "shuffled teacher": "shuffled",

@@ -11,12 +11,13 @@ from qiskit_kd.experiment.schema import VariantConfig, is_teacher, teacher_row
 from qiskit_kd.report.document import Block, Picture, Pictures, Section, Text, legend_of, section
 from qiskit_kd.report.frame import Frame, Row
 from qiskit_kd.report.grid import Point
-from qiskit_kd.report.plots_evaluation import (
-    kinds_of,
+from qiskit_kd.report.plots_sweep import kinds_of, plot_robustness
+from qiskit_kd.report.plots_training import (
+    plot_curves,
+    plot_distributions,
     plot_feature_maps,
-    plot_robustness,
+    plot_gradients,
 )
-from qiskit_kd.report.plots_training import plot_curves, plot_distributions, plot_gradients
 from qiskit_kd.report.style import look, looks_of, readable
 
 MANY = 6
