@@ -68,10 +68,10 @@ def test_more_than_a_decade_is_drawn_on_a_logarithmic_axis() -> None:
 
 def test_rows_alone_give_the_same_grid_with_the_axes_names() -> None:
     result = make(seeds=1, train=(500, 50), sees=("same", "all"), maps=False, robust=False)
-    grid = rows_grid(result.rows, {"sees": "teacher data"})
+    grid = rows_grid(result.rows)
     assert grid is not None
     assert grid.values == (50, 500)
-    assert grid.titles == {"train": "train", "sees": "teacher data"}
+    assert grid.titles == {"train": "train", "sees": "sees"}
     assert grid.panels == ({"sees": "same"}, {"sees": "all"})
 
 

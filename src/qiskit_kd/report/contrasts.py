@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qiskit_kd.experiment.statistics import Gain
-from qiskit_kd.report.document import LEGEND, Entry, Line, Table, gained
+from qiskit_kd.report.document import LEGEND, Entry, Table, gained, tabled
 from qiskit_kd.report.frame import Contrast, Frame
 from qiskit_kd.report.grid import Point
 from qiskit_kd.report.style import look, points, readable
@@ -52,59 +52,42 @@ def contrasts(
     found = [c for pair in pairs if (c := frame.contrast(str(student), *pair, points=where))]
     if not found:
         return None
-    name, several = readable(str(student)), any(len(one.places) > 1 for one in found)
-    if not several:
-        lines: list[Line] = [
-            [
-                _versus(frame, one),
-                gained(one.gain),
-                str(one.gain.n),
-                f"{one.gain.p:.2g}",
-                one.gain.verdict,
-            ]
-            for one in found
-            if one.gain
-        ]
-        heads = ["contrast", "points of test accuracy", "pairs", "sign-flip p", "verdict"]
-        return Table(heads, lines, title=f"The {name} student, {LEGEND}")
-    lines = [
-        [
-            _versus(frame, one),
-            *map(str, one.counts),
-            gained(one.gain),
-            str(one.gain.n) if one.gain else "",
-            f"{one.gain.p:.2g}" if one.gain else "",
-            *(_extreme(frame, *end) for end in (one.best, one.worst)),
-        ]
-        for one in found
-    ]
+
+    def versus(one: Contrast) -> str:
+        return " over ".join(called(frame, name) for name in (one.variant, one.baseline))
+
+    def extreme(point: Point, gain: Gain) -> Entry:
+        where = "" if frame.grid is None else frame.grid.say(point)
+        return Entry(points(gain.mean), where, gain.verdict)
+
+    many = any(len(one.places) > 1 for one in found)
     noisy = " with noise" if where else ""
-    heads = [
-        "contrast",
-        "better",
-        "undecided",
-        "worse",
-        "mean over settings",
-        "seeds",
-        "sign-flip p",
-        "at best",
-        "at worst",
-    ]
-    title = f"The {name} student over settings{noisy}; {LEGEND}"
-    title += "" if brief else "; extremes are no estimates"
-    return Table(heads, lines, title=title, narrow=5)
+    title = f"The {readable(str(student))} student"
+    title += f" over settings{noisy}; {LEGEND}" if many else f", {LEGEND}"
+    return tabled(
+        found,
+        {
+            "contrast": versus,
+            "better": many and (lambda one: str(one.counts[0])),
+            "undecided": many and (lambda one: str(one.counts[1])),
+            "worse": many and (lambda one: str(one.counts[2])),
+            "mean over settings" if many else "points of test accuracy": (
+                lambda one: gained(one.gain)
+            ),
+            "seeds" if many else "pairs": lambda one: str(one.gain.n) if one.gain else "",
+            "sign-flip p": lambda one: f"{one.gain.p:.2g}" if one.gain else "",
+            "at best": many and (lambda one: extreme(*one.best)),
+            "at worst": many and (lambda one: extreme(*one.worst)),
+            "verdict": not many and (lambda one: one.gain.verdict if one.gain else ""),
+        },
+        title=title + "; extremes are no estimates" * (many and not brief),
+        narrow=5 if many else None,
+    )
 
 
-def _versus(frame: Frame, one: Contrast) -> str:
-    def called(name: str) -> str:
-        return look(name).label + " (placebo)" * (frame.roles.get(name) == "placebo")
-
-    return f"{called(one.variant)} over {called(one.baseline)}"
-
-
-def _extreme(frame: Frame, point: Point, gain: Gain) -> Entry:
-    where = "" if frame.grid is None else frame.grid.say(point)
-    return Entry(points(gain.mean), where, gain.verdict)
+def called(frame: Frame, variant: str, label: str = "") -> str:
+    """A training, and whether it is a placebo."""
+    return (label or look(variant).label) + " (placebo)" * (frame.roles.get(variant) == "placebo")
 
 
 def chance(count: int, against: str, excluding: int | None = None) -> str:
@@ -118,10 +101,8 @@ def chance(count: int, against: str, excluding: int | None = None) -> str:
     if count < 2:
         return ""
     if excluding is None:
-        return (
-            f"{count} comparisons are shown; at 95 % about one in twenty would exclude zero by "
-            "chance."
-        )
+        by_chance = "at 95 % about one in twenty would exclude zero by chance"
+        return f"{count} comparisons are shown; {by_chance}."
     expected = f"about {0.05 * count:.0f}" if count >= 30 else f"{0.05 * count:.1f} on average"
     return (
         f"{count} intervals of gains over {against} are shown and {excluding} of them exclude "

@@ -9,8 +9,9 @@ point of the group `qiskit_kd.report_section`, or in a plugin file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from matplotlib.figure import Figure
 
@@ -19,6 +20,7 @@ from qiskit_kd.registry import Registry
 from qiskit_kd.report.frame import Cell, Frame
 from qiskit_kd.report.style import Looks, ends_of, points
 
+Item = TypeVar("Item")
 MARKS = {"confirmed": "*", "harmful": "!"}
 LEGEND = "* confirmed, ! harmful, unmarked: neither"
 
@@ -156,22 +158,35 @@ def written(frame: Frame, *, terminal: bool = False) -> list[Section]:
     return [found for name in wanted if (found := sections[name](frame)) is not None]
 
 
-def share(cell: Cell | None, color: str = "", *, percent: bool = True) -> Entry:
+def tabled(
+    items: Iterable[Item],
+    columns: Mapping[str, Callable[[Item], str | Entry] | bool | None],
+    **how: Any,
+) -> Table:
+    """A line per item, a column per head with what it says of an item; columns of nothing fall out.
+
+    Args:
+        items: What the table is about.
+        columns: By head, from an item to its entry, or nothing.
+        how: Options of the table.
+    """
+    kept = {head: entry for head, entry in columns.items() if callable(entry)}
+    return Table([*kept], [[entry(item) for entry in kept.values()] for item in items], **how)
+
+
+def share(cell: Cell | None, color: str = "") -> Entry:
     """A mean with half of its interval, in per cent."""
     if cell is None:
         return Entry("")
-    scale = 100 if percent else 1
-    digits = 1 if percent else 3
-    half = "" if cell.half is None else f"±{scale * cell.half:.{digits}f}"
-    return Entry(f"{scale * cell.mean:.{digits}f}", half, color=color)
+    half = "" if cell.half is None else f"±{100 * cell.half:.1f}"
+    return Entry(f"{100 * cell.mean:.1f}", half, color=color)
 
 
 def gained(gain: Gain | None) -> Entry:
     """A paired gain in points, with its interval and the mark of its verdict."""
     if gain is None:
         return Entry("")
-    ends = ends_of(gain)
-    note = f"[{ends}]" if ends else "(one seed)"
+    note = f"[{ends_of(gain)}]" if gain.ends else "(one seed)"
     return Entry(points(gain.mean), note, gain.verdict)
 
 

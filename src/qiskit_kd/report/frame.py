@@ -112,27 +112,26 @@ class Frame:
     """
 
     def __init__(self, result: Result, *, metric: str = "accuracy") -> None:
-        self.result = result
-        self.metric = metric
+        self.result, self.metric = result, metric
         self.config: Mapping[str, Any] = result.config
         self.rows: Sequence[Row] = result.rows
         self.grid: Grid | None = grid_of(result)
         self.points: list[Point] = [{}] if self.grid is None else self.grid.points
-        self._cells: dict[tuple[frozenset[Any], str, str], list[Row]] = {}
+        self.cells: dict[tuple[frozenset[Any], str, str], list[Row]] = {}
         for row in self.rows:
             key = _key(row.get("point", {})), str(row["student"]), str(row["variant"])
-            self._cells.setdefault(key, []).append(row)
+            self.cells.setdefault(key, []).append(row)
         self.networks = students_of(self.rows)
         self.teachers = [name for name in self.networks if is_teacher(name)]
-        self.students = [name for name in self.networks if not is_teacher(name)]
-        self.many = len({row["seed"] for row in self.rows}) > 1
+        self.students = self.networks[len(self.teachers) :]
+        self.seeds = sorted({int(row["seed"]) for row in self.rows})
+        self.many = len(self.seeds) > 1
         self.baseline = str(self.config.get("baseline", BASELINE))
         self.listed: Mapping[str, Any] = self.config.get("variants", {})
-        found = [*self.listed, *(row["variant"] for row in self.rows)]
-        self.roles: dict[str, Role] = {
-            name: self._role(name) for name in map(str, dict.fromkeys(found))
-        }
+        found = dict.fromkeys([*self.listed, *(str(row["variant"]) for row in self.rows)])
+        self.roles: dict[str, Role] = {name: self._role(name) for name in found}
         self._gains: dict[Any, Gain | None] = {}
+        self._settled: dict[Any, dict[str, Any]] = {}
 
     def _role(self, name: str) -> Role:
         if name == self.baseline:
@@ -140,10 +139,8 @@ class Frame:
         if name not in self.listed:
             return "other" if self.listed else "taught"
         variant = VariantConfig.model_validate(self.listed[name])
-        if variant.is_placebo:
-            return "placebo"
-        if variant.is_taught:
-            return "taught"
+        if variant.is_placebo or variant.is_taught:
+            return "placebo" if variant.is_placebo else "taught"
         return "labels" if variant.sees == "all" else "other"
 
     @cached_property
@@ -163,7 +160,7 @@ class Frame:
         It goes by its name among other trainings, or where a teacher taught it.
         """
         item = self.listed.get(self.baseline)
-        taught = item is not None and VariantConfig.model_validate(item).is_taught
+        taught = item and VariantConfig.model_validate(item).is_taught
         return self.baseline if taught or self.having("other") else ""
 
     def variants_of(self, student: str | None = None) -> list[str]:
@@ -178,8 +175,7 @@ class Frame:
     @cached_property
     def student(self) -> str | None:
         """The student that the report is about: the one named, else the first that is compared."""
-        several = (name for name in self.students if len(self.variants_of(name)) > 1)
-        return self.config.get("headline") or next(several, None)
+        return self.config.get("headline") or next(iter(self.compared), None)
 
     @cached_property
     def compared(self) -> list[str]:
@@ -189,11 +185,11 @@ class Frame:
     def at(self, point: Point) -> list[Row]:
         """Rows of one point."""
         wanted = _key(point)
-        return [row for (key, *_), cell in self._cells.items() if key == wanted for row in cell]
+        return [row for (key, *_), cell in self.cells.items() if key == wanted for row in cell]
 
     def cell(self, student: str, variant: str, point: Point | None = None) -> list[Row]:
         """Rows of one student under one variant at a point, one per seed."""
-        return self._cells.get((_key(point or {}), student, variant), [])
+        return self.cells.get((_key(point or {}), student, variant), [])
 
     def contrast(
         self,
@@ -219,28 +215,24 @@ class Frame:
             The contrast; None where they share no seed.
         """
         other = self.baseline if baseline is None else baseline
-        seen: set[Any] = set()
-        places = []
+        found: dict[Any, tuple[Point, Gain]] = {}
         for point in self.points if points is None else points:
             gain = self._gain(student, variant, other, point, metric, part)
             if gain is not None:
-                runs = self._runs(student, variant, other, point) or str(point)
-                places += [] if runs in seen else [(point, gain)]
-                seen.add(runs)
-        if not places:
+                found.setdefault(self._runs(student, variant, other, point), (point, gain))
+        if not found:
             return None
-        if len(places) == 1:
-            return Contrast(student, variant, other, tuple(places), places[0][1])
-        pairs = [
-            [self.cell(student, name, point) for name in (variant, other)] for point, _ in places
-        ]
-        return Contrast(
-            student,
-            variant,
-            other,
-            tuple(places),
-            averaged(pairs, metric, part, [gain.shared for _, gain in places]),
-        )
+        places = tuple(found.values())
+        mean: Gain | None = places[0][1]
+        if len(places) > 1:
+            pairs = [[self.cell(student, n, p) for n in (variant, other)] for p, _ in places]
+            mean = averaged(pairs, metric, part, [gain.shared for _, gain in places])
+        return Contrast(student, variant, other, places, mean)
+
+    def gain(self, student: str, *names: str, **options: Any) -> Gain | None:
+        """The mean of a contrast; None where there is none. Arguments as there."""
+        found = self.contrast(student, *names, **options)
+        return None if found is None else found.gain
 
     def lost(self, student: str, variant: str) -> Gain | None:
         """What a variant gains from the first to the last value of the axis, over all panels."""
@@ -264,12 +256,12 @@ class Frame:
         return self._gains[key]
 
     def _runs(self, student: str, variant: str, other: str, point: Point) -> Any:
-        """The runs on both sides of a comparison; empty where rows have no keys."""
+        """The runs on both sides of a comparison; where rows have no keys, its point."""
         sides = tuple(
             frozenset(str(row["key"]) for row in self.cell(student, name, point) if "key" in row)
             for name in (variant, other)
         )
-        return sides if all(sides) else ()
+        return sides if all(sides) else str(point)
 
     # Where students are trained and judged, and under how much noise.
 
@@ -280,19 +272,14 @@ class Frame:
             self._settled[key] = settled(self.config, point)
         return self._settled[key]
 
-    @cached_property
-    def _settled(self) -> dict[Any, dict[str, Any]]:
-        return {}
-
     def scale_at(self, point: Point) -> float | None:
         """The factor on the errors of the device that students are judged on; None without noise.
 
         Where each is judged on the backend it was trained on, the largest of these factors.
         """
         here = self.settled(point)
-        judged = judged_on(here)
-        places = [judged] if judged else [trained_on(here, name) for name in self.listed]
-        found = (noise_of(here, place) for place in dict.fromkeys(places))
+        places = {judged_on(here)} - {None} or {trained_on(here, name) for name in self.listed}
+        found = [noise_of(here, str(place)) for place in places]
         return max((scale for scale in found if scale is not None), default=None)
 
     @cached_property
@@ -323,12 +310,8 @@ def averaged(
         ]
         for pair in pairs
     ]
-    seeds = (
-        sorted(set.intersection(*(set(side) for table in tables for side in table), *[]))
-        if tables
-        else []
-    )
-    if not seeds:
+    sides = [set(side) for table in tables for side in table]
+    if not (seeds := sorted(set.intersection(*sides)) if sides else []):
         return None
     left, right = (
         [float(np.mean([table[k][seed] for table in tables])) for seed in seeds] for k in (0, 1)
@@ -346,9 +329,8 @@ def interval(numbers: Sequence[float], *, shared: float = 0.0) -> tuple[float, f
         numbers: One per seed.
         shared: See `statistics.shared_variance`.
     """
-    data = np.asarray(numbers, dtype=float)
-    half = None if len(data) < 2 else float(half_width(data, shared=shared))
-    return float(data.mean()), half
+    half = None if len(numbers) < 2 else float(half_width(numbers, shared=shared))
+    return float(np.mean(numbers)), half
 
 
 def students_of(rows: Iterable[Row]) -> list[str]:
@@ -394,18 +376,15 @@ def cell_of(rows: Sequence[Row], metric: str = "accuracy") -> Cell | None:
     known = [row for row in sorted(rows, key=lambda r: int(r["seed"])) if metric in row["test"]]
     if not known:
         return None
-    numbers = tuple(float(row["test"][metric]) for row in known)
-    options = known[0].get("options") or {}
-    sizes = (options.get(f"{key}_parameters") for key in ("live", "effective"))
-    ends = interval(numbers, shared=shared_variance(rows))
-    first = known[0]
+    first, numbers = known[0], tuple(float(row["test"][metric]) for row in known)
+    options = first.get("options") or {}
     return Cell(
         str(first["student"]),
         str(first["variant"]),
         int(first["parameters"]),
         numbers,
-        *ends,
-        *sizes,
+        *interval(numbers, shared=shared_variance(rows)),
+        *(options.get(f"{key}_parameters") for key in ("live", "effective")),
     )
 
 

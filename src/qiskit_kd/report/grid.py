@@ -7,6 +7,7 @@ most values becomes the horizontal one; every combination of the other axes' val
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from qiskit_kd.data import Split
 
 Row = Mapping[str, Any]
-
-
 Point = Mapping[str, Any]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number; a switch is none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Grid:
     @property
     def numeric(self) -> bool:
         """Whether the values are numbers, to be drawn to scale."""
-        return all(isinstance(v, Real) and not isinstance(v, bool) for v in self.values)
+        return all(map(is_number, self.values))
 
     @property
     def logarithmic(self) -> bool:
@@ -60,29 +64,22 @@ class Grid:
 
     def say(self, point: Point) -> str:
         """`labelled samples K = 50, teacher data: all`; of the whole point or of a panel."""
-        parts = [(title, point[name]) for name, title in self.titles.items() if name in point]
         return ", ".join(
-            f"{title}{' =' if isinstance(value, Real) else ':'} {shown(value)}"
-            for title, value in parts
+            f"{title}{' =' if isinstance(point[name], Real) else ':'} {shown(point[name])}"
+            for name, title in self.titles.items()
+            if name in point
         )
 
 
 def grid_of(result: Any) -> Grid | None:
     """The grid of a study; None for one without axes."""
     axes = getattr(result, "axes", None) or {}
-    return _grid(
-        {name: tuple(axis.values) for name, axis in axes.items()},
-        {name: str(axis.title or name) for name, axis in axes.items()},
-    )
+    values = {name: tuple(axis.values) for name, axis in axes.items()}
+    return _grid(values, {name: str(axis.title or name) for name, axis in axes.items()})
 
 
-def rows_grid(rows: Sequence[Row], titles: Mapping[str, str] | None = None) -> Grid | None:
-    """The grid of the points that rows have; None for rows without.
-
-    Args:
-        rows: Rows.
-        titles: What people call the axes; their names by default.
-    """
+def rows_grid(rows: Sequence[Row]) -> Grid | None:
+    """The grid of the points that rows have, axes by their names; None for rows without."""
     found: dict[str, dict[Any, None]] = {}
     for row in rows:
         for name, value in row.get("point", {}).items():
@@ -91,7 +88,7 @@ def rows_grid(rows: Sequence[Row], titles: Mapping[str, str] | None = None) -> G
         name: tuple(sorted(seen) if all(isinstance(v, Real) for v in seen) else seen)
         for name, seen in found.items()
     }
-    return _grid(values, {name: (titles or {}).get(name, name) for name in found})
+    return _grid(values, {name: name for name in found})
 
 
 def at(rows: Sequence[Row], point: Point) -> list[Row]:
@@ -103,8 +100,8 @@ def varied(config: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The settings that the axes of a resolved configuration change: dotted key to values."""
     found: dict[str, list[Any]] = {}
     for axis in config.get("axes", {}).values():
-        for value in labels_of(axis):
-            for key, setting in _leaves(changes_at(axis, value)):
+        for label in labels_of(axis):
+            for key, setting in _leaves(changes_at(axis, label)):
                 known = found.setdefault(key, [])
                 known += [] if setting in known else [setting]
     return found
@@ -139,11 +136,10 @@ def split_of(config: Mapping[str, Any]) -> Split | None:
     if "kind" not in data:
         return None
     options = settled(config)["data"].get("options", {})
-    try:
+    with contextlib.suppress(QiskitKDError):
         split: Split = datasets[data["kind"]](seed=config["seeds"][0], **options)
-    except QiskitKDError:
-        return None
-    return split
+        return split
+    return None
 
 
 def changes_at(axis: Mapping[str, Any], label: Any) -> Mapping[str, Any]:
@@ -172,7 +168,7 @@ def _leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def shown(value: Any) -> str:
     """A value of an axis as people write it."""
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if not is_number(value):
         return str(value).replace("_", " ")
     return f"{value:,}" if isinstance(value, int) else f"{float(value):g}"
 
@@ -181,16 +177,7 @@ def _grid(values: Mapping[str, tuple[Any, ...]], titles: Mapping[str, str]) -> G
     if not values:
         return None
     # The longest axis of numbers; where there is none, the longest axis. The first one wins a tie.
-    x = max(
-        values,
-        key=lambda name: (
-            all(isinstance(v, Real) and not isinstance(v, bool) for v in values[name]),
-            len(values[name]),
-        ),
-    )
-    others = [name for name in values if name != x]
-    panels = tuple(
-        dict(zip(others, chosen, strict=True))
-        for chosen in product(*(values[name] for name in others))
-    )
-    return Grid(dict(titles), x, values[x], panels)
+    x = max(values, key=lambda name: (all(map(is_number, values[name])), len(values[name])))
+    others = {name: seen for name, seen in values.items() if name != x}
+    panels = tuple(dict(zip(others, chosen, strict=True)) for chosen in product(*others.values()))
+    return Grid(titles, x, values[x], panels)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from typing import Any
 
 from qiskit_kd.experiment.schema import is_teacher
-from qiskit_kd.report.document import Block, Entry, Line, Section, Table, Text, section
-from qiskit_kd.report.frame import Frame
+from qiskit_kd.report.document import Entry, Section, Table, Text, section, tabled
+from qiskit_kd.report.frame import Frame, Row
 from qiskit_kd.report.grid import Grid, Point, shown
 from qiskit_kd.report.style import listed, look, readable
 
@@ -54,29 +55,24 @@ def beside(frame: Frame, student: str) -> Table | None:
     for row in rows:
         for entry in row["backends"]:
             entries.setdefault(str(entry["backend"]), entry)
-    lines: list[Line] = []
-    for row in rows:
-        found = {str(entry["backend"]): entry for entry in row["backends"]}
+
+    def cell(name: str, row: Row) -> Entry:
+        own = next((e for e in row["backends"] if e["backend"] == name), None)
+        if own is None:
+            return Entry("")
+        kl = "" if own.get("kl") is None else f"KL {own['kl']:.3f}, "
+        return Entry(f"{100 * own['accuracy']:.1f}", f"{kl}TV {_small(own['distance'])}")
+
+    def variant(row: Row) -> Entry:
         where = "" if frame.grid is None else frame.grid.say(row.get("point", {}))
-        lines.append(
-            [
-                Entry(look(row["variant"]).label, where),
-                *(_entry(found.get(name)) for name in entries),
-            ]
-        )
+        return Entry(look(row["variant"]).label, where)
+
     seeds = listed(map(str, sorted({int(row["seed"]) for row in rows})))
     counts = sorted({int(e["samples"]) for r in rows for e in r["backends"] if "samples" in e})
     samples = listed(map(str, counts)) if counts else "all"
-    heads = ["variant", *(f"{readable(n)}: {_what(e)}" for n, e in entries.items())]
+    columns = {f"{readable(n)}: {_what(e)}": partial(cell, n) for n, e in entries.items()}
     title = f"The {readable(student)} student: seed {seeds}, {samples} test samples"
-    return Table(heads, lines, title=title)
-
-
-def _entry(entry: Mapping[str, Any] | None) -> Entry:
-    if entry is None:
-        return Entry("")
-    kl = "" if entry.get("kl") is None else f"KL {entry['kl']:.3f}, "
-    return Entry(f"{100 * entry['accuracy']:.1f}", f"{kl}TV {_small(entry['distance'])}")
+    return tabled(rows, {"variant": variant, **columns}, title=title)
 
 
 def _small(number: float) -> str:
@@ -100,10 +96,10 @@ def agreement(frame: Frame) -> Iterator[str]:
     for name in names:
         mine = [entry for found in moved for entry in found if entry["backend"] == name]
         distances = [float(entry["distance"]) for entry in mine]
-        mean = sum(distances) / len(distances)
-        parts.append(f"“{readable(name)}” {_small(mean)} (at most {_small(max(distances))})")
-        if mine[0].get("shots"):
-            sampled.append(f"“{readable(name)}” ({mine[0]['shots']:,} shots)")
+        mean, most = sum(distances) / len(distances), max(distances)
+        parts.append(f"“{readable(name)}” {_small(mean)} (at most {_small(most)})")
+        if shots := mine[0].get("shots"):
+            sampled.append(f"“{readable(name)}” ({shots:,} shots)")
     if parts:
         yield f"Mean TV over {len(moved)} networks: {listed(parts)}."
     if sampled:
@@ -116,14 +112,13 @@ def _alike(moved: Sequence[Sequence[Mapping[str, Any]]], one: str, other: str) -
     most = {"accuracy": 0.0, "kl": 0.0}
     for found in moved:
         by_name = {str(entry["backend"]): entry for entry in found}
-        if one not in by_name or other not in by_name:
-            return ""
-        left, right = by_name[one], by_name[other]
-        if left.get("shots") or right.get("shots"):
+        sides = [by_name[name] for name in (one, other) if name in by_name]
+        if len(sides) < 2 or any(side.get("shots") for side in sides):
             return ""
         for metric in most:
-            if left.get(metric) is not None and right.get(metric) is not None:
-                most[metric] = max(most[metric], abs(left[metric] - right[metric]))
+            left, right = (side.get(metric) for side in sides)
+            if left is not None and right is not None:
+                most[metric] = max(most[metric], abs(left - right))
     if most["accuracy"] > 0 or most["kl"] > _SAME:
         return ""
     return (
@@ -163,30 +158,35 @@ def compiled(frame: Frame) -> Section | None:
         return None
     grid = frame.grid
     axes = [] if grid is None else [name for name in grid.titles if _tells(name, places, grid)]
-    lines = []
-    for key, found in places.items():
-        device, *numbers, seconds = key
-        who = [readable(name) for name in frame.students if any(name == s for s, _ in found)]
-        where = [listed(dict.fromkeys(shown(point[name]) for _, point in found)) for name in axes]
-        lines.append(
-            [
-                readable(str(device)),
-                *where,
-                ", ".join(who),
-                *(f"{n:,}" for n in numbers),
-                "" if seconds is None else f"{1e6 * seconds:.2f}",
-            ]
-        )
-    titles = [] if grid is None else [grid.titles[name] for name in axes]
-    heads = ["device", *titles, "student", *_FACTS.values(), "duration, µs"]
-    blocks: list[Block] = [
-        Text(
-            "Encoding and ansatz together, translated to the device's own gates and qubits, for "
-            "one execution."
-        ),
-        Table(heads, lines, words=2 + len(axes)),
-    ]
-    return Section("What the circuits became on the device", blocks)
+    Found = tuple[tuple[Any, ...], list[tuple[str, Point]]]
+
+    def students(found: Found) -> str:
+        return ", ".join(readable(s) for s in frame.students if s in {name for name, _ in found[1]})
+
+    def values(axis: str, found: Found) -> str:
+        return listed(dict.fromkeys(shown(point[axis]) for _, point in found[1]))
+
+    def fact(place: int, found: Found) -> str:
+        return f"{found[0][1 + place]:,}"
+
+    table = tabled(
+        places.items(),
+        {
+            "device": lambda found: readable(str(found[0][0])),
+            **{grid.titles[name]: partial(values, name) for name in axes if grid},
+            "student": students,
+            **{name: partial(fact, place) for place, name in enumerate(_FACTS.values())},
+            "duration, µs": lambda found: (
+                "" if found[0][-1] is None else f"{1e6 * found[0][-1]:.2f}"
+            ),
+        },
+        words=2 + len(axes),
+    )
+    said = (
+        "Encoding and ansatz together, translated to the device's own gates and qubits, for one "
+        "execution."
+    )
+    return Section("What the circuits became on the device", [Text(said), table])
 
 
 def _tells(

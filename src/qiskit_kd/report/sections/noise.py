@@ -12,7 +12,6 @@ import numpy as np
 
 from qiskit_kd.report.document import (
     LEGEND,
-    Block,
     Entry,
     Line,
     Picture,
@@ -22,8 +21,9 @@ from qiskit_kd.report.document import (
     Text,
     gained,
     section,
+    tabled,
 )
-from qiskit_kd.report.frame import Frame, Row, judged_on, settings_of, trained_on
+from qiskit_kd.report.frame import Frame, judged_on, settings_of, trained_on
 from qiskit_kd.report.grid import Grid, Point, at, shown
 from qiskit_kd.report.plots_sweep import NOWHERE, plot_shots, shots_of
 from qiskit_kd.report.style import look, looks_of, readable
@@ -45,25 +45,19 @@ def noise(frame: Frame) -> Section | None:
     grid = frame.grid
     if grid is None or not frame.noisy_points:
         return None
-    blocks: list[Block] = [
-        Text(
-            "Which training stands for a setting is chosen by the validation data, and measured on "
-            "the test data, seed by seed, against each of the others: points of accuracy. "
-            f"{LEGEND}."
-        )
-    ]
-    lost = _lost(frame, grid)
-    blocks += [lost] if lost else []
-    for student in frame.compared:
-        blocks += _preferences(frame, grid, student)
-    return Section("Which training holds", blocks)
+    said = (
+        "Which training stands for a setting is chosen by the validation data, and measured on the "
+        f"test data, seed by seed, against each of the others: points of accuracy. {LEGEND}."
+    )
+    tables = [table for name in frame.compared for table in _preferences(frame, grid, name)]
+    return Section("Which training holds", [Text(said), *_lost(frame, grid), *tables])
 
 
-def _lost(frame: Frame, grid: Grid) -> Table | None:
+def _lost(frame: Frame, grid: Grid) -> list[Table]:
     """What every training loses from the first value of the axis to the last."""
     scales = {frame.scale_at(grid.point(grid.panels[0], value)) for value in grid.values}
     if len(scales) < 2:
-        return None
+        return []
     lines: list[Line] = [
         [readable(student), look(variant).label, gained(gain), str(gain.n)]
         for student in frame.compared
@@ -73,50 +67,47 @@ def _lost(frame: Frame, grid: Grid) -> Table | None:
     ends = f"from {grid.titles[grid.x]} {shown(grid.values[0])} to {shown(grid.values[-1])}"
     panels = f", mean over {len(grid.panels)} panels" * (len(grid.panels) > 1)
     heads = ["student", "training", "change of test accuracy, points", "seeds"]
-    return Table(heads, lines, title=f"What noise takes, {ends}{panels}", words=2)
+    return [Table(heads, lines, title=f"What noise takes, {ends}{panels}", words=2)]
 
 
 def _preferences(frame: Frame, grid: Grid, student: str) -> Iterator[Table]:
     """A table per panel: the preferred training of each value, and its gain over each other."""
     others, styles = frame.variants_of(student), looks_of(frame, student=student)
-    found = {str(one.point): one for one in preferred(frame, student)}
+    found = preferred(frame, student)
+    gains = {
+        str(one.point): {
+            name: frame.gain(student, one.variant, name, points=[one.point])
+            for name in others
+            if name != one.variant
+        }
+        for one in found
+    }
+
+    def over(name: str, one: Preferred) -> str | Entry:
+        return "is preferred" if name == one.variant else gained(gains[str(one.point)][name])
+
+    def pairs(one: Preferred) -> str:
+        return str(max((gain.n for gain in gains[str(one.point)].values() if gain), default=0))
+
     for panel in grid.panels:
-        lines: list[Line] = []
-        for value in grid.values:
-            one = found.get(str(grid.point(panel, value)))
-            if one is None:
-                continue
-            duels = {
-                name: frame.contrast(student, one.variant, name, points=[one.point])
-                for name in others
-                if name != one.variant
-            }
-            gains = {name: duel.gain for name, duel in duels.items() if duel}
-            best = Entry(look(one.variant).label, color=styles[student, one.variant].color)
-            pairs = max((gain.n for gain in gains.values() if gain), default=0)
-            lines.append(
-                [
-                    shown(value),
-                    best,
-                    f"{100 * one.accuracy:.1f}",
-                    str(pairs),
-                    *(
-                        "is preferred" if name == one.variant else gained(gains.get(name))
-                        for name in others
-                    ),
-                ]
-            )
-        if lines:
-            heads = [
-                grid.titles[grid.x],
-                "preferred",
-                "validation, %",
-                "pairs",
-                *(f"over {look(name).label}" for name in others),
-            ]
-            where = grid.say(panel)
-            title = f"The {readable(student)} student{', ' * bool(where)}{where}"
-            yield Table(heads, lines, title=title, words=2)
+        points = [grid.point(panel, value) for value in grid.values]
+        where = grid.say(panel)
+        table = tabled(
+            [one for one in found if one.point in points],
+            {
+                grid.titles[grid.x]: lambda one: shown(one.point[grid.x]),
+                "preferred": lambda one: Entry(
+                    look(one.variant).label, color=styles[student, one.variant].color
+                ),
+                "validation, %": lambda one: f"{100 * one.accuracy:.1f}",
+                "pairs": pairs,
+                **{f"over {look(name).label}": partial(over, name) for name in others},
+            },
+            title=f"The {readable(student)} student{', ' * bool(where)}{where}",
+            words=2,
+        )
+        if table.lines:
+            yield table
 
 
 def preferred(frame: Frame, student: str) -> list[Preferred]:
@@ -134,20 +125,14 @@ def preferred(frame: Frame, student: str) -> list[Preferred]:
         shared = set.intersection(*map(set, by_variant.values())) if by_variant else set()
         if len(by_variant) < 2 or not shared:
             continue
-        merits = {
-            name: _merit([mine[seed] for seed in sorted(shared)], by_loss)
-            for name, mine in by_variant.items()
-        }
-        best = max(merits, key=lambda name: merits[name])
-        known = [by_variant[best][seed]["validation"] for seed in shared]
-        found.append(Preferred(point, best, _mean(known, "accuracy")))
+        merits = {}
+        for name, mine in by_variant.items():
+            known = [mine[seed]["validation"] for seed in sorted(shared)]
+            accuracy, loss = _mean(known, "accuracy"), -_mean(known, "nll")
+            merits[name] = ((loss, accuracy) if by_loss else (accuracy, loss)), accuracy
+        best = max(merits, key=lambda name: merits[name][0])
+        found.append(Preferred(point, best, merits[best][1]))
     return found
-
-
-def _merit(rows: Sequence[Row], by_loss: bool) -> tuple[float, ...]:
-    known = [row["validation"] for row in rows]
-    accuracy, loss = _mean(known, "accuracy"), -_mean(known, "nll")
-    return (loss, accuracy) if by_loss else (accuracy, loss)
 
 
 def _mean(found: Sequence[Mapping[str, Any]], metric: str) -> float:
@@ -167,15 +152,14 @@ def shots(frame: Frame) -> Section | None:
     for student in frame.students:
         rows = [row for row in frame.rows if row["student"] == student]
         drawn = [(point, name) for point, name in places if shots_of(at(rows, point))]
-        styles = looks_of(frame, student=student)
+        known = {key for row in rows for entry in row.get("shots") or () for key in entry}
         for metric, title in (("accuracy", "Accuracy"), ("kl", "KL(teacher ‖ student)")):
-            if drawn and any(metric in e for row in rows for e in row.get("shots") or ()):
+            if drawn and metric in known:
+                how: dict[str, Any] = {"looks": looks_of(frame, student=student), "limit": end}
                 items.append(
                     Picture(
                         f"shots-{metric}-{student}",
-                        partial(
-                            plot_shots, rows, points=drawn, looks=styles, metric=metric, limit=end
-                        ),
+                        partial(plot_shots, rows, points=drawn, metric=metric, **how),
                         f"Test {title if metric == 'kl' else metric} of "
                         f"the {readable(student)} student against the shots per circuit at "
                         f"evaluation{where}, a line per variant.",

@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from qiskit_kd.experiment.schema import is_teacher
-from qiskit_kd.experiment.statistics import Gain
-from qiskit_kd.report.contrasts import chance, contrasts, over
+from qiskit_kd.report.contrasts import called, chance, contrasts, over
 from qiskit_kd.report.document import (
     LEGEND,
     Block,
@@ -42,96 +40,81 @@ _MANY = 2  # panels, beyond which a terminal shows means over them
 @section("results", place=10, terminal=True)
 def results(frame: Frame) -> Section:
     """The main tables and figures."""
-    if frame.many:
-        said = (
-            "Means over seeds on the test set, which was used once, after every choice had been "
-            "made; ± is half of the 95 % interval. A gain is the mean of the differences seed by "
-            f"seed, in points. {LEGEND}."
-        )
-    else:
-        said = (
-            "One seed on the test set, which was used once, after every choice had been made: "
-            "there are no intervals, so nothing is confirmed."
-        )
-    made = _plain(frame) if frame.grid is None else _sweep(frame, frame.grid)
-    return Section("Results", [Text(said), *made[0]], made[1])
-
-
-def _title(frame: Frame, what: str) -> str:
-    seeds = len({row["seed"] for row in frame.rows})
-    return f"{frame.result.name}: {what}, " + (
-        f"mean ± 95 % interval over {seeds} paired seeds" if seeds > 1 else "one seed: no interval"
+    said = (
+        "Means over seeds on the test set, which was used once, after every choice had been made; "
+        "± is half of the 95 % interval. A gain is the mean of the differences seed by seed, in "
+        f"points. {LEGEND}."
+        if frame.many
+        else "One seed on the test set, which was used once, after every choice had been made: "
+        "there are no intervals, so nothing is confirmed."
     )
+    blocks, brief = _plain(frame) if frame.grid is None else _sweep(frame, frame.grid)
+    return Section("Results", [Text(said), *blocks], brief)
+
+
+# Without axes.
 
 
 def _plain(frame: Frame) -> tuple[list[Block], list[Block]]:
-    metric, variants = frame.metric, frame.variants_of()
-    own = cells(frame.rows, metric)
-    said = f"test {metric.replace('_', '-')}" + " in %" * (metric in SHARES)
-    title = _title(frame, said)
-    accuracy = _levels(frame, own, title)
-    gains = _gains(frame, [name for name in variants if name != frame.baseline])
-    short = _gains(frame, [*frame.having("taught"), *frame.having("labels")], _SHORT)
-    texts = []
-    for table in (gains, short):
-        shown = [one for line in (table.lines if table else ()) for one in line[1:]]
-        count = sum(isinstance(one, Entry) and "[" in one.note for one in shown)
-        texts.append(Text(" ".join(filter(None, (_sizes(own), chance(count, over(frame)))))))
-    blocks: list[Block] = [
-        accuracy,
-        *([gains] if gains else []),
-        texts[0],
-        Pictures(list(_pictures(frame))),
-        Details("Macro-F1", [_levels(frame, cells(frame.rows, "macro_f1"), "")]),
-    ]
-    return blocks, [_levels(frame, own, title, _SHORT), *([short] if short else []), texts[1]]
-
-
-def _levels(
-    frame: Frame, table: Sequence[Cell], title: str, short: Mapping[str, str] | None = None
-) -> Table:
-    """A line per network, a column per training."""
-    variants = frame.variants_of() or [frame.baseline]
-    drawn = looks(variants)
-    found = {(c.student, c.variant): c for c in table}
-    lines: list[Line] = []
-    for name in frame.networks:
-        mine = [c for c in table if c.student == name]
-        if is_teacher(name):
-            middle = [share(c) for c in mine[:1]] + [Entry("")] * (len(variants) - 1)
-        else:
-            middle = [share(found.get((name, v)), drawn[v].color) for v in variants]
-        lines.append([readable(name), mine[0].size if mine else "", *middle])
-    heads = ["student", "params", *(_called(drawn[name].label, short) for name in variants)]
-    return Table(heads, lines, title=title)
-
-
-def _gains(
-    frame: Frame, variants: Sequence[str], short: Mapping[str, str] | None = None
-) -> Table | None:
-    """A line per student, a column per training that is compared with the baseline."""
-    found = {
-        (s, v): one.gain
-        for s in frame.students
-        for v in variants
-        if (one := frame.contrast(s, v, metric=frame.metric)) is not None
-    }
-    if not found:
-        return None
-    drawn = looks(frame.variants_of())
-    lines: list[Line] = [
-        [readable(s), *(gained(found.get((s, v))) for v in variants)]
-        for s in frame.students
-        if any((s, v) in found for v in variants)
-    ]
-    what = over(frame).removeprefix("the student ")
-    return Table(
-        [f"paired gain over {what}", *(_called(drawn[v].label, short) for v in variants)], lines
+    own, seeds = cells(frame.rows, frame.metric), len(frame.seeds)
+    percent = " in %" * (frame.metric in SHARES)
+    over_seeds = (
+        f"mean ± 95 % interval over {seeds} paired seeds" if seeds > 1 else "one seed: no interval"
     )
+    title = f"{frame.result.name}: test {frame.metric.replace('_', '-')}{percent}, {over_seeds}"
+
+    def tables(variants: Sequence[str], short: Mapping[str, str]) -> list[Block]:
+        gains = _gains(frame, variants, short)
+        entries = [one for line in (gains.lines if gains else ()) for one in line[1:]]
+        count = sum(isinstance(one, Entry) and "[" in one.note for one in entries)
+        said = " ".join(filter(None, (_sizes(own), chance(count, over(frame)))))
+        return [_levels(frame, own, title, short), *([gains] if gains else []), Text(said)]
+
+    others = [name for name in frame.variants_of() if name != frame.baseline]
+    blocks = [
+        *tables(others, {}),
+        Pictures(list(_pictures(frame))),
+        Details("Macro-F1", [_levels(frame, cells(frame.rows, "macro_f1"), "", {})]),
+    ]
+    return blocks, tables([*frame.having("taught"), *frame.having("labels")], _SHORT)
 
 
-def _called(label: str, short: Mapping[str, str] | None) -> str:
-    return (short or {}).get(label, label)
+def _levels(frame: Frame, table: Sequence[Cell], title: str, short: Mapping[str, str]) -> Table:
+    """A line per network, a column per training."""
+    drawn = looks(frame.variants_of() or [frame.baseline])
+    found = {(c.student, c.variant): c for c in table}
+    first = {c.student: c for c in reversed(table)}
+
+    def level(name: str, variant: str, place: int) -> Entry:
+        if is_teacher(name):
+            return Entry("") if place else share(first.get(name))
+        return share(found.get((name, variant)), drawn[variant].color)
+
+    lines: list[Line] = [
+        [
+            readable(name),
+            first[name].size if name in first else "",
+            *(level(name, variant, place) for place, variant in enumerate(drawn)),
+        ]
+        for name in frame.networks
+    ]
+    heads = [short.get(one.label, one.label) for one in drawn.values()]
+    return Table(["student", "params", *heads], lines, title=title)
+
+
+def _gains(frame: Frame, variants: Sequence[str], short: Mapping[str, str]) -> Table | None:
+    """A line per student, a column per training that is compared with the baseline."""
+    gains = {
+        name: [frame.gain(name, variant, metric=frame.metric) for variant in variants]
+        for name in frame.students
+    }
+    lines: list[Line] = [
+        [readable(name), *map(gained, own)] for name, own in gains.items() if any(own)
+    ]
+    drawn, what = looks(frame.variants_of()), over(frame).removeprefix("the student ")
+    labels = [drawn[name].label for name in variants]
+    heads = [f"paired gain over {what}", *(short.get(label, label) for label in labels)]
+    return Table(heads, lines) if lines else None
 
 
 def _sizes(table: Sequence[Cell]) -> str:
@@ -147,20 +130,18 @@ def _pictures(frame: Frame) -> Iterator[Picture]:
     """Gains, accuracies, and accuracies against parameters."""
     rows, base, against = frame.rows, frame.baseline, over(frame)
     found = {
-        (s, v): one.gain.mean
+        (s, v): gain
         for s in frame.students
         for v in frame.variants_of(s)
-        if v != base and (one := frame.contrast(s, v)) and one.gain
+        if v != base and (gain := frame.gain(s, v))
     }
     if found:
         pairs = [{"student": s, "variant": v, "baseline": base} for s, v in found]
-        said = "; ".join(
-            f"{readable(s)} {look(v).label} {points(mean)}" for (s, v), mean in found.items()
-        )
+        said = (f"{readable(s)} {look(v).label} {points(g.mean)}" for (s, v), g in found.items())
         yield Picture(
             "gains",
             lambda: plot_gains(rows, pairs, baseline=base, over=against),
-            f"Paired gains in test accuracy over {against}, in points: {said}.",
+            f"Paired gains in test accuracy over {against}, in points: {'; '.join(said)}.",
             f"Gain over {against}, placebos beside it",
             (
                 "Mean paired difference, its 95 % interval and, pale, every seed. "
@@ -170,7 +151,7 @@ def _pictures(frame: Frame) -> Iterator[Picture]:
             + "A gain that a placebo reaches too does not come from the teacher.",
         )
     table = cells(rows)
-    said = "; ".join(
+    said = (
         f"{readable(c.student)} {'' if is_teacher(c.student) else look(c.variant).label + ' '}"
         f"{100 * c.mean:.1f} %"
         for c in table
@@ -178,7 +159,7 @@ def _pictures(frame: Frame) -> Iterator[Picture]:
     yield Picture(
         "accuracy",
         lambda: plot_accuracy(rows),
-        f"Test accuracy: {said}.",
+        f"Test accuracy: {'; '.join(said)}.",
         "Accuracy of every student",
         "Bars: mean over seeds; whiskers: 95 % interval, cut at 0 and 100 %; points: single seeds."
         if frame.many
@@ -187,7 +168,7 @@ def _pictures(frame: Frame) -> Iterator[Picture]:
     if frame.over and len(frame.students) < 2:
         return  # trainings of one student: its size says nothing of them
     kept = [v for v in frame.variants_of() if frame.roles[v] != "placebo"]
-    said = "; ".join(
+    said = (
         f"{readable(c.student)} ({c.parameters}) {100 * c.mean:.1f} %"
         for c in table
         if c.variant == base
@@ -195,7 +176,7 @@ def _pictures(frame: Frame) -> Iterator[Picture]:
     yield Picture(
         "parameters-accuracy",
         lambda: plot_parameters(rows, variants=kept),
-        f"Test accuracy against the number of parameters, students alone: {said}.",
+        f"Test accuracy against the number of parameters, students alone: {'; '.join(said)}.",
         "Accuracy against parameters",
         "Students of (nearly) equal size are drawn beside each other.",
     )
@@ -211,16 +192,21 @@ def _sweep(frame: Frame, grid: Grid) -> tuple[list[Block], list[Block]]:
     noisy = frame.noisy_points or None
     more = [contrasts(frame, name, noisy) for name in frame.compared if name != frame.student]
     panels = [_panel(frame, grid, panel) for panel in grid.panels]
-    seen = dict(_intervals(frame))
-    away = sum(gain.low > 0 or gain.high < 0 for gain in seen.values())
-    text = Text(chance(len(seen), over(frame), away))
+    seen = [
+        gain
+        for student in frame.students
+        for variant in frame.variants_of(student)
+        if variant != frame.baseline and (one := frame.contrast(student, variant))
+        for _, gain in one.places
+        if gain.ends
+    ]
+    away = sum(gain.low > 0 or gain.high < 0 for gain in seen)
     students = [None] if len(frame.compared) < 2 else frame.students
-    pictures = [one for name in students for one in _lines(frame, grid, name)]
     blocks: list[Block] = [
-        Pictures(pictures, "wide"),
+        Pictures([one for name in students for one in _lines(frame, grid, name)], "wide"),
         *tables,
         *filter(None, more),
-        text,
+        Text(chance(len(seen), over(frame), away)),
         Details("Accuracy at every setting", panels),
     ]
     short = contrasts(frame, frame.student, noisy, brief=True) if noisy else None
@@ -235,59 +221,55 @@ def trainings(frame: Frame, grid: Grid, students: Sequence[str]) -> list[Table]:
     panels: list[tuple[str, list[Point]]] = [(grid.say(p), [p]) for p in grid.panels]
     if len(panels) > _MANY:
         panels = [(f"mean over {len(panels)} settings each", list(grid.panels))]
-    drawn, out = looks(frame.variants_of()), []
+    drawn = looks(frame.variants_of())
     who = ", ".join(map(readable, students)) + ", " if len(frame.compared) > 1 else ""
+    out = []
     for where, own in panels:
-        lines: list[Line] = []
-        for student in students:
-            for variant in frame.variants_of(student):
-                found = [
-                    frame.contrast(student, variant, points=[grid.point(p, v) for p in own])
-                    for v in grid.values
-                ]
-                if variant == frame.baseline or not any(found):
-                    continue
-                name = f"{readable(student)}: " * (len(students) > 1) + drawn[variant].label
-                name += " (placebo)" * (frame.roles[variant] == "placebo")
-                gains = (gained(one.gain) if one else Entry("") for one in found)
-                lines.append([Entry(name, color=drawn[variant].color), *gains])
-        if lines:
-            title = f"{who}{where}{', ' * bool(where)}gain over {over(frame)}; {LEGEND}"
-            heads = [grid.titles[grid.x], *map(shown, grid.values)]
-            out.append(Table(heads, lines, title=title))
+        columns = [[grid.point(panel, value) for panel in own] for value in grid.values]
+        gains = {
+            (student, variant): [frame.gain(student, variant, points=one) for one in columns]
+            for student in students
+            for variant in frame.variants_of(student)
+            if variant != frame.baseline
+        }
+        lines = [
+            [
+                Entry(
+                    f"{readable(student)}: " * (len(students) > 1)
+                    + called(frame, variant, drawn[variant].label),
+                    color=drawn[variant].color,
+                ),
+                *map(gained, found),
+            ]
+            for (student, variant), found in gains.items()
+            if any(found)
+        ]
+        title = f"{who}{where}{', ' * bool(where)}gain over {over(frame)}; {LEGEND}"
+        heads = [grid.titles[grid.x], *map(shown, grid.values)]
+        out += [Table(heads, lines, title=title)] if lines else []
     return out
 
 
 def _panel(frame: Frame, grid: Grid, panel: Point) -> Table:
     """A line per student and training, a column per value: accuracy, below it the gain."""
-    styles = looks_of(frame)
-    lines: list[Line] = []
-    for (student, variant), style in styles.items():
-        line = []
-        for value in grid.values:
-            point = grid.point(panel, value)
-            level = share(cell_of(frame.cell(student, variant, point), frame.metric))
-            one = (
-                None
-                if variant == frame.baseline or is_teacher(student)
-                else frame.contrast(student, variant, points=[point], metric=frame.metric)
-            )
-            gain = gained(one.gain) if one else Entry("")
-            text = f"{level.text}{level.note}"
-            line.append(Entry(text, f"{gain.text} {gain.note}".strip(), gain.verdict))
-        if any(entry.text for entry in line):
-            lines.append([Entry(style.label, color=style.color), *line])
+
+    def entry(student: str, variant: str, point: Point) -> Entry:
+        level = share(cell_of(frame.cell(student, variant, point), frame.metric))
+        gain = Entry("")
+        if variant != frame.baseline and not is_teacher(student):
+            found = frame.gain(student, variant, points=[point], metric=frame.metric)
+            gain = gained(found)
+        return Entry(level.text + level.note, f"{gain.text} {gain.note}".strip(), gain.verdict)
+
+    lines = [
+        [
+            Entry(style.label, color=style.color),
+            *(entry(*key, grid.point(panel, value)) for value in grid.values),
+        ]
+        for key, style in looks_of(frame).items()
+    ]
+    lines = [line for line in lines if any(one.text for one in line[1:])]
     return Table([grid.titles[grid.x], *map(shown, grid.values)], lines, title=grid.say(panel))
-
-
-def _intervals(frame: Frame) -> Iterator[tuple[Any, Gain]]:
-    """Every interval of a gain over the baseline, equal runs once."""
-    for student in frame.students:
-        for variant in frame.variants_of(student):
-            one = None if variant == frame.baseline else frame.contrast(student, variant)
-            for point, gain in one.places if one else ():
-                if gain.ends:
-                    yield (student, variant, str(point)), gain
 
 
 def _lines(frame: Frame, grid: Grid, student: str | None) -> Iterator[Picture]:
@@ -328,12 +310,12 @@ def _lines(frame: Frame, grid: Grid, student: str | None) -> Iterator[Picture]:
     )
     if any("kl" in row["test"] for row in rows if (row["student"], row["variant"]) in styles):
         teacher = (frame.config.get("evaluation") or {}).get("teacher")
-        called = f"the teacher “{readable(str(teacher))}”" if teacher else "the teacher"
+        name = f"the teacher “{readable(str(teacher))}”" if teacher else "the teacher"
         yield Picture(
             f"kl{own}",
             lambda: plot_accuracy_over(rows, grid=grid, looks=styles, metric="kl"),
             f"KL(teacher ‖ student){of} on the test data against {axis}, a line per variant.",
-            f"Divergence{of} from {called}",
+            f"Divergence{of} from {name}",
             "Mean KL(teacher ‖ student) of the test samples' class probabilities at temperature 1. "
             + "Bands hold what differs from seed to seed, which paired gains do not. " * frame.many
             + "Less is closer.",

@@ -7,7 +7,8 @@ import copy
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from qiskit_kd.experiment.schema import VariantConfig, is_teacher
@@ -20,8 +21,9 @@ from qiskit_kd.report.document import (
     Table,
     Text,
     section,
+    tabled,
 )
-from qiskit_kd.report.frame import Frame, interval
+from qiskit_kd.report.frame import Frame, Row, interval
 from qiskit_kd.report.grid import labels_of, shown, varied
 from qiskit_kd.report.style import TEACHER, look, readable
 
@@ -36,15 +38,12 @@ def settings(frame: Frame) -> Section:
     picked = list(choices(frame))
     if picked:
         keys = list(dict.fromkeys(key for *_, found in picked for key in found))
-        lines = [
-            [student, variant, *(found.get(key, "") for key in keys)]
-            for student, variant, found in picked
-        ]
         note = (
             "Where temperature, a weight, the learning rate or an option of a student has several "
             "candidates, one was chosen on the validation split, for the student alone and "
             "placebos as for the real thing."
         )
+        lines = [[*names, *(found.get(key, "") for key in keys)] for *names, found in picked]
         blocks += [Text(note), Table(["student", "variant", *keys], lines, words=2 + len(keys))]
     return Section("Settings", blocks)
 
@@ -66,8 +65,7 @@ def again(frame: Frame) -> Section:
 
 def provenance(frame: Frame) -> list[tuple[str, str]]:
     """What the numbers rest on: rows, hashes, versions."""
-    seeds = sorted({int(row["seed"]) for row in frame.rows})
-    split = frame.split
+    seeds, split = frame.seeds, frame.split
     data = [] if split is None else [(f"data, seed {seeds[0]}", split.fingerprint[:16])]
     return [
         ("rows", f"{len(frame.rows):,} over {len(seeds)} seeds ({seeds[0]} to {seeds[-1]})"),
@@ -79,31 +77,32 @@ def provenance(frame: Frame) -> list[tuple[str, str]]:
 
 def runs(frame: Frame) -> Table:
     """Every row with its test metrics."""
-    columns = {
-        "accuracy, %": ("accuracy", 100, 1),
-        "macro-F1, %": ("macro_f1", 100, 1),
-        "log loss": ("nll", 1, 3),
-        "calibration error, %": ("ece", 100, 1),
-        "KL, nats": ("kl", 1, 3),
-    }
-    if not any("kl" in row["test"] for row in frame.rows):
-        del columns["KL, nats"]
-    axes = [] if frame.grid is None else list(frame.grid.titles.values())
-    lines = [
-        [
-            *map(shown, row.get("point", {}).values()),
-            readable(str(row["student"])),
-            "" if is_teacher(row["student"]) else look(row["variant"]).label,
-            str(row["seed"]),
-            *(
-                "" if row["test"].get(key) is None else f"{scale * row['test'][key]:.{digits}f}"
-                for key, scale, digits in columns.values()
-            ),
-        ]
-        for row in frame.rows
-    ]
-    heads = [*axes, "student", "variant", "seed", *columns]
-    return Table(heads, lines, words=len(axes) + 2)
+
+    def metric(key: str, scale: int, digits: int) -> Callable[[Row], str]:
+        return lambda row: (
+            "" if row["test"].get(key) is None else f"{scale * row['test'][key]:.{digits}f}"
+        )
+
+    axes = {} if frame.grid is None else frame.grid.titles
+    return tabled(
+        frame.rows,
+        {
+            **{title: partial(_value, name) for name, title in axes.items()},
+            "student": lambda row: readable(str(row["student"])),
+            "variant": lambda row: "" if is_teacher(row["student"]) else look(row["variant"]).label,
+            "seed": lambda row: str(row["seed"]),
+            "accuracy, %": metric("accuracy", 100, 1),
+            "macro-F1, %": metric("macro_f1", 100, 1),
+            "log loss": metric("nll", 1, 3),
+            "calibration error, %": metric("ece", 100, 1),
+            "KL, nats": any("kl" in row["test"] for row in frame.rows) and metric("kl", 1, 3),
+        },
+        words=len(axes) + 2,
+    )
+
+
+def _value(axis: str, row: Row) -> str:
+    return shown(row["point"][axis])
 
 
 def choices(frame: Frame) -> Iterator[tuple[str, str, dict[str, str]]]:
@@ -125,10 +124,10 @@ def choices(frame: Frame) -> Iterator[tuple[str, str, dict[str, str]]]:
                     unit = "run" if frame.grid is not None else "seed"
                     picked[readable(key)] = _counted(counts, len(mine), unit)
             reached = [
-                r["extra"]["sharpness"]
-                for r in mine
-                if "sharpness" in r.get("extra", {})
-                and r.get("options", {}).get("sharpness_mode") != "fixed"
+                row["extra"]["sharpness"]
+                for row in mine
+                if "sharpness" in row.get("extra", {})
+                and row.get("options", {}).get("sharpness_mode") != "fixed"
             ]
             if reached:
                 mean, half = interval(reached)
@@ -151,10 +150,10 @@ def _swept(config: Mapping[str, Any], student: str, variant: str) -> list[str]:
 
 
 def _counted(counts: Counter[str], total: int, unit: str) -> str:
-    if len(counts) == 1:
-        value, n = next(iter(counts.items()))
-        return value if n == total else f"{value} ({n} of {total} {unit}s)"
-    return ", ".join(f"{value} ({n} {unit}{'s' * (n > 1)})" for value, n in sorted(counts.items()))
+    [(value, n), *more] = sorted(counts.items())
+    if not more:
+        return value + f" ({n} of {total} {unit}s)" * (n != total)
+    return ", ".join(f"{value} ({n} {unit}{'s' * (n > 1)})" for value, n in [(value, n), *more])
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,32 +207,30 @@ def _lesson(variant: Mapping[str, Any]) -> str:
     """A variant in one line: weighted losses, teacher, temperatures."""
     terms = []
     for term in variant.get("terms", ()):
-        extra = plain(term.get("options"))
         weight = term.get("weight", 1)
         several = f"({' or '.join(map(plain, weight))})" if isinstance(weight, list) else None
-        weight = "" if weight == 1 else f"{several or plain(weight)} × "
-        said = [extra] if extra else []
-        said += [
+        times = "" if weight == 1 else f"{several or plain(weight)} × "
+        said = [plain(term.get("options"))] + [
             f"{key} {plain(term[key])}"
             for key in ("teacher", "placebo", "layers", "adapter")
             if term.get(key) not in (None, "none")
         ]
-        terms.append(f"{weight}{readable(term['loss'])}" + (f" ({'; '.join(said)})" * bool(said)))
-    text = " + ".join(terms)
+        more = "; ".join(filter(None, said))
+        terms.append(f"{times}{readable(term['loss'])}" + f" ({more})" * bool(more))
+    parts = [" + ".join(terms)]
     if variant.get("sees") == "all":
-        text += "; on all labels of the pool (sees: all)"
         own = plain({k: v for k, v in (variant.get("training") or {}).items() if v is not None})
-        text += f", trained with {own}" if own else ""
+        parts.append("on all labels of the pool (sees: all)" + f", trained with {own}" * bool(own))
     for key in ("teacher", "placebo"):
         if variant.get(key) not in (None, "none"):
-            text += f"; {key}: {variant[key]}"
+            parts.append(f"{key}: {variant[key]}")
     if variant.get("backend"):
-        text += f"; trained on: {variant['backend']}"
+        parts.append(f"trained on: {variant['backend']}")
     if stage := variant.get("fine_tune"):
-        text += f"; then on {stage['backend']}: {plain(stage.get('training'))}"
+        parts.append(f"then on {stage['backend']}: {plain(stage.get('training'))}")
     if variant.get("temperature"):
-        text += f"; temperature from {plain(variant['temperature'])}"
-    return text
+        parts.append(f"temperature from {plain(variant['temperature'])}")
+    return "; ".join(parts)
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -242,7 +239,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
         label = f"{prefix}{readable(str(key))}"
         if isinstance(value, Mapping) and value and not prefix:
             yield from flat(value, f"{label}: ")
-        elif (text := plain(value)) != "":
+        elif text := plain(value):
             yield label, text
 
 
@@ -254,7 +251,7 @@ def plain(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, Mapping):
         return ", ".join(
-            f"{readable(str(k))} {plain(v)}" for k, v in value.items() if plain(v) != ""
+            f"{readable(str(k))} {text}" for k, v in value.items() if (text := plain(v))
         )
     if isinstance(value, list | tuple):
         whole = all(isinstance(item, int) for item in value) and len(value) > 2

@@ -10,15 +10,8 @@ from typing import Any
 from qiskit_kd.experiment.result import collapsed_of, longer_training
 from qiskit_kd.experiment.statistics import FEWEST, Gain, shared_variance
 from qiskit_kd.report.contrasts import contrasts, over
-from qiskit_kd.report.document import (
-    Block,
-    Facts,
-    Headline,
-    Section,
-    Text,
-    section,
-)
-from qiskit_kd.report.frame import Contrast, Frame, Row, is_exact, judged_on, noise_of, trained_on
+from qiskit_kd.report.document import Block, Facts, Headline, Section, Text, section
+from qiskit_kd.report.frame import Contrast, Frame, is_exact, judged_on, noise_of, trained_on
 from qiskit_kd.report.grid import varied
 from qiskit_kd.report.sections.device import lead
 from qiskit_kd.report.style import TEACHER, ends_of, listed, look, points, readable
@@ -39,17 +32,14 @@ def verdict(frame: Frame) -> Section:
     """The head of a report."""
     said = lead(frame) or (_plain(frame) if frame.grid is None else _sweep(frame))
     table = contrasts(frame, frame.student, frame.noisy_points or None)
-    setup = Facts([(label, text) for label, text in _setup(frame) if text])
+    setup = [(label, text) for label, text in _setup(frame) if text]
     # A study under noise has a table a student: what its page says once more is left out.
-    short = [(k, v) for k, v in setup.items if not frame.noisy_points or k not in _ON_PAGE]
+    short = [(k, v) for k, v in setup if not frame.noisy_points or k not in _ON_PAGE]
     missing = unfinished(frame)
-    blocks: list[Block] = [
-        said,
-        *([Text(missing, "warning")] if missing else []),
-        *([table] if table else []),
-        setup,
-    ]
-    return Section("", blocks, [said, Facts(short)])
+    warning: list[Block] = [Text(missing, "warning")] if missing else []
+    return Section(
+        "", [said, *warning, *([table] if table else []), Facts(setup)], [said, Facts(short)]
+    )
 
 
 # The first line.
@@ -62,62 +52,57 @@ def _plain(frame: Frame) -> Headline:
         return Headline(
             "", "Nothing to compare: the study holds no student both alone and distilled."
         )
-    found = frame.contrast(student, treated)
-    if found is None or found.gain is None:
+    gain = frame.gain(student, treated)
+    if gain is None:
         return Headline(
             "",
-            (
-                f"No verdict yet for the {readable(student)} student: no seed has finished both "
-                f"{look(frame.baseline).label} and {look(treated).label}."
-            ),
+            f"No verdict yet for the {readable(student)} student: no seed has finished both "
+            f"{look(frame.baseline).label} and {look(treated).label}.",
         )
-    gain = found.gain
     opening = {"confirmed": "Distillation helps", "harmful": "Distillation harms"}.get(
         gain.verdict, "No gain from distillation is confirmed for"
     )
+    span = f"95 % interval {ends_of(gain, joint=' to ')}, n = {gain.n} paired seeds"
     first = (
         f"{opening} the {readable(student)} student: {points(gain.mean)} points of test "
-        f"accuracy ({_range(gain)})."
+        f"accuracy ({span if gain.ends else f'one seed only, n = {gain.n}'})."
     )
     more = _placebos(frame, student, treated), _labels(frame, student, treated)
     return Headline(gain.verdict, first, tuple(filter(None, more)))
 
 
+def _said(gain: Gain) -> str:
+    """`+1.2 points, +0.4 to +2.0`."""
+    return f"{points(gain.mean)} points" + f", {ends_of(gain, joint=' to ')}" * bool(gain.ends)
+
+
 def _placebos(frame: Frame, student: str, treated: str) -> str:
     """Whether the gain is more than what placebos give."""
-    names = frame.having("placebo", student)
-    found = [(n, c.gain) for n in names if (c := frame.contrast(student, treated, n)) and c.gain]
+    found: dict[str, list[str]] = {}
+    for name in frame.having("placebo", student):
+        if gain := frame.gain(student, treated, name):
+            found.setdefault(gain.verdict, []).append(f"{look(name).label} ({_said(gain)})")
     if not found:
-        planned = "placebo" in frame.roles.values()
-        return (
-            "No placebo has finished a seed of this student yet."
-            if planned
-            else "No placebo was run, so the gain may have nothing to do with the teacher."
-        )
-    parts = []
-    for verdict, verb in _BEATS.items():
-        mine = [
-            f"{look(name).label} ({points(gain.mean)} points{_ends(gain)})"
-            for name, gain in found
-            if gain.verdict == verdict
-        ]
-        if mine:
-            parts.append(f"{verb} the placebo{'s' * (len(mine) > 1)} {listed(mine)}")
+        if "placebo" in frame.roles.values():
+            return "No placebo has finished a seed of this student yet."
+        return "No placebo was run, so the gain may have nothing to do with the teacher."
+    parts = [
+        f"{verb} the placebo{'s' * (len(found[v]) > 1)} {listed(found[v])}"
+        for v, verb in _BEATS.items()
+        if v in found
+    ]
     return f"With the teacher it {'; it '.join(parts)}."
 
 
 def _labels(frame: Frame, student: str, treated: str) -> str:
     """How far the gain is from what the teacher's labels give; empty without that row."""
     for name in frame.having("labels", student)[:1]:
-        above, rest = (
-            frame.contrast(student, *pair) for pair in ((name, frame.baseline), (treated, name))
-        )
-        if above and rest and above.gain and rest.gain:
-            verb = _LABELS.get(rest.gain.verdict, "is not told apart from")
+        above, rest = frame.gain(student, name), frame.gain(student, treated, name)
+        if above and rest:
+            verb = _LABELS.get(rest.verdict, "is not told apart from")
             return (
                 "The same student trained on the labels that a teacher could see gains "
-                f"{points(above.gain.mean)} points{_ends(above.gain)}; with the teacher it {verb} "
-                f"that ({points(rest.gain.mean)} points{_ends(rest.gain)})."
+                f"{_said(above)}; with the teacher it {verb} that ({_said(rest)})."
             )
     return ""
 
@@ -137,58 +122,56 @@ def _sweep(frame: Frame) -> Headline:
     if not found:
         return Headline(
             "",
-            (
-                f"No verdict yet for the {student} student: no seed has finished both alone and "
-                "taught at the same setting."
-            ),
+            f"No verdict yet for the {student} student: no seed has finished both alone and "
+            "taught at the same setting.",
         )
-    helped, harmed = (sum(one.count(v) for one in found) for v in ("confirmed", "harmful"))
-    tried, total = sum(len(one.places) for one in found), max(len(o.places) for o in found)
+    helped, unsure, harmed = (
+        sum(counts) for counts in zip(*(c.counts for c in found), strict=True)
+    )
+    tried, total = helped + unsure + harmed, max(len(one.places) for one in found)
     where = f"{total} settings" if total > 1 else "the one setting"
     if len(found) > 1 and total > 1:
         where = f"{tried} comparisons ({len(found)} variants, {total} settings)"
-    if not helped and not harmed:
-        tag = "not confirmed"
-        first = (
-            f"No gain from distillation is confirmed for the {student} student at any of {where}."
-        )
+    tag = "mixed" if helped and harmed else "confirmed in part" if helped else "harmful"
+    first = (
+        f"Distillation helps the {student} student at {helped} of {where}, harms it at {harmed} "
+        f"and settles nothing at {unsure}."
+    )
+    if tried == unsure:
+        tag, first = "not confirmed", "No gain from distillation is confirmed for the "
+        first += f"{student} student at any of {where}."
     elif tried in (helped, harmed):
-        tag = "confirmed" if helped else "harmful"
-        verb = "helps" if helped else "harms"
+        tag, verb = ("confirmed", "helps") if helped else ("harmful", "harms")
         first = f"Distillation {verb} the {student} student at all of {where}."
-    else:
-        tag = "mixed" if helped and harmed else "confirmed in part" if helped else "harmful"
-        first = f"Distillation helps the {student} student at {helped} of {where}, harms it at "
-        first += f"{harmed} and settles nothing at {tried - helped - harmed}."
-    return Headline(tag, first, tuple(_hardened(frame)[:1] + _beaten(frame, found)[:1]))
+    return Headline(tag, first, (*_hardened(frame)[:1], _beaten(frame, found)))
 
 
 def _hardened(frame: Frame) -> list[str]:
     """Whether training under noise helps; empty where no training was without."""
-    noisy, free = frame.under_noise()
-    said, where = [], frame.noisy_points
-    for plain in free if where and noisy else ():
-        if one := frame.contrast(str(frame.student), noisy[0], plain, points=where):
-            said.append(
-                f"Training under noise (“{look(noisy[0]).label}”) beats training without "
-                f"(“{look(plain).label}”) at {one.count('confirmed')} of {len(one.places)} "
-                f"settings with noise, does worse at {one.count('harmful')} and settles nothing at "
-                f"{one.count('not confirmed')}."
-            )
-    return said
+    (noisy, free), where = frame.under_noise(), frame.noisy_points
+    found = [
+        (plain, one)
+        for plain in (free if where and noisy else ())
+        if (one := frame.contrast(str(frame.student), noisy[0], plain, points=where))
+    ]
+    return [
+        f"Training under noise (“{look(noisy[0]).label}”) beats training without "
+        f"(“{look(plain).label}”) at {one.counts[0]} of {len(one.places)} settings with noise, "
+        f"does worse at {one.counts[2]} and settles nothing at {one.counts[1]}."
+        for plain, one in found
+    ]
 
 
-def _beaten(frame: Frame, found: Sequence[Contrast]) -> list[str]:
+def _beaten(frame: Frame, found: Sequence[Contrast]) -> str:
     """At how many settings the real teachers beat each placebo."""
-    names = frame.having("placebo", frame.student)
-    if not names:
-        return ["No placebo was run, so a gain may have nothing to do with a teacher."]
     parts = []
-    for name in names:
+    for name in frame.having("placebo", frame.student):
         duels = [d for one in found if (d := frame.contrast(one.student, one.variant, name))]
-        wins, total = sum(d.count("confirmed") for d in duels), sum(len(d.places) for d in duels)
+        wins, total = sum(d.counts[0] for d in duels), sum(len(d.places) for d in duels)
         parts.append(f"{look(name).label} in {wins} of {total} comparisons")
-    return [f"Real teachers beat the placebo{'s' * (len(names) > 1)} {listed(parts)}."]
+    if not parts:
+        return "No placebo was run, so a gain may have nothing to do with a teacher."
+    return f"Real teachers beat the placebo{'s' * (len(parts) > 1)} {listed(parts)}."
 
 
 # What it rests on.
@@ -196,10 +179,11 @@ def _beaten(frame: Frame, found: Sequence[Contrast]) -> list[str]:
 
 def _setup(frame: Frame) -> Iterator[tuple[str, str]]:
     """What the teachers and students saw, how they were run, and what to mind."""
+    where = [*places(frame)]
     yield "question", "" if lead(frame) else _question(frame)
     yield from _saw(frame)
-    yield "run", _run(frame)
-    yield from places(frame)
+    yield "run", _run(frame, apart=bool(where))
+    yield from where
     yield "shots needed per circuit", _shots(frame)
     yield "gains", f"over {over(frame)}" if frame.over else ""
     yield "mind", "; ".join(_cautions(frame))
@@ -208,89 +192,82 @@ def _setup(frame: Frame) -> Iterator[tuple[str, str]]:
 def _question(frame: Frame) -> str:
     """What the teachers know that their students do not."""
     config, changes, split = frame.config, varied(frame.config), frame.split
-    variant = frame.listed.get(frame.treated or "", {})
-    named = [term.get("teacher") or variant.get("teacher") for term in variant.get("terms", ())]
-    seen: dict[str, None] = {}
-    for teacher in dict.fromkeys(named):
-        if teacher in (config.get("teachers") or {}):
-            own = config["teachers"][teacher].get("sees", "same")
-            seen |= dict.fromkeys(changes.get(f"teachers.{teacher}.sees") or [own])
-    counted = split is not None and "data.options.train" not in changes
-    own = f"{len(split.train.labels):,}" if split is not None and counted else ""
-    pool = "more" if split is None else f"{len(split.pool.labels):,}"
-    parts = []
-    if "same" in seen:
-        through = (
-            f", by its answers on {len(split.transfer):,} unlabelled samples"
-            if (split is not None and len(split.transfer))
-            else ""
-        )
-        count = f"{own} " if own else ""
-        parts.append(f"does a teacher help that saw the same {count}labels as its student{through}")
-    if "all" in seen:
-        than = f" of {own}" if own else ""
-        parts.append(
-            f"does a teacher that saw {pool} labels help a student{than}, as much as "
-            "these labels themselves would"
-        )
-    return f"{'; and '.join(parts)}?" if parts else ""
+    variant, teachers = frame.listed.get(frame.treated or "", {}), config.get("teachers") or {}
+    named = (term.get("teacher") or variant.get("teacher") for term in variant.get("terms", ()))
+    seen = {
+        sees
+        for name in {*named} & {*teachers}
+        for sees in changes.get(f"teachers.{name}.sees") or [teachers[name].get("sees", "same")]
+    }
+    own, pool, through = "", "more", ""
+    if split is not None:
+        pool = f"{len(split.pool.labels):,}"
+        if "data.options.train" not in changes:
+            own = f"{len(split.train.labels):,}"
+        if len(split.transfer):
+            through = f", by its answers on {len(split.transfer):,} unlabelled samples"
+    parts = {
+        "same": f"does a teacher help that saw the same {own}{' ' * bool(own)}labels as its "
+        f"student{through}",
+        "all": f"does a teacher that saw {pool} labels help a student"
+        f"{' of ' * bool(own)}{own}, as much as these labels themselves would",
+    }
+    said = "; and ".join(text for sees, text in parts.items() if sees in seen)
+    return said and f"{said}?"
 
 
 def _saw(frame: Frame) -> Iterator[tuple[str, str]]:
     """What each teacher saw, and the students, where axes may change either."""
     config, changes, split = frame.config, varied(frame.config), frame.split
-    own = "" if split is None else f"{len(split.train.labels):,} labelled samples"
+    own = through = pool = tested = ""
+    if split is not None:
+        own = f"{len(split.train.labels):,} labelled samples"
+        pool = f" of {len(split.pool.labels):,} samples"
+        tested = f"; tested on {len(split.test.labels):,}"
+        if len(split.transfer):
+            through = f", and through teachers on {len(split.transfer):,} unlabelled ones"
     if counts := changes.get("data.options.train"):
-        numbers = [f"{n:,}" if isinstance(n, int) else "all" for n in counts]
-        own = (
-            f"{' or '.join(filter(None, [', '.join(numbers[:-1]), numbers[-1]]))} labelled samples"
-        )
-    pool = "" if split is None else f" of {len(split.pool.labels):,} samples"
+        *most, last = (f"{n:,}" if isinstance(n, int) else "all" for n in counts)
+        own = f"{' or '.join([*[', '.join(most)] * bool(most), last])} labelled samples"
     kinds = {"same": "the students' own samples", "all": f"the whole labelled pool{pool}"}
     groups: dict[str, list[str]] = {}
     for name, item in (config.get("teachers") or {}).items():
         sees = changes.get(f"teachers.{name}.sees") or [item.get("sees", "same")]
         text = f"{' or '.join(kinds[s] for s in sees)} (sees: {' or '.join(sees)})"
-        shared = changes.get(f"teachers.{name}.shared") or [item.get("shared")]
-        if any(shared) and "all" in sees:
+        if any(changes.get(f"teachers.{name}.shared") or [item.get("shared")]) and "all" in sees:
             text += (
                 "; one for all seeds and settings, so that intervals do not contain what "
                 "another training of it would change"
             )
-        called = "" if name == TEACHER else f"{readable(name)} "
+        called = f"{readable(name)} " * (name != TEACHER)
         groups.setdefault(text, []).append(f"{called}({readable(str(item.get('kind', '')))})")
     for text, names in groups.items():
         yield f"teacher{'s' * (len(names) > 1)} {listed(names)}", f"trained on {text}"
     if not groups:
         yield "teacher", "none"
-    if own:
-        through = (
-            ""
-            if split is None or not len(split.transfer) or not groups
-            else (f", and through teachers on {len(split.transfer):,} unlabelled ones")
-        )
-        tested = "" if split is None else f"; tested on {len(split.test.labels):,}"
-        yield "students", f"trained on {own}{through}{tested}"
+    yield "students", f"trained on {own}{through * bool(groups)}{tested}" if own else ""
 
 
-def _run(frame: Frame) -> str:
-    """Backend, gradient and sharpness of the headline's student; empty for a classical one."""
+def _run(frame: Frame, *, apart: bool) -> str:
+    """Gradient and sharpness of the headline's student; empty for a classical one.
+
+    Its backend too, unless variants are trained in different places.
+    """
     wanted = frame.config.get("headline") or next(iter(frame.students), None)
     found = (r.get("options", {}) for r in frame.rows if r["student"] == wanted)
     options: Mapping[str, Any] = next(found, {})
     if "backend" not in options:
         return ""
     backend, gradient = str(options["backend"]), str(options.get("gradient", "auto"))
+    last = frame.settled()
     # The engines' own rule for "auto": exact where the state is at hand, else SPSA.
-    exact = backend == "exact" or is_exact(frame.settled(), backend)
-    said = _GRADIENTS.get(gradient, "exact gradients" if exact else _GRADIENTS["spsa"])
-    stages = [item.get("fine_tune") for item in frame.listed.values() if item.get("fine_tune")]
+    auto = {True: "exact gradients", False: _GRADIENTS["spsa"]}
+    said = _GRADIENTS.get(gradient, auto[backend == "exact" or is_exact(last, backend)])
+    stages = [item["fine_tune"] for item in frame.listed.values() if item.get("fine_tune")]
     if stages and gradient == "auto":
-        later = is_exact(frame.settled(), str(stages[0]["backend"]))
-        after = "exact gradients" if later else _GRADIENTS["spsa"]
-        said += "" if after == said else f", {after} while fine-tuning"
-    # Where variants are trained in different places, no single backend has run the student.
-    text = said if [*places(frame)] else f"backend {readable(backend)}, {said}"
+        after = auto[is_exact(last, str(stages[0]["backend"]))]
+        said += f", {after} while fine-tuning" * (after != said)
+    text = said if apart else f"backend {readable(backend)}, {said}"
     text += f", {options['shots']:,} shots" if options.get("shots") else ""
     mode = options.get("sharpness_mode")
     return f"{text}; sharpness {mode}" if mode else text
@@ -340,33 +317,28 @@ def _shots(frame: Frame) -> str:
 def _cautions(frame: Frame) -> Iterator[str]:
     """What keeps the numbers from being one."""
     student, found = str(frame.student), taught_over(frame)
-    cells: dict[Any, list[Row]] = {}
-    for row in frame.rows:
-        key = str(row.get("point", {})), str(row["student"]), str(row["variant"])
-        cells.setdefault(key, []).append(row)
     if found and all(gain.n < FEWEST for one in found for _, gain in one.places):
         yield "fewer than five paired seeds settle nothing"
     for name in frame.having("placebo", student) if frame.grid is None else ():
-        one = frame.contrast(student, name)
-        if one and one.gain and one.gain.verdict == "harmful":
+        gain = frame.gain(student, name)
+        if gain and gain.verdict == "harmful":
             yield (
-                f"the {look(name).label} is itself harmful ({points(one.gain.mean)} points "
+                f"the {look(name).label} is itself harmful ({points(gain.mean)} points "
                 f"against {look(frame.baseline).label}), so beating it says little"
             )
     longer = {
-        text
+        longer_training(frame.at(point), one.student, one.variant, one.baseline)
         for one in found
         for point, _ in one.places
-        if (text := longer_training(frame.at(point), one.student, one.variant, one.baseline))
     }
-    yield from sorted(longer)[:2]
-    if any(map(shared_variance, cells.values())):
+    yield from sorted(longer - {""})[:2]
+    if any(map(shared_variance, frame.cells.values())):
         yield (
             "intervals are about other data of the same kind: splits of several seeds share "
             "samples, which Student's t is corrected for (after Nadeau and Bengio)"
         )
     fallen: dict[str, int] = {}
-    for (_, one, variant), rows in cells.items():
+    for (_, one, variant), rows in frame.cells.items():
         if count := collapsed_of(rows):
             name = f"{readable(one)}, {look(variant).label}"
             fallen[name] = fallen.get(name, 0) + count
@@ -390,14 +362,3 @@ def unfinished(frame: Frame) -> str:
         f"This study is not finished: {missing} task{'s have' if missing > 1 else ' has'} no row"
         f"{failed}. Run the command below again to do what is missing.{why}"
     )
-
-
-def _range(gain: Gain) -> str:
-    if gain.ends is None:
-        return f"one seed only, n = {gain.n}"
-    low, high = map(points, gain.ends)
-    return f"95 % interval {low} to {high}, n = {gain.n} paired seeds"
-
-
-def _ends(gain: Gain) -> str:
-    return f", {ends_of(gain).replace(', ', ' to ')}" if gain.ends else ""
