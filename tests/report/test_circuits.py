@@ -14,8 +14,12 @@ from qiskit_kd.circuits import (
     hardware_efficient,
     reuploading,
 )
+from qiskit_kd.report.document import Facts, Pictures
+from qiskit_kd.report.frame import Frame
 from qiskit_kd.report.grid import split_of
-from qiskit_kd.report.sections.circuits import _drawings, _traits, drawable, portraits
+from qiskit_kd.report.sections.circuits import _drawings, circuits, drawable, portraits
+
+from .fake_result import FakeResult
 
 CONFIG: dict[str, Any] = {
     "data": {"kind": "digits", "options": {"classes": [3, 5, 8]}},
@@ -123,11 +127,16 @@ def test_students_that_an_axis_changes_sit_once_per_value() -> None:
     assert first.cost["encoding: two-qubit gates"] > second.cost["encoding: two-qubit gates"] == 0
     assert first.cost["weights"] == second.cost["weights"] == 74
     # One drawing and one list of traits for both: only the encoding differs.
-    (drawing,) = _drawings([first, second])
+    row = {"student": "sharp", "variant": "plain", "seed": 0, "test": {}, "parameters": 75}
+    found = circuits(Frame(FakeResult(rows=[row], comparisons=[], config=config)))
+    assert found is not None
+    _, _, drawings, traits = found.blocks
+    assert isinstance(drawings, Pictures)
+    (drawing,) = drawings.items
     assert drawing.caption == "sharp: 6 qubits, 74 weights; the encoding is amplitude or angle."
-    ((name, traits),) = _traits([first, second])
-    assert name == "sharp"
-    assert dict(traits)["encoding"] == "amplitude or angle"
+    assert isinstance(traits, Facts)
+    assert traits.title == "sharp"
+    assert dict(traits.items)["encoding"] == "amplitude or angle"
 
 
 def test_students_that_no_axis_changes_sit_once() -> None:

@@ -23,44 +23,35 @@ def price_text(found: Estimate, *, brief: bool = False) -> str:
         found: What `experiment.cost.estimate` has found.
         brief: Leave out other ways, and the tasks where they are many kinds.
     """
-    lines = wrapped(_headline(found))
-    for site in found.sites:
-        lines += ["", *wrapped(_site(site))]
-    if found.minutes > 1:
-        lines += [
-            "",
-            *wrapped(
-                f"Jobs are sent {PER_MINUTE} in a minute at most: on a real device this takes at "
-                f"least {round(found.minutes):,} minute{'s' * (round(found.minutes) > 1)}, before "
-                "any queue."
-            ),
-        ]
+    parts = [wrapped(_headline(found)), *(wrapped(_site(site)) for site in found.sites)]
+    if (minutes := found.minutes) > 1:
+        said = (
+            f"Jobs are sent {PER_MINUTE} in a minute at most: on a real device this takes at least "
+            f"{round(minutes):,} minute{'s' * (round(minutes) > 1)}, before any queue."
+        )
+        parts.append(wrapped(said))
     if not brief or len(found.kinds) <= _FEW_KINDS:
-        lines += ["", *_kinds(found)]
+        parts.append(_kinds(found))
     if not brief:
-        lines += ["", *_choices(found)]
-    return "\n".join(line.rstrip() for line in lines)
+        parts.append(_choices(found))
+    return "\n\n".join("\n".join(map(str.rstrip, part)) for part in parts)
 
 
 def _headline(found: Estimate) -> str:
-    cost = found.cost
-    most = "at most " if found.may_end_early else ""
-    share = cost.seconds / FREE_SECONDS
-    free = (
-        f"{share:.0%} of the {FREE_SECONDS:g} s that IBM's free plan has in 28 days"
-        if share <= 1
-        else f"{share:.1f} times the {FREE_SECONDS:g} s that IBM's free plan has in 28 days"
-    )
-    price = (
-        f"{_usd(cost.usd)} USD"
-        if cost.usd is not None
-        else "a price needs usd_per_second in the backend's entry"
-    )
+    cost, share = found.cost, found.cost.seconds / FREE_SECONDS
+    of = f"{share:.0%} of" if share <= 1 else f"{share:.1f} times"
+    price = "a price needs usd_per_second in the backend's entry"
+    if cost.usd is not None:
+        price = f"{_usd(cost.usd)} USD"
     return (
-        f"{found.name}: {most}{_seconds(cost.seconds)} s of quantum processor time, {free}; "
-        f"{cost.jobs:,} {'job' if cost.jobs == 1 else 'jobs'}, {cost.executions:,} executions; "
-        f"{price}."
+        f"{found.name}: {'at most ' * found.may_end_early}{_seconds(cost.seconds)} s of quantum "
+        f"processor time, {of} the {FREE_SECONDS:g} s that IBM's free plan has in 28 days; "
+        f"{_jobs(cost.jobs)}, {cost.executions:,} executions; {price}."
     )
+
+
+def _jobs(number: int) -> str:
+    return f"{number:,} job{'s' * (number != 1)}"
 
 
 def _site(site: Site) -> str:
@@ -68,14 +59,11 @@ def _site(site: Site) -> str:
     if site.gradient == "spsa":
         rule += f" with {site.perturbations} perturbations"
     copies = "1 copy" if site.tiles == 1 else f"{site.tiles} copies"
-    date = "calibration unknown"
-    if site.calibrated is not None:
-        date = f"calibrated {site.calibrated[:10]}"
+    date = f"calibrated {site.calibrated[:10]}" if site.calibrated else "calibration unknown"
     budget = ""
     if site.budget_seconds is not None:
         enough = "within" if site.whole <= site.budget_seconds else "MORE THAN"
-        shared = site.whole > site.cost.seconds
-        where = "of all entries of the device" if shared else "there"
+        where = "of all entries of the device" if site.whole > site.cost.seconds else "there"
         budget = (
             f" {_seconds(site.whole)} s {where} is {enough} its budget of "
             f"{site.budget_seconds:g} s."
@@ -90,37 +78,35 @@ def _site(site: Site) -> str:
 
 def _kinds(found: Estimate) -> list[str]:
     places = any(kind.where for kind in found.kinds)
-    heads = ["student", "variant", *["at"] * places, "tasks", *_heads(found)]
     rows = [
         [kind.student, kind.variant, *[kind.where] * places, f"{kind.tasks}", *_numbers(kind.cost)]
         for kind in found.kinds
     ]
     tasks = sum(kind.tasks for kind in found.kinds)
     rows.append(["together", "", *[""] * places, f"{tasks}", *_numbers(found.cost)])
-    return aligned(heads, rows)
+    return aligned(["student", "variant", *["at"] * places, "tasks", *_heads(found)], rows)
 
 
 def _choices(found: Estimate) -> list[str]:
-    whole = found.cost
-
-    def line(name: str, cost: Cost) -> list[str]:
-        times = cost.seconds / whole.seconds
-        return [name, *_numbers(cost), f"{times:.3g} x" if times < 999.5 else f"{times:,.0f} x"]
-
-    rows = [line("as it stands", whole)]
-    rows += [line(_name(choice, found.sites), choice.cost) for choice in found.choices]
-    rows += [
-        line("stock SamplerQNN, parameter shift", found.stock),
-        line(f"the same with its {STOCK_SHOTS:,} shots", found.stock_default),
+    named = [
+        ("as it stands", found.cost),
+        *((_name(choice, found.sites), choice.cost) for choice in found.choices),
+        ("stock SamplerQNN, parameter shift", found.stock),
+        (f"the same with its {STOCK_SHOTS:,} shots", found.stock_default),
     ]
+    rows = []
+    for name, cost in named:
+        times = cost.seconds / found.cost.seconds
+        rows.append(
+            [name, *_numbers(cost), f"{times:,.0f} x" if times >= 999.5 else f"{times:.3g} x"]
+        )
     return aligned(["this experiment with", *_heads(found), "seconds"], rows)
 
 
 def _name(choice: Choice, sites: Iterable[Site]) -> str:
-    if not choice.tiled:
-        return f"{_RULES[choice.gradient]}, no tiling"
     numbers = {site.fitting if site.tiles == 1 else site.tiles for site in sites}
-    return f"{_RULES[choice.gradient]}, {' or '.join(map(str, sorted(numbers)))} tiles"
+    tiles = " or ".join(map(str, sorted(numbers))) if choice.tiled else "no"
+    return f"{_RULES[choice.gradient]}, {tiles} {'tiles' if choice.tiled else 'tiling'}"
 
 
 def _heads(found: Estimate) -> list[str]:
@@ -140,9 +126,6 @@ def _usd(usd: float) -> str:
     return f"{usd:,.0f}" if usd >= 1000 else f"{usd:,.2f}"
 
 
-_SAID = {"intent": "perhaps sent", "sent": "sent", "done": "done", "failed": "failed"}
-
-
 def jobs_text(
     jobs: Sequence[Mapping[str, Any]], spent: Mapping[str, Mapping[str, float | None]]
 ) -> str:
@@ -160,12 +143,12 @@ def jobs_text(
         [
             _id(job["job_id"]),
             str(job["backend"]),
-            _time(job["created"]),
+            datetime.fromtimestamp(job["created"]).astimezone().strftime("%m-%d %H:%M:%S"),
             "" if job["shots"] is None else f"{job['shots']:,}",
             f"{job['executions']:,}",
             f"{job['seconds']:.1f}",
-            *[_dollars(job["usd"])] * priced,
-            _SAID[job["status"]],
+            *["" if job["usd"] is None else f"{job['usd']:,.2f}"] * priced,
+            "perhaps sent" if job["status"] == "intent" else job["status"],
         ]
         for job in jobs
     ]
@@ -178,22 +161,18 @@ def spent_text(
     """A sentence per backend, and what to do where jobs are under way or uncertain."""
     lines = []
     for name, sums in spent.items():
-        budget, usd = sums["budget_seconds"], sums["usd"]
-        number = int(sums["jobs"] or 0)
-        text = f"{name}: {number:,} {'job' if number == 1 else 'jobs'}, {sums['seconds']:.1f} s"
+        budget, usd, whole = sums["budget_seconds"], sums["usd"], sums.get("device_seconds")
+        text = f"{name}: {_jobs(int(sums['jobs'] or 0))}, {sums['seconds']:.1f} s"
         if budget is not None:
-            whole = sums.get("device_seconds")
             shared = "" if whole is None else f", {whole:.1f} s by all entries of its device,"
             text += f"{shared} of a budget of {budget:g} s"
         text += "" if usd is None else f", {usd:,.2f} USD"
         lines += wrapped(f"{text}.")
-    open_ones = [job for job in jobs if job["status"] in ("intent", "sent")]
-    if open_ones:
-        one = len(open_ones) == 1
+    if count := sum(job["status"] in ("intent", "sent") for job in jobs):
+        are, they = ("is", "it is") if count == 1 else ("are", "they are")
         lines += wrapped(
-            f"{len(open_ones)} {'job is' if one else 'jobs are'} not known to have ended: run the "
-            f"study again, and {'it is' if one else 'they are'} found by id or by tag, not sent "
-            "twice."
+            f"{_jobs(count)} {are} not known to have ended: run the study again, and {they} found "
+            "by id or by tag, not sent twice."
         )
     return lines
 
@@ -203,11 +182,3 @@ def _id(job_id: str | None) -> str:
     if job_id is None:
         return "(no id yet)"
     return f"{job_id[:14]}…" if job_id.startswith("local-") else job_id
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%m-%d %H:%M:%S")
-
-
-def _dollars(usd: float | None) -> str:
-    return "" if usd is None else f"{usd:,.2f}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,13 +25,12 @@ from qiskit_kd.report.document import (
     Block,
     Entry,
     Facts,
-    Line,
     Picture,
     Pictures,
     Section,
-    Table,
     Text,
     section,
+    tabled,
 )
 from qiskit_kd.report.frame import Frame
 from qiskit_kd.report.grid import labels_of, settled, shown, split_of, varied
@@ -58,12 +58,12 @@ class Portrait:
     student: str
     facts: Mapping[str, Any]
     """Settings, as its module states them."""
+    where: str
+    """The values of axes at which it is so; empty where it is the same at all."""
     cost: Mapping[str, int] = field(default_factory=dict)
     """Qubits, weights, depth and two-qubit gates; empty for a classical student."""
     drawing: QuantumCircuit | None = None
     """The circuit with its encoding as one box."""
-    where: str = ""
-    """The values of axes at which it is so; empty where it is the same at all."""
 
 
 @section("circuits", place=60)
@@ -73,25 +73,32 @@ def circuits(frame: Frame) -> Section | None:
     if not found:
         return None
     costs = [one for one in found if one.cost]
-    keys = list(dict.fromkeys(key for one in costs for key in one.cost))
+    keys = dict.fromkeys(key for one in costs for key in one.cost)
     blocks: list[Block] = []
     if costs:
-        lines: list[Line] = [
-            [Entry(readable(one.student), one.where), *(str(one.cost.get(key, "")) for key in keys)]
-            for one in costs
-        ]
         said = (
             "As written, before they are translated to a device's own gates. The encoding is drawn "
             "as one box. Dead weights cannot move the readout: they count as parameters but never "
             "learn. Effective ones are the rank of the Jacobian."
         )
-        blocks += [
-            Text(said),
-            Table(["student", *keys], lines),
-            Pictures([*_drawings(found)], "one"),
-        ]
-    blocks += [Facts(traits, name) for name, traits in _traits(found)]
+        columns = {key: partial(_count, key) for key in keys}
+        table = tabled(
+            costs, {"student": lambda one: Entry(readable(one.student), one.where), **columns}
+        )
+        blocks = [Text(said), table, Pictures([*_drawings(found)], "one")]
+    # What differs between settings stands with all its values.
+    facts: dict[str, dict[str, dict[str, None]]] = {}
+    for one in found:
+        mine = facts.setdefault(readable(one.student), {})
+        for label, text in traits(one.facts):
+            mine.setdefault(label, {})[text] = None
+    for name, mine in facts.items():
+        blocks.append(Facts([(label, " or ".join(texts)) for label, texts in mine.items()], name))
     return Section("The students", blocks)
+
+
+def _count(key: str, one: Portrait) -> str:
+    return str(one.cost.get(key, ""))
 
 
 def portraits(config: Mapping[str, Any], split: Split | None) -> list[Portrait]:
@@ -103,77 +110,63 @@ def portraits(config: Mapping[str, Any], split: Split | None) -> list[Portrait]:
     if split is None:
         return []
     found: dict[str, list[Portrait]] = {}
-    last = settled(config)
-    try:
-        for point, where in _places(config):
-            here = settled(config, point)
-            own = split if here["data"] == last["data"] else split_of({**here, "axes": {}})
-            if own is None:
-                return []
-            for one in _built(here, own, where):
-                found.setdefault(one.student, []).append(one)
-    except QiskitKDError:
-        return []
-    return [one for group in found.values() for one in _distinct(group)]
-
-
-def _places(config: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Values of the axes that change networks, and what they are called; other axes stay last."""
+    last = settled(config)["data"]
+    # Values of the axes that change networks; other axes stay at their last.
     axes = {
         name: axis
         for name, axis in config.get("axes", {}).items()
-        if any(key.partition(".")[0] == "students" for key in varied({"axes": {name: axis}}))
+        if any(key.startswith("students.") for key in varied({"axes": {name: axis}}))
     }
-    for labels in product(*map(labels_of, axes.values())):
-        point = dict(zip(axes, labels, strict=True))
-        yield (
-            point,
-            ", ".join(
-                f"{axes[name].get('title') or name}: {shown(label)}"
-                for name, label in point.items()
-            ),
-        )
-
-
-def _built(config: Mapping[str, Any], split: Split, where: str) -> Iterator[Portrait]:
-    """Students and quantum teachers of the configuration of one point."""
-    teachers = {teacher_row(name): item for name, item in config.get("teachers", {}).items()}
-    for name, item in {**config["students"], **teachers}.items():
-        one = replace(_portrait(name, item, config, split), where=where)
-        # A classical teacher is no part of the drawings; what it saw is said elsewhere.
-        if name not in teachers or one.drawing is not None:
-            yield one
-
-
-def _distinct(found: list[Portrait]) -> list[Portrait]:
-    """Portraits of one student; a single one, without a place, where all are alike."""
-    first, *rest = found
-    if all((other.facts, other.cost) == (first.facts, first.cost) for other in rest):
-        return [replace(first, where="")]
-    return found
+    try:
+        for labels in product(*map(labels_of, axes.values())):
+            point = dict(zip(axes, labels, strict=True))
+            where = ", ".join(f"{axes[n].get('title') or n}: {shown(v)}" for n, v in point.items())
+            here = settled(config, point)
+            own = split if here["data"] == last else split_of({**here, "axes": {}})
+            if own is None:
+                return []
+            teachers = {teacher_row(k): item for k, item in here.get("teachers", {}).items()}
+            for name, item in {**here["students"], **teachers}.items():
+                one = _portrait(name, item, here, own, where)
+                # A classical teacher is no part of the drawings; what it saw is said elsewhere.
+                if name not in teachers or one.drawing is not None:
+                    found.setdefault(name, []).append(one)
+    except QiskitKDError:
+        return []
+    for name, (first, *rest) in found.items():
+        if all((other.facts, other.cost) == (first.facts, first.cost) for other in rest):
+            found[name] = [replace(first, where="")]
+    return [one for group in found.values() for one in group]
 
 
 def _portrait(
-    name: str, item: Mapping[str, Any], config: Mapping[str, Any], split: Split
+    name: str, item: Mapping[str, Any], config: Mapping[str, Any], split: Split, where: str
 ) -> Portrait:
     from qiskit_kd.circuits import CircuitModel
     from qiskit_kd.nn.modules import describe
     from qiskit_kd.nn.students import students
 
     builder = students[item["kind"]]
-    given = {"seed": config["seeds"][0], "backend": config.get("backend", "exact")}
-    known = inspect.signature(builder).parameters
     own = {"shape": split.shape, "samples": split.train.features}
-    given |= {key: value for key, value in own.items() if key in known}
+    known = inspect.signature(builder).parameters
     chosen: Mapping[str, Any] = item.get("candidates") or {}
-    options = {**item.get("options", {}), **{key: values[0] for key, values in chosen.items()}}
-    network = builder(split.num_features, split.num_classes, **{**given, **options})
+    network = builder(
+        split.num_features,
+        split.num_classes,
+        **{
+            "seed": config["seeds"][0],
+            "backend": config.get("backend", "exact"),
+            **{key: value for key, value in own.items() if key in known},
+            **item.get("options", {}),
+            **{key: values[0] for key, values in chosen.items()},
+        },
+    )
     facts = describe(network) | {key: " or ".join(map(str, v)) for key, v in chosen.items()}
     models = (getattr(module, "model", None) for module in network.modules())
-    model = next((m for m in models if isinstance(m, CircuitModel)), None)
-    if model is None:
-        return Portrait(name, facts)
-    return Portrait(name, facts, _cost(model), drawable(model))
+    for model in models:
+        if isinstance(model, CircuitModel):
+            return Portrait(name, facts, where, _cost(model), drawable(model))
+    return Portrait(name, facts, where)
 
 
 def drawable(model: CircuitModel) -> QuantumCircuit:
@@ -214,53 +207,42 @@ def _drawings(found: Sequence[Portrait]) -> Iterator[Picture]:
     for one in found:
         if one.drawing is not None:
             shared.setdefault(_alike(one, one.drawing), []).append(one)
-    ranks: dict[str, int] = {}
+    ranks: Counter[str] = Counter()
     for group in shared.values():
         first, drawing = group[0].student, group[0].drawing
         assert drawing is not None
-        rank = ranks[first] = ranks.get(first, -1) + 1
         names = listed(dict.fromkeys(readable(one.student) for one in group))
         about = f"{names}: {drawing.num_qubits} qubits, {drawing.num_parameters} weights"
         boxes = dict.fromkeys(readable(str(g.facts.get("encoding", ""))) for g in group if g.where)
         if len(boxes) > 1:
-            about += f"; the encoding is {', '.join([*boxes][:-1])} or {[*boxes][-1]}"
+            *most, last = boxes
+            about += f"; the encoding is {', '.join(most)} or {last}"
         yield Picture(
-            f"circuit-{first}" + f"-{rank}" * bool(rank),
+            f"circuit-{first}" + f"-{ranks[first]}" * bool(ranks[first]),
             partial(plot_circuit, drawing),
             f"Circuit of {about}.",
             caption=f"{about}.",
             drawing=True,
         )
+        ranks[first] += 1
 
 
 def _alike(one: Portrait, drawing: QuantumCircuit) -> object:
     """Equal for circuits that are drawn once: between settings the encoding's box may differ."""
-    if not one.where:
-        return str(drawing.draw("text", fold=-1))
-    steps = []
-    for item in drawing.data:
-        box = item.operation.name.endswith("\nencoding")
-        qubits = tuple(drawing.find_bit(qubit).index for qubit in item.qubits)
-        steps.append(("" if box else item.operation.name, qubits, str(item.operation.params)))
-    return drawing.num_qubits, tuple(steps)
-
-
-def _traits(found: Sequence[Portrait]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Every student with its traits; what differs between settings stands with all its values."""
-    out: dict[str, dict[str, dict[str, None]]] = {}
-    for one in found:
-        mine = out.setdefault(readable(one.student), {})
-        for label, text in traits(one.facts):
-            mine.setdefault(label, {})[text] = None
-    for name, mine in out.items():
-        yield name, [(label, " or ".join(texts)) for label, texts in mine.items()]
+    return drawing.num_qubits, *(
+        (
+            "" if one.where and item.operation.name.endswith("\nencoding") else item.operation.name,
+            tuple(drawing.find_bit(qubit).index for qubit in item.qubits),
+            str(item.operation.params),
+        )
+        for item in drawing.data
+    )
 
 
 def traits(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a network says of itself, as labels and text for people."""
-    kept = dict(facts)
-    for key in ("dead_weights", "effective_weights"):  # counted with the circuits
-        kept.pop(key, None)
+    # Dead and effective weights are counted with the circuits.
+    kept = {k: v for k, v in facts.items() if k not in ("dead_weights", "effective_weights")}
     for key in ("parameters", "live_parameters", "effective_parameters"):
         if isinstance(kept.get(key), int):
             kept[key] = f"{kept[key]:,}"
@@ -275,8 +257,5 @@ def traits(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
             for key, value in chosen.items()
         ]
         kept["ansatz"] = f"{plain(kept['ansatz'])} ({', '.join(said)})"
-    return [
-        (_LABELS.get(key, readable(key)), text)
-        for key, value in kept.items()
-        if (text := plain(value)) != ""
-    ]
+    out = {_LABELS.get(key, readable(key)): plain(value) for key, value in kept.items()}
+    return [(label, text) for label, text in out.items() if text]

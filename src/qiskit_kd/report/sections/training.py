@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from qiskit_kd.experiment.schema import VariantConfig, is_teacher, teacher_row
-from qiskit_kd.report.document import Block, Picture, Pictures, Section, Text, legend_of, section
+from qiskit_kd.report.document import Picture, Pictures, Section, Text, legend_of, section
 from qiskit_kd.report.frame import Frame, Row
 from qiskit_kd.report.grid import Point
 from qiskit_kd.report.plots_sweep import kinds_of, plot_robustness
@@ -18,7 +18,7 @@ from qiskit_kd.report.plots_training import (
     plot_feature_maps,
     plot_gradients,
 )
-from qiskit_kd.report.style import look, looks_of, readable
+from qiskit_kd.report.style import Looks, look, looks_of, readable
 
 MANY = 6
 """At most so many learning curves side by side."""
@@ -29,48 +29,49 @@ def _places(frame: Frame, *, ends: bool = False) -> list[tuple[Point, str]]:
     grid = frame.grid
     if grid is None:
         return [({}, "")]
-    kept = list(grid.values)
-    if ends:
-        kept = list(dict.fromkeys((kept[0], kept[-1])))
-    elif len(kept) > MANY:
-        kept = [kept[round(k * (len(kept) - 1) / (MANY - 1))] for k in range(MANY)]
-    found = [grid.point(grid.panels[-1], value) for value in kept]
+    count = min(2 if ends else MANY, len(grid.values))
+    steps = [round(k * (len(grid.values) - 1) / max(count - 1, 1)) for k in range(count)]
+    found = [grid.point(grid.panels[-1], grid.values[step]) for step in steps]
     return [(point, grid.say(point)) for point in found]
 
 
-def _subjects(frame: Frame) -> list[str]:
-    """All students of a study without axes, else the one that it is about."""
-    return frame.students if frame.grid is None else [s for s in [frame.student] if s]
+def _subjects(
+    frame: Frame, *, ends: bool = False
+) -> Iterator[tuple[str, Point, str, list[Row], str]]:
+    """Students, places and their rows: all students of a study without axes, else the main one.
+
+    Last is what tells their figure from others of its kind.
+    """
+    students = frame.students if frame.grid is None else [s for s in [frame.student] if s]
+    for student in students:
+        for number, (point, where) in enumerate(_places(frame, ends=ends)):
+            rows = [row for row in frame.at(point) if row["student"] == student]
+            yield student, point, where, rows, str(number) if where else student
+
+
+def _styles(frame: Frame) -> Looks | None:
+    """Looks along axes; without, each variant has its usual one."""
+    return None if frame.grid is None else looks_of(frame)
 
 
 def _group(title: str, note: str, pictures: Sequence[Picture], **how: Any) -> Section | None:
-    blocks: list[Block] = [Text(note), Pictures(pictures, **how)]
-    return Section(title, blocks) if pictures else None
+    return Section(title, [Text(note), Pictures(pictures, **how)]) if pictures else None
 
 
 @section("curves", place=30)
 def curves(frame: Frame) -> Section | None:
     """Validation accuracy over the epochs: a figure per student, or per value of the axis."""
-    styles = looks_of(frame) if frame.grid is not None else None
-    pictures: list[Picture] = []
-    for student in _subjects(frame):
-        for point, where in _places(frame):
-            rows = [row for row in frame.at(point) if row["student"] == student]
-            if any("validation/accuracy" in row["curves"] for row in rows):
-                pictures.append(
-                    Picture(
-                        f"curves-{len(pictures) if where else student}",
-                        partial(
-                            plot_curves,
-                            rows if where else frame.rows,
-                            student=student,
-                            looks=styles,
-                            title=where or None,
-                        ),
-                        f"Validation accuracy of the {readable(student)} student over the epochs"
-                        f"{' at ' * bool(where)}{where}, per variant.",
-                    )
-                )
+    styles = _styles(frame)
+    pictures = [
+        Picture(
+            f"curves-{name}",
+            partial(plot_curves, rows, student=student, looks=styles, title=where or None),
+            f"Validation accuracy of the {readable(student)} student over the epochs"
+            f"{' at ' * bool(where)}{where}, per variant.",
+        )
+        for student, _, where, rows, name in _subjects(frame)
+        if any("validation/accuracy" in row["curves"] for row in rows)
+    ]
     legend = legend_of(styles or looks_of(frame, student=frame.student), frame.student)
     note = "Validation accuracy, " + (
         "mean over seeds with a 95 % band. A run that stopped early is held at its last value; a "
@@ -116,23 +117,21 @@ def maps(frame: Frame) -> Section | None:
 
 def _networks(frame: Frame, rows: Sequence[Row]) -> list[Row]:
     """The feature teacher, the student it taught and that student alone, where there are maps."""
-    student, variants = frame.student, frame.listed
     by_maps = [
-        (name, term.get("teacher") or item.get("teacher"))
-        for name, item in variants.items()
+        (len(item["terms"]), name, teacher_row(str(term.get("teacher") or item.get("teacher"))))
+        for name, item in frame.listed.items()
         for term in item.get("terms", ())
         if term.get("layers") and VariantConfig.model_validate(item).is_taught
     ]
-    wanted: list[tuple[str | None, str | None]]
-    if by_maps:
-        # Of several, the one with the fewest other terms: the maps' own doing is seen best there.
-        name, teacher = min(by_maps, key=lambda pair: len(variants[pair[0]]["terms"]))
-        wanted = [(teacher_row(str(teacher)), None), (student, name), (student, frame.baseline)]
-    else:
-        first = next((str(r["student"]) for r in rows if is_teacher(r["student"])), None)
-        wanted = [(first, None), (student, frame.treated), (student, frame.baseline)]
+    # Of several, the one with the fewest other terms: the maps' own doing is seen best there.
+    first = next((str(row["student"]) for row in rows if is_teacher(row["student"])), None)
+    _, taught, teacher = min(by_maps, key=lambda one: one[0], default=(0, frame.treated, first))
     found: list[Row] = []
-    for who, variant in wanted:
+    for who, variant in (
+        (teacher, None),
+        (frame.student, taught),
+        (frame.student, frame.baseline),
+    ):
         found += [r for r in rows if r["student"] == who and variant in (None, r["variant"])][:1]
     return found
 
@@ -148,20 +147,18 @@ def _name(frame: Frame, row: Row) -> str:
 @section("robustness", place=32)
 def robustness(frame: Frame) -> Section | None:
     """Accuracy and gain on disturbed test samples, a figure per point."""
-    pictures: list[Picture] = []
-    styles = looks_of(frame)
-    for point, where in _places(frame, ends=True):
-        rows = frame.at(point)
-        if kinds := kinds_of(rows):
-            pictures.append(
-                Picture(
-                    f"robustness-{len(pictures)}",
-                    partial(plot_robustness, rows, looks=styles, baseline=frame.baseline),
-                    f"Test accuracy under {' and '.join(kinds)}, and the gain over the student "
-                    f"alone{' at ' * bool(where)}{where}.",
-                    where,
-                )
-            )
+    styles, places = looks_of(frame), _places(frame, ends=True)
+    pictures = [
+        Picture(
+            f"robustness-{number}",
+            partial(plot_robustness, rows, looks=styles, baseline=frame.baseline),
+            f"Test accuracy under {' and '.join(kinds)}, and the gain over the student "
+            f"alone{' at ' * bool(where)}{where}.",
+            where,
+        )
+        for number, (point, where) in enumerate(places)
+        if (kinds := kinds_of(rows := frame.at(point)))
+    ]
     note = (
         "Accuracy on disturbed test samples, and below it the paired gain over the student alone; "
         "means over seeds with 95 % bands. All networks of a seed are tested on the very same "
@@ -174,34 +171,25 @@ def robustness(frame: Frame) -> Section | None:
 @section("answers", place=36)
 def answers(frame: Frame) -> Section | None:
     """The mean predicted distribution per true class, alone and taught."""
-    styles = looks_of(frame) if frame.grid is not None else None
-    pictures: list[Picture] = []
-    for student in _subjects(frame):
-        for point, where in _places(frame, ends=True):
-            rows = [row for row in frame.at(point) if row["student"] == student]
-            known = {row["variant"] for row in rows}
-            pair = [v for v in dict.fromkeys((frame.baseline, frame.treated or "")) if v in known]
-            if not pair or rows[0].get("distribution") is None:
-                continue
-            own: Mapping[str, Any] = {"figsize": (5.2, 3.1), "title": where} if where else {}
-            pictures.append(
-                Picture(
-                    f"distributions-{len(pictures) if where else student}",
-                    partial(
-                        plot_distributions,
-                        rows,
-                        student=student,
-                        variants=pair,
-                        looks=styles,
-                        **own,
-                    ),
-                    f"Mean predicted distribution per true class of the {readable(student)} student"
-                    f"{' at ' * bool(where)}{where}, {' and '.join(look(v).label for v in pair)}.",
-                )
+    styles, pictures = _styles(frame), []
+    for student, _, where, rows, name in _subjects(frame, ends=True):
+        known = {row["variant"] for row in rows}
+        pair = [v for v in dict.fromkeys((frame.baseline, frame.treated or "")) if v in known]
+        if not pair or rows[0].get("distribution") is None:
+            continue
+        how: dict[str, Any] = {"variants": pair, "looks": styles}
+        how |= {"figsize": (5.2, 3.1), "title": where} if where else {}
+        pictures.append(
+            Picture(
+                f"distributions-{name}",
+                partial(plot_distributions, rows, student=student, **how),
+                f"Mean predicted distribution per true class of the {readable(student)} student"
+                f"{' at ' * bool(where)}{where}, {' and '.join(look(v).label for v in pair)}.",
             )
+        )
     note = (
         "Mean predicted distribution of the test samples of each true class"
-        + (", at the first and the last value of the axis" if frame.grid else "")
+        + ", at the first and the last value of the axis" * bool(frame.grid)
         + ". For a fully quantum student these are the class-grouped probabilities of basis states "
         "as the circuit gives them, before its sharpness; for the others, the softmax of the "
         "logits."
@@ -212,32 +200,25 @@ def answers(frame: Frame) -> Section | None:
 @section("pulls", place=37)
 def pulls(frame: Frame) -> Section | None:
     """The gradient norm of every loss term while students are taught."""
-    point, where = _places(frame)[-1]
-    pictures = list(_pulls(frame, point, where))
+    last, at = _places(frame)[-1]
+    pictures = []
+    for student, point, where, _, _ in _subjects(frame):
+        wanted = frame.having("taught") if where else [frame.treated]
+        for variant in wanted if point == last else ():
+            rows, label = frame.cell(student, str(variant), point), look(str(variant)).label
+            if any(key.startswith("grad/") for row in rows for key in row["curves"]):
+                how: dict[str, Any] = {"student": student, "title": label if where else None}
+                pictures.append(
+                    Picture(
+                        f"gradients-{variant if where else student}",
+                        partial(plot_gradients, rows, variant=str(variant), **how),
+                        f"Gradient norm of every loss term of the {readable(student)} student "
+                        f"while taught by {label}.",
+                    )
+                )
     note = (
-        f"Norm of each term's gradient while a student learns{' at ' * bool(where)}{where}, on a "
+        f"Norm of each term's gradient while a student learns{' at ' * bool(at)}{at}, on a "
         "logarithmic axis; measured every few epochs and held in between. A term whose line is "
         "missing or flat at zero teaches nothing."
     )
     return _group("Pull of each loss term", note, pictures, shape="trio")
-
-
-def _pulls(frame: Frame, point: Point, where: str) -> Iterator[Picture]:
-    taught = frame.having("taught")
-    for student in _subjects(frame):
-        for variant in taught if where else [v for v in taught if v == frame.treated]:
-            rows = frame.cell(student, variant, point)
-            if any(key.startswith("grad/") for row in rows for key in row["curves"]):
-                label = look(variant).label
-                yield Picture(
-                    f"gradients-{variant if where else student}",
-                    partial(
-                        plot_gradients,
-                        rows,
-                        student=student,
-                        variant=variant,
-                        title=label if where else None,
-                    ),
-                    f"Gradient norm of every loss term of the {readable(student)} student while "
-                    f"taught by {label}.",
-                )
