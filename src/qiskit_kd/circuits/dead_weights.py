@@ -109,12 +109,10 @@ def _evolve(
         start[: len(sample)] = sample / np.linalg.norm(sample)
     apart: dict[str, int] = {}  # weights whose gates came, and the rows of their states
     states: Complex = start.reshape(1, *[2] * n)
-    for k, block in enumerate(model.ansatz_blocks):
-        if k or not encoding.is_amplitude:
-            angles = encoding.angles(sample[None])[0]
-            inputs = {p.name: v for p, v in zip(model.inputs, angles, strict=True)}
-            states = _through(model.encoding_circuit, states, inputs, {}, apart)
-        states = _through(block, states, values, moved, apart)
+    angles = encoding.angles(sample[None])[0]
+    values |= {p.name: v for p, v in zip(model.inputs, angles, strict=True)}
+    for piece in model.pieces[1:] if encoding.is_amplitude else model.pieces:
+        states = _through(piece, states, values, moved, apart)
     # What never met a gate (a global phase) is in the state of all others.
     rows = [0, *(apart.get(p.name, 0) for p in model.weights)]
     return states.reshape(len(states), -1)[rows]

@@ -8,23 +8,27 @@ torch: its circuits are for any Qiskit user.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import InitVar, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
-from qiskit.circuit import Parameter
+from qiskit.circuit import Parameter, ParameterVector
 
+from qiskit_kd.circuits.amplitude_encoding import tree_angles, tree_circuit, tree_pullback
 from qiskit_kd.circuits.checks import bare, check_unitary
+from qiskit_kd.circuits.mixing import take_apart, unmeasured
 from qiskit_kd.circuits.parameters import feature_order, input_parameters, rename, weight_parameters
 from qiskit_kd.circuits.readouts import ClassGroups, Observables, Readout
 from qiskit_kd.errors import CircuitError, DataError
 from qiskit_kd.values import python_number
 
 Array = NDArray[np.floating]
+Parameters = Iterable[Parameter | str | ParameterVector] | None
+"""Some parameters of a circuit, or their names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +52,8 @@ class Encoding:
             ansatz (data re-uploading, Perez-Salinas et al., arXiv:1907.02085).
         scale: Where each angle is that many times its feature; an engine may then do without
             `angle_map`.
+        mixed: The circuit is empty: the ansatz takes the angles itself, one a feature, by the names
+            `input_00` and on (see `CircuitModel.from_circuit`).
         inputs: The circuit's parameters (or their names) in the order of the angles; None where
             their names tell it: `x0 ... x11` and `x[0] ... x[11]` count as a person counts, not as
             text is sorted.
@@ -66,12 +72,13 @@ class Encoding:
     zero_is_undefined: bool = field(default=False, kw_only=True)
     layers: int = field(default=1, kw_only=True)
     scale: float | None = field(default=None, kw_only=True)
+    mixed: bool = field(default=False, kw_only=True)
     inputs: InitVar[Sequence[Parameter | str] | None] = field(default=None, kw_only=True)
 
     def __post_init__(self, inputs: Sequence[Parameter | str] | None) -> None:
         _check_part("the circuit of an encoding", self.circuit, QuantumCircuit)
         check_unitary(self.circuit, part="an encoding")
-        if self.circuit.num_parameters == 0:
+        if self.circuit.num_parameters == 0 and not self.mixed:
             raise CircuitError(
                 "an encoding has at least one angle",
                 got="a circuit without parameters",
@@ -87,7 +94,7 @@ class Encoding:
                 expected="1 or more of each",
             )
         circuit = bare(self.circuit, part="an encoding")
-        order = feature_order(circuit, inputs)
+        order = [] if self.mixed else feature_order(circuit, inputs)
         if order != list(circuit.parameters):
             circuit = rename(circuit, input_parameters(len(order)), order)
         object.__setattr__(self, "circuit", circuit)
@@ -102,7 +109,7 @@ class Encoding:
     @property
     def num_inputs(self) -> int:
         """Number of encoding angles."""
-        return int(self.circuit.num_parameters)
+        return self.num_features if self.mixed else int(self.circuit.num_parameters)
 
     def check(self, x: Array) -> None:
         """Refuse rows that cannot be encoded, naming the row.
@@ -232,12 +239,66 @@ class CircuitModel:
                 got=", ".join(f"{part}: {n}" for part, n in widths.items()),
                 expected="one number of qubits",
             )
-        if self.ansatz.num_parameters == 0:
+        if self.num_weights < 1:
             raise CircuitError(
                 "an ansatz has at least one trainable weight",
                 got="a circuit without parameters",
                 remedy="Replace fixed angles by qiskit.circuit.Parameter.",
             )
+
+    @classmethod
+    def from_circuit(
+        cls,
+        circuit: QuantumCircuit,
+        inputs: Parameters = None,
+        weights: Parameters = None,
+        readout: Readout | None = None,
+    ) -> CircuitModel:
+        """A model of any circuit, in which data and weights may mix.
+
+        Features are the angles, in radians, of the parameters in `inputs`, which may enter many
+        gates, in any expression, with weights too. Where all gates of the data come first, the
+        model has an encoding and an ansatz, like any other; else every sample has a circuit of its
+        own, and a step costs as much as its batch is long. A `RawFeatureVector` becomes amplitude
+        encoding.
+
+        Args:
+            circuit: Final measurements are dropped.
+            inputs: Parameters, names or `ParameterVector`s that a data row sets, in the order of
+                the features; None for all that are not in `weights`.
+            weights: The same for the trainable weights.
+            readout: What is returned.
+
+        Raises:
+            CircuitError: If a parameter is neither input nor weight, or both, or the circuit is not
+                unitary.
+        """
+        _check_part("the circuit of a model", circuit, QuantumCircuit)
+        parts = take_apart(unmeasured(circuit)[0], inputs, weights)
+        _check_part("the readout of a model", readout, ClassGroups, Observables)
+        assert readout is not None
+        n, count = parts.ansatz.num_qubits, parts.num_features
+        if parts.is_amplitude:
+            encoding = Encoding(
+                "amplitude",
+                tree_circuit(n),
+                count,
+                partial(tree_angles, n),
+                angle_pullback=partial(tree_pullback, n),
+                is_amplitude=True,
+            )
+        else:
+            mixed = parts.encoding is None
+            encoding = Encoding(
+                "features",
+                parts.encoding or QuantumCircuit(n),
+                count,
+                _as_they_are,
+                angle_pullback=_slope_as_it_is,
+                scale=1.0,
+                mixed=mixed and count > 0,
+            )
+        return cls(encoding, parts.ansatz, readout)
 
     def __copy__(self) -> CircuitModel:
         return self
@@ -267,7 +328,8 @@ class CircuitModel:
     @property
     def num_weights(self) -> int:
         """Number of trainable weights."""
-        return int(self.ansatz.num_parameters) * self.encoding.layers
+        own = self.num_inputs if self.encoding.mixed else 0
+        return int(self.ansatz.num_parameters) * self.encoding.layers - own
 
     @property
     def num_outputs(self) -> int:
@@ -284,9 +346,16 @@ class CircuitModel:
         """Trainable weights in order: those of the first copy of the ansatz first."""
         return tuple(weight_parameters(self.num_weights))
 
+    @property
+    def is_interleaved(self) -> bool:
+        """Whether data enter behind weights, so that every sample has a circuit of its own."""
+        return self.encoding.layers > 1 or self.encoding.mixed
+
     @cached_property
     def ansatz_blocks(self) -> tuple[QuantumCircuit, ...]:
         """One copy of the ansatz per encoding layer, each with its own weights."""
+        if self.encoding.mixed:
+            return (self.ansatz,)
         each = int(self.ansatz.num_parameters)
         return tuple(
             rename(self.ansatz, self.weights[k * each : (k + 1) * each])
@@ -298,14 +367,29 @@ class CircuitModel:
         """The encoding alone, its parameters named `inputs`."""
         return rename(self.encoding.circuit, self.inputs)
 
+    @property
+    def pieces(self) -> tuple[QuantumCircuit, ...]:
+        """Encoding and ansatz in turn; the whole circuit where data and weights mix."""
+        if self.encoding.mixed:
+            return self.ansatz_blocks
+        return tuple(p for block in self.ansatz_blocks for p in (self.encoding_circuit, block))
+
     @cached_property
     def circuit(self) -> QuantumCircuit:
         """The composed circuit, unmeasured; `circuit.parameters` = inputs, then weights."""
         whole = QuantumCircuit(self.num_qubits, name="model")
-        for block in self.ansatz_blocks:
-            whole.compose(self.encoding_circuit, inplace=True)
-            whole.compose(block, inplace=True)
+        for piece in self.pieces:
+            whole.compose(piece, inplace=True)
         return whole
+
+
+# Named functions: encodings are pickled to worker processes.
+def _as_they_are(x: Array) -> Array:
+    return x
+
+
+def _slope_as_it_is(x: Array, gradient: Array) -> Array:  # noqa: ARG001
+    return gradient
 
 
 def check_model(model: object, *, part: str) -> None:

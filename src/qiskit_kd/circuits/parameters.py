@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterVector
+from qiskit.circuit.parametertable import ParameterView
 
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.values import listed, whole
@@ -72,6 +73,22 @@ def rename(
     )
 
 
+def parameter_names(given: object, rule: str) -> list[str]:
+    """Names of parameters given as such or by name; a `ParameterVector` stands for its elements.
+
+    Raises:
+        CircuitError: With `rule`, if they are no list.
+    """
+    entries = [given] if isinstance(given, ParameterVector) else given
+    if isinstance(entries, ParameterView):  # of `circuit.parameters`, in order
+        entries = list(entries)
+    return [
+        p if isinstance(p, str) else str(getattr(p, "name", repr(p)))
+        for entry in listed(entries, rule, error=CircuitError)
+        for p in (entry if isinstance(entry, ParameterVector) else [entry])
+    ]
+
+
 def feature_order(
     circuit: QuantumCircuit, given: Sequence[Parameter | str] | None = None
 ) -> list[Parameter]:
@@ -90,13 +107,7 @@ def feature_order(
     """
     known = {p.name: p for p in circuit.parameters}
     if given is not None:
-        rule = "the order of the inputs is a list of parameters"
-        entries = [given] if isinstance(given, ParameterVector) else given
-        names = [
-            p if isinstance(p, str) else str(getattr(p, "name", repr(p)))
-            for entry in listed(entries, rule, error=CircuitError)
-            for p in (entry if isinstance(entry, ParameterVector) else [entry])
-        ]
+        names = parameter_names(given, "the order of the inputs is a list of parameters")
         if sorted(names) != sorted(known):
             raise CircuitError(
                 "the order of the inputs names each parameter of the circuit once",

@@ -72,7 +72,7 @@ class AngleMap:
         flat = _rows(values)
         slots = np.asarray((matrix @ flat.T).T) + constants
         for slot in curved:
-            slots[:, slot] = [self._at(self.expressions[slot], row) for row in flat]
+            slots[:, slot] = self._at(self.expressions[slot], flat)
         return slots.reshape(*np.shape(values)[:-1], len(self.expressions))
 
     def pullback(self, values: Floats, gradient: Floats) -> NDArray[np.float64]:
@@ -83,23 +83,27 @@ class AngleMap:
         result = np.asarray((matrix.T @ slots.T).T)
         for slot, slopes in curved.items():
             for column, slope in slopes.items():
-                result[:, column] += slots[:, slot] * [self._at(slope, row) for row in flat]
+                result[:, column] += slots[:, slot] * self._at(slope, flat)
         return result.reshape(np.shape(values))
 
-    def _at(self, expression: Any, row: Floats) -> float:
+    def _at(self, expression: Any, rows: Floats) -> NDArray[np.float64]:
+        """An expression at every row of all parameters."""
         if not isinstance(expression, ParameterExpression):
-            return real(expression)
-        names = dict(zip(self.parameters, row, strict=True))
-        values = {p: float(names[p]) for p in expression.parameters}
-        try:
-            return real(expression.bind(values))
-        except (ArithmeticError, RuntimeError, TypeError, ValueError, QiskitError) as error:
-            at = ", ".join(sorted(f"{p.name} = {v:g}" for p, v in values.items()))
-            raise CircuitError(
-                "angles of gates and their derivatives are finite real numbers",
-                got=f"{expression} at {at}",
-                remedy="Use an expression that is smooth for all real values of its parameters.",
-            ) from error
+            return np.full(len(rows), real(expression))
+        own = [(k, p) for k, p in enumerate(self.parameters) if p in expression.parameters]
+        free, found = [p for _, p in own], []
+        for row in rows[:, [k for k, _ in own]].tolist():
+            try:
+                found.append(real(expression.bind(dict(zip(free, row, strict=True)))))
+            except (ArithmeticError, RuntimeError, TypeError, ValueError, QiskitError) as error:
+                at = ", ".join(sorted(f"{p.name} = {v:g}" for p, v in zip(free, row, strict=True)))
+                raise CircuitError(
+                    "angles of gates and their derivatives are finite real numbers",
+                    got=f"{expression} at {at}",
+                    remedy="Use an expression that is smooth for all real values of its "
+                    "parameters.",
+                ) from error
+        return np.array(found)
 
 
 def _rows(values: Floats) -> NDArray[np.float64]:
@@ -244,21 +248,55 @@ def _definition(gate: Any) -> QuantumCircuit:
 class Expansion:
     """A circuit model whose gates all have parameters of their own.
 
+    Where data and weights mix, every slot is an input slot, a function of angles and weights side
+    by side, and there are no weight slots: each sample has a row of its own for every setting.
+
     Args:
         model: The model.
     """
 
     model: CircuitModel
 
+    @property
+    def mixed(self) -> bool:
+        """Whether data and weights mix."""
+        return self.model.encoding.mixed
+
     @cached_property
     def encoding(self) -> Expanded:
-        """The encoding, expanded once (it may be repeated)."""
+        """The encoding, expanded once (it may be repeated); the whole circuit where mixed."""
+        if self.mixed:
+            return expand(self.model.circuit)
         return expand(rename(self.model.encoding.circuit, self.model.inputs))
 
     @cached_property
     def ansatz(self) -> Expanded:
         """The ansatz, expanded once (it may be repeated)."""
-        return expand(self.model.ansatz)
+        return expand(QuantumCircuit(self.model.num_qubits) if self.mixed else self.model.ansatz)
+
+    @cached_property
+    def input_frequencies(self) -> tuple[Frequencies, ...]:
+        """Of the slots that are shifted for a gradient of the features; empty for other slots."""
+        return self._of(slice(None, self.model.num_inputs)) or (
+            self.encoding.frequencies * self.layers
+        )
+
+    @cached_property
+    def weight_frequencies(self) -> tuple[Frequencies, ...]:
+        """Of the slots that are shifted for a gradient of the weights; empty for other slots."""
+        return self._of(slice(self.model.num_inputs, None)) or (
+            self.ansatz.frequencies * self.layers
+        )
+
+    def _of(self, parameters: slice) -> tuple[Frequencies, ...]:
+        """Where all is mixed, the frequencies of slots that depend on some of the parameters."""
+        if not self.mixed:
+            return ()
+        wanted, angles = set(self.encoding.angles.parameters[parameters]), self.encoding.angles
+        return tuple(
+            w if wanted & set(expression.parameters) else ()
+            for w, expression in zip(self.encoding.frequencies, angles.expressions, strict=True)
+        )
 
     @cached_property
     def layers(self) -> int:
@@ -311,7 +349,10 @@ class Expansion:
         return {p.name: k for k, p in enumerate(self.circuit.parameters)}
 
     def input_slots(self, angles: Floats) -> NDArray[np.float64]:
-        """`(..., num_inputs of the model)` encoding angles to `(..., num_inputs)` slots."""
+        """`(..., num_inputs of the model)` encoding angles to `(..., num_inputs)` slots.
+
+        Where all is mixed, the weights follow the angles.
+        """
         once = self.encoding.angles(angles)
         return np.tile(once, self.layers)
 

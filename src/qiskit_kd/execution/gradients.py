@@ -53,6 +53,59 @@ class Points:
     pull: Callable[[Floats], NDArray[np.float64]]
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one job gave: `outputs (settings, batch, outputs)` and the values at all points.
+
+    Args:
+        weights: Points of the weights; None where their gradient is not asked for.
+        at_weights: `(settings, points, batch, outputs)` values there.
+        inputs: Points of the inputs.
+        at_inputs: `(settings, batch, points, outputs)` values there.
+        mixed: Points of the inputs differ from setting to setting.
+        by_sample: Those of the weights differ from sample to sample.
+    """
+
+    outputs: Floats
+    weights: Points | None
+    at_weights: Floats
+    inputs: Points | None
+    at_inputs: Floats | None
+    mixed: bool = False
+    by_sample: bool = False
+
+    def pull(self, upstream: Floats) -> tuple[Floats | None, Floats | None]:
+        """Gradient of the outputs to that of angles `(batch, inputs)` and `(settings, weights)`."""
+        weights = None
+        settings, batch = upstream.shape[:2]
+        if self.weights is not None and self.by_sample:
+            points = np.einsum("mbo,mtbo->mbt", upstream, self.at_weights)
+            each = self.weights.pull(points.reshape(settings * batch, points.shape[-1]))
+            weights = each.reshape(settings, batch, each.shape[-1]).sum(1)
+        elif self.weights is not None:
+            weights = self.weights.pull(np.einsum("mbo,mtbo->mt", upstream, self.at_weights))
+        if self.inputs is None or self.at_inputs is None:
+            return None, weights
+        if self.mixed:
+            points = np.einsum("mbo,mbto->mbt", upstream, self.at_inputs)
+            each = self.inputs.pull(points.reshape(settings * batch, points.shape[-1]))
+            angles = each.reshape(settings, batch, each.shape[-1]).sum(0)
+        else:
+            angles = self.inputs.pull(np.einsum("mbo,mbto->bt", upstream, self.at_inputs))
+        return angles, weights
+
+    def slopes(self) -> tuple[Floats | None, Floats | None]:
+        """`(outputs, batch, inputs)` and `(batch, outputs, weights)`, of the only setting."""
+        angles = weights = None
+        if self.weights is not None and self.by_sample:
+            weights = np.moveaxis(self.weights.pull(self.at_weights[0].transpose(2, 1, 0)), 0, 1)
+        elif self.weights is not None:
+            weights = self.weights.pull(np.moveaxis(self.at_weights[0], 0, -1))
+        if self.inputs is not None and self.at_inputs is not None:
+            angles = self.inputs.pull(np.moveaxis(self.at_inputs[0], -1, 0))
+        return angles, weights
+
+
 @lru_cache
 def shift_rule(frequencies: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
     """Shifts s and coefficients c with `f'(x) = sum c f(x + s)`, exact for these frequencies.
@@ -76,7 +129,7 @@ def shift_rule(frequencies: tuple[float, ...]) -> tuple[tuple[float, float], ...
 
 def _table(frequencies: Sequence[tuple[float, ...]]) -> tuple[Floats, Floats]:
     """`(points, slots)` displacement of each point and its share in each slot's derivative."""
-    terms = [(slot, s, c) for slot, w in enumerate(frequencies) for s, c in shift_rule(w)]
+    terms = [(k, s, c) for k, w in enumerate(frequencies) if w for s, c in shift_rule(w)]
     displacement = np.zeros((len(terms), len(frequencies)))
     share = np.zeros_like(displacement)
     for point, (slot, s, c) in enumerate(terms):
@@ -95,7 +148,7 @@ def shift_points(expansion: Expansion, weights: Floats) -> Points:
         expansion: The expanded model.
         weights: `(..., num_weights)`.
     """
-    displacement, share = _table(expansion.ansatz.frequencies * expansion.layers)
+    displacement, share = _table(expansion.weight_frequencies)
     slots = expansion.weight_slots(weights)
     return Points(
         slots[..., None, :] + displacement,
@@ -110,12 +163,33 @@ def input_shift_points(expansion: Expansion, angles: Floats) -> Points:
         expansion: The expanded model.
         angles: `(batch, num_inputs)` encoding angles.
     """
-    displacement, share = _table(expansion.encoding.frequencies * expansion.layers)
+    displacement, share = _table(expansion.input_frequencies)
     slots = expansion.input_slots(angles)
     return Points(
         slots[..., None, :] + displacement,
         lambda seen: expansion.input_pullback(_spread(angles, seen), seen @ share),
     )
+
+
+def mixed_shift_points(expansion: Expansion, values: Floats, *, weights: bool) -> Points:
+    """Parameter shift of a circuit in which data and weights mix.
+
+    Args:
+        expansion: The expanded model.
+        values: `(rows, num_inputs + num_weights)` angles of a sample and weights.
+        weights: The gradient of the weights; else of the encoding angles.
+    """
+    count = expansion.model.num_inputs
+    own = slice(count, None) if weights else slice(None, count)
+    frequencies = expansion.weight_frequencies if weights else expansion.input_frequencies
+    displacement, share = _table(frequencies)
+    slots = expansion.input_slots(values)
+
+    def pull(seen: Floats) -> NDArray[np.float64]:
+        whole = _spread(values, seen)
+        return expansion.input_pullback(whole, seen @ share)[..., own]
+
+    return Points(slots[..., None, :] + displacement, pull)
 
 
 def default_epsilon(num_weights: int) -> float:
@@ -150,7 +224,7 @@ def spsa_points(
     O(num_weights * epsilon**2); see `default_epsilon`.
 
     Args:
-        expansion: The expanded model.
+        expansion: The expanded model; where data and weights mix, points are weights, not slots.
         weights: `(..., num_weights)`.
         generator: Source of the signs.
         perturbations: How many directions to average.
@@ -166,4 +240,5 @@ def spsa_points(
         gradient: NDArray[np.float64] = np.einsum("...t,...tp->...p", seen, steps)
         return gradient / (2 * epsilon * perturbations)
 
-    return Points(expansion.weight_slots(weights[..., None, :] + epsilon * steps), pull)
+    moved = weights[..., None, :] + epsilon * steps
+    return Points(moved if expansion.mixed else expansion.weight_slots(moved), pull)

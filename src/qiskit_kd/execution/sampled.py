@@ -33,9 +33,11 @@ from qiskit_kd.execution.engine import (
 from qiskit_kd.execution.expansion import Expansion, expansion_of
 from qiskit_kd.execution.gradients import (
     Points,
+    Seen,
     check_gradient,
     default_epsilon,
     input_shift_points,
+    mixed_shift_points,
     shift_points,
     spsa_points,
 )
@@ -305,13 +307,9 @@ class SampledEngine(Engine):
 
         def pullback(gradient: Array) -> tuple[Array | None, Array | None]:
             upstream = np.asarray(gradient, float).reshape(settings, batch, outputs)
-            gx = gw = None
-            if seen.weights is not None:
-                points = np.einsum("mbo,mtbo->mt", upstream, seen.at_weights)
-                gw = seen.weights.pull(points).reshape(w.shape).astype(w.dtype)
-            if seen.inputs is not None:
-                points = np.einsum("mbo,mbto->bt", upstream, seen.at_inputs)
-                gx = model.encoding.pullback(x, seen.inputs.pull(points)).astype(x.dtype)
+            angles, slope = seen.pull(upstream)
+            gw = None if slope is None else slope.reshape(w.shape).astype(w.dtype)
+            gx = None if angles is None else model.encoding.pullback(x, angles).astype(x.dtype)
             return gx, gw
 
         return seen.outputs.reshape(*w.shape[:-1], batch, outputs).astype(x.dtype), pullback
@@ -323,21 +321,21 @@ class SampledEngine(Engine):
         x, w = _checked(model, features, weights)
         with self._guard:
             seen = self._ask(model, x, w[None], needs)
-        gx = gw = None
-        if seen.weights is not None:
-            gw = seen.weights.pull(np.moveaxis(seen.at_weights[0], 0, -1)).astype(w.dtype)
-        if seen.inputs is not None:
-            angles = seen.inputs.pull(np.moveaxis(seen.at_inputs[0], -1, 0))
+        angles, gw = seen.slopes()
+        gx = None
+        if angles is not None:
             slopes = [model.encoding.pullback(x, each).astype(x.dtype) for each in angles]
             gx = np.stack(slopes, axis=1)
-        return gx, gw
+        return gx, None if gw is None else gw.astype(w.dtype)
 
-    def _ask(self, model: CircuitModel, x: Array, w: Array, needs: Needs) -> _Seen:
+    def _ask(self, model: CircuitModel, x: Array, w: Array, needs: Needs) -> Seen:
         """Everything a step needs, `w: (settings, num_weights)`, from one job."""
         if needs.features and model.encoding.angle_pullback is None:
             raise model.encoding.no_derivative()
         expansion = expansion_of(model)
         angles = np.asarray(model.encoding.angles(x), float)
+        if expansion.mixed:
+            return self._ask_mixed(expansion, angles, w, needs)
         settings = expansion.weight_slots(w)
         of_weights = self._weight_points(expansion, w) if needs.weights else None
         of_inputs = input_shift_points(expansion, angles) if needs.features else None
@@ -361,7 +359,49 @@ class SampledEngine(Engine):
         if of_inputs is not None:
             points = of_inputs.slots.shape[1]
             there = values[1].reshape(len(w), len(x), points, model.num_outputs)
-        return _Seen(here[:, 0], of_weights, here[:, 1:], of_inputs, there)
+        return Seen(here[:, 0], of_weights, here[:, 1:], of_inputs, there)
+
+    def _ask_mixed(self, expansion: Expansion, angles: Floats, w: Array, needs: Needs) -> Seen:
+        """The same where data and weights mix: every sample has rows of its own at each setting."""
+        batch, shift = len(angles), self.gradient == "shift"
+
+        def beside(weights: Floats) -> Floats:
+            """`(settings, ..., num_weights)` to `(settings, batch, ..., slots)`."""
+            lead = (len(weights), batch, *weights.shape[1:-1])
+            each = angles.reshape(1, batch, *[1] * (weights.ndim - 2), angles.shape[-1])
+            pair = (np.broadcast_to(a, (*lead, a.shape[-1])) for a in (each, weights[:, None]))
+            return np.concatenate(list(pair), axis=-1)
+
+        here = beside(np.asarray(w, float))
+        flat = here.reshape(len(w) * batch, here.shape[-1])
+        of_weights = of_inputs = None
+        rows = [expansion.input_slots(here)[:, :, None]]
+        if needs.weights and shift:
+            of_weights = mixed_shift_points(expansion, flat, weights=True)
+            rows.append(of_weights.slots.reshape(len(w), batch, *of_weights.slots.shape[1:]))
+        elif needs.weights:
+            of_weights = self._weight_points(expansion, w)
+            rows.append(expansion.input_slots(beside(of_weights.slots)))
+        if needs.features:
+            of_inputs = mixed_shift_points(expansion, flat, weights=False)
+            rows.append(of_inputs.slots.reshape(len(w), batch, *of_inputs.slots.shape[1:]))
+        slots = np.concatenate(rows, axis=2)
+        block = Block(slots.reshape(math.prod(slots.shape[:-1]), slots.shape[-1]), np.zeros((1, 0)))
+        (values,) = self.evaluate(expansion, [block])
+        self._steps += of_weights is not None and not shift
+        self.usage.backward += bool(needs)
+        found = values.reshape(*slots.shape[:-1], expansion.model.num_outputs)
+        edge = 1 + (0 if of_weights is None else rows[1].shape[2])
+        at_weights = np.moveaxis(found[:, :, 1:edge], 2, 1)
+        return Seen(
+            found[:, :, 0],
+            of_weights,
+            at_weights,
+            of_inputs,
+            found[:, :, edge:],
+            mixed=True,
+            by_sample=shift,
+        )
 
     def _weight_points(self, expansion: Expansion, weights: Array) -> Points:
         if self.gradient == "shift":
@@ -416,17 +456,6 @@ class SampledEngine(Engine):
         for rows, assignments in one.errors:
             fixed[rows] = mitigate(p[rows], assignments)
         return one.outputs(fixed), raw
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """What one job gave: `outputs (settings, batch, outputs)` and the values at all points."""
-
-    outputs: Floats
-    weights: Points | None
-    at_weights: Floats
-    inputs: Points | None
-    at_inputs: Floats | Any
 
 
 def _checked(model: CircuitModel, features: Array, weights: Array) -> tuple[Array, Array]:

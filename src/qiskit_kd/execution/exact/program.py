@@ -49,7 +49,7 @@ class Program:
         self._workers = Workers() if workers is None else workers
         self.size = 2**model.num_qubits
         keep = not model.readout.is_diagonal
-        self.interleaved = model.encoding.layers > 1
+        self.interleaved = model.is_interleaved
         self._encoder: ColumnSweep | None = None
         if self.interleaved:
             parameters = (*model.inputs, *model.weights)

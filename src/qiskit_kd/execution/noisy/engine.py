@@ -94,7 +94,7 @@ class NoisyEngine(Engine):
         program = self.program(model)
         self.usage.executions += len(features) * max(1, weights[..., 0].size)
         lead = weights.shape[:-1]
-        one = self._evolved if model.encoding.layers > 1 or needs.features else self._pulled
+        one = self._evolved if model.is_interleaved or needs.features else self._pulled
         found, backs = [], []
         with one_thread():
             for row in np.asarray(weights, float).reshape(-1, model.num_weights):
@@ -206,7 +206,7 @@ class NoisyEngine(Engine):
         in_own_modes(program.on, dtype, device)  # kept
         self.usage.executions += len(features) * max(1, weights[..., 0].numel())
         rows = weights.reshape(-1, model.num_weights)
-        if model.encoding.layers > 1 or features.requires_grad:
+        if model.is_interleaved or features.requires_grad:
             if features.requires_grad and model.encoding.angle_pullback is None:
                 raise model.encoding.no_derivative()
             values = [evolve(model, program, features, row, dtype) for row in rows]

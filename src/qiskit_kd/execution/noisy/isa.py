@@ -27,7 +27,7 @@ from qiskit_kd.execution.transpiling import CarefulPassManager, inlined
 
 _SEAM = "qiskit_kd seam"
 Floats = NDArray[np.floating]
-Source = Literal["inputs", "weights", "basis"]
+Source = Literal["inputs", "weights", "both", "basis"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,8 @@ class Part:
         source: What its angles depend on; rotations of a measurement depend on nothing.
         gates: The gates in order.
         angles: Parameters to slots.
-        columns: Places of those parameters among all inputs, or all weights, of the model.
+        columns: Places of those parameters among all inputs, or all weights, of the model; among
+            inputs and weights for both.
     """
 
     source: Source
@@ -64,7 +65,7 @@ class Part:
     columns: tuple[int, ...]
 
     def slots(self, values: Floats) -> NDArray[np.float64]:
-        """`(..., inputs or weights of the model)` to `(..., slots)`."""
+        """`(..., inputs, weights, or both, of the model)` to `(..., slots)`."""
         return self.angles(np.asarray(values, float)[..., list(self.columns)])
 
     def on(self, busy: Collection[int]) -> Part:
@@ -163,11 +164,10 @@ def to_isa(
     """
     device.check_width(model.num_qubits)
     whole = QuantumCircuit(model.num_qubits)
-    for block in model.ansatz_blocks:
-        for piece in (model.encoding_circuit, block):
-            if whole.data:
-                whole.append(Barrier(model.num_qubits, label=_SEAM), whole.qubits)
-            whole.compose(inlined(piece), inplace=True)
+    for piece in model.pieces:
+        if whole.data:
+            whole.append(Barrier(model.num_qubits, label=_SEAM), whole.qubits)
+        whole.compose(inlined(piece), inplace=True)
     # What follows, a rotation into another basis or nothing, must not change the gates before it.
     whole.barrier()
     options: dict[str, Any] = {"optimization_level": optimization_level, "seed": seed}
@@ -185,16 +185,16 @@ def to_isa(
     first = tuple(layout.initial_index_layout()[:count] if layout else range(count))
     final = tuple(layout.final_index_layout() if layout else range(count))
     pieces = _pieces(circuit)
-    if len(pieces) != 2 * model.encoding.layers:
+    if len(pieces) != len(model.pieces):
         raise CircuitError(
             "the transpiler keeps the seam between data and weights",
             got=f"{len(pieces)} parts",
-            expected=str(2 * model.encoding.layers),
+            expected=str(len(model.pieces)),
             remedy="Choose another optimization_level.",
         )
+    sources: tuple[Source, ...] = ("both",) if model.encoding.mixed else ("inputs", "weights")
     parts = [
-        _part("weights" if k % 2 else "inputs", piece, device, model)
-        for k, piece in enumerate(pieces)
+        _part(sources[k % len(sources)], piece, device, model) for k, piece in enumerate(pieces)
     ]
     plain = device_pass_manager(device, optimization_level=0, seed=seed, idle=idle)
     rotations = []
@@ -257,7 +257,9 @@ def _part(source: Source, piece: QuantumCircuit, device: DeviceNoise, model: Cir
             continue
         slots = tuple(slot[p] for p in operation.params if isinstance(p, Parameter))
         found.append(Gate(operation, qubits, slots))
-    parameters = model.weights if source == "weights" else model.inputs
+    parameters = {"weights": model.weights, "both": (*model.inputs, *model.weights)}.get(
+        source, model.inputs
+    )
     column = {p.name: k for k, p in enumerate(parameters)}
     columns = tuple(column[p.name] for p in expanded.angles.parameters)
     return Part(source, tuple(found), expanded.angles, columns)

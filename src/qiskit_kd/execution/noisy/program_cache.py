@@ -139,7 +139,7 @@ class ProgramCache:
             if len(self._programs) >= _KEPT_PROGRAMS:
                 self._programs.popitem(last=False)
             self._programs[key] = Program(model, native, device, cutoff=self._cutoff)
-            if model.encoding.layers > 1:
+            if model.is_interleaved:
                 warnings.warn(
                     "data and weights interleave in this circuit, so every step carries the states "
                     "of its whole batch through all gates, and its cost grows with the batch; an "

@@ -176,6 +176,15 @@ def _input_slots(model: CircuitModel, part: Part, features: Tensor, dtype: torch
     return slots
 
 
+def _mixed_slots(
+    model: CircuitModel, part: Part, features: Tensor, weights: Tensor, dtype: torch.dtype
+) -> Tensor:
+    encoding = model.encoding
+    angles = Mapped.apply(features, encoding.angles, encoding.pullback, torch.float64)
+    rows = weights.double().expand(len(features), -1)
+    return _weight_slots(part, torch.cat([angles, rows], dim=1), dtype)
+
+
 def evolve(
     model: CircuitModel, program: Program, features: Tensor, weights: Tensor, dtype: torch.dtype
 ) -> Tensor:
@@ -184,11 +193,12 @@ def evolve(
     weights = weights.to(features.device)
     states = compiled.zero.expand(len(features), -1)
     for part, section in zip(program.native.parts, compiled.sections, strict=True):
-        slots = (
-            _input_slots(model, part, features, dtype)
-            if part.source == "inputs"
-            else _weight_slots(part, weights, dtype)
-        )
+        if part.source == "both":
+            slots = _mixed_slots(model, part, features, weights, dtype)
+        elif part.source == "inputs":
+            slots = _input_slots(model, part, features, dtype)
+        else:
+            slots = _weight_slots(part, weights, dtype)
         states = section.sweep(states, section.matrices(slots), adjoint=False)
     return program.join(states @ compiled.observables.T)
 
@@ -208,7 +218,7 @@ def evolve_bytes(program: Program, dtype: torch.dtype, *, gradient: bool) -> int
     own = sum(
         count
         for count, part in zip(pieces, program.native.parts, strict=True)
-        if part.source == "inputs"
+        if part.source in ("inputs", "both")
     )
     blocks = program.num_blocks() if gradient else 1
     return int(program.row_bytes(dtype) * (2 * blocks + 4) + 4 * own * 256 * item)

@@ -245,7 +245,7 @@ def gradient_points(expansion: Expansion, gradient: str, *, perturbations: int =
         perturbations: Directions of SPSA.
     """
     if gradient == "shift":
-        return 2 * expansion.layers * sum(map(len, expansion.ansatz.frequencies))
+        return 2 * sum(map(len, expansion.weight_frequencies))
     return 2 * perturbations
 
 
@@ -262,7 +262,7 @@ def circuits_of(call: Call, expansion: Expansion, gradient: str, *, perturbation
     if call.weights:
         points += gradient_points(expansion, gradient, perturbations=perturbations)
     if call.features:  # always by parameter shift: samples do not share their inputs
-        points += 2 * expansion.layers * sum(map(len, expansion.encoding.frequencies))
+        points += 2 * sum(map(len, expansion.input_frequencies))
     return call.settings * call.rows * points
 
 

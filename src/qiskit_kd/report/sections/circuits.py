@@ -171,6 +171,8 @@ def _portrait(
 
 def drawable(model: CircuitModel) -> QuantumCircuit:
     """The model's circuit with the encoding as one box, which would fill pages gate by gate."""
+    if model.encoding.mixed:
+        return model.circuit
     n = model.num_qubits
     circuit = QuantumCircuit(n)
     encoding = QuantumCircuit(n, name=f"{model.encoding.name}\nencoding").to_gate()
