@@ -150,7 +150,7 @@ def test_circuits_load_without_torch() -> None:
     code = (
         "import sys, qiskit_kd.circuits as c, qiskit_kd.circuits.library as library\n"
         "model = c.CircuitModel(c.angle(2), c.hardware_efficient(2, 1), c.ClassGroups(2, 2))\n"
-        "c.dead_weights(model), library.templates()[0].qasm\n"
+        "c.dead_weights(model), library.templates()[0].contents\n"
         "heavy = {'torch', 'torchvision', 'qiskit_aer', 'qiskit_machine_learning'}\n"
         "sys.exit(bool(heavy & {name.split('.')[0] for name in sys.modules}))"
     )

@@ -79,6 +79,7 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         "optimizer": "adam", "optimizer_options": {}, "learning_rate": 0.1, "epochs": 1,
         "batch_size": 2, "patience": 1, "metric": "loss", "seed": 0, "gradient_every": 1,
         "checkpoint_dir": None, "checkpoint_epochs": 1, "checkpoint_steps": 1, "callbacks": ()}),
+    "Training": (distill.Training, {"steps_per_epoch": 1}),
     "fit": (fitted, {"train": dataset(), "validation": dataset(), "transfer": X,
                      "num_classes": 2}),
     "Teacher": (distill.Teacher, {"module": nn.Linear(4, 2), "average": "logits",

@@ -8,13 +8,17 @@ before a value is looked at.
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 import reprlib
 import sys
-from collections.abc import Sequence
+import typing
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qiskit_kd.errors import ConfigError, DataError, QiskitKDError
 
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-
+R = TypeVar("R")
 _NUMBERED = "numpy.unique(labels, return_inverse=True)[1]"
 
 
@@ -418,3 +422,61 @@ def image_shape(
                 ),
             )
     return sizes
+
+
+def spread(**groups: type) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Decorator: keywords that are dataclasses are given by their fields instead.
+
+    `@spread(sizes=Sizes)` over `(x, *, seed, sizes)` makes `(x, *, seed, train=..., test=...)`,
+    with the fields' own defaults and types, for people and for `inspect.signature`.
+    """
+
+    def decorate(function: Callable[..., R]) -> Callable[..., R]:
+        signature = inspect.Signature(spread_parameters(function, groups))
+
+        @wraps(function)
+        def spreading(*args: Any, **options: Any) -> R:
+            signature.bind(*args, **options)  # a TypeError in its own words
+            return function(*args, **gathered(groups, options))
+
+        return with_signature(spreading, signature)
+
+    return decorate
+
+
+def spread_parameters(
+    function: Callable[..., Any], groups: Mapping[str, type]
+) -> list[inspect.Parameter]:
+    """Parameters of a function with their types, fields in the place of their dataclasses."""
+    hints = typing.get_type_hints(function)
+    own = [p for name, p in inspect.signature(function).parameters.items() if name not in groups]
+    given = [p.replace(annotation=hints.get(p.name, Any)) for p in own]
+    return given + [parameter for kind in groups.values() for parameter in keywords(kind)]
+
+
+def keywords(kind: type, names: Collection[str] | None = None) -> list[inspect.Parameter]:
+    """Fields of a dataclass, or those of these names, as keyword parameters."""
+    hints, only = typing.get_type_hints(kind), inspect.Parameter.KEYWORD_ONLY
+    known = {f.name: f.default for f in fields(kind)}
+    return [
+        inspect.Parameter(name, only, default=known[name], annotation=hints[name])
+        for name in (known if names is None else names)
+    ]
+
+
+def gathered(groups: Mapping[str, type], options: dict[str, Any]) -> dict[str, Any]:
+    """Options with their dataclasses in the place of the fields of these."""
+    made = {}
+    for name, kind in groups.items():
+        own = [field.name for field in fields(kind) if field.name in options]
+        made[name] = kind(**{key: options.pop(key) for key in own})
+    return {**options, **made}
+
+
+def with_signature(function: Callable[..., R], signature: inspect.Signature) -> Callable[..., R]:
+    """A wrapper with the signature that it has for its callers."""
+    returned = typing.get_type_hints(inspect.unwrap(function)).get("return", Any)
+    given = {p.name: p.annotation for p in signature.parameters.values()}
+    function.__annotations__ = {**given, "return": returned}
+    vars(function)["__signature__"] = signature
+    return function

@@ -58,16 +58,7 @@ def damaged(folder, name: str) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [
-        b"",
-        b"{",
-        b"[1]",
-        b"{}",
-        b"null",
-        b"\xff",
-        b'{"format": "other"}',
-        "truncated",
-    ],
+    [b"", b"{", b"[1]", b"{}", b"null", b"\xff", b'{"format": "other"}', "truncated"],
 )
 def test_a_damaged_record_is_named(tmp_path, content):
     write(tmp_path, config="c", tensors=TENSORS, values=VALUES)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,8 +11,11 @@ from safetensors import safe_open
 from safetensors.torch import load
 from torch import nn
 
+from qiskit_kd.circuits import CircuitModel, ClassGroups, angle, hardware_efficient
+from qiskit_kd.data import Dataset
 from qiskit_kd.distill import Callback, Distiller, State, Term
-from qiskit_kd.execution.engine import context_bytes, job_context, with_job_context
+from qiskit_kd.execution.engine import context_bytes, job_context
+from qiskit_kd.nn import QuantumLayer
 from tests.distill.toys import blobs, linear, mlp, same, weights
 
 TRAIN, VALIDATION = blobs(24, "train"), blobs(12, "validation")
@@ -25,18 +27,17 @@ class Asking(nn.Module):
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
-        self.contexts: list[bytes] = []
-        self.weights: list[dict[str, torch.Tensor]] = []
-        self.random: list[torch.Tensor] = []
-        self.training_then: list[bool] = []
+        self.calls: list[tuple[bool, bytes, dict[str, torch.Tensor], torch.Tensor]] = []
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.random.append(torch.get_rng_state())
-        self.contexts.append(context_bytes())
-        self.weights.append(weights(self.inner))
-        self.training_then.append(self.training)
+        state = torch.get_rng_state()
+        self.calls.append((self.training, context_bytes(), weights(self.inner), state))
         out: torch.Tensor = self.inner(x)
         return out
+
+    @property
+    def contexts(self) -> list[bytes]:
+        return [call[1] for call in self.calls]
 
 
 def fitted(student: nn.Module, **options: object) -> Distiller:
@@ -57,34 +58,24 @@ def test_weights_optimiser_and_random_numbers_are_in_it(tmp_path) -> None:
     student = Asking(mlp(dropout=0.2))
     fitted(student, optimizer="adam", learning_rate=0.02)
     # 2 epochs of 2 steps and a validation; the weights before each are in the job's context.
-    steps = [k for k, training in enumerate(student.training_then) if training]
+    steps = [call[1:] for call in student.calls if call[0]]
     assert len(steps) == 4
-    for number, place in enumerate(steps):
-        tensors = load(student.contexts[place])
-        found = {
-            key.removeprefix("student.inner."): value
-            for key, value in tensors.items()
-            if key.startswith("student.inner.")
-        }
-        assert same(found, student.weights[place])
-        assert torch.equal(tensors["random"], student.random[place])
+    for number, (context, before, random) in enumerate(steps):
+        tensors = load(context)
+        prefix = "student.inner."
+        found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        assert same(found, before)
+        assert torch.equal(tensors["random"], random)
         moments = [key for key in tensors if key.endswith(".exp_avg")]
         assert len(moments) == (0 if number == 0 else len(list(student.inner.parameters())))
-        values = values_of(student.contexts[place], tmp_path)
+        values = values_of(context, tmp_path)
         assert (values["state"]["step"], values["state"]["epoch"]) == (number, number // 2)
         assert values["groups"][0]["lr"] == 0.02
         assert values["engines"] == []
-    assert not same(*[student.weights[k] for k in steps[:2]])  # the test can fail
+    assert not same(steps[0][1], steps[1][1])  # the test can fail
 
 
 def test_engines_say_how_far_their_shots_are_drawn(tmp_path) -> None:
-    from qiskit_kd.circuits.ansatze import hardware_efficient
-    from qiskit_kd.circuits.encodings import angle
-    from qiskit_kd.circuits.model import CircuitModel
-    from qiskit_kd.circuits.readouts import ClassGroups
-    from qiskit_kd.data import Dataset
-    from qiskit_kd.nn.layer import QuantumLayer
-
     model = CircuitModel(angle(2), hardware_efficient(2, 1, final_ry=True), ClassGroups(3, 2))
     layer = QuantumLayer(model, backend="exact_shots", seed=1)
     student = Asking(nn.Sequential(layer, nn.Linear(3, 3)))
@@ -122,43 +113,20 @@ def test_a_failure_takes_it_away() -> None:
     assert job_context.get() is None
 
 
-def test_contexts_may_be_nested() -> None:
-    outer: Callable[[], bytes] = lambda: b"outer"  # noqa: E731
-    with with_job_context(outer):
-        with with_job_context(lambda: b"inner"):
-            assert context_bytes() == b"inner"
-        assert context_bytes() == b"outer"
-    assert context_bytes() == b""
-
-
 # The weights it starts with.
 
 
-def test_the_start_is_kept_where_nothing_is_better() -> None:
-    student = linear()
-    fitted(student, epochs=20, learning_rate=0.05)
-    before, merit = weights(student), loss(student)
-    history = Distiller(student, [Term("ce")], epochs=2, learning_rate=50.0, seed=1,
-                        keep_start=True).fit(TRAIN, VALIDATION)  # fmt: skip
-    assert history.best_epoch == 0
-    assert same(weights(student), before)
-    assert min(history.curves["validation/loss"]) > merit
-    Distiller(student, [Term("ce")], epochs=2, learning_rate=50.0, seed=1).fit(TRAIN, VALIDATION)
-    assert not same(weights(student), before)
-
-
 def test_what_is_better_replaces_the_start() -> None:
-    one, other = linear(), linear()
-    kept = fitted_history(one, keep_start=True)
-    plain = fitted_history(other, keep_start=False)
+    students = [linear(), linear()]
+    kept, plain = (
+        Distiller(student, [Term("ce")], epochs=5, learning_rate=0.02, keep_start=keep).fit(
+            TRAIN, VALIDATION
+        )
+        for student, keep in zip(students, (True, False), strict=True)
+    )
     assert kept.best_epoch == plain.best_epoch > 0
-    assert same(weights(one), weights(other))
+    assert same(*map(weights, students))
     assert kept.curves == plain.curves  # epoch 0 is no point of a curve
-
-
-def fitted_history(student: nn.Module, *, keep_start: bool):
-    return Distiller(student, [Term("ce")], epochs=5, learning_rate=0.02, seed=2,
-                     keep_start=keep_start).fit(TRAIN, VALIDATION)  # fmt: skip
 
 
 def test_patience_counts_from_the_start() -> None:
@@ -174,7 +142,7 @@ def test_it_costs_one_validation_more() -> None:
     for keep in (False, True):
         student = Asking(linear())
         fitted(student, keep_start=keep)
-        counts.append(student.training_then.count(False))
+        counts.append([training for training, *_ in student.calls].count(False))
     assert counts == [2, 3]
 
 
@@ -200,18 +168,3 @@ def test_a_checkpoint_remembers_the_start(tmp_path, keep: bool) -> None:
     assert history.best_epoch == expected.best_epoch
     assert (history.best_epoch == 0) == keep
     assert same(weights(student), weights(calm))
-
-
-def test_other_checkpoints_are_not_taken(tmp_path) -> None:
-    from qiskit_kd.errors import StorageError
-
-    Distiller(linear(), [Term("ce")], epochs=1, checkpoint_dir=tmp_path).fit(TRAIN, VALIDATION)
-    with pytest.raises(StorageError, match="the checkpoint belongs to another run"):
-        Distiller(linear(), [Term("ce")], epochs=1, checkpoint_dir=tmp_path,
-                  keep_start=True).fit(TRAIN, VALIDATION)  # fmt: skip
-
-
-def loss(student: nn.Module) -> float:
-    with torch.no_grad():
-        logits = student(torch.from_numpy(VALIDATION.features).float())
-        return nn.functional.cross_entropy(logits, torch.from_numpy(VALIDATION.labels)).item()

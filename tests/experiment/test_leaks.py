@@ -15,6 +15,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import re
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from test_loading import GOOD
 from test_result import candidates, result, row
 
 from qiskit_kd.data import Split, datasets
-from qiskit_kd.distill import distiller, objective
+from qiskit_kd.distill import distiller, objective, training
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.experiment import choice, task
 from qiskit_kd.experiment import plan as planner
@@ -313,7 +314,8 @@ def edited(function: Any, old: str, new: str, **extra: object) -> Any:
     """The code of a function with one piece of its source replaced, in the same module."""
     function = inspect.unwrap(function)
     source = textwrap.dedent(inspect.getsource(function))
-    source = source[source.index("def ") :]
+    decorators = "".join(re.findall(r"^@spread.*\n", source, flags=re.MULTILINE))
+    source = decorators + source[source.index("def ") :]
     assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {function}"
     # Its names are those of the module, spies that a check puts there included.
     source = textwrap.indent(source.replace(old, new), "    ")
@@ -321,7 +323,8 @@ def edited(function: Any, old: str, new: str, **extra: object) -> Any:
     flags, scope = __future__.annotations.compiler_flag, {}
     exec(compile(source, "<mutant>", "exec", flags=flags), function.__globals__, scope)
     made = scope["made"](**extra)
-    made.__kwdefaults__, made.__defaults__ = function.__kwdefaults__, function.__defaults__
+    inner = inspect.unwrap(made)
+    inner.__kwdefaults__, inner.__defaults__ = function.__kwdefaults__, function.__defaults__
     return made
 
 
@@ -359,8 +362,8 @@ HOMES: dict[str, tuple[Any, str]] = {
     "_centred": (digits_module, "_centred"), "_components": (digits_module, "_components"),
     "_merit": (choice, "_merit"), "choose": (choice, "choose"),
     "stratified_split": (digits_module, "stratified_split"),
-    "_count": (distiller.Distiller, "_count"), "_rank": (distiller.Distiller, "_rank"),
-    "_build_adapters": (objective.Objective, "_build_adapters"),
+    "steps_of": (training.Training, "steps_of"), "_rank": (distiller.Distiller, "_rank"),
+    "_built": (objective.Objective, "_built"),
     "candidates": (ExperimentConfig, "candidates"), "contrast": (result_module, "contrast"),
     "_objective": (planner, "_objective"),
 }  # fmt: skip
@@ -386,7 +389,7 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
         "split.test if transfer is not None else split.validation"), "leaks"),
     "early stop on test": (
         "_train", "return distiller",
-        "distiller._callbacks.append(StopOnTest(network, split.test))\n    return distiller",
+        "distiller._callbacks += (StopOnTest(network, split.test),)\n    return distiller",
         "leaks"),
     "transfer set from test": ("_train", "split.transfer if", "split.test.features if", "leaks"),
     "centring with test": ("_centred", "split.pool.features", BOTH, "leaks"),
@@ -403,9 +406,9 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
         "_components", "mean = pool.mean(axis=0)", "mean = split.test.features.mean(axis=0)",
         "components"),
     "adapter from test": (
-        "_build_adapters", "found[term.label] = module.to(own.device)",
-        "next(module.parameters()).data.add_(LATEST['test']); "
-        "found[term.label] = module.to(own.device)",
+        "_built", "return module.to(own.device)",
+        "next(module.parameters()).data.add_(LATEST['test'])\n"
+        "    return module.to(own.device)",
         "leaks"),
     "components of a control from test": (
         "_network", "_trained_on(spec, split).features", "split.test.features", "control"),
@@ -437,11 +440,13 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
         'return _cached_split(data["kind"], options, data["seed"], data["fingerprint"])',
         'seed = data["seed"] if spec["variant"] == "plain" else 1 - data["seed"]\n'
         '    return datasets[data["kind"]](seed=seed, **data["options"])', "leaks"),
-    "unequal steps": ("_count", "else data.features", "else data.features\n"
-                      "    counted = data.features", "leaks"),
+    "unequal steps": (
+        "steps_of", 'labelled if self.steps == "equal" else total', "total", "leaks"),
     "longer training for taught variants": (
         "_train", "return distiller",
-        "distiller.epochs += 3 * bool(taught)\n    return distiller", "leaks"),
+        "longer = distiller.training.epochs + 3 * bool(taught)\n"
+        '    object.__setattr__(distiller.training, "epochs", longer)\n'
+        "    return distiller", "leaks"),
     "the last epoch instead of the best": (
         "_rank", "score > state.best", "score", "leaks"),
     "student trained on the pool's labels": (

@@ -106,7 +106,7 @@ def test_seeds_are_paired(made: dict[str, Task], teacher: dict[str, str], monkey
     class Spy(module.Distiller):
         def fit(self, train, validation, transfer=None):
             start = torch.nn.utils.parameters_to_vector(self.student.parameters()).tolist()
-            seen.append((start, self.seed, train.fingerprint))
+            seen.append((start, self.training.seed, train.fingerprint))
             return super().fit(train, validation, transfer)
 
     monkeypatch.setattr(module, "Distiller", Spy)
@@ -334,7 +334,7 @@ class Stage:
     """What a stage of training began with, and what it ended with."""
 
     def __init__(self, distiller, train, validation) -> None:
-        self.student, self.seed = distiller.student, distiller.seed
+        self.student, self.seed = distiller.student, distiller.training.seed
         self.backend = getattr(getattr(self.student, "circuit", None), "engine", None)
         self.data = train.fingerprint, validation.fingerprint
         self.start = vector(self.student)

@@ -51,7 +51,9 @@ def rows(batch: int, features: int, dtype=torch.float32) -> torch.Tensor:
     return torch.randn(batch, features, dtype=dtype, generator=generator)
 
 
-def test_outputs_and_shapes(model):
+@pytest.mark.parametrize("readout", [ClassGroups(3, 3), Observables(["ZII", "IXY", "ZZZ"])])
+def test_outputs_and_shapes(readout):
+    model = CircuitModel(kd.amplitude(3), kd.hardware_efficient(3, 1), readout)
     layer = QuantumLayer(model, dtype=torch.float64)
     x = rows(6, 8, torch.float64)
     expected = reference_outputs(model, x.numpy(), layer.weight.detach().numpy())
@@ -166,14 +168,6 @@ def test_sampled_backends_learn_too(model, backend):
     values[:, 0].sum().backward()
     assert layer.weight.grad.abs().max() > 0
     assert layer.engine.usage.backward == 1
-
-
-def test_expectation_values():
-    model = CircuitModel(kd.angle(3), kd.hardware_efficient(3, 1), Observables(["ZII", "IXY"]))
-    layer = QuantumLayer(model, dtype=torch.float64)
-    x = rows(4, 3, torch.float64)
-    expected = reference_outputs(model, x.numpy(), layer.weight.detach().numpy())
-    np.testing.assert_allclose(layer(x).detach().numpy(), expected, atol=1e-12)
 
 
 BACKENDS = ["exact", "exact_shots", "aer", "aer_shots"]

@@ -20,7 +20,7 @@ from qiskit_kd.data import datasets
 from qiskit_kd.errors import CircuitError, ConfigError, DataError, StorageError
 from qiskit_kd.execution import ExactEngine, load_backend
 from qiskit_kd.nn import QuantumLayer, Quanvolution
-from qiskit_kd.nn.quanvolution import cut_patches, pair, positions
+from qiskit_kd.nn.quanvolution import Window
 from tests.reference import reference_outputs
 
 BACKENDS = ["exact", "exact_shots", "aer", "aer_shots"]
@@ -98,12 +98,6 @@ class TestValues:
         batch = images(draw(st.integers(1, 2)), channels, *size, seed=draw(st.integers(0, 99)))
         equal(layer, batch)
         assert layer.output_shape(batch.shape[1:]) == layer(batch).shape[1:]
-
-    @pytest.mark.parametrize("encoding", [kd.angle(4, scale=np.pi), kd.amplitude(2)])
-    def test_real_digits(self, encoding: Encoding) -> None:
-        layer = Quanvolution(model(encoding), offset=0.05, dtype=torch.float64)
-        assert layer(digits(5)).shape == (5, 3, 4, 4)
-        equal(layer, digits(5))
 
     def test_a_filter_is_a_quantum_layer_on_patches(self) -> None:
         layer = Quanvolution(model(), filters=1, seed=3, dtype=torch.float64)
@@ -202,12 +196,6 @@ class TestGradients:
         for exact, shifted in zip(*found, strict=True):
             assert exact.abs().max() > 1e-6
             torch.testing.assert_close(exact, shifted, atol=1e-9, rtol=0)
-
-    def test_reach_a_layer_in_front(self) -> None:
-        network = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), Quanvolution(model()))
-        network(images(2, 1, 4, 4, dtype=torch.float32)).square().sum().backward()
-        assert network[0].weight.grad.abs().max() > 1e-4
-        assert network[1].weight.grad.abs().max() > 1e-4
 
     def test_sampled_steps_go_downhill(self) -> None:
         batch, loss = digits(4), lambda maps: (maps - 0.5).square().mean()
@@ -602,8 +590,9 @@ def test_patches_are_those_of_torchs_unfold(batch, channels, size, kernel, strid
     assume(all(k <= s + 2 * p for k, s, p in zip(kernel, size, padding, strict=True)))
     images = torch.arange(1.0, 1 + batch * channels * size[0] * size[1])
     images = images.reshape(batch, channels, *size)
-    patches = cut_patches(images, kernel, stride, padding)
-    rows, columns = positions(size, kernel, stride, padding)
+    window = Window(kernel, stride, padding)
+    patches = window.cut(images)
+    rows, columns = window.positions(size)
     assert patches.shape == (channels * kernel[0] * kernel[1], batch * rows * columns)
     assert patches.is_contiguous()
     if batch:
@@ -614,16 +603,14 @@ def test_patches_are_those_of_torchs_unfold(batch, channels, size, kernel, strid
 
 def test_gradients_come_back_to_every_pixel_that_was_seen() -> None:
     images = torch.rand(2, 2, 5, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: cut_patches(x, (3, 2), (1, 2), (1, 0)), (images,))
+    assert torch.autograd.gradcheck(Window((3, 2), (1, 2), (1, 0)).cut, (images,))
 
 
 def test_pairs() -> None:
-    assert pair(3, name="stride", least=1) == (3, 3)
-    assert pair([2, 1], name="stride", least=1) == (2, 1)
-    assert pair((0, 2), name="padding", least=0) == (0, 2)
+    assert Window(np.int64(3), [2, 1], (0, 2)).pairs == ((3, 3), (2, 1), (0, 2))
     for wrong in (0, 1.5, True, "22", [1], [1, 2, 3], [1, 0], [1, 2.0], None):
         with pytest.raises(ConfigError, match=r"stride is a whole number or a pair .*; got .*1 or"):
-            pair(wrong, name="stride", least=1)
+            Window(stride=wrong)
 
 
 @pytest.mark.parametrize(("size", "kernel"), [((4, 9), (5, 2)), ((9, 4), (2, 5))])
@@ -633,5 +620,5 @@ def test_a_kernel_larger_than_the_image_is_refused(size, kernel) -> None:
         rf" which makes {size[0]}x{size[1]}\. Use a smaller kernel_size"
     )
     with pytest.raises(DataError, match=match):
-        positions(size, kernel, (1, 1), (0, 0))
-    assert min(positions(size, kernel, (1, 1), (1, 1))) == 2
+        Window(kernel, 1).positions(size)
+    assert min(Window(kernel, 1, 1).positions(size)) == 2

@@ -43,15 +43,7 @@ def tree_circuit(num_qubits: int) -> QuantumCircuit:
 
 
 def tree_angles(num_qubits: int, x: Array) -> Array:
-    """Vectors of any positive norm to the angles of `tree_circuit`.
-
-    Args:
-        num_qubits: Qubits n.
-        x: `(batch, features)` with at most `2**n` features; the rest are zeros.
-
-    Returns:
-        `(batch, 2**n - 1)` radians.
-    """
+    """`(batch, <= 2**n)` vectors of positive norm to `(batch, 2**n - 1)` angles in radians."""
     angles = [
         _walsh(2 * np.arctan2(b, a))[:, _gray(level)] / 2**level
         for level, (a, b) in enumerate(_nodes(num_qubits, x))
@@ -60,18 +52,10 @@ def tree_angles(num_qubits: int, x: Array) -> Array:
 
 
 def tree_pullback(num_qubits: int, x: Array, gradient: Array) -> Array:
-    """Vector-Jacobian product of `tree_angles`.
+    """Vector-Jacobian product of `tree_angles`: the gradient of `x`, orthogonal to it.
 
     Where a whole pair of subtrees is zero its angle is undefined and has no derivative; zero is
     returned for it. (An engine that uses `x / ||x||` directly has no such gap.)
-
-    Args:
-        num_qubits: Qubits n.
-        x: `(batch, features)`, as for `tree_angles`.
-        gradient: `(batch, 2**n - 1)` gradient of the angles.
-
-    Returns:
-        `(batch, features)` gradient of the features; orthogonal to `x`, as the norm is ignored.
     """
     batch, features = x.shape
     of_norm = np.zeros((batch, 1), dtype=np.float64)
@@ -154,15 +138,7 @@ def mps_circuit(num_qubits: int) -> QuantumCircuit:
 
 
 def mps_angles(num_qubits: int, x: Array) -> Array:
-    """Vectors of any positive norm to the angles of `mps_circuit`.
-
-    Args:
-        num_qubits: Qubits n, at least 2.
-        x: `(batch, features)` with at most `2**n` features; the rest are zeros.
-
-    Returns:
-        `(batch, 6 (n - 1))` radians. The circuit prepares the truncated vector up to a phase.
-    """
+    """`(batch, <= 2**n)` vectors, n >= 2, to `(batch, 6 (n - 1))` angles in radians."""
     if not len(x):
         return np.zeros((0, 6 * (num_qubits - 1)))
     sites, _ = _truncate(num_qubits, x)

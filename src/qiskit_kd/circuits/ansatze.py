@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trainable circuits. Each builder returns a plain `QuantumCircuit` with weights `weight_000 ...`.
 
-Weights are numbered in the order in which their gates act. Any other `QuantumCircuit` is as good an
-ansatz; `circuits.files.load_ansatz` reads one from a file. This module must not import torch.
+Weights are numbered in the order in which their gates act; `layers` repeats what a builder says of
+a layer, on n = `num_qubits`. Sizes that make no sense are a `CircuitError`, too many qubits a
+`ResourceError`. Any other `QuantumCircuit` is as good an ansatz; `circuits.files.load_ansatz` reads
+one from a file. This module must not import torch.
 """
 
 from __future__ import annotations
@@ -26,37 +28,23 @@ ansatze: Registry[Callable[..., QuantumCircuit]] = Registry("ansatz")
 def hardware_efficient(num_qubits: int, layers: int, *, final_ry: bool = False) -> QuantumCircuit:
     """RZ on each qubit, RX on each, then a chain of CRX 0 -> 1 -> ... -> n - 1, per layer.
 
-    `layers (3 n - 1)` weights, plus n with `final_ry`: 11 per layer at 4 qubits; 68 or 74 at 6
-    qubits and 4 layers. The order matters: with RX before RZ, or CRZ for CRX, some weights of the
-    last layer commute with a Z readout and never learn.
-
-    Args:
-        num_qubits: Qubits n.
-        layers: Repetitions.
-        final_ry: End with an RY on each qubit.
-
-    Raises:
-        CircuitError: If a number makes no sense.
-        ResourceError: If there are too many qubits.
+    `layers (3 n - 1)` weights, plus n with `final_ry`, an RY on each qubit at the end: 11 per layer
+    at 4 qubits; 68 or 74 at 6 qubits and 4 layers. The order matters: with RX before RZ, or CRZ for
+    CRX, some weights of the last layer commute with a Z readout and never learn.
 
     References:
         Kandala et al., arXiv:1704.05018, fig. 1 (hardware-efficient trial states); Sim et al.,
         arXiv:1905.10876, circuit 4 (the CRX chain).
     """
-    num_qubits = check_qubits(num_qubits, part="hardware_efficient")
-    layers = check_layers(layers, part="hardware_efficient")
-    weight = _weights(layers * (3 * num_qubits - 1) + (num_qubits if final_ry else 0))
-    circuit = QuantumCircuit(num_qubits, name="hardware_efficient")
+    circuit, layers = _started("hardware_efficient", num_qubits, layers)
+    n = circuit.num_qubits
+    weight = _weights(layers * (3 * n - 1) + (n if final_ry else 0))
     for _ in range(layers):
-        for qubit in range(num_qubits):
-            circuit.rz(next(weight), qubit)
-        for qubit in range(num_qubits):
-            circuit.rx(next(weight), qubit)
-        for qubit in range(num_qubits - 1):
+        _rotate(circuit, weight, "zx")
+        for qubit in range(n - 1):
             circuit.crx(next(weight), qubit, qubit + 1)
     if final_ry:
-        for qubit in range(num_qubits):
-            circuit.ry(next(weight), qubit)
+        _rotate(circuit, weight, "y")
     return circuit
 
 
@@ -67,27 +55,16 @@ def real_amplitudes(num_qubits: int, layers: int) -> QuantumCircuit:
     `(layers + 1) n` weights; real amplitudes stay real. The same circuit as
     `qiskit.circuit.library.real_amplitudes(n, "linear", reps=layers)`.
 
-    Args:
-        num_qubits: Qubits n.
-        layers: Repetitions of rotations and chain.
-
-    Raises:
-        CircuitError: If a number makes no sense.
-        ResourceError: If there are too many qubits.
-
     References:
         Qiskit, `real_amplitudes`; Sim et al., arXiv:1905.10876, circuit 15 (the CX ring form).
     """
-    num_qubits = check_qubits(num_qubits, part="real_amplitudes")
-    layers = check_layers(layers, part="real_amplitudes")
-    weight = _weights((layers + 1) * num_qubits)
-    circuit = QuantumCircuit(num_qubits, name="real_amplitudes")
-    for layer in range(layers + 1):
-        for qubit in range(num_qubits):
-            circuit.ry(next(weight), qubit)
-        if layer < layers:
-            for qubit in range(num_qubits - 1):
-                circuit.cx(qubit, qubit + 1)
+    circuit, layers = _started("real_amplitudes", num_qubits, layers)
+    weight = _weights((layers + 1) * circuit.num_qubits)
+    for _ in range(layers):
+        _rotate(circuit, weight, "y")
+        for qubit in range(circuit.num_qubits - 1):
+            circuit.cx(qubit, qubit + 1)
+    _rotate(circuit, weight, "y")
     return circuit
 
 
@@ -99,21 +76,12 @@ def strongly_entangling(num_qubits: int, layers: int) -> QuantumCircuit:
     The n last RZ only move phases past a ring that permutes basis states: dead under a readout
     that is diagonal in Z.
 
-    Args:
-        num_qubits: Qubits n.
-        layers: Repetitions.
-
-    Raises:
-        CircuitError: If a number makes no sense.
-        ResourceError: If there are too many qubits.
-
     References:
         Schuld et al., arXiv:1804.00633 (the code blocks of circuit-centric classifiers).
     """
-    num_qubits = check_qubits(num_qubits, part="strongly_entangling")
-    layers = check_layers(layers, part="strongly_entangling")
+    circuit, layers = _started("strongly_entangling", num_qubits, layers)
+    num_qubits = circuit.num_qubits
     weight = _weights(3 * num_qubits * layers)
-    circuit = QuantumCircuit(num_qubits, name="strongly_entangling")
     for layer in range(layers):
         for qubit in range(num_qubits):
             _zyz(circuit, weight, qubit)
@@ -128,24 +96,16 @@ def strongly_entangling(num_qubits: int, layers: int) -> QuantumCircuit:
 def su4_brickwork(num_qubits: int, layers: int) -> QuantumCircuit:
     """Universal two-qubit blocks on (0, 1), (2, 3), ... and then on (1, 2), (3, 4), ..., per layer.
 
-    `15 (n - 1) layers` weights and 3 CX a block: each block reaches every two-qubit unitary, up to
-    a phase. The last RZ of each qubit is dead under a readout that is diagonal in Z.
-
-    Args:
-        num_qubits: Qubits n, at least 2.
-        layers: Repetitions of both rows of bricks.
-
-    Raises:
-        CircuitError: If a number makes no sense.
-        ResourceError: If there are too many qubits.
+    `15 (n - 1) layers` weights and 3 CX a block, for two qubits or more: each block reaches every
+    two-qubit unitary, up to a phase. The last RZ of each qubit is dead under a readout that is
+    diagonal in Z.
 
     References:
         Vatan and Williams, arXiv:quant-ph/0308006 (15 angles and 3 CX).
     """
-    num_qubits = check_qubits(num_qubits, least=2, part="su4_brickwork")
-    layers = check_layers(layers, part="su4_brickwork")
+    circuit, layers = _started("su4_brickwork", num_qubits, layers, least=2)
+    num_qubits = circuit.num_qubits
     weight = _weights(15 * (num_qubits - 1) * layers)
-    circuit = QuantumCircuit(num_qubits, name="su4_brickwork")
     for _ in range(layers):
         for first in (0, 1):
             for a in range(first, num_qubits - 1, 2):
@@ -167,24 +127,16 @@ def su4_brickwork(num_qubits: int, layers: int) -> QuantumCircuit:
 def product(num_qubits: int, layers: int = 1, *, num_weights: int | None = None) -> QuantumCircuit:
     """The entanglement-free control: RZ and RX on each qubit per layer, and nothing between them.
 
-    `2 n layers` weights, the one-qubit rotations of `hardware_efficient`.
-
-    Args:
-        num_qubits: Qubits n.
-        layers: Repetitions; not used where `num_weights` is given.
-        num_weights: Make exactly so many rotations, to match the size of another ansatz: as many
-            layers as it takes, of which the first is cut at its beginning, so that no qubit ends
-            in an RZ that a Z readout could not see.
-
-    Raises:
-        CircuitError: If a number makes no sense, or `num_weights` leaves a qubit without rotation.
-        ResourceError: If there are too many qubits.
+    `2 n layers` weights, the one-qubit rotations of `hardware_efficient`. With `num_weights`,
+    exactly so many rotations, at least one per qubit, to match the size of another ansatz: as many
+    layers as it takes, of which the first is cut at its beginning, so that no qubit ends in an RZ
+    that a Z readout could not see.
 
     References:
         Bowles et al., arXiv:2403.07059 (separable models as controls).
     """
-    num_qubits = check_qubits(num_qubits, part="product")
-    layers = check_layers(layers, part="product")
+    circuit, layers = _started("product", num_qubits, layers)
+    num_qubits = circuit.num_qubits
     if num_weights is None:
         num_weights = 2 * num_qubits * layers
     num_weights = whole(
@@ -198,10 +150,24 @@ def product(num_qubits: int, layers: int = 1, *, num_weights: int | None = None)
     )
     rounds = -(-num_weights // (2 * num_qubits))
     steps = [(gate, qubit) for _ in range(rounds) for gate in "zx" for qubit in range(num_qubits)]
-    circuit = QuantumCircuit(num_qubits, name="product")
     for (gate, qubit), weight in zip(steps[-num_weights:], _weights(num_weights), strict=True):
         getattr(circuit, f"r{gate}")(weight, qubit)
     return circuit
+
+
+def _started(
+    name: str, num_qubits: int, layers: int, *, least: int = 1
+) -> tuple[QuantumCircuit, int]:
+    """An empty circuit and the number of its layers, both checked."""
+    num_qubits = check_qubits(num_qubits, least=least, part=name)
+    return QuantumCircuit(num_qubits, name=name), check_layers(layers, part=name)
+
+
+def _rotate(circuit: QuantumCircuit, weight: Iterator[Parameter], axes: str) -> None:
+    """A rotation of each qubit, about one axis after the other."""
+    for axis in axes:
+        for qubit in range(circuit.num_qubits):
+            getattr(circuit, f"r{axis}")(next(weight), qubit)
 
 
 def _weights(count: int) -> Iterator[Parameter]:

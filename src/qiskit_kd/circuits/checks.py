@@ -48,18 +48,7 @@ MAX_QUBITS = 30
 
 
 def check_qubits(num_qubits: int, *, least: int = 1, most: int = MAX_QUBITS, part: str) -> int:
-    """The number of qubits as Python's int; one outside `least..most` is refused.
-
-    Args:
-        num_qubits: The number asked for.
-        least: Fewest qubits that `part` makes sense on.
-        most: Most qubits that `part` can be built on.
-        part: What is being built, for the message.
-
-    Raises:
-        CircuitError: If the number is no integer or below `least`.
-        ResourceError: If it is above `most`.
-    """
+    """The number of qubits as Python's int; one outside `least..most` is refused."""
     num_qubits = whole(
         num_qubits, f"{part} needs a whole number of qubits", least=least, error=CircuitError
     )
@@ -74,11 +63,7 @@ def check_qubits(num_qubits: int, *, least: int = 1, most: int = MAX_QUBITS, par
 
 
 def check_layers(layers: int, *, part: str) -> int:
-    """The number of layers as Python's int; fewer than one or more than `MAX_LAYERS` are refused.
-
-    Raises:
-        CircuitError: If the number is no integer or outside.
-    """
+    """The number of layers as Python's int; one outside `1..MAX_LAYERS` is refused."""
     rule = f"{part} needs a whole number of layers"
     return whole(layers, rule, least=1, most=MAX_LAYERS, error=CircuitError)
 
@@ -93,10 +78,6 @@ def is_inert(operation: Operation) -> bool:
 
 def check_unitary(circuit: QuantumCircuit, *, part: str) -> None:
     """Refuse what is not unitary, unknown gates and unfit angles, at any depth of definitions.
-
-    Args:
-        circuit: The circuit to look at; barriers and delays pass.
-        part: What the circuit is used as, with its article, for the message.
 
     Raises:
         CircuitError: If an instruction measures, resets, branches or is a channel; if a gate has
@@ -152,12 +133,7 @@ def of_the_library(operation: Any) -> bool:
 
 
 def _obstacle(operation: Any, gates: Iterator[int]) -> tuple[str, str] | None:
-    """Why no engine can run an operation or learn its angles, and what to do; None if all can.
-
-    Args:
-        operation: The operation.
-        gates: One number for each gate inside definitions that may still be looked at.
-    """
+    """Why no engine can run an operation or learn its angles, and what to do; None if all can."""
     if isinstance(operation, AnnotatedOperation):
         return _obstacle(operation.base_op, gates)
     if is_inert(operation) or isinstance(operation, Clifford):
@@ -224,10 +200,6 @@ def bare(circuit: QuantumCircuit, *, part: str = "a circuit") -> QuantumCircuit:
     layout put it, and at the end returns from where routing left it. What is no instruction (a
     Clifford) becomes one, so that every operation has `params`; a `PauliEvolutionGate` becomes its
     product formula, which is what devices run: simulators would take the exact exponential.
-
-    Args:
-        circuit: The circuit.
-        part: What it is used as, with its article, for the message.
 
     Raises:
         CircuitError: If a transpiled circuit uses qubits that it did not have before.

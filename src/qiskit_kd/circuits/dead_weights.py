@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
-from qiskit.circuit import CircuitInstruction
 from qiskit.quantum_info import Operator
 
 from qiskit_kd.circuits.checks import is_inert
@@ -41,9 +40,6 @@ def dead_weights(model: CircuitModel) -> list[int]:
 
     Decided at three random points of samples (normally distributed features) and weights, the same
     ones on every call.
-
-    Args:
-        model: The model; at most about `2**24 / (num_weights + 1)` basis states.
 
     Raises:
         CircuitError: If it is no model.
@@ -71,16 +67,7 @@ def dead_weights(model: CircuitModel) -> list[int]:
 def warn_dead_weights(
     model: CircuitModel, *, dead: Sequence[int] | None = None, stacklevel: int = 2
 ) -> list[int]:
-    """`dead_weights`, with a `DeadWeightsWarning` where there are any.
-
-    Args:
-        model: The model.
-        dead: Its dead weights, if they are known already.
-        stacklevel: Frames up from here to the code to blame, as for `warnings.warn`.
-
-    Raises:
-        ResourceError: As `dead_weights`.
-    """
+    """`dead_weights`, with a `DeadWeightsWarning` where there are any."""
     dead = dead_weights(model) if dead is None else list(dead)
     if dead:
         warnings.warn(
@@ -129,7 +116,8 @@ def _through(
         qubits = [circuit.find_bit(q).index for q in item.qubits]
         if not qubits or is_inert(item.operation):
             continue
-        single = _alone(item)
+        single = QuantumCircuit(len(qubits))
+        single.append(item.operation, range(len(qubits)))
         mine = [p.name for p in single.parameters if p.name in moved]
         new = [name for name in mine if name not in apart]
         apart.update({name: len(states) + k for k, name in enumerate(new)})
@@ -144,12 +132,6 @@ def _through(
         for name, state in changed.items():
             states[apart[name]] = state
     return states
-
-
-def _alone(item: CircuitInstruction) -> QuantumCircuit:
-    circuit = QuantumCircuit(len(item.qubits))
-    circuit.append(item.operation, range(len(item.qubits)))
-    return circuit
 
 
 def _matrix(circuit: QuantumCircuit, values: Mapping[str, float]) -> Complex:

@@ -2,8 +2,9 @@
 """How a data row enters a circuit: amplitude, matrix product state, angle and re-uploading forms.
 
 Every builder returns an `Encoding`: one parametric circuit for all samples, transpiled once and
-bound many times, and a vectorised map from features to its angles. This module must not import
-torch.
+bound many times, and a vectorised map from features to its angles. Numbers that make no sense and
+features that do not fit n = `num_qubits` are a `CircuitError`, what is too large a `ResourceError`.
+This module must not import torch.
 """
 
 from __future__ import annotations
@@ -43,15 +44,8 @@ MAX_AMPLITUDE_QUBITS = 14  # the tree has 2**n - 1 angles: 16,383 gates and as m
 def amplitude(num_qubits: int, *, num_features: int | None = None) -> Encoding:
     """Amplitude encoding: the state is exactly `x / ||x||`, signs included.
 
-    A tree of uniformly controlled RY rotations with `2**n - 1` angles and `2**n - n - 1` CZ.
-
-    Args:
-        num_qubits: Qubits n, at most 14.
-        num_features: Width of a row; `2**n` if None, fewer are padded with zeros.
-
-    Raises:
-        CircuitError: If a number makes no sense or the features do not fit.
-        ResourceError: If the tree would be too large.
+    A tree of uniformly controlled RY rotations with `2**n - 1` angles and `2**n - n - 1` CZ, on at
+    most 14 qubits. Rows of `num_features`, `2**n` if None, are padded with zeros.
 
     References:
         Mottonen et al., arXiv:quant-ph/0407010, eq. 8.
@@ -75,16 +69,9 @@ def amplitude_mps(num_qubits: int, *, num_features: int | None = None) -> Encodi
     `2**n - n - 1`. The price is the fidelity, see `mps.mps_fidelity`. The state is a local optimum
     of it: 0.888 on average for 8 x 8 digits, 0.532 for Gaussian noise on 6 qubits (truncation alone
     has 0.884 and 0.499; the best of a dozen random starts 0.888 and 0.537). The map has no
-    derivative (singular vectors jump), so features cannot be trained through it.
-
-    Args:
-        num_qubits: Qubits n, 2 to 14.
-        num_features: Width of a row; `2**n` if None, fewer are padded with zeros. The order of the
-            features costs nothing and matters: images read column by column may fit better.
-
-    Raises:
-        CircuitError: If a number makes no sense or the features do not fit.
-        ResourceError: If the vectors would be too large.
+    derivative (singular vectors jump), so features cannot be trained through it. Rows are as of
+    `amplitude`, on 2 to 14 qubits; the order of the features costs nothing and matters: images read
+    column by column may fit better.
 
     References:
         Ran, arXiv:1908.07958 (circuits from matrix product states); Vatan and Williams,
@@ -104,16 +91,9 @@ def amplitude_mps(num_qubits: int, *, num_features: int | None = None) -> Encodi
 
 @encodings.register("angle")
 def angle(num_qubits: int, *, axis: str = "y", scale: float = 1.0) -> Encoding:
-    """Angle encoding: feature k turns qubit k by `scale * x_k` about one axis.
+    """Angle encoding: feature k turns qubit k by `scale * x_k` radians about the axis x, y or z.
 
-    Args:
-        num_qubits: Qubits and features.
-        axis: `"x"`, `"y"` or `"z"`; a Hadamard gate precedes RZ, which alone would do nothing.
-        scale: Radians per unit of the features, e.g. pi for features in 0..1.
-
-    Raises:
-        CircuitError: If a number makes no sense or the axis is unknown.
-        ResourceError: If there are too many qubits.
+    A Hadamard gate precedes RZ, which alone would do nothing. Features in 0..1 go with scale pi.
 
     References:
         LaRose and Coyle, arXiv:2003.01695 (angle encoding).
@@ -125,15 +105,8 @@ def angle(num_qubits: int, *, axis: str = "y", scale: float = 1.0) -> Encoding:
 def dense_angle(num_qubits: int, *, scale: float = 2 * math.pi) -> Encoding:
     """Dense angle encoding: two features per qubit, as latitude (RY) and longitude (RZ).
 
-    Qubit q holds cos(pi x_2q) |0> + exp(2 pi i x_2q+1) sin(pi x_2q) |1>, up to a phase.
-
-    Args:
-        num_qubits: Qubits n; a row has `2 n` features.
-        scale: Radians per unit of the features; the default suits features in 0..1.
-
-    Raises:
-        CircuitError: If a number makes no sense.
-        ResourceError: If there are too many qubits.
+    Qubit q holds cos(pi x_2q) |0> + exp(2 pi i x_2q+1) sin(pi x_2q) |1>, up to a phase, with
+    the default scale (radians per unit), which suits features in 0..1.
 
     References:
         LaRose and Coyle, arXiv:2003.01695 (dense angle encoding).
@@ -159,20 +132,10 @@ def dense_angle(num_qubits: int, *, scale: float = 2 * math.pi) -> Encoding:
 def reuploading(
     num_qubits: int, layers: int = 2, *, axis: str = "y", scale: float = 1.0
 ) -> Encoding:
-    """Data re-uploading: angle encoding, repeated before each of `layers` copies of the ansatz.
+    """Data re-uploading: `angle` encoding, repeated before each of `layers` copies of the ansatz.
 
     The composed model has `layers` times the weights of its ansatz; its outputs are Fourier series
     in the features of degree up to `layers` per qubit.
-
-    Args:
-        num_qubits: Qubits and features.
-        layers: How often the data enter.
-        axis: As for `angle`.
-        scale: As for `angle`.
-
-    Raises:
-        CircuitError: If a number makes no sense or the axis is unknown.
-        ResourceError: If there are too many qubits.
 
     References:
         Perez-Salinas et al., arXiv:1907.02085; Schuld et al., arXiv:2008.08605, eq. 4.

@@ -93,13 +93,7 @@ def _unmeasured(circuit: QuantumCircuit) -> QuantumCircuit:
 
 
 def read_circuit(path: str | Path) -> QuantumCircuit:
-    """Read the one circuit of a `.qasm` or `.qpy` file, as it is but for the order of parameters.
-
-    Raises:
-        StorageError: If the file is missing, unreadable, or not what its name says.
-        CircuitError: If a QPY file holds no circuit or several, or an OpenQASM file physical
-            qubits.
-    """
+    """The one circuit of a `.qasm` or `.qpy` file, as it is but for the order of parameters."""
     path = named_path(path, _NAMED, error=StorageError)
     readers = {".qasm": _read_qasm, ".qpy": _read_qpy}
     ending = path.suffix.lower()

@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,14 +46,7 @@ _SHOWN = 5  # differences spelt out in an error
 
 @dataclass(frozen=True)
 class Template:
-    """One published circuit: an ansatz, alone or behind an encoding.
-
-    Args:
-        name: File name without ending.
-        num_qubits: Qubits.
-        ansatz: Registered name and options of the ansatz.
-        encoding: Registered name and options of the encoding, or None.
-    """
+    """One published circuit: an ansatz, alone or behind an encoding, each a name and options."""
 
     name: str
     num_qubits: int
@@ -89,16 +82,20 @@ class Template:
         return published
 
     @property
-    def qasm(self) -> bytes:
-        """The OpenQASM 3 file."""
-        return f"// SPDX-License-Identifier: Apache-2.0\n{qasm3.dumps(self.circuit)}".encode()
-
-    @property
-    def qpy(self) -> bytes:
-        """The QPY file."""
+    def contents(self) -> dict[str, bytes]:
+        """The files by their endings: OpenQASM 3, and QPY."""
+        text = f"// SPDX-License-Identifier: Apache-2.0\n{qasm3.dumps(self.circuit)}"
         buffer = io.BytesIO()
         qpy.dump(self.circuit, buffer, version=QPY_VERSION)
-        return buffer.getvalue()
+        return {"qasm": text.encode(), "qpy": buffer.getvalue()}
+
+    def entry(self, contents: Mapping[str, bytes]) -> dict[str, Any]:
+        """The manifest's entry, with the hashes of these files."""
+        files = {
+            ending: {"path": _path(self, ending), "sha256": hashlib.sha256(content).hexdigest()}
+            for ending, content in contents.items()
+        }
+        return {**self.facts, "files": files}
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -168,13 +165,9 @@ def _published() -> Iterator[Template]:
 
 
 def export(folder: str | Path) -> Path:
-    """Write all templates and the manifest; other files in the folder are left alone.
+    """Write all templates below `folder/templates`, then the manifest, whose path is returned.
 
-    Args:
-        folder: Created if missing; files go to `folder/templates`.
-
-    Returns:
-        The path of the manifest, which is written last.
+    Other files in the folder are left alone.
 
     Raises:
         StorageError: If a file cannot be written.
@@ -182,18 +175,9 @@ def export(folder: str | Path) -> Path:
     folder = Path(folder)
     entries = []
     for template in templates():
-        files = {"qasm": template.qasm, "qpy": template.qpy}
-        for ending, content in files.items():
+        for ending, content in template.contents.items():
             write_atomically(folder / _path(template, ending), content)
-        entries.append(
-            template.facts
-            | {
-                "files": {
-                    ending: {"path": _path(template, ending), "sha256": _sha256(content)}
-                    for ending, content in files.items()
-                }
-            }
-        )
+        entries.append(template.entry(template.contents))
     manifest = {
         "format": _FORMAT,
         "licence": _LICENCE,
@@ -214,12 +198,6 @@ def verify(folder: str | Path) -> VerifyReport:
     with plain Qiskit, have their parameters in the manifest's order and the same unitary to 1e-12
     at random angles. (QPY bytes differ between Qiskit versions, which they record.)
 
-    Args:
-        folder: The folder that `export` wrote.
-
-    Returns:
-        What was checked.
-
     Raises:
         StorageError: If anything is missing, damaged, foreign or different; the message names the
             files and differences.
@@ -228,19 +206,15 @@ def verify(folder: str | Path) -> VerifyReport:
     entries, problems = _read_manifest(folder / "manifest.json")
     expected = {template.name: template for template in templates()}
     deviation = 0.0
-    for name in sorted(expected.keys() - entries.keys()):
-        problems.append(f"manifest.json: no entry {name!r}")
-    for name in sorted(entries.keys() - expected.keys()):
-        problems.append(f"manifest.json: unknown entry {name!r}")
-    known = {
-        _path(template, ending) for template in expected.values() for ending in ("qasm", "qpy")
-    }
-    for path in sorted((folder / "templates").glob("*")):
-        if f"templates/{path.name}" not in known:
-            problems.append(f"templates/{path.name}: not a published circuit")
+    lacking, foreign = expected.keys() - entries.keys(), entries.keys() - expected.keys()
+    problems += [f"manifest.json: no entry {name!r}" for name in sorted(lacking)]
+    problems += [f"manifest.json: unknown entry {name!r}" for name in sorted(foreign)]
+    known = {f"{name}.{ending}" for name in expected for ending in ("qasm", "qpy")}
+    found = {path.name for path in (folder / "templates").glob("*")}
+    problems += [f"templates/{name}: not a published circuit" for name in sorted(found - known)]
     for name in (name for name in expected if name in entries):
-        found, far = _check(folder, expected[name], entries[name])
-        problems += found
+        wrong, far = _check(folder, expected[name], entries[name])
+        problems += wrong
         deviation = max(deviation, far)
     if problems:
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
@@ -254,39 +228,26 @@ def verify(folder: str | Path) -> VerifyReport:
 
 def _check(folder: Path, template: Template, entry: dict[str, Any]) -> tuple[list[str], float]:
     """Differences of one template, and how far its reloaded unitaries are off."""
-    problems = [
-        f"manifest.json: {template.name}: {key} is {entry.get(key)!r}, not {value!r}"
-        for key, value in template.facts.items()
-        if not _same(entry.get(key), value)
-    ]
-    where = f"manifest.json: {template.name}"
-    problems += _unknown(entry, {*template.facts, "files"}, where)
-    files = _mapping(entry.get("files"), {"qasm", "qpy"}, f"{where}: files", problems)
-    deviation = 0.0
-    order = template.facts["inputs"] + template.facts["weights"]
+    problems: list[str] = []
+    contents: dict[str, bytes] = {}
+    deviation, order = 0.0, template.facts["inputs"] + template.facts["weights"]
     angles = stream(0, "verify", template.name).uniform(-np.pi, np.pi, len(order))
     reference = Operator(template.circuit.assign_parameters(angles)).data
-    for ending in ("qasm", "qpy"):
+    for ending, wanted in template.contents.items():
         relative = _path(template, ending)
-        path = folder / relative
-        stated = _mapping(
-            files.get(ending), {"path", "sha256"}, f"{where}: files.{ending}", problems
-        )
-        if stated.get("path") != relative:
-            problems.append(f"manifest.json: {template.name}: no path {relative!r}")
+        contents[ending] = b""
         try:
-            content = path.read_bytes()
+            contents[ending] = content = (folder / relative).read_bytes()
             with warnings.catch_warnings():
                 # Version 13 is written for older readers; that they are older is no news.
                 warnings.filterwarnings("ignore", "The qiskit version used to generate")
-                loaded = read_circuit(path)
+                loaded = read_circuit(folder / relative)
+            check_unitary(loaded, part="a published circuit")
         except (OSError, ValueError, StorageError) as error:
             problems.append(f"{relative}: {error}")
             continue
-        if _sha256(content) != stated.get("sha256"):
-            problems.append(f"{relative}: its sha256 is not the manifest's")
-        if ending == "qasm" and content != template.qasm:
-            problems.append(f"{relative}: {_first_difference(content, template.qasm)}")
+        if ending == "qasm" and content != wanted:
+            problems.append(f"{relative}: {_first_difference(content, wanted)}")
         if ending == "qpy" and (loaded != template.circuit or loaded.name != template.name):
             problems.append(f"{relative}: another circuit than the generator's")
         names = [parameter.name for parameter in loaded.parameters]
@@ -296,7 +257,6 @@ def _check(folder: Path, template: Template, entry: dict[str, Any]) -> tuple[lis
             problems.append(f"{relative}: {loaded.num_qubits} qubits, not {template.num_qubits}")
         else:
             try:
-                check_unitary(loaded, part="a published circuit")
                 unitary = Operator(loaded.assign_parameters(angles)).data
             except (CircuitError, QiskitError) as error:
                 problems.append(f"{relative}: {error}")
@@ -305,26 +265,22 @@ def _check(folder: Path, template: Template, entry: dict[str, Any]) -> tuple[lis
             deviation = max(deviation, far)
             if not far <= _TOLERANCE:
                 problems.append(f"{relative}: its unitary differs by {far:.1e}")
-    return problems, deviation
+    where = f"manifest.json: {template.name}"
+    return [*_differences(entry, template.entry(contents), where), *problems], deviation
 
 
-def _same(found: object, wanted: object) -> bool:
-    """Equality of JSON values; in Python `True == 1 == 1.0`."""
-    return json.dumps(found, sort_keys=True) == json.dumps(wanted, sort_keys=True)
-
-
-def _unknown(found: dict[str, Any], known: set[str], where: str) -> list[str]:
-    return [f"{where}: unknown key {key!r}" for key in sorted(found.keys() - known)]
-
-
-def _mapping(found: object, known: set[str], where: str, problems: list[str]) -> dict[str, Any]:
-    """`found` if it is a mapping, else an empty one; what is wrong goes to `problems`."""
+def _differences(found: object, wanted: dict[str, Any], where: str, at: str = ": ") -> list[str]:
+    """How a mapping of JSON differs from the one wanted; in Python `True == 1 == 1.0`."""
     if not isinstance(found, dict):
-        if found is not None:
-            problems.append(f"{where} is {found!r}, not a mapping")
-        return {}
-    problems += _unknown(found, known, where)
-    return found
+        return [f"{where} is {found!r}, not a mapping"]
+    problems = [f"{where}: unknown key {key!r}" for key in sorted(found.keys() - wanted.keys())]
+    for key, value in wanted.items():
+        given, place = found.get(key), f"{where}{at}{key}"
+        if key in ("files", "qasm", "qpy"):
+            problems += _differences(given, value, place, ".")
+        elif json.dumps(given, sort_keys=True) != json.dumps(value, sort_keys=True):
+            problems.append(f"{place} is {given!r}, not {value!r}")
+    return problems
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -363,16 +319,11 @@ def _read_manifest(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
             expected=str((_FORMAT, QPY_VERSION)),
             remedy="Use the version of qiskit_kd that wrote it, or export anew.",
         )
-    where = "manifest.json"
-    known = {"format", "licence", "qpy_version", "written_with", "circuits"}
-    problems = _unknown(manifest, known, where)
-    if manifest.get("licence") != _LICENCE:
-        problems.append(f"{where}: licence is {manifest.get('licence')!r}, not {_LICENCE!r}")
-    problems += [
-        f"{where}: {names.count(name)} entries {name!r}"
-        for name in sorted(set(names))
-        if names.count(name) > 1
-    ]
+    where, free = "manifest.json", ("format", "qpy_version", "written_with", "circuits")
+    wanted = {"licence": _LICENCE, **{key: manifest.get(key) for key in free}}
+    problems = _differences(manifest, wanted, where)
+    twice = {name: names.count(name) for name in sorted(set(names)) if names.count(name) > 1}
+    problems += [f"{where}: {count} entries {name!r}" for name, count in twice.items()]
     return {entry["name"]: entry for entry in manifest["circuits"]}, problems
 
 
@@ -386,7 +337,3 @@ def _first_difference(found: bytes, wanted: bytes) -> str:
 
 def _path(template: Template, ending: str) -> str:
     return f"templates/{template.name}.{ending}"
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -49,16 +49,7 @@ def weight_parameters(count: int, start: int = 0) -> list[Parameter]:
 def rename(
     circuit: QuantumCircuit, new: Sequence[Parameter], old: Sequence[Parameter] | None = None
 ) -> QuantumCircuit:
-    """A copy of `circuit` whose parameters, in the order `old`, are `new`.
-
-    Args:
-        circuit: The circuit.
-        new: The new parameters.
-        old: The circuit's own, in any order; None for that of `circuit.parameters`.
-
-    Raises:
-        CircuitError: If there is not one name per parameter.
-    """
+    """A copy of `circuit` whose parameters, in the order `old`, are `new`."""
     old = tuple(circuit.parameters if old is None else old)
     if len(new) != len(old):
         raise CircuitError(
@@ -95,12 +86,8 @@ def feature_order(
     """The circuit's parameters in the order in which an angle map fills them.
 
     Qiskit sorts by name as text, `x0, x1, x10, x11, x2`; meant is x0, x1, x2. Numbers in names are
-    read as numbers, and names without a common stem are taken only where every order is one.
-
-    Args:
-        circuit: The circuit.
-        given: The order, by parameters or names (a `ParameterVector` stands for its elements); None
-            to read it off the names.
+    read as numbers, and names without a common stem are taken only where every order is one. The
+    order may be `given` by parameters or names; a `ParameterVector` stands for its elements.
 
     Raises:
         CircuitError: If `given` is not each parameter once, or the names do not tell the order.

@@ -43,11 +43,6 @@ class ClassGroups:
             ansatz's chain, or more weights than need be are dead (see `dead_weights`).
         qubits: The measured qubits, lowest bit first; the others are summed over ("selective
             measurement"). None measures all.
-
-    Raises:
-        CircuitError: If there are fewer than 2 classes, more classes than basis states, an unknown
-            scheme, groups that are no partition, or qubits the circuit lacks.
-        ResourceError: If there are too many qubits.
     """
 
     num_classes: int
@@ -94,11 +89,12 @@ class ClassGroups:
             )
         if isinstance(self.scheme, str):
             if self.scheme not in SCHEMES:
+                near = difflib.get_close_matches(self.scheme, SCHEMES, n=1, cutoff=0.5)
                 raise CircuitError(
                     "unknown grouping scheme",
                     got=repr(self.scheme),
                     expected=f"{_NAMED}, or one class per basis state",
-                    remedy=_did_you_mean(self.scheme),
+                    remedy=f"Did you mean {near[0]!r}?" if near else None,
                 )
         elif len(self.scheme) != states or set(self.scheme) != set(range(self.num_classes)):
             missing = sorted(set(range(self.num_classes)) - set(self.scheme))
@@ -284,11 +280,6 @@ def _integers(values: object, rule: str, *, expected: str) -> tuple[int, ...]:
     if any(not isinstance(v, int) or isinstance(v, bool) for v in items):
         raise CircuitError(rule, got=repr(values), expected=expected)
     return items
-
-
-def _did_you_mean(scheme: str) -> str | None:
-    near = difflib.get_close_matches(scheme, SCHEMES, n=1, cutoff=0.5)
-    return f"Did you mean {near[0]!r}?" if near else None
 
 
 def _frequencies(labels: NDArray[np.intp], num_classes: int) -> NDArray[np.float64]:

@@ -7,30 +7,29 @@ Source: E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_kd.data.dataset import Dataset, Split, datasets
-from qiskit_kd.data.splits import choose_classes, relabelled, stratified_split
+from qiskit_kd.data.splits import Sizes, choose_classes, relabelled, stratified_split
 from qiskit_kd.errors import DataError
-from qiskit_kd.values import whole
+from qiskit_kd.values import spread, whole
 
 
 @datasets.register("digits")
+@spread(sizes=Sizes)
 def digits(
     *,
     seed: int,
     classes: Sequence[int] | None = None,
     order: str = "row",
     centre: bool = False,
-    train: int | float | None = None,
-    validation: int | float = 0.2,
-    test: int | float = 0.2,
-    transfer: int | float = 0,
     components: int | None = None,
+    sizes: Sizes,
 ) -> Split:
-    """Handwritten digits, pixels scaled to 0..1.
+    """Handwritten digits, pixels scaled to 0..1; sizes as of `stratified_split`.
 
     Args:
         seed: Fixes the split.
@@ -41,13 +40,10 @@ def digits(
         centre: Subtract the mean image of the training and transfer samples (it needs no labels)
             from every sample. Amplitude encoding keeps directions only, and images with their mean
             all point in much the same one.
-        train: As `stratified_split`, like the other sizes.
-        validation: Samples to choose a model on.
-        test: Samples touched once.
-        transfer: Samples without labels.
         components: Instead of 64 pixels, so many principal components of the training and transfer
             samples (they need no labels), each with standard deviation 1 among them: for encodings
             that take one feature per qubit. None keeps the pixels.
+        sizes: Its fields `train`, `validation`, `test` and `transfer` are options.
 
     Raises:
         DataError: If `classes` are not at least two distinct digits, the order is unknown, the
@@ -63,18 +59,8 @@ def digits(
     if order == "column":
         images = images.transpose(0, 2, 1)
     rows, labels = relabelled(values, kept)
-    split = stratified_split(
-        images[rows].reshape(-1, 64),
-        labels,
-        seed=seed,
-        train=train,
-        validation=validation,
-        test=test,
-        transfer=transfer,
-        num_classes=len(kept),
-        name=name,
-        shape=(1, 8, 8),
-    )
+    parts = {**vars(sizes), "num_classes": len(kept), "name": name, "shape": (1, 8, 8)}
+    split = stratified_split(images[rows].reshape(-1, 64), labels, seed=seed, **parts)
     if components is not None:
         return _components(split, components)
     return _centred(split) if centre else split
@@ -83,7 +69,7 @@ def digits(
 def _centred(split: Split) -> Split:
     """The split with the mean of its training and transfer samples taken from every sample."""
     mean = split.pool.features.mean(axis=0)
-    return _mapped(split, lambda features: features - mean, split.train.shape)
+    return _mapped(split, lambda features: features - mean, split.shape)
 
 
 def _components(split: Split, count: int) -> Split:
@@ -115,16 +101,9 @@ def _mapped(
     shape: tuple[int, ...] | None,
 ) -> Split:
     """The split with other features."""
-    train, validation, test, pool = (
-        Dataset(change(part.features), part.labels, part.num_classes, part.name, shape)
-        for part in (split.train, split.validation, split.test, split.pool)
-    )
-    return Split(
-        train,
-        validation,
-        test,
-        change(split.transfer),
-        pool,
-        drawn_from=split.drawn_from,
-        test_rows=split.test_rows,
-    )
+    made: dict[str, Any] = {}
+    for name in ("train", "validation", "test", "pool"):
+        part = getattr(split, name)
+        made[name] = Dataset(change(part.features), part.labels, part.num_classes, part.name, shape)
+    transfer = change(split.transfer)
+    return Split(**made, transfer=transfer, drawn_from=split.drawn_from, test_rows=split.test_rows)

@@ -8,6 +8,7 @@ float rows are made of a part when somebody first asks for them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_kd.data.dataset import Dataset, Split, datasets
-from qiskit_kd.data.sources import SOURCES, Source, locate, read
+from qiskit_kd.data.sources import NUM_CLASSES, SOURCES, Source, locate, read
 from qiskit_kd.data.splits import (
     balanced_order,
     check_count,
@@ -25,17 +26,14 @@ from qiskit_kd.data.splits import (
 )
 from qiskit_kd.errors import DataError
 from qiskit_kd.seeding import stream
+from qiskit_kd.values import spread
 
 
 class Images(Dataset):
     """A `Dataset` of images, kept as bytes: an eighth of the room of its features.
 
-    Args:
-        pixels: `(samples, channels * height * width)` unsigned bytes; not copied.
-        labels: `(samples,)` integers `0 .. num_classes - 1`; not copied if they are int64.
-        num_classes: As of `Dataset`, like the rest.
-        name: What reports call it.
-        shape: `(channels, height, width)`.
+    `pixels` are `(samples, channels * height * width)` unsigned bytes; the rest is as of `Dataset`.
+    Nothing is checked or copied: it comes from files whose MD5 is known, and from rows of those.
     """
 
     pixels: NDArray[np.uint8]
@@ -48,7 +46,6 @@ class Images(Dataset):
         name: str,
         shape: tuple[int, ...],
     ) -> None:
-        # Checked already: they come from files whose MD5 is known, and from rows of those.
         self.__dict__.update(
             pixels=pixels,
             labels=labels.astype(np.int64, copy=False),
@@ -79,18 +76,32 @@ class Images(Dataset):
         )
 
 
+@dataclass(frozen=True)
+class Subset:
+    """Which samples of published files; options of all builders here.
+
+    Args:
+        train: Labelled training samples, K; None takes all of the pool but `transfer`.
+        validation: Samples to choose a model on.
+        test: Samples of the test file, the first of each class; None takes all of them.
+        transfer: Unlabelled samples of the pool, those behind the K.
+        classes: The classes to keep, relabelled 0, 1, ... in the order given; None keeps all ten.
+        root: The folder to read from.
+        download: Fetch the files through torchvision if they are nowhere.
+    """
+
+    train: int | None = None
+    validation: int = 1000
+    test: int | None = None
+    transfer: int = 0
+    classes: Sequence[int] | None = None
+    root: str | Path | None = None
+    download: bool = False
+
+
 @datasets.register("fashion_mnist")
-def fashion_mnist(
-    *,
-    seed: int,
-    train: int | None = None,
-    validation: int = 1000,
-    test: int | None = None,
-    transfer: int = 0,
-    classes: Sequence[int] | None = None,
-    root: str | Path | None = None,
-    download: bool = False,
-) -> Split:
+@spread(subset=Subset)
+def fashion_mnist(*, seed: int, subset: Subset) -> Split:
     """Fashion-MNIST: 60,000 + 10,000 pictures of clothes, 28 x 28 pixels, ten classes.
 
     T-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle boot: 0 to 9.
@@ -105,15 +116,7 @@ def fashion_mnist(
       folder torchvision's layout (`FashionMNIST/raw`), a folder `fashion_mnist` and the files by
       themselves are recognised, gzipped or not.
 
-    Args:
-        seed: Chooses the samples of `train` and `transfer`.
-        train: Labelled training samples, K; None takes all of the pool but `transfer`.
-        validation: Samples to choose a model on.
-        test: Samples of the test file, the first of each class; None takes all of them.
-        transfer: Unlabelled samples of the pool, those behind the K.
-        classes: The classes to keep, relabelled 0, 1, ... in the order given; None keeps all ten.
-        root: The folder to read from.
-        download: Fetch the files through torchvision if they are nowhere.
+    Options are the fields of `Subset`; the seed chooses the samples of `train` and `transfer`.
 
     Raises:
         DataError: If the files are missing, truncated or altered, `classes` are not at least two
@@ -122,31 +125,12 @@ def fashion_mnist(
     References:
         H. Xiao, K. Rasul, R. Vollgraf, arXiv:1708.07747.
     """
-    return _split(
-        SOURCES["fashion_mnist"],
-        seed=seed,
-        train=train,
-        validation=validation,
-        test=test,
-        transfer=transfer,
-        classes=classes,
-        root=root,
-        download=download,
-    )
+    return _split(SOURCES["fashion_mnist"], seed, subset)
 
 
 @datasets.register("mnist")
-def mnist(
-    *,
-    seed: int,
-    train: int | None = None,
-    validation: int = 1000,
-    test: int | None = None,
-    transfer: int = 0,
-    classes: Sequence[int] | None = None,
-    root: str | Path | None = None,
-    download: bool = False,
-) -> Split:
+@spread(subset=Subset)
+def mnist(*, seed: int, subset: Subset) -> Split:
     """MNIST: 60,000 + 10,000 handwritten digits, 28 x 28 pixels; options as `fashion_mnist`.
 
     Classes are not equally frequent: the rarest has 5,421 training images. A larger part than ten
@@ -155,31 +139,12 @@ def mnist(
     References:
         Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Proc. IEEE 86, 2278 (1998).
     """
-    return _split(
-        SOURCES["mnist"],
-        seed=seed,
-        train=train,
-        validation=validation,
-        test=test,
-        transfer=transfer,
-        classes=classes,
-        root=root,
-        download=download,
-    )
+    return _split(SOURCES["mnist"], seed, subset)
 
 
 @datasets.register("cifar10")
-def cifar10(
-    *,
-    seed: int,
-    train: int | None = None,
-    validation: int = 1000,
-    test: int | None = None,
-    transfer: int = 0,
-    classes: Sequence[int] | None = None,
-    root: str | Path | None = None,
-    download: bool = False,
-) -> Split:
+@spread(subset=Subset)
+def cifar10(*, seed: int, subset: Subset) -> Split:
     """CIFAR-10: 50,000 + 10,000 colour pictures, 32 x 32 pixels; options as `fashion_mnist`.
 
     Airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck: 0 to 9. A row is red,
@@ -188,55 +153,24 @@ def cifar10(
     References:
         A. Krizhevsky, "Learning multiple layers of features from tiny images" (2009).
     """
-    return _split(
-        SOURCES["cifar10"],
-        seed=seed,
-        train=train,
-        validation=validation,
-        test=test,
-        transfer=transfer,
-        classes=classes,
-        root=root,
-        download=download,
-    )
+    return _split(SOURCES["cifar10"], seed, subset)
 
 
-def _split(
-    source: Source,
-    *,
-    seed: int,
-    train: int | None,
-    validation: int,
-    test: int | None,
-    transfer: int,
-    classes: Sequence[int] | None,
-    root: str | Path | None,
-    download: bool,
-) -> Split:
-    sizes = {
-        "train": (train, 1),
-        "validation": (validation, 1),
-        "test": (test, 1),
-        "transfer": (transfer, 0),
-    }
-    for part, (size, least) in sizes.items():
-        if size is not None:
+def _split(source: Source, seed: int, asked: Subset) -> Split:
+    for part, least in (("train", 1), ("validation", 1), ("test", 1), ("transfer", 0)):
+        if (size := getattr(asked, part)) is not None:
             check_count(size, least, what=f"{part} of {source.title}")
-    kept, name = choose_classes(classes, source.num_classes, name=source.name)
-    folder = locate(source, root, download=download)
-    pool, held_out, judged = _shared(source.name, folder, name, kept, validation, test)
-    count = len(pool) - transfer if train is None else train
-    if count < 1 or count + transfer > len(pool):
-        raise _too_many(
-            source,
-            {"train": train, "transfer": transfer, "validation": validation},
-            "training",
-            len(pool) + validation,
-        )
+    kept, name = choose_classes(asked.classes, NUM_CLASSES, name=source.name)
+    folder = locate(source, asked.root, download=asked.download)
+    pool, held_out, judged = _shared(source.name, folder, name, kept, asked.validation, asked.test)
+    count = len(pool) - asked.transfer if asked.train is None else asked.train
+    if count < 1 or count + asked.transfer > len(pool):
+        sizes = {part: getattr(asked, part) for part in ("train", "transfer", "validation")}
+        raise _too_many(source, sizes, "training", len(pool) + asked.validation)
     order = balanced_order(pool.labels, stream(seed, "images", "train"))
     taught = pool if count == len(pool) else pool.take(order[:count])
     check_every_class(taught.labels, np.arange(len(kept)), part="train")
-    unlabelled = pool.pixels[order[count : count + transfer]] / 255.0
+    unlabelled = pool.pixels[order[count : count + asked.transfer]] / 255.0
     return Split(taught, held_out, judged, unlabelled, pool, drawn_from=len(pool), copy=False)
 
 

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: ARG001 - all take a shape and a seed, and each reads one of them
 """Disturbed copies of samples, on which a trained network's robustness is read off.
 
 All share the signature `(features, level, *, shape, seed) -> features`, `(n, f)` in and out, and
@@ -26,36 +27,18 @@ perturbations: Registry[Callable[..., Array]] = Registry("perturbation")
 
 @perturbations.register("noise")
 def noisy(
-    features: Array,
-    level: float,
-    *,
-    shape: tuple[int, ...] | None = None,  # noqa: ARG001
-    seed: int,
+    features: Array, level: float, *, shape: tuple[int, ...] | None = None, seed: int
 ) -> Array:
-    """Add Gaussian noise of mean 0 to every feature.
+    """Add Gaussian noise of mean 0 and standard deviation `level` (a white pixel is 1).
 
     It is not clipped to 0..1: half of the pixels of Fashion-MNIST are black, and clipping would
     halve and bias the noise there, so that `level` would no longer be what it says; and features
     of other data (centred, extended XOR) have no such range.
 
     Levels share their random numbers, scaled: the noise at 0.2 is twice that at 0.1.
-
-    Args:
-        features: `(n, f)`.
-        level: Standard deviation, in units of the features (a white pixel is 1).
-        shape: Not used.
-        seed: Fixes the noise.
-
-    Raises:
-        DataError: If `level` is negative or not finite.
     """
-    level = real(
-        level,
-        "the level of noise is a standard deviation",
-        least=0,
-        error=DataError,
-        expected="a finite number, 0 or more",
-    )
+    rule, expected = "the level of noise is a standard deviation", "a finite number, 0 or more"
+    level = real(level, rule, least=0, error=DataError, expected=expected)
     features = feature_matrix(features, copy=False)
     noise = stream(seed, "perturbations", "noise").standard_normal(features.shape)
     noise *= level
@@ -65,22 +48,12 @@ def noisy(
 
 @perturbations.register("rotation")
 def rotated(
-    features: Array,
-    level: float,
-    *,
-    shape: tuple[int, ...] | None,
-    seed: int = 0,  # noqa: ARG001
+    features: Array, level: float, *, shape: tuple[int, ...] | None, seed: int = 0
 ) -> Array:
-    """Rotate every image about its centre, in both directions alternately.
+    """Rotate every image about its centre by `level` degrees, in both directions alternately.
 
     Rows 0, 2, ... turn counter-clockwise, rows 1, 3, ... clockwise, so that one evaluation covers
     both signs. Bilinear interpolation; what comes in from outside is 0.
-
-    Args:
-        features: `(n, channels * height * width)`.
-        level: Angle in degrees.
-        shape: `(channels, height, width)`.
-        seed: Not used.
 
     Raises:
         DataError: If samples are no images, or `level` is not finite.
@@ -100,12 +73,6 @@ def rotated(
     images = features.reshape(-1, *kept)
     turned = np.empty_like(images)
     for first, sign in ((0, 1.0), (1, -1.0)):
-        turned[first::2] = rotate(
-            images[first::2],
-            sign * level,
-            axes=(3, 2),
-            reshape=False,
-            order=1,
-            mode="grid-constant",
-        )
+        how = {"axes": (3, 2), "reshape": False, "order": 1, "mode": "grid-constant"}
+        turned[first::2] = rotate(images[first::2], sign * level, **how)
     return turned.reshape(features.shape)

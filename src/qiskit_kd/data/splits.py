@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,74 @@ from qiskit_kd.data.dataset import Dataset, Split, check_two_classes, datasets, 
 from qiskit_kd.data.tables import LABEL_NAMES, read_arrays, read_path
 from qiskit_kd.errors import DataError
 from qiskit_kd.seeding import stream
-from qiskit_kd.values import class_labels, listed, real, shown, whole
+from qiskit_kd.values import class_labels, listed, real, shown, spread, whole
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """The parts of a split: each a number of samples, or a fraction (a float between 0 and 1).
+
+    Args:
+        train: Labelled samples to learn from; None takes all the rest.
+        validation: Samples to choose a model on.
+        test: Samples touched once.
+        transfer: Samples whose labels are dropped.
+    """
+
+    train: int | float | None = None
+    validation: int | float = 0.2
+    test: int | float = 0.2
+    transfer: int | float = 0
+
+    def counted(self, total: int, name: str) -> dict[str, int]:
+        """Samples of each part, of `total` in all.
+
+        Raises:
+            DataError: For what is no size, and for more than there are.
+        """
+        sizes = {
+            part: _size(part, getattr(self, part), total)
+            for part in ("validation", "test", "transfer")
+        }
+        rest = total - sum(sizes.values())
+        sizes = {
+            "train": rest if self.train is None else _size("train", self.train, total),
+            **sizes,
+        }
+        if sum(sizes.values()) > total or sizes["train"] < 1:
+            asked = " + ".join(f"{size} {part}" for part, size in sizes.items() if size)
+            raise DataError(
+                f"the parts of a split fit into the data set {name!r}",
+                got=asked if sizes["train"] >= 1 else f"{asked}, leaving nothing to train on",
+                expected=f"at most {total} samples in all",
+                remedy="Ask for fewer samples.",
+            )
+        return sizes
+
+
+@dataclass(frozen=True)
+class Parts(Sizes):
+    """Sizes, and what a data set is called and made of.
+
+    Args:
+        train: As of `Sizes`, like the other three.
+        validation: Samples to choose a model on.
+        test: Samples touched once.
+        transfer: Samples whose labels are dropped.
+        num_classes: None counts `0 .. max(labels)`.
+        name: What reports call the data; None: `arrays`, or the file's name.
+        shape: Shape of one sample, e.g. `(channels, height, width)`; see `Dataset`.
+    """
+
+    num_classes: int | None = None
+    name: str | None = None
+    shape: Sequence[int] | None = None
+
+
+@datasets.register("arrays")
+@spread(parts=Parts)
 def stratified_split(
-    features: ArrayLike,
-    labels: ArrayLike,
-    *,
-    seed: int,
-    train: int | float | None = None,
-    validation: int | float = 0.2,
-    test: int | float = 0.2,
-    transfer: int | float = 0,
-    num_classes: int | None = None,
-    name: str = "arrays",
-    shape: Sequence[int] | None = None,
+    features: ArrayLike, labels: ArrayLike, *, seed: int = 0, parts: Parts
 ) -> Split:
     """Split samples so that every part has each class in its share of the kept.
 
@@ -43,45 +97,28 @@ def stratified_split(
         features: `(samples, features)`.
         labels: `(samples,)`.
         seed: Fixes the order.
-        train: A number of samples, a fraction (a float between 0 and 1) or None for all the rest.
-        validation: A number of samples or a fraction.
-        test: A number of samples or a fraction.
-        transfer: A number of samples or a fraction; their labels are dropped.
-        num_classes: None counts `0 .. max(labels)`.
-        name: What reports call the data.
-        shape: Shape of one sample, e.g. `(channels, height, width)`; see `Dataset`.
+        parts: Its fields are keywords: `train`, `validation`, `test` and `transfer`, each a number
+            of samples or a fraction, `num_classes`, `name` and `shape`.
 
     Raises:
         DataError: As `Dataset`; if more samples are asked for than there are, a part would be
             empty, there is one class only, a class would have no training sample, or labels that
             are counted have gaps.
     """
+    name, num_classes = parts.name or "arrays", parts.num_classes
     classes = class_labels(labels, copy=True)
-    counted = num_classes is None
     if num_classes is None:  # at least 2: a single class is refused below, for what it is
         num_classes = int(classes.max(initial=1)) + 1
     # Nothing of it is handed on but the rows picked below, which are copies.
     matrix = feature_matrix(features, copy=False)
+    shape = parts.shape
     sample = None if shape is None else tuple(listed(shape, "a shape is a list", error=DataError))
     kept = Dataset(matrix, classes, num_classes, name, sample, copy=False)
     check_two_classes(kept.labels, name)
-    if counted:
+    if parts.num_classes is None:
         _check_gaps(kept.labels)
     total = len(kept)
-    sizes = {
-        part: _size(part, size, total)
-        for part, size in (("validation", validation), ("test", test), ("transfer", transfer))
-    }
-    rest = total - sum(sizes.values())
-    sizes = {"train": rest if train is None else _size("train", train, total), **sizes}
-    if sum(sizes.values()) > total or sizes["train"] < 1:
-        asked = " + ".join(f"{size} {part}" for part, size in sizes.items() if size)
-        raise DataError(
-            f"the parts of a split fit into the data set {name!r}",
-            got=asked if sizes["train"] >= 1 else f"{asked}, leaving nothing to train on",
-            expected=f"at most {total} samples in all",
-            remedy="Ask for fewer samples.",
-        )
+    sizes = parts.counted(total, name)
     order = _stratified_order(kept.labels, seed)
     end = total - sizes["test"]
     stretches = {
@@ -93,61 +130,24 @@ def stratified_split(
     check_every_class(kept.labels[stretches["train"]], np.unique(kept.labels), part="train")
     unlabelled = kept.features[stretches.pop("transfer")]
     stretches["pool"] = order[: sizes["train"] + sizes["transfer"]]
-    part = {
-        key: Dataset(
-            kept.features[rows], kept.labels[rows], num_classes, name, kept.shape, copy=False
-        )
-        for key, rows in stretches.items()
-    }
+    made: dict[str, Any] = {}
+    for key, rows in stretches.items():
+        x, y = kept.features[rows], kept.labels[rows]
+        made[key] = Dataset(x, y, num_classes, name, kept.shape, copy=False)
     return Split(
-        **part, transfer=unlabelled, drawn_from=total, test_rows=stretches["test"], copy=False
+        **made, transfer=unlabelled, drawn_from=total, test_rows=stretches["test"], copy=False
     )
 
 
-@datasets.register("arrays")
-def arrays(
-    features: ArrayLike,
-    labels: ArrayLike,
-    *,
-    seed: int = 0,
-    train: int | float | None = None,
-    validation: int | float = 0.2,
-    test: int | float = 0.2,
-    transfer: int | float = 0,
-    num_classes: int | None = None,
-    name: str = "arrays",
-    shape: Sequence[int] | None = None,
-) -> Split:
-    """A split of arrays at hand, see `stratified_split`."""
-    return stratified_split(
-        features,
-        labels,
-        seed=seed,
-        train=train,
-        validation=validation,
-        test=test,
-        transfer=transfer,
-        num_classes=num_classes,
-        name=name,
-        shape=shape,
-    )
+arrays = stratified_split
+"""The name of `stratified_split` among data sets."""
 
 
 @datasets.register("file")
 @datasets.register("npz")
+@spread(parts=Parts)
 def npz(
-    path: str | Path,
-    *,
-    seed: int,
-    features: str = "features",
-    labels: str = "labels",
-    train: int | float | None = None,
-    validation: int | float = 0.2,
-    test: int | float = 0.2,
-    transfer: int | float = 0,
-    num_classes: int | None = None,
-    name: str | None = None,
-    shape: Sequence[int] | None = None,
+    path: str | Path, *, seed: int, features: str = "features", labels: str = "labels", parts: Parts
 ) -> Split:
     """A split of the samples in a file: `.npz`, `.safetensors`, `.npy` or `.csv`.
 
@@ -162,13 +162,7 @@ def npz(
         seed: Fixes the split.
         features: Key of the `(samples, features)` array.
         labels: Key of the `(samples,)` array, name of the column, or path of the `.npy` file.
-        train: As `stratified_split`, like the rest.
-        validation: Samples to choose a model on.
-        test: Samples touched once.
-        transfer: Samples without labels.
-        num_classes: None counts `0 .. max(labels)`.
-        name: What reports call the data; None takes the file's name.
-        shape: Shape of one sample, e.g. `[3, 32, 32]`; see `Dataset`.
+        parts: As of `stratified_split`; without a name the data are called after the file.
 
     Raises:
         DataError: As `stratified_split`, or if the file is missing, damaged or of another kind,
@@ -176,18 +170,9 @@ def npz(
     """
     where = read_path(path, kinds="an .npz, .safetensors, .npy or .csv file")
     x, y = _from_file(where, features, labels)
-    return stratified_split(
-        x,
-        y,
-        seed=seed,
-        train=train,
-        validation=validation,
-        test=test,
-        transfer=transfer,
-        num_classes=num_classes,
-        name=where.stem if name is None else name,
-        shape=shape,
-    )
+    named = {**vars(parts), "name": where.stem if parts.name is None else parts.name}
+    split: Split = stratified_split(x, y, seed=seed, **named)
+    return split
 
 
 def _from_file(path: Path, features: str, labels: str) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -238,11 +223,7 @@ def _from_file(path: Path, features: str, labels: str) -> tuple[NDArray[Any], ND
 
 
 def _check_gaps(labels: NDArray[np.int64]) -> None:
-    """Refuse numbers of classes that skip one.
-
-    Raises:
-        DataError: Naming the first row beyond the first gap.
-    """
+    """Refuse numbers of classes that skip one."""
     shown = np.unique(labels)
     jumps = np.flatnonzero(shown != np.arange(len(shown)))
     if len(jumps):
@@ -287,16 +268,7 @@ def _stratified_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
 def choose_classes(
     classes: Sequence[int] | None, total: int, *, name: str
 ) -> tuple[tuple[int, ...], str]:
-    """The classes to keep, and what to call the data then.
-
-    Args:
-        classes: Distinct numbers below `total`, at least two; None keeps all.
-        total: How many there are.
-        name: The whole data set's name.
-
-    Raises:
-        DataError: If `classes` is anything else.
-    """
+    """The classes to keep, at least two of `total` or all, and what to call the data then."""
     if classes is None:
         return tuple(range(total)), name
     rule = f"classes are distinct class numbers of {name}"
@@ -328,12 +300,9 @@ def balanced_order(
 ) -> NDArray[np.intp]:
     """An order of all samples, every beginning of which is class-balanced within one sample.
 
-    Classes take turns; one that has run out is passed over, and the others go on.
-
-    Args:
-        labels: `(samples,)`.
-        random: Shuffles the samples of each class and the turns of the classes; None keeps the
-            order of the rows and goes by class number.
+    Classes take turns; one that has run out is passed over, and the others go on. `random` shuffles
+    the samples of each class and the turns of the classes; None keeps the order of the rows and
+    goes by class number.
     """
     place = np.empty(len(labels), np.int64)
     shown = np.unique(labels)
@@ -345,31 +314,13 @@ def balanced_order(
 
 
 def check_count(size: object, least: int, *, what: str) -> None:
-    """Refuse what is no number of samples, or too small a one.
-
-    Raises:
-        DataError: As said.
-    """
-    whole(
-        size,
-        f"{what} is a number of samples to draw",
-        least=least,
-        error=DataError,
-        expected=f"an integer from {least} on",
-    )
+    """Refuse what is no number of samples, or too small a one."""
+    rule, expected = f"{what} is a number of samples to draw", f"an integer from {least} on"
+    whole(size, rule, least=least, error=DataError, expected=expected)
 
 
 def check_every_class(labels: NDArray[np.int64], classes: ArrayLike, *, part: str) -> None:
-    """Refuse a part of a split that lacks a class.
-
-    Args:
-        labels: The part's labels.
-        classes: Those it has to show.
-        part: Its name: `train`, `validation` or `test`.
-
-    Raises:
-        DataError: Naming the classes.
-    """
+    """Refuse a part of a split (`train`, `validation`, `test`) that lacks one of the classes."""
     missing = np.setdiff1d(np.asarray(classes), labels).tolist()
     if missing:
         kind = "training" if part == "train" else part

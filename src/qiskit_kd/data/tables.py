@@ -29,11 +29,7 @@ _BOMB = 2**30
 
 
 def read_path(path: object, *, kinds: str, error: type[QiskitKDError] = DataError) -> Path:
-    """A path that names a file.
-
-    Raises:
-        QiskitKDError: Of the class `error`, if it is no path, or there is no file.
-    """
+    """A path that names a file."""
     found = named_path(path, "a data file is named by its path", error=error).expanduser()
     try:
         there = found.is_file()
@@ -54,19 +50,10 @@ def read_arrays(
 ) -> tuple[str, Arrays]:
     """The arrays of a file by name, and what kind of file it is: by what it holds, not its name.
 
-    Args:
-        path: An existing file, see `read_path`.
-        remedy: How such a file is written, for messages.
-        error: What is raised.
-
     Returns:
         `npz`, `npy`, `safetensors` or `csv`, and the arrays: that of an `.npy` is called after the
         file, those of a table after its columns, each a vector, of doubles where every cell is a
         number, else of text; without a header columns are called `0`, `1`, ...
-
-    Raises:
-        QiskitKDError: Of the class `error`, for a file that is damaged, of another kind, or holds
-            Python objects.
     """
     kind = "npz"
     try:

@@ -9,6 +9,8 @@ choice explicit.
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,29 +19,97 @@ from qiskit_kd.data.dataset import Dataset, Split, datasets
 from qiskit_kd.data.splits import check_count
 from qiskit_kd.errors import DataError
 from qiskit_kd.seeding import stream
-from qiskit_kd.values import real, whole
+from qiskit_kd.values import real, spread, whole
 
 CLASSES = 3
 MAX_PAIRS = 8  # a table of all 2**16 bit patterns
 
 
+@dataclass(frozen=True)
+class _Sizes:
+    """Samples of each part, `extra` those of the pool besides training and transfer."""
+
+    train: int = 60
+    validation: int = 300
+    test: int = 1000
+    transfer: int = 600
+    extra: int = 1340
+
+    def __post_init__(self) -> None:
+        for part, size in vars(self).items():
+            least = 0 if part in ("transfer", "extra") else CLASSES
+            check_count(size, least, what=f"{part} of extended XOR")
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a sample looks like, as `extended_xor` tells it."""
+
+    num_features: int = 64
+    pairs: int = 2
+    copies: int = 1
+    amplitude: float = 1.0
+    noise: float = 0.4
+    jitter: float = 0.3
+    layout: int = 0
+
+    def __post_init__(self) -> None:
+        pairs = whole(
+            self.pairs,
+            "extended XOR counts pairs of bits",
+            name="pairs",
+            least=2,
+            most=MAX_PAIRS,
+            error=DataError,
+            expected=f"2 to {MAX_PAIRS} (one pair makes two classes only)",
+        )
+        bits, rule = 2 * pairs, "num_features is a whole number"
+        width = whole(self.num_features, rule, least=bits, error=DataError)
+        rule = (
+            f"the informative bits fit into the features: {bits} bits x copies in {width} features"
+        )
+        most = width // bits
+        copies = whole(self.copies, rule, name="copies", least=1, most=most, error=DataError)
+        taken: dict[str, float] = {"pairs": pairs, "num_features": width, "copies": copies}
+        for key in ("amplitude", "noise", "jitter"):
+            size, rule = key == "amplitude", f"{key} is a finite number"
+            expected = "more than 0" if size else "0 or more"
+            value = getattr(self, key)
+            taken[key] = real(value, rule, least=0, strict=size, error=DataError, expected=expected)
+        for key, value in taken.items():
+            object.__setattr__(self, key, value)
+
+    def positions(self) -> NDArray[np.intp]:
+        """`(2 pairs, copies)` features that carry the bits."""
+        where = stream(self.layout, "extended_xor", "layout").permutation(self.num_features)
+        return where[: 2 * self.pairs * self.copies].reshape(2 * self.pairs, self.copies)
+
+    def draw(
+        self, seed: int, part: str, size: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Samples of one part and their classes, which take turns."""
+
+        def random(kind: str) -> np.random.Generator:
+            # One for each kind: what is drawn for a row never depends on how many follow.
+            return stream(seed, "extended_xor", part, kind)
+
+        where, labels = self.positions(), np.arange(size) % CLASSES
+        pick = random("bits").random(size)
+        x = random("noise").standard_normal((size, self.num_features))
+        x *= self.noise
+        wobble = random("jitter").standard_normal((size, *where.shape))
+        for label, patterns in enumerate(_patterns(self.pairs)):
+            rows = np.flatnonzero(labels == label)
+            chosen = patterns[(pick[rows] * len(patterns)).astype(int)]
+            x[np.ix_(rows, where.ravel())] = (
+                self.amplitude * chosen[:, :, None] + self.jitter * wobble[rows]
+            ).reshape(len(rows), where.size)
+        return x, labels
+
+
 @datasets.register("extended_xor")
-def extended_xor(
-    *,
-    seed: int,
-    train: int = 60,
-    validation: int = 300,
-    test: int = 1000,
-    transfer: int = 600,
-    extra: int = 1340,
-    num_features: int = 64,
-    pairs: int = 2,
-    copies: int = 1,
-    amplitude: float = 1.0,
-    noise: float = 0.4,
-    jitter: float = 0.3,
-    layout: int = 0,
-) -> Split:
+@spread(sizes=_Sizes, task=_Task)
+def extended_xor(*, seed: int, sizes: _Sizes, task: _Task) -> Split:
     """Three classes by counting XORs: class = (number of bit pairs that differ) mod 3.
 
     Each of `2 pairs` bits is written as a sign, plus or minus `amplitude`, on `copies` features,
@@ -66,99 +136,22 @@ def extended_xor(
     - *Nesting.* With one seed, a larger part begins with the smaller one, and the size of one part
       does not change the samples of another.
 
-    Args:
-        seed: Fixes the samples.
-        train: Labelled training samples.
-        validation: Samples to choose a model on.
-        test: Samples touched once.
-        transfer: Unlabelled samples.
-        extra: Samples of the pool besides those for training and transfer: with labels, and only
-            for a teacher that sees more than its student.
-        num_features: Width of a row.
-        pairs: Pairs of bits, 2 to 8.
-        copies: Features that carry each bit.
-        amplitude: Size of the signs.
-        noise: Standard deviation of the features that carry nothing.
-        jitter: Standard deviation of the Gaussian added to the signs.
-        layout: Which permutation of the features.
+    Options are the sizes `train`, `validation`, `test`, `transfer` (without labels) and `extra`
+    (with labels, only for a teacher that sees more than its student), the width `num_features`,
+    `pairs` of bits (2 to 8), `copies` (features that carry each bit), `amplitude` of the signs, the
+    standard deviations `jitter` of what is added to them and `noise` of all other features, and
+    `layout`.
 
     Raises:
         DataError: If a number makes no sense or the bits do not fit into the features.
     """
-    pairs = whole(
-        pairs,
-        "extended XOR counts pairs of bits",
-        name="pairs",
-        least=2,
-        most=MAX_PAIRS,
-        error=DataError,
-        expected=f"2 to {MAX_PAIRS} (one pair makes two classes only)",
-    )
-    num_features = whole(
-        num_features, "num_features is a whole number", least=2 * pairs, error=DataError
-    )
-    bits = 2 * pairs
-    copies = whole(
-        copies,
-        f"the informative bits fit into the features: {bits} bits x copies in "
-        f"{num_features} features",
-        name="copies",
-        least=1,
-        most=num_features // bits,
-        error=DataError,
-    )
-    amplitude = real(
-        amplitude,
-        "amplitude is a finite number",
-        least=0,
-        strict=True,
-        error=DataError,
-        expected="more than 0",
-    )
-    noise, jitter = (
-        real(size, f"{key} is a finite number", least=0, error=DataError, expected="0 or more")
-        for key, size in (("noise", noise), ("jitter", jitter))
-    )
-    sizes = {
-        "train": train,
-        "validation": validation,
-        "test": test,
-        "transfer": transfer,
-        "extra": extra,
-    }
-    for part, size in sizes.items():
-        least = 0 if part in ("transfer", "extra") else CLASSES
-        check_count(size, least, what=f"{part} of extended XOR")
-
-    where = stream(layout, "extended_xor", "layout").permutation(num_features)
-    where = where[: bits * copies].reshape(bits, copies)
-
-    def draw(part: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        size = sizes[part]
-        labels = np.arange(size) % CLASSES
-        # One stream per kind of number: what is drawn for a row never depends on how many follow.
-        pick = stream(seed, "extended_xor", part, "bits").random(size)
-        x = stream(seed, "extended_xor", part, "noise").standard_normal((size, num_features))
-        x *= noise
-        spread = stream(seed, "extended_xor", part, "jitter").standard_normal((size, *where.shape))
-        for label, patterns in enumerate(_patterns(pairs)):
-            rows = np.flatnonzero(labels == label)
-            chosen = patterns[(pick[rows] * len(patterns)).astype(int)]
-            x[np.ix_(rows, where.ravel())] = (
-                amplitude * chosen[:, :, None] + jitter * spread[rows]
-            ).reshape(len(rows), where.size)
-        return x, labels
-
-    parts = {part: draw(part) for part in sizes}
+    parts = {part: task.draw(seed, part, size) for part, size in vars(sizes).items()}
     pool = [parts["train"], parts.pop("transfer"), parts.pop("extra")]
-    unlabelled = pool[1][0]
     parts["pool"] = (np.concatenate([x for x, _ in pool]), np.concatenate([y for _, y in pool]))
-    made = {
+    made: dict[str, Any] = {
         part: Dataset(x, y, CLASSES, "extended_xor", copy=False) for part, (x, y) in parts.items()
     }
-    return Split(
-        made["train"], made["validation"], made["test"], unlabelled, made["pool"], copy=False
-    )
+    return Split(**made, transfer=pool[1][0], copy=False)
 
 
 def _patterns(pairs: int) -> list[NDArray[np.float64]]:

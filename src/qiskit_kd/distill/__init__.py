@@ -11,6 +11,7 @@ from qiskit_kd.distill.losses import Loss, loss, losses
 from qiskit_kd.distill.placebos import shuffled, uniform
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Ramp, Term
+from qiskit_kd.distill.training import Training
 
 __all__ = [
     "Callback",
@@ -21,6 +22,7 @@ __all__ = [
     "State",
     "Teacher",
     "Term",
+    "Training",
     "adapters",
     "feature_losses",
     "loss",

@@ -3,10 +3,8 @@
 
 A registered builder is `(student_shape, teacher_shape, *, seed, dtype) -> nn.Module`; shapes are
 without the batch. An adapter learns along with the student and is dropped after the training: it
-belongs to the loss, so no parameter of it counts as the student's.
-
-References:
-    Romero et al. (FitNets), arXiv:1412.6550, section 2.2: regressors between hidden layers.
+belongs to the loss, so no parameter of it counts as the student's. Reference: Romero et al.
+(FitNets), arXiv:1412.6550, section 2.2: regressors between hidden layers.
 """
 
 from __future__ import annotations
@@ -46,67 +44,47 @@ def channels(
 ) -> nn.Module:
     """A convolution of kernel 1: mixes channels, the same way at every position.
 
-    Args:
-        student_shape: `(channels, ...)` with one to three axes of positions.
-        teacher_shape: `(channels, ...)` with the same positions.
-        seed: Of the initial values.
-        dtype: Of the weights.
+    Shapes are `(channels, ...)` with one to three axes of positions, equal on both sides.
 
     Raises:
         DistillError: If the positions differ, or there are none.
     """
-    student_shape, teacher_shape = _shapes(student_shape, teacher_shape, dtype)
-    kind = _CONVOLUTIONS.get(len(student_shape) - 1)
-    if kind is None or student_shape[1:] != teacher_shape[1:]:
+    own, other = _shapes(student_shape, teacher_shape, dtype)
+    kind = _CONVOLUTIONS.get(len(own) - 1)
+    if kind is None or own[1:] != other[1:]:
         raise DistillError(
             "the adapter 'channels' keeps the positions of a map and mixes its channels",
-            got=f"student {student_shape}, teacher {teacher_shape}",
+            got=f"student {own}, teacher {other}",
             expected="(channels, ...) with one to three axes of equal positions",
             remedy="Use the adapter 'linear', which takes any shape to any other.",
         )
-    first, last = student_shape[0], teacher_shape[0]
-    return seeded(
-        kind(first, last, 1, dtype=dtype, device="meta"), first, seed=seed, name="adapter"
-    )
+    convolution = kind(own[0], other[0], 1, dtype=dtype, device="meta")
+    return seeded(convolution, own[0], seed=seed, name="adapter")
 
 
 @adapters.register("linear")
 def linear(
     student_shape: Shape, teacher_shape: Shape, *, seed: int, dtype: torch.dtype
 ) -> nn.Module:
-    """One linear layer from all of the student's values to all of the teacher's.
-
-    Args:
-        student_shape: Any shape with at least one axis.
-        teacher_shape: Any shape with at least one axis.
-        seed: Of the initial values.
-        dtype: Of the weights; there are `(student values + 1) * teacher values` of them.
+    """One linear layer, `(student values + 1) * teacher values` weights; any shapes with an axis.
 
     Raises:
         DistillError: If one side is a single number per sample without an axis.
     """
-    student_shape, teacher_shape = _shapes(student_shape, teacher_shape, dtype)
-    if not student_shape or not teacher_shape:
+    own, other = _shapes(student_shape, teacher_shape, dtype)
+    if not own or not other:
         raise DistillError(
             "the adapter 'linear' goes between maps with an axis besides the batch",
-            got=f"student {student_shape}, teacher {teacher_shape}",
+            got=f"student {own}, teacher {other}",
             expected="(width,) or more",
             remedy="Choose other layers.",
         )
-    sizes = math.prod(student_shape), math.prod(teacher_shape)
-    return nn.Sequential(
-        nn.Flatten(),
-        seeded_linear(*sizes, seed=seed, name="adapter", dtype=dtype),
-        nn.Unflatten(1, teacher_shape),
-    )
+    layer = seeded_linear(math.prod(own), math.prod(other), seed=seed, name="adapter", dtype=dtype)
+    return nn.Sequential(nn.Flatten(), layer, nn.Unflatten(1, other))
 
 
 def _shapes(student: object, teacher: object, dtype: object) -> tuple[Shape, Shape]:
-    """Both shapes as Python's numbers.
-
-    Raises:
-        DistillError: If one is none, or the type of the weights is no floating-point type.
-    """
+    """Both shapes as Python's numbers, for weights of a floating-point type."""
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise DistillError(
             "an adapter's weights are real numbers",
@@ -114,11 +92,8 @@ def _shapes(student: object, teacher: object, dtype: object) -> tuple[Shape, Sha
             expected="torch.float32 or torch.float64",
         )
     rule = "a shape is a list of whole numbers, without the batch"
-    first, second = (
-        tuple(
-            whole(size, rule, least=1, error=DistillError)
-            for size in listed(shape, rule, error=DistillError)
-        )
-        for shape in (student, teacher)
+    sizes = [listed(shape, rule, error=DistillError) for shape in (student, teacher)]
+    own, other = (
+        tuple(whole(n, rule, least=1, error=DistillError) for n in part) for part in sizes
     )
-    return first, second
+    return own, other

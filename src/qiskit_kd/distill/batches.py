@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,33 +19,12 @@ from qiskit_kd.seeding import stream
 from qiskit_kd.values import class_labels, numbers, plain, shown, whole
 
 
-class Samples(Protocol):
-    """A labelled data set; `qiskit_kd.data.Dataset` is one."""
-
-    @property
-    def features(self) -> NDArray[np.float64]:
-        """`(n, ...)` samples."""
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """`(n,)` classes from 0."""
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-
-
-AnySamples = Samples | DataLoader[Any] | TorchDataset[Any] | tuple[Any, Any]
-"""What is taken for a labelled data set."""
-
-
 @dataclass(frozen=True, eq=False)
-class _Plain:
-    """Arrays as a data set."""
+class Samples:
+    """A labelled data set: `(n, ...)` features, `(n,)` classes from 0, and what messages call it.
+
+    `num_classes` is 0 where nobody has said it yet.
+    """
 
     features: NDArray[np.float64]
     labels: NDArray[np.int64]
@@ -53,36 +32,32 @@ class _Plain:
     name: str
 
 
+AnySamples = Dataset | Samples | DataLoader[Any] | TorchDataset[Any] | tuple[Any, Any]
+"""What is taken for a labelled data set."""
+
+_TORCH = (DataLoader, TorchDataset)
+
+
 def labelled_sets(
-    train: object, validation: object, num_classes: int | None
+    train: object, validation: object, num_classes: int | None = None
 ) -> tuple[Samples, Samples]:
-    """Training and validation set, from whatever holds them.
-
-    Args:
-        train: A `Dataset`, a pair of arrays or tensors `(x, y)`, a torch data set or loader.
-        validation: The same.
-        num_classes: Of data that do not say so; None counts their labels, of both together.
-
-    Raises:
-        DataError: For anything else, and for numbers that are no samples or labels.
-    """
-    parts = [_labelled(train, "training set"), _labelled(validation, "validation set")]
-    said = next((int(p.num_classes) for p in parts if p.num_classes), None)
-    counted = 1 + max((int(p.labels.max(initial=0)) for p in parts if not p.num_classes), default=1)
+    """Training and validation set, from whatever holds them; None counts the labels of both."""
+    sets = _labelled(train, "training set"), _labelled(validation, "validation set")
+    said = next((each.num_classes for each in sets if each.num_classes), None)
     if num_classes is not None:
         rule = "num_classes is the number of classes"
         said = whole(num_classes, rule, name="num_classes", least=2, error=DataError)
-    found = [
-        p if p.num_classes else _Plain(p.features, p.labels, said or max(2, counted), p.name)
-        for p in parts
-    ]
-    return found[0], found[1]
+    largest = max((int(s.labels.max(initial=0)) for s in sets if not s.num_classes), default=1)
+    count = said or max(2, 1 + largest)
+    first, second = (
+        each if each.num_classes else replace(each, num_classes=count) for each in sets
+    )
+    return first, second
 
 
 def _labelled(data: object, role: str) -> Samples:
-    """One of them; its `num_classes` is 0 where nobody knows."""
-    if isinstance(data, Dataset):
-        return data  # checked when it was made
+    if isinstance(data, Dataset):  # checked when it was made
+        return Samples(data.features, data.labels, data.num_classes, data.name)
     if isinstance(data, Split):
         raise DataError(
             f"the {role} is one part of a split",
@@ -90,10 +65,9 @@ def _labelled(data: object, role: str) -> Samples:
             expected="a Dataset",
             remedy="fit(split.train, split.validation, split.transfer).",
         )
-    if all(hasattr(data, key) for key in ("features", "labels", "num_classes", "name")):
-        x, y, count, name = (
-            getattr(data, k) for k in ("features", "labels", "num_classes", "name")
-        )
+    known = [getattr(data, key, None) for key in ("features", "labels", "num_classes", "name")]
+    if not any(part is None for part in known):
+        x, y, count, name = known
         count = whole(count, f"the {role} has at least two classes", least=2, error=DataError)
     else:
         found = _collected(data, role)
@@ -106,30 +80,25 @@ def _labelled(data: object, role: str) -> Samples:
             )
         (x, y), count, name = found, 0, role
     features = numbers(x, f"features of the {role}")
-    return _Plain(features, class_labels(y, f"labels of the {role}"), count, str(name))
+    return Samples(features, class_labels(y, f"labels of the {role}"), count, str(name))
 
 
 def unlabelled(data: object) -> NDArray[np.float64] | None:
-    """The transfer set `(m, ...)`, from whatever holds it; None where it is empty.
-
-    Raises:
-        DataError: If there are no numbers in it.
-    """
+    """The transfer set `(m, ...)`, from whatever holds it; None where it is empty."""
     if data is None:
         return None
     x = getattr(data, "features", None)
     if x is None:
         if isinstance(data, tuple) and len(data) in (1, 2) and getattr(data[0], "ndim", 0) > 1:
             x = data[0]
-        elif isinstance(data, _TORCH):
-            x = next(iter(_collected(data, "transfer set")), ())
         else:
-            x = data
+            x = (
+                next(iter(_collected(data, "transfer set")), ())
+                if isinstance(data, _TORCH)
+                else data
+            )
     rows = plain(x, "the transfer set")
     return None if rows.ndim and not rows.size else numbers(rows, "the transfer set")
-
-
-_TORCH = (DataLoader, TorchDataset)
 
 
 def _collected(data: object, role: str) -> list[Any]:
@@ -137,29 +106,22 @@ def _collected(data: object, role: str) -> list[Any]:
 
     A loader's batches are read once, in the order of its data set unless a sampler of its own
     decides; what a step sees is the Distiller's business. The generators of torch stay untouched.
-
-    Raises:
-        DataError: If something in it is no array, or it is nothing that holds samples.
     """
     if isinstance(data, tuple | list):
         return list(data)
     if not isinstance(data, _TORCH):
         return []
-    if isinstance(data, DataLoader):
-        usual = isinstance(data.sampler, RandomSampler | SequentialSampler)
-        if usual and data.batch_size is not None:
-            data = DataLoader(data.dataset, batch_size=256, collate_fn=data.collate_fn)
-    else:
+    if not isinstance(data, DataLoader):
         data = DataLoader(data, batch_size=256)
-    columns: list[list[Any]] = []
+    elif (
+        isinstance(data.sampler, RandomSampler | SequentialSampler) and data.batch_size is not None
+    ):
+        data = DataLoader(data.dataset, batch_size=256, collate_fn=data.collate_fn)
     try:
         with torch.random.fork_rng(devices=[]):
-            for batch in data:
-                parts = batch if isinstance(batch, tuple | list) else [batch]
-                columns = columns or [[] for _ in parts]
-                for column, part in zip(columns, parts, strict=True):
-                    column.append(torch.as_tensor(part))
-        return [torch.cat(column) for column in columns]
+            batches = [batch if isinstance(batch, tuple | list) else [batch] for batch in data]
+            columns = zip(*batches, strict=True)
+            return [torch.cat([torch.as_tensor(part) for part in parts]) for parts in columns]
     except QiskitKDError:
         raise
     except Exception as problem:  # a data set is somebody else's code
@@ -171,107 +133,73 @@ def _collected(data: object, role: str) -> list[Any]:
         ) from problem
 
 
-def check_samples(data: Samples, *, role: str, like: Samples | None = None) -> None:
-    """Refuse a data set that cannot be learned from.
-
-    Args:
-        data: The data set.
-        role: What messages call it, e.g. `"training set"`.
-        like: A data set it has to agree with in width and classes.
-
-    Raises:
-        DataError: If it is empty, has NaN, labels out of range or not one per sample, or differs
-            from `like`.
-    """
-    where = f"the {role} {data.name!r}"
-    if not len(data.features) or data.labels.shape != (len(data.features),):
+def check_sets(
+    train: Samples, validation: Samples, transfer: NDArray[np.float64] | None = None
+) -> None:
+    """Refuse sets that cannot be learned from, or that do not go together."""
+    for role, data in (("training set", train), ("validation set", validation)):
+        where = f"the {role} {data.name!r}"
+        if not len(data.features) or data.labels.shape != (len(data.features),):
+            raise DataError(
+                f"{where} has one label per sample, and at least one sample",
+                got=f"features {data.features.shape}, labels {data.labels.shape}",
+                expected="(n, ...) and (n,), n > 0",
+                remedy="Check how it was split.",
+            )
+        bad = np.flatnonzero((data.labels < 0) | (data.labels >= data.num_classes))
+        if len(bad):
+            raise DataError(
+                f"labels of {where} are classes",
+                got=f"{data.labels[bad[0]]} in row {bad[0]}",
+                expected=f"0 to {data.num_classes - 1}",
+                remedy="Renumber the labels from 0.",
+            )
+    own, other = (
+        f"samples {s.features.shape[1:]}, {s.num_classes} classes" for s in (validation, train)
+    )
+    if own != other:
         raise DataError(
-            f"{where} has one label per sample, and at least one sample",
-            got=f"features {data.features.shape}, labels {data.labels.shape}",
-            expected="(n, ...) and (n,), n > 0",
-            remedy="Check how it was split.",
-        )
-    _check_finite(data.features, where)
-    bad = np.flatnonzero((data.labels < 0) | (data.labels >= data.num_classes))
-    if len(bad):
-        raise DataError(
-            f"labels of {where} are classes",
-            got=f"{data.labels[bad[0]]} in row {bad[0]}",
-            expected=f"0 to {data.num_classes - 1}",
-            remedy="Renumber the labels from 0.",
-        )
-    if like is not None and (
-        data.features.shape[1:] != like.features.shape[1:] or data.num_classes != like.num_classes
-    ):
-        raise DataError(
-            f"{where} agrees with the training set in width and classes",
-            got=f"samples {data.features.shape[1:]}, {data.num_classes} classes",
-            expected=f"samples {like.features.shape[1:]}, {like.num_classes} classes",
+            f"the validation set {validation.name!r} agrees with the training set in width and "
+            "classes",
+            got=own,
+            expected=other,
             remedy="Take both from one split.",
         )
-
-
-def check_training(train: Samples, transfer: NDArray[np.float64] | None) -> None:
-    """Refuse a training set of one class, or a transfer set that does not go with it.
-
-    Raises:
-        DataError: As said, and as `check_samples`.
-    """
-    check_samples(train, role="training set")
     if len(np.unique(train.labels)) < 2:
         raise DataError(
             f"the training set {train.name!r} has samples of at least two classes",
             got=f"class {train.labels[0]} only",
             remedy="Draw more samples, or stratify the split.",
         )
-    if transfer is not None and len(transfer):
-        if transfer.shape[1:] != train.features.shape[1:]:
-            raise DataError(
-                "the transfer set has samples like the training set's",
-                got=f"shape {transfer.shape}",
-                expected=f"(m, {train.features.shape[1:]})",
-                remedy="Take both from one split.",
-            )
-        _check_finite(transfer, "the transfer set")
-
-
-def _check_finite(features: NDArray[np.float64], where: str) -> None:
-    # One sum finds NaN and infinity alike; only then is the row looked for.
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = features.sum()
-    if not np.isfinite(total) and not (finite := np.isfinite(features)).all():
-        row = int(np.argwhere(~finite)[0][0])
+    if transfer is not None and transfer.shape[1:] != train.features.shape[1:]:
         raise DataError(
-            f"features of {where} are finite numbers",
-            got=f"NaN or infinity in row {row}",
-            remedy="Remove or impute the row.",
+            "the transfer set has samples like the training set's",
+            got=f"shape {transfer.shape}",
+            expected=f"(m, {train.features.shape[1:]})",
+            remedy="Take both from one split.",
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Labelled:
-    """Samples with the labelled ones first, and the labels of those.
+    """Samples with the labelled ones first, as the student takes them.
 
     Args:
         features: `(n + m, ...)` samples; the last m have no label.
         labels: `(n,)` classes.
+        num_classes: Number of classes.
+        samples: The features in double precision, as teachers take them.
     """
 
     features: Tensor
     labels: Tensor
+    num_classes: int
+    samples: NDArray[np.float64]
 
     @staticmethod
-    def of(
-        data: Samples, transfer: NDArray[np.float64] | None, *, like: Tensor
-    ) -> tuple[Labelled, NDArray[np.float64]]:
-        """Join data and transfer set, on the device and in the dtype of `like`.
-
-        Returns:
-            The tensors, and the joined samples in double precision for the teacher.
-        """
-        joined = np.asarray(data.features, np.float64)
-        if transfer is not None and len(transfer):
-            joined = np.concatenate([joined, transfer])
+    def of(data: Samples, transfer: NDArray[np.float64] | None, *, like: Tensor) -> Labelled:
+        """Join data and transfer set, on the device and in the dtype of `like`."""
+        joined = data.features if transfer is None else np.concatenate([data.features, transfer])
         # torch.tensor copies, as it must: the arrays may be read-only. It converts in one pass.
         features = torch.tensor(joined, dtype=like.dtype, device=like.device)
         if not bool(features.isfinite().all()):
@@ -282,7 +210,7 @@ class Labelled:
                 remedy="Scale the features, or build the student in double precision.",
             )
         labels = torch.tensor(data.labels, dtype=torch.int64, device=like.device)
-        return Labelled(features, labels), joined
+        return Labelled(features, labels, data.num_classes, joined)
 
     def batches(self, count: int, *, seed: int, epoch: int) -> list[tuple[Tensor, int]]:
         """Row numbers of each batch of an epoch, its labelled ones first, and how many those are.

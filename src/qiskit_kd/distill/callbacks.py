@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import Tensor
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -59,7 +56,7 @@ class Callback:
 
 
 class Progress(Callback):
-    """A progress bar where rich is installed, else one log line per epoch."""
+    """A progress bar over the epochs."""
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -67,10 +64,8 @@ class Progress(Callback):
 
     def on_fit_start(self, state: State) -> None:
         """Open the bar."""
-        try:
-            from rich.progress import Progress as Bar
-        except ImportError:
-            return
+        from rich.progress import Progress as Bar
+
         self._bar = Bar(transient=True)
         self._bar.start()
         self._task = self._bar.add_task("epochs", total=state.epochs, completed=state.epoch)
@@ -79,10 +74,7 @@ class Progress(Callback):
         """Advance by an epoch."""
         loss, accuracy = (state.curves[f"validation/{key}"][-1] for key in ("loss", "accuracy"))
         text = f"epoch {state.epoch}/{state.epochs}  loss {loss:.4f}  accuracy {accuracy:.3f}"
-        if self._bar is None:
-            logger.info(text)
-        else:
-            self._bar.update(self._task, completed=state.epoch, description=text)
+        self._bar.update(self._task, completed=state.epoch, description=text)
 
     def on_fit_end(self, state: State) -> None:  # noqa: ARG002
         """Close the bar."""

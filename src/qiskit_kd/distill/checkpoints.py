@@ -37,19 +37,11 @@ NAME = "checkpoint.json"
 def write(
     folder: Path, *, config: str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]
 ) -> None:
-    """Make these the current checkpoint of `folder`.
+    """Make these the current checkpoint of `folder`; if that fails, the previous one is intact.
 
-    Args:
-        folder: Created where missing.
-        config: Hash of the configuration and data the run belongs to.
-        tensors: By name; tensors may share memory.
-        values: What JSON can hold.
-
-    Raises:
-        StorageError: If it cannot be written; the previous checkpoint is then intact.
+    `config` is the hash of the configuration and data the run belongs to, `values` what JSON holds.
     """
-    # Clones, because safetensors refuses tensors that share memory (tied weights).
-    content = save_tensors({key: t.detach().cpu().clone() for key, t in tensors.items()})
+    content = _bytes(tensors)
     digest = hashlib.sha256(content).hexdigest()
     path = folder / f"state-{digest[:16]}.safetensors"
     record = {"format": FORMAT, "config": config, "tensors": path.name, "sha256": digest}
@@ -58,17 +50,17 @@ def write(
     # Former states, and what a killed process left half written.
     for old in (*folder.glob("state-*.safetensors"), *folder.glob(".*-*-*")):
         if old != path:
-            # A left-over costs space only.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # a left-over costs space only
                 old.unlink()
 
 
-def read(folder: Path, *, config: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The current checkpoint of `folder`, or None where there is none.
+def _bytes(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    # Clones, because safetensors refuses tensors that share memory (tied weights).
+    return save_tensors({key: t.detach().cpu().clone() for key, t in tensors.items()}, metadata)
 
-    Raises:
-        StorageError: If it is damaged, or belongs to another configuration.
-    """
+
+def read(folder: Path, *, config: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The current checkpoint of `folder`, None where there is none; that of another run fails."""
     path = folder / NAME
     if not path.exists():
         return None
@@ -107,15 +99,7 @@ def _damaged(path: Path, why: str) -> StorageError:
 
 @dataclass(frozen=True)
 class Keeper:
-    """Saves and restores everything a training run continues from.
-
-    Args:
-        folder: Where; None keeps nothing.
-        config: Hash of the configuration and data of the run.
-        student: The network that learns.
-        trained: Further modules that learn along.
-        optimizer: Their optimiser.
-    """
+    """Saves and restores everything a training run continues from; without a folder, nothing."""
 
     folder: Path | None
     config: str
@@ -124,11 +108,7 @@ class Keeper:
     optimizer: Optimizer
 
     def save(self, state: State) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            StorageError: As `write`.
-        """
+        """Write a checkpoint."""
         if self.folder is not None:
             tensors, values = self._content(state)
             write(self.folder, config=self.config, tensors=tensors, values=values)
@@ -136,10 +116,7 @@ class Keeper:
     def packed(self, state: State) -> bytes:
         """The content of a checkpoint as one safetensors file, its values among the metadata."""
         tensors, values = self._content(state)
-        return save_tensors(
-            {key: t.detach().cpu().clone() for key, t in tensors.items()},
-            metadata={"format": FORMAT, "values": json.dumps(values)},
-        )
+        return _bytes(tensors, {"format": FORMAT, "values": json.dumps(values)})
 
     def _content(self, state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
         optimizer = self.optimizer.state_dict()
@@ -157,19 +134,11 @@ class Keeper:
         values = {key: value for key, value in vars(state).items() if key != "best_weights"}
         groups = [{k: v for k, v in g.items() if k != "params"} for g in optimizer["param_groups"]]
         positions = [engine.position() for engine in engines(self.student)]
-        return tensors, {
-            "state": values,
-            "groups": groups,
-            "scalars": scalars,
-            "engines": positions,
-        }
+        kept = {"state": values, "groups": groups, "scalars": scalars, "engines": positions}
+        return tensors, kept
 
     def resume(self, state: State) -> None:
-        """Bring everything to where the checkpoint left it; nothing happens where there is none.
-
-        Raises:
-            StorageError: As `read`.
-        """
+        """Bring everything to where the checkpoint left it; nothing happens where there is none."""
         found = None if self.folder is None else read(self.folder, config=self.config)
         if found is None:
             return
@@ -206,13 +175,9 @@ def run_hash(
     options: Mapping[str, object],
     tensors: Iterable[Tensor],
 ) -> str:
-    """Hash of everything that decides how a run goes, apart from the weights it starts from.
+    """Hash of all that decides how a run goes, apart from the weights it starts from.
 
-    Args:
-        student: Its structure and the shapes of its state count, not the values.
-        terms: The objective.
-        options: Of the loop.
-        tensors: Data and teacher outputs.
+    `tensors` are data and teacher outputs; of the student its structure and shapes count.
     """
     shapes = {k: [*v.shape] for k, v in student.state_dict().items() if isinstance(v, Tensor)}
     described = {

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: ARG001 - every loss takes a target, and none of these reads it
 """Losses between intermediate tensors, or between the relations of samples in a batch.
 
-Same form as in `losses`: `(student, teacher, target, *, options) -> scalar`, with tensors whose
-first axis is the batch. The relational ones (RKD, kernel alignment) compare sample with sample, so
-student and teacher may differ in width; they also work on logits. Fewer samples than a relation
-needs, and features that are all equal, give 0 with a zero gradient, never NaN.
+Same form as in `losses`, with `(batch, ...)` features f of the student and g of the teacher, of
+equal shapes unless said. The relational ones (RKD, kernel alignment) compare sample with sample, so
+f and g may differ in width; they also work on logits. Fewer samples than a relation needs, and
+features that are all equal, give 0 with a zero gradient, never NaN.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,11 +18,6 @@ from torch.nn import functional
 
 from qiskit_kd.distill.losses import loss
 from qiskit_kd.errors import DistillError
-
-
-def _nothing(student: Tensor) -> Tensor:
-    """Zero that still hangs on the student, so that it is no fault to differentiate it."""
-    return student.sum() * 0
 
 
 def _norm(vectors: Tensor) -> Tensor:
@@ -47,16 +45,8 @@ def _check_shapes(student: Tensor, teacher: Tensor) -> None:
 
 
 @loss("feature_mse", teacher=True, features=True)
-def feature_mse(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:  # noqa: ARG001
+def feature_mse(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
     """Mean squared difference of feature maps, `mean (f - g)^2`.
-
-    Args:
-        student: `(batch, ...)` features f.
-        teacher: `(batch, ...)` features g.
-        target: Not read.
-
-    Raises:
-        DistillError: If the shapes differ.
 
     References:
         Romero et al. (FitNets), arXiv:1412.6550, eq. 3.
@@ -66,19 +56,11 @@ def feature_mse(student: Tensor, teacher: Tensor, target: Tensor | None = None) 
 
 
 @loss("feature_cosine", teacher=True, features=True)
-def feature_cosine(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:  # noqa: ARG001
+def feature_cosine(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
     """Angle between flattened feature maps, `mean_b (1 - f_b . g_b / (||f_b|| ||g_b||))`.
 
     The scale of either side plays no part. A map of zeros has no direction: it counts as orthogonal
     and gets no gradient.
-
-    Args:
-        student: `(batch, ...)` features f.
-        teacher: `(batch, ...)` features g.
-        target: Not read.
-
-    Raises:
-        DistillError: If the shapes differ.
 
     References:
         Sanh et al. (DistilBERT), arXiv:1910.01108, section 2: the cosine embedding loss.
@@ -100,25 +82,13 @@ def _attention_map(features: Tensor, power: float) -> Tensor:
 
 @loss("attention", teacher=True, features=True)
 def attention(
-    student: Tensor,
-    teacher: Tensor,
-    target: Tensor | None = None,  # noqa: ARG001
-    *,
-    power: float = 2.0,
+    student: Tensor, teacher: Tensor, target: Tensor | None = None, *, power: float = 2.0
 ) -> Tensor:
     """Attention transfer, `mean_b sum_x (Q(f)_x - Q(g)_x)^2`.
 
-    `Q(f) = q / ||q||_2` with `q_x = mean_c |f_cx|^p`: where a network looks, whatever its number of
-    channels. The square replaces the paper's norm, which has no gradient at equality.
-
-    Args:
-        student: `(batch, channels, ...)` feature maps f.
-        teacher: `(batch, channels, ...)` feature maps g with the same positions.
-        target: Not read.
-        power: p, at least 1.
-
-    Raises:
-        DistillError: If the maps have no positions or different ones, or p is below 1.
+    `Q(f) = q / ||q||_2` with `q_x = mean_c |f_cx|^p` of `(batch, channels, ...)` maps with equal
+    positions, p = `power` >= 1: where a network looks, whatever its number of channels. The square
+    replaces the paper's norm, which has no gradient at equality.
 
     References:
         Zagoruyko and Komodakis, arXiv:1612.03928, eq. 2.
@@ -139,40 +109,37 @@ def attention(
     return difference.square().sum(dim=-1).mean()
 
 
-def _pairs(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Both indices of all unordered pairs of different samples."""
-    first, second = torch.triu_indices(size, size, offset=1, device=device)
-    return first, second
+def _compared(
+    student: Tensor, teacher: Tensor, relation: Callable[[Tensor, Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Huber loss between relations of all unordered pairs of different samples."""
+    size = len(student)
+    if size < 2:
+        return student.sum() * 0  # still hangs on the student: no fault to differentiate it
+    pairs = torch.triu_indices(size, size, offset=1, device=student.device)
+    first, second = (
+        relation(f.flatten(start_dim=1), pairs[0], pairs[1]) for f in (student, teacher)
+    )
+    return functional.smooth_l1_loss(first, second)
 
 
-def _relative_distances(features: Tensor, first: Tensor, second: Tensor) -> Tensor:
+def _relative_distances(flat: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Distances of the pairs, in units of their mean."""
-    flat = features.flatten(start_dim=1)
     distance = _norm(flat[first] - flat[second])
     mean = distance.mean()
     return distance / torch.where(mean > 0, mean, 1)
 
 
 @loss("rkd_distance", teacher=True, features=True)
-def rkd_distance(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:  # noqa: ARG001
+def rkd_distance(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
     """Relational distillation by distance, `mean_(i<j) huber(d_ij(f) - d_ij(g))`.
 
     `d_ij(f) = ||f_i - f_j|| / mean_(i<j) ||f_i - f_j||`. Fewer than two samples give 0.
 
-    Args:
-        student: `(batch, ...)` features f of any width.
-        teacher: `(batch, ...)` features g of any width.
-        target: Not read.
-
     References:
         Park et al., arXiv:1904.05068, eq. 4 to 7 (mean over pairs for the sum).
     """
-    if len(student) < 2:
-        return _nothing(student)
-    pairs = _pairs(len(student), student.device)
-    return functional.smooth_l1_loss(
-        _relative_distances(student, *pairs), _relative_distances(teacher, *pairs)
-    )
+    return _compared(student, teacher, _relative_distances)
 
 
 def _cosines(features: Tensor) -> Tensor:
@@ -184,52 +151,38 @@ def _cosines(features: Tensor) -> Tensor:
 
 
 @loss("rkd_angle", teacher=True, features=True)
-def rkd_angle(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:  # noqa: ARG001
+def rkd_angle(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
     """Relational distillation by angle, `mean_ijk huber(cos_ijk(f) - cos_ijk(g))`.
 
     `cos_ijk` is the cosine of the angle at j in the triangle of three different samples. Fewer than
     three samples give 0; time and memory grow with the cube of the batch.
-
-    Args:
-        student: `(batch, ...)` features f of any width.
-        teacher: `(batch, ...)` features g of any width.
-        target: Not read.
 
     References:
         Park et al., arXiv:1904.05068, eq. 8 and 9 (mean over triplets for the sum).
     """
     size = len(student)
     if size < 3:
-        return _nothing(student)
+        return student.sum() * 0
     error = functional.smooth_l1_loss(_cosines(student), _cosines(teacher), reduction="none")
     # An edge of i = j is zero on both sides; only i = k has to be taken out.
     total = error.sum() - error.diagonal(dim1=1, dim2=2).sum()
     return total / (size * (size - 1) * (size - 2))
 
 
-def _fidelities(features: Tensor, first: Tensor, second: Tensor) -> Tensor:
+def _fidelities(flat: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Squared overlaps of the normalised feature vectors of the pairs."""
-    flat = features.flatten(start_dim=1)
     unit = _unit(flat, _norm(flat))
     return (unit[first] * unit[second]).sum(dim=-1).square()
 
 
 @loss("kernel_alignment", teacher=True, features=True)
-def kernel_alignment(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:  # noqa: ARG001
+def kernel_alignment(student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
     """Alignment of fidelity kernels, `mean_(i<j) huber(K_ij(f) - K_ij(g))`.
 
     `K_ij(f) = (f_i . f_j)^2 / (||f_i||^2 ||f_j||^2)`, the fidelity of amplitude-encoded features.
     The gradient flows through the student's kernel. Fewer than two samples give 0.
 
-    Args:
-        student: `(batch, ...)` features f of any width.
-        teacher: `(batch, ...)` features g of any width.
-        target: Not read.
-
     References:
         Liu et al. (QRKD), arXiv:2508.13054: the kernel term.
     """
-    if len(student) < 2:
-        return _nothing(student)
-    pairs = _pairs(len(student), student.device)
-    return functional.smooth_l1_loss(_fidelities(student, *pairs), _fidelities(teacher, *pairs))
+    return _compared(student, teacher, _fidelities)

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: ARG001 - every loss takes teacher and target, and some read only one of them
 """Losses on class logits, and the registry that holds every distillation loss.
 
 All are pure functions `(student, teacher, target, *, options) -> scalar`; logits are
@@ -57,12 +58,7 @@ class Loss:
         target: Tensor | None = None,
         **options: object,
     ) -> Tensor:
-        """Evaluate the loss; of half precisions in float32, whose squares and sums stay finite.
-
-        Raises:
-            DistillError: For an unknown or mistyped option, for what is no tensor, and for tensors
-                that do not fit each other.
-        """
+        """Evaluate the loss; of half precisions in float32, whose squares and sums stay finite."""
         checked = self.check(options)
         needed = {"student": student, **({"teacher": teacher} if self.teacher else {})}
         for name, value in needed.items():
@@ -96,11 +92,7 @@ class Loss:
             ) from error
 
     def check(self, options: Mapping[str, object]) -> dict[str, object]:
-        """The options, numbers as Python's; unknown ones are refused, suggesting the nearest.
-
-        Raises:
-            DistillError: For an unknown or mistyped option.
-        """
+        """The options, numbers as Python's; unknown and mistyped ones are a `DistillError`."""
         if not isinstance(options, Mapping):
             raise DistillError(
                 f"options of the loss {self.name!r} are named",
@@ -110,9 +102,10 @@ class Loss:
             )
         parameters = inspect.signature(self.function).parameters.values()
         known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
         found = dict(options)
         for name, value in options.items():
-            if name not in known and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            if name not in known and not takes_any:
                 near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
                 hint = f"Did you mean {near[0]!r}? " if near else ""
                 raise DistillError(
@@ -123,22 +116,16 @@ class Loss:
                 )
             default = known.get(name)
             rule = f"the option {name!r} of the loss {self.name!r} has a type"
+            remedy = f"The default is {default}."
             if isinstance(default, bool):
                 if not isinstance(value, bool | np.bool_):
                     raise DistillError(
-                        rule,
-                        got=shown(value),
-                        expected="true or false",
-                        remedy=f"The default is {default}.",
+                        rule, got=shown(value), expected="true or false", remedy=remedy
                     )
                 found[name] = bool(value)
             elif isinstance(default, int | float) and type(value) not in (int, float):
                 found[name] = real(
-                    value,
-                    rule,
-                    error=DistillError,
-                    expected="a number",
-                    remedy=f"The default is {default}.",
+                    value, rule, error=DistillError, expected="a number", remedy=remedy
                 )
         return found
 
@@ -209,29 +196,18 @@ def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 @loss("ce", target=True)
-def ce(student: Tensor, teacher: Tensor | None, target: Tensor) -> Tensor:  # noqa: ARG001
+def ce(student: Tensor, teacher: Tensor | None, target: Tensor) -> Tensor:
     """Cross entropy with the true class, `-mean_b log softmax(z_b)[y_b]`."""
     return functional.cross_entropy(student, target)
 
 
 @loss("label_smoothing", target=True)
 def label_smoothing(
-    student: Tensor,
-    teacher: Tensor | None,  # noqa: ARG001
-    target: Tensor,
-    *,
-    smoothing: float = 0.1,
+    student: Tensor, teacher: Tensor | None, target: Tensor, *, smoothing: float = 0.1
 ) -> Tensor:
     """Cross entropy with `(1 - s) onehot(y) + s / C`: the teacher that knows nothing.
 
-    Args:
-        student: `(batch, classes)` logits.
-        teacher: Not read.
-        target: `(batch,)` classes.
-        smoothing: s, from 0 (plain cross entropy) to below 1.
-
-    Raises:
-        DistillError: For a smoothing outside [0, 1).
+    The smoothing s goes from 0 (plain cross entropy) to below 1.
 
     References:
         Szegedy et al., arXiv:1512.00567, section 7; as a virtual teacher: Yuan et al.,
@@ -251,25 +227,15 @@ def label_smoothing(
 def kl(
     student: Tensor,
     teacher: Tensor,
-    target: Tensor | None = None,  # noqa: ARG001
+    target: Tensor | None = None,
     *,
     temperature: float = 1.0,
     standardise: bool = False,
 ) -> Tensor:
     """Classic distillation, `T^2 mean_b sum_c p_c log(p_c / q_c)`.
 
-    p is the teacher's and q the student's softmax at temperature T; T^2 keeps the gradient's size
-    independent of T.
-
-    Args:
-        student: `(batch, classes)` logits.
-        teacher: `(batch, classes)` logits.
-        target: Not read.
-        temperature: T > 0.
-        standardise: Standardise both logits first, see `standardised`.
-
-    Raises:
-        DistillError: For a temperature that is not positive.
+    p is the teacher's and q the student's softmax at temperature T > 0; T^2 keeps the gradient's
+    size independent of T. `standardise` comes first, see `standardised`.
 
     References:
         Hinton et al., arXiv:1503.02531, section 2.
@@ -282,15 +248,12 @@ def kl(
 def reverse_kl(
     student: Tensor,
     teacher: Tensor,
-    target: Tensor | None = None,  # noqa: ARG001
+    target: Tensor | None = None,
     *,
     temperature: float = 1.0,
     standardise: bool = False,
 ) -> Tensor:
     """Mode-seeking distillation, `T^2 mean_b sum_c q_c log(q_c / p_c)`; symbols as in `kl`.
-
-    Raises:
-        DistillError: For a temperature that is not positive.
 
     References:
         Gu et al., arXiv:2306.08543, eq. 1.
@@ -303,7 +266,7 @@ def reverse_kl(
 def jsd(
     student: Tensor,
     teacher: Tensor,
-    target: Tensor | None = None,  # noqa: ARG001
+    target: Tensor | None = None,
     *,
     beta: float = 0.5,
     temperature: float = 1.0,
@@ -311,21 +274,10 @@ def jsd(
 ) -> Tensor:
     """Generalised Jensen-Shannon divergence, `T^2 (beta KL(p||m) + (1 - beta) KL(q||m))`.
 
-    `m = beta p + (1 - beta) q` mixes the teacher's p and the student's q as probabilities
-    (`logsumexp` of the logarithms, not their mean). The sum vanishes at both ends of beta, while
-    divided by beta, or by 1 - beta, it tends to the forward and the reverse KL; as the source does,
-    beta = 0 gives `kl` and beta = 1 gives `reverse_kl`.
-
-    Args:
-        student: `(batch, classes)` logits.
-        teacher: `(batch, classes)` logits.
-        target: Not read.
-        beta: Weight of the teacher in the mixture, in [0, 1].
-        temperature: T > 0.
-        standardise: Standardise both logits first, see `standardised`.
-
-    Raises:
-        DistillError: For beta outside [0, 1] or a temperature that is not positive.
+    `m = beta p + (1 - beta) q` with beta in [0, 1] mixes the teacher's p and the student's q (see
+    `kl`) as probabilities (`logsumexp` of the logarithms, not their mean). The sum vanishes at both
+    ends of beta, while divided by beta, or by 1 - beta, it tends to the forward and the reverse KL;
+    as the source does, beta = 0 gives `kl` and beta = 1 gives `reverse_kl`.
 
     References:
         Agarwal et al. (GKD), arXiv:2306.13649, eq. 1.
@@ -352,20 +304,16 @@ def jsd(
 def logit_mse(
     student: Tensor,
     teacher: Tensor,
-    target: Tensor | None = None,  # noqa: ARG001
+    target: Tensor | None = None,
     *,
     centre: bool = True,
     standardise: bool = False,
 ) -> Tensor:
     """Squared logit difference, `mean_b sum_c (z_c - t_c)^2`.
 
-    Args:
-        student: `(batch, classes)` logits z.
-        teacher: `(batch, classes)` logits t.
-        target: Not read.
-        centre: Subtract each row's mean first. A softmax does not see it, and a student whose
-            logits are log-probabilities could not reproduce the teacher's.
-        standardise: Also divide by each row's standard deviation.
+    `centre` subtracts each row's mean first: a softmax does not see it, and a student whose logits
+    are log-probabilities could not reproduce the teacher's. `standardise` also divides by each
+    row's standard deviation.
 
     References:
         Kim et al., arXiv:2105.08919, eq. 4 (there without centring).
@@ -388,22 +336,11 @@ def dkd(
     beta: float = 8.0,
     temperature: float = 1.0,
 ) -> Tensor:
-    """Decoupled distillation, `T^2 mean_b (alpha TCKD + beta NCKD)`.
+    """Decoupled distillation, `T^2 mean_b (alpha TCKD + beta NCKD)`, of three classes or more.
 
     TCKD is the KL between the binary distributions (true class, all others), NCKD the KL between
-    the distributions over the other classes alone. With alpha = 1 and beta = 1 - p[y] it is `kl`.
-
-    Args:
-        student: `(batch, classes)` logits, at least three classes.
-        teacher: `(batch, classes)` logits.
-        target: `(batch,)` true classes.
-        alpha: Weight of the target-class part.
-        beta: Weight of the other classes' part.
-        temperature: T > 0.
-
-    Raises:
-        DistillError: For fewer than three classes, where NCKD compares two certainties and carries
-            no signal; for a temperature that is not positive.
+    the distributions over the other classes alone, of which two classes have none. With alpha = 1
+    and beta = 1 - p[y] it is `kl`.
 
     References:
         Zhao et al., arXiv:2203.08679, eq. 5 to 7.

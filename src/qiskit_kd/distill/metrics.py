@@ -37,11 +37,7 @@ def _logits(values: NDArray[np.float64]) -> NDArray[np.float64]:
             got="class probabilities",
             remedy="Pass their logarithms, numpy.log(p + 1e-12).",
         )
-    return _log_probabilities(values)
-
-
-def _log_probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    shifted = logits - logits.max(axis=1, keepdims=True)
+    shifted = values - values.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from types import TracebackType
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -28,24 +28,16 @@ _REMEDIES = {
 }
 
 
-def passed(network: nn.Module, batch: Tensor, *, role: str) -> object:
-    """What a network returns for a batch.
+_FAILURES = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
 
-    Raises:
-        DistillError: If it fails, for instance on samples of another width.
-    """
+
+def passed(network: nn.Module, batch: Tensor, *, role: str) -> object:
+    """What a network returns for a batch; a failure is told as one of samples that do not fit."""
     try:
         return network(batch)
-    except (
-        RuntimeError,
-        TypeError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        AssertionError,
-    ) as error:
-        if isinstance(error, QiskitKDError):
-            raise
+    except QiskitKDError:
+        raise
+    except _FAILURES as error:
         raise DistillError(
             f"a {role} runs on the samples",
             got=f"{type(error).__name__}: {error}",
@@ -55,16 +47,7 @@ def passed(network: nn.Module, batch: Tensor, *, role: str) -> object:
 
 
 def class_rows(output: object, rows: int, *, role: str) -> Tensor:
-    """The output of a network if it is one row of real numbers for two or more classes per sample.
-
-    Args:
-        output: What the network returned.
-        rows: Number of samples it was given.
-        role: `student` or `teacher`.
-
-    Raises:
-        DistillError: For anything else.
-    """
+    """A network's output, if it is one row of real numbers for two or more classes per sample."""
     rule = f"a {role} returns one row of class logits per sample"
     if not isinstance(output, Tensor):
         inner = hasattr(output, "logits") or (isinstance(output, dict) and "logits" in output)
@@ -94,11 +77,7 @@ def class_rows(output: object, rows: int, *, role: str) -> Tensor:
 
 
 def check_logits(values: Tensor, *, role: str) -> None:
-    """Refuse class probabilities where logits belong.
-
-    Raises:
-        DistillError: As said.
-    """
+    """Refuse class probabilities where logits belong."""
     if probabilities(values.detach()):
         raise DistillError(
             f"a {role} returns logits",
@@ -108,12 +87,20 @@ def check_logits(values: Tensor, *, role: str) -> None:
         )
 
 
-def log_probabilities(values: Tensor) -> Tensor:
-    """Logits of `(rows, classes)` class probabilities: their logarithms.
+def map_rows(maps: Tensor, rows: int, path: str, *, role: str) -> Tensor:
+    """What a layer returned, if it is one map per sample."""
+    if maps.ndim < 1 or len(maps) != rows:
+        raise DistillError(
+            f"the layer {path!r} of the {role} returns one map per sample",
+            got=f"shape {tuple(maps.shape)} for {rows} samples",
+            expected=f"({rows}, ...)",
+            remedy="Choose a layer whose first axis is the batch.",
+        )
+    return maps
 
-    Raises:
-        DistillError: If they are none.
-    """
+
+def log_probabilities(values: Tensor) -> Tensor:
+    """Logits of `(rows, classes)` class probabilities: their logarithms."""
     if not probabilities(values, said=True):
         sums = values.sum(dim=1)
         raise DistillError(
@@ -126,11 +113,7 @@ def log_probabilities(values: Tensor) -> Tensor:
 
 
 def check_paths(module: nn.Module, paths: Iterable[str], *, role: str) -> dict[str, nn.Module]:
-    """The submodules at `paths`.
-
-    Raises:
-        DistillError: For a path the network does not have; the message lists near ones.
-    """
+    """The submodules at `paths`; of one that is not there, the message lists near ones."""
     known = dict(module.named_modules(remove_duplicate=False))
     found: dict[str, nn.Module] = {}
     for path in paths:
@@ -147,20 +130,12 @@ def check_paths(module: nn.Module, paths: Iterable[str], *, role: str) -> dict[s
     return found
 
 
-class FeatureCapture:
+class FeatureCapture(AbstractContextManager["FeatureCapture"]):
     """Keeps what the named submodules returned in the latest forward pass.
 
-    Gradients flow through the kept tensors; `capture[path]` is the output of a layer, which is
-    that of its latest call if the forward pass calls it more than once. Outputs of an earlier pass
-    are forgotten when the network is called again. Use it as a context manager, or call `close`.
-
-    Args:
-        module: The network.
-        paths: Names as in `named_modules`, e.g. `"body.0"`.
-        role: What messages call the network.
-
-    Raises:
-        DistillError: As `check_paths`, and in a forward pass for a layer that returns no tensor.
+    Gradients flow through the kept tensors; `capture[path]`, with a path as in `named_modules`, is
+    the output of the layer's latest call. Outputs of an earlier pass are forgotten when the network
+    is called again. Use it as a context manager, or call `close`.
     """
 
     def __init__(self, module: nn.Module, paths: Iterable[str], *, role: str = "network") -> None:
@@ -170,14 +145,10 @@ class FeatureCapture:
         layers = check_paths(module, paths, role=role)
         # A layer that one pass leaves out must not answer with the maps of other samples.
         self._hooks = [module.register_forward_pre_hook(lambda *_: self.outputs.clear())]
-        self._hooks += [
-            layer.register_forward_hook(
-                lambda _module, _inputs, output, path=path: self._keep(path, output)
-            )
-            for path, layer in layers.items()
-        ]
+        for path, layer in layers.items():
+            self._hooks.append(layer.register_forward_hook(partial(self._keep, path)))
 
-    def _keep(self, path: str, output: object) -> None:
+    def _keep(self, path: str, _layer: nn.Module, _inputs: object, output: object) -> None:
         if isinstance(output, tuple | list) and output:
             output = output[0]
         if not isinstance(output, Tensor):
@@ -191,12 +162,7 @@ class FeatureCapture:
         self._versions[path] = _version(output)
 
     def __getitem__(self, path: str) -> Tensor:
-        """What the layer returned in the latest forward pass.
-
-        Raises:
-            DistillError: If the forward pass has not called the layer, or a later layer has
-                overwritten the output.
-        """
+        """What the layer returned in the latest forward pass, unless it was overwritten since."""
         if path not in self.outputs:
             raise DistillError(
                 f"the layer {path!r} of the {self._role} takes part in its forward pass",
@@ -219,15 +185,7 @@ class FeatureCapture:
             hook.remove()
         self._hooks = []
 
-    def __enter__(self) -> FeatureCapture:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

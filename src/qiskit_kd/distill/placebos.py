@@ -19,8 +19,7 @@ class ShuffledTeacher(Teacher):
     """Gives each sample another sample's outputs; see `shuffled`."""
 
     def __init__(self, teacher: Teacher, seed: int) -> None:
-        self._teacher = teacher
-        self._seed = seed
+        self._teacher, self._seed = teacher, seed
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
@@ -93,12 +92,6 @@ def uniform(num_classes: int) -> UniformTeacher:
     Raises:
         DistillError: For fewer than two classes.
     """
-    return UniformTeacher(
-        whole(
-            num_classes,
-            "a uniform teacher spreads over at least two classes",
-            least=2,
-            error=DistillError,
-            remedy="Pass the number of classes of the data set.",
-        )
-    )
+    rule = "a uniform teacher spreads over at least two classes"
+    remedy = "Pass the number of classes of the data set."
+    return UniformTeacher(whole(num_classes, rule, least=2, error=DistillError, remedy=remedy))

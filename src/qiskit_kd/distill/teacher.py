@@ -28,6 +28,7 @@ from qiskit_kd.distill.outputs import (
     check_logits,
     class_rows,
     log_probabilities,
+    map_rows,
     passed,
 )
 from qiskit_kd.errors import DataError, DistillError, StorageError
@@ -282,15 +283,7 @@ class ModuleTeacher(Teacher):
         def features(batch: Tensor) -> Tensor:
             with FeatureCapture(self._modules[0], [layer], role="teacher") as capture:
                 passed(self._modules[0], batch, role="teacher")
-            maps = capture[layer]
-            if maps.ndim < 1 or len(maps) != len(batch):
-                raise DistillError(
-                    f"the layer {layer!r} of the teacher returns one map per sample",
-                    got=f"shape {tuple(maps.shape)} for {len(batch)} samples",
-                    expected=f"({len(batch)}, ...)",
-                    remedy="Choose a layer whose first axis is the batch.",
-                )
-            return maps
+            return map_rows(capture[layer], len(batch), layer, role="teacher")
 
         return self._fetch(samples, f"layer-{layer}", features)
 

@@ -75,11 +75,7 @@ def module_hash(modules: Iterable[nn.Module]) -> str:
 
 @dataclass
 class OutputCache:
-    """Outputs of one network by sample key, in memory and, on request, in a folder.
-
-    Args:
-        folder: Where to keep them between processes; None keeps them in memory only.
-    """
+    """Outputs of one network by sample key, in memory and, where one is given, in a folder."""
 
     folder: Path | None = None
     hits: int = 0
@@ -91,10 +87,6 @@ class OutputCache:
 
     def fetch(self, keys: Sequence[bytes], compute: Callable[[list[int]], Tensor]) -> Tensor:
         """Outputs in the order of `keys`; `compute` is asked once for the places not known.
-
-        Args:
-            keys: Keys from `sample_keys`.
-            compute: Places to outputs `(len(places), ...)`.
 
         Raises:
             StorageError: For a damaged or unwritable file in the folder.

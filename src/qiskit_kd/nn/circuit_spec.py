@@ -43,7 +43,16 @@ from qiskit_kd.execution.exact.engine import effective_weights
 from qiskit_kd.nn.layer import AnyBackend, QuantumLayer, circuit_digest
 from qiskit_kd.nn.modules import check_sizes, dtype_of
 from qiskit_kd.registry import Registry
-from qiskit_kd.values import listed, python_number, shown, whole
+from qiskit_kd.values import (
+    gathered,
+    keywords,
+    listed,
+    python_number,
+    shown,
+    spread_parameters,
+    whole,
+    with_signature,
+)
 
 T = TypeVar("T")
 Student = TypeVar("Student", bound=nn.Module)
@@ -314,7 +323,7 @@ _OF_CIRCUITS = ("encoding", "encoding_options", "ansatz", "layers", "ansatz_opti
 
 
 def quantum_student(
-    *, without: Collection[str] = (), **defaults: Any
+    *, without: Collection[str] = (), groups: Mapping[str, type] | None = None, **defaults: Any
 ) -> Callable[[Callable[..., Student]], Callable[..., Student]]:
     """Makes `(spec, num_classes, run, *, own options)` a builder of students.
 
@@ -323,47 +332,34 @@ def quantum_student(
 
     Args:
         without: Options of `CircuitSpec` that it does not take.
+        groups: Those of its own that are dataclasses, whose fields are the options.
         defaults: Other defaults of those that it takes.
     """
 
     def decorate(build: Callable[..., Student]) -> Callable[..., Student]:
-        hints = {**typing.get_type_hints(RunOptions), **typing.get_type_hints(CircuitSpec)}
-        first = ("num_features", "num_classes")
-        known = {field.name: field for kind in (CircuitSpec, RunOptions) for field in fields(kind)}
-        run = [field.name for field in fields(RunOptions) if field.name != "seed"]
-        taken = [name for name in _OF_CIRCUITS if name not in without]
-        given = {name: defaults.get(name, known[name].default) for name in (*taken, *run)}
-        own = {
-            name: parameter
-            for name, parameter in inspect.signature(build).parameters.items()
-            if parameter.kind is parameter.KEYWORD_ONLY
-        }
+        circuit = [name for name in _OF_CIRCUITS if name not in without]
+        how = [field.name for field in fields(RunOptions) if field.name != "seed"]
+        shared = [*keywords(CircuitSpec, circuit), *keywords(RunOptions, how)]
+        shared = [p.replace(default=defaults.get(p.name, p.default)) for p in shared]
+        kept = spread_parameters(build, groups or {})
+        numbers = [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=int)
+            for name in ("num_features", "num_classes")
+        ]
+        own = [p for p in kept if p.kind is p.KEYWORD_ONLY]
+        seed = inspect.Parameter("seed", inspect.Parameter.KEYWORD_ONLY, annotation=int)
+        signature = inspect.Signature([*numbers, seed, *shared, *own])
 
         @wraps(build)
         def student(num_features: int, num_classes: int, *, seed: int, **options: Any) -> Student:
             signature.bind(num_features, num_classes, seed=seed, **options)
             num_features, num_classes = check_sizes(num_features, num_classes)
-            asked = {name: options.pop(name, value) for name, value in given.items()}
-            spec = CircuitSpec(num_features=num_features, **{name: asked[name] for name in taken})
-            how = RunOptions(seed=seed, **{name: asked[name] for name in run})
-            return build(spec, num_classes, how, **options)
+            asked = {p.name: options.pop(p.name, p.default) for p in shared}
+            spec = CircuitSpec(num_features=num_features, **{name: asked[name] for name in circuit})
+            run = RunOptions(seed=seed, **{name: asked[name] for name in how})
+            return build(spec, num_classes, run, **gathered(groups or {}, options))
 
-        kinds = inspect.Parameter
-        signature = inspect.Signature(
-            [
-                *(kinds(name, kinds.POSITIONAL_OR_KEYWORD, annotation=int) for name in first),
-                kinds("seed", kinds.KEYWORD_ONLY, annotation=int),
-                *(
-                    kinds(name, kinds.KEYWORD_ONLY, default=value, annotation=hints[name])
-                    for name, value in given.items()
-                ),
-                *own.values(),
-            ]
-        )
-        annotations = {p.name: p.annotation for p in signature.parameters.values()}
-        student.__annotations__ = {**annotations, "return": build.__annotations__.get("return")}
-        vars(student)["__signature__"] = signature
-        return student
+        return with_signature(student, signature)
 
     return decorate
 

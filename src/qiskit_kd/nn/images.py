@@ -26,13 +26,13 @@ from qiskit_kd.nn.modules import (
     check_activation,
     check_sizes,
     dtype_of,
-    seeded_convolution,
+    seeded,
     seeded_linear,
     whole_number,
 )
-from qiskit_kd.nn.quanvolution import Quanvolution, pair, positions
+from qiskit_kd.nn.quanvolution import Quanvolution, Window
 from qiskit_kd.nn.students import students
-from qiskit_kd.values import image_shape
+from qiskit_kd.values import image_shape, spread
 
 _ACTIVATIONS = {**ACTIVATIONS, "none": nn.Identity}
 _SCALED = ("angle", "reuploading")  # encodings whose angles are pi times a pixel in 0..1
@@ -52,6 +52,7 @@ class ImageStudent(ClassicalStudent):
 
 
 @students.register("convolution")
+@spread(window=Window)
 def convolution(
     num_features: int,
     num_classes: int,
@@ -60,11 +61,9 @@ def convolution(
     backend: AnyBackend = "exact",  # noqa: ARG001
     shape: Sequence[int] | None = None,
     filters: int = 3,
-    kernel_size: int | Sequence[int] = 2,
-    stride: int | Sequence[int] = 2,
-    padding: int | Sequence[int] = 0,
     activation: str = "relu",
     dtype: torch.dtype | str = torch.float32,
+    window: Window,
 ) -> ImageStudent:
     """A convolution, an activation and a linear layer: 5,905 parameters for 28 x 28 and 10 classes.
 
@@ -77,11 +76,9 @@ def convolution(
         backend: Accepted like everywhere, without effect.
         shape: `(channels, height, width)` of an image; studies take it from their data set.
         filters: Number of filters, so of feature maps.
-        kernel_size: Height and width of a filter, one number or a pair.
-        stride: Steps of a filter down and to the right, one number or a pair.
-        padding: Zeros added on each side, one number or a pair.
         activation: `"relu"`, `"tanh"` or `"none"`.
         dtype: Of the parameters.
+        window: Its fields `kernel_size`, `stride` and `padding` are options.
 
     Raises:
         ConfigError: If there is no shape, it does not fit the features, or an option makes no
@@ -90,28 +87,24 @@ def convolution(
     """
     image = _shape(num_features, num_classes, shape)
     kind = dtype_of(dtype)
-    kernel = pair(kernel_size, name="kernel_size", least=1)
-    steps, border = pair(stride, name="stride", least=1), pair(padding, name="padding", least=0)
     filters = whole_number(filters, what="filters", least=1)
-    maps = (filters, *positions(image[1:], kernel, steps, border))
-    layer = seeded_convolution(
-        image[0], filters, kernel, steps, border, seed=seed, name="filters", dtype=kind
-    )
+    maps = (filters, *window.positions(image[1:]))
+    kernel, stride, padding = window.pairs
+    layer = nn.Conv2d(image[0], filters, kernel, stride, padding, dtype=kind, device="meta")
+    seeded(layer, image[0] * window.pixels, seed=seed, name="filters")
     facts = {
         "kind": "convolution",
         "image": list(image),
         "filters": filters,
-        "kernel_size": list(kernel),
-        "stride": list(steps),
-        "padding": list(border),
+        **window.facts(),
         "activation": activation,
         "maps": list(maps),
     }
-    return _student(layer, activation, facts, num_classes, seed=seed, dtype=kind)
+    return _student(layer, facts, num_classes, seed=seed, dtype=kind)
 
 
 @students.register("quanvolution")
-@quantum_student(without=("num_qubits",), encoding="angle", layers=1)
+@quantum_student(without=("num_qubits",), groups={"window": Window}, encoding="angle", layers=1)
 def quanvolution(
     spec: CircuitSpec,
     num_classes: int,
@@ -119,13 +112,11 @@ def quanvolution(
     *,
     shape: Sequence[int] | None = None,
     filters: int = 3,
-    kernel_size: int | Sequence[int] = 2,
-    stride: int | Sequence[int] = 2,
-    padding: int | Sequence[int] = 0,
     activation: str = "relu",
     measured: Sequence[int] | None = None,
     trainable: bool = True,
     offset: float | None = None,
+    window: Window,
 ) -> ImageStudent:
     """A quanvolution, an activation and a linear layer: 5,923 parameters, 33 of them quantum.
 
@@ -143,14 +134,12 @@ def quanvolution(
         run: How it is run.
         shape: `(channels, height, width)` of an image; studies take it from their data set.
         filters: Number of filters, all of one circuit.
-        kernel_size: Height and width of a patch, one number or a pair.
-        stride: Steps of the kernel down and to the right, one number or a pair.
-        padding: Black pixels added on each side, one number or a pair.
         activation: `"relu"`, `"tanh"` or `"none"`.
         measured: Qubits read, each of which makes a map of every filter; None reads the last.
         trainable: Whether the filters learn; if not they stay random and their maps are kept.
         offset: Added to every pixel before encoding; None is 0, or 0.1 for encodings that
             normalise a patch, since a black one has no norm.
+        window: Its fields `kernel_size`, `stride` and `padding` are options.
 
     Raises:
         ConfigError: If there is no shape, it does not fit the features, a name is unknown, or an
@@ -159,30 +148,16 @@ def quanvolution(
         DataError: If the kernel is larger than the padded image.
     """
     image = _shape(spec.num_features, num_classes, shape)
-    kernel = pair(kernel_size, name="kernel_size", least=1)
-    steps, border = pair(stride, name="stride", least=1), pair(padding, name="padding", least=0)
-    positions(image[1:], kernel, steps, border)  # before a circuit as wide as a kernel too large
+    window.positions(image[1:])  # before a circuit as wide as a kernel too large
     options = spec.encoding_options
     if spec.encoding in _SCALED and (options is None or isinstance(options, Mapping)):
         options = {"scale": math.pi, **(options or {})}
-    spec = replace(
-        spec,
-        num_features=image[0] * kernel[0] * kernel[1],
-        encoding_options=options,
-        measured=measured,
-    )
+    features = image[0] * window.pixels
+    spec = replace(spec, num_features=features, encoding_options=options, measured=measured)
     if offset is None:
         offset = _AMPLITUDE_OFFSET if spec.code.zero_is_undefined else 0.0
-    layer = Quanvolution(
-        spec.model,
-        filters,
-        kernel,
-        steps,
-        border,
-        **run.of_layers(),
-        trainable=trainable,
-        offset=offset,
-    )
+    own = {"trainable": trainable, "offset": offset, **run.of_layers()}
+    layer = Quanvolution(spec.model, filters, *window.pairs, **own)
     maps = layer.output_shape(image)
     if trainable:
         spec.warn_dead_weights()
@@ -190,9 +165,7 @@ def quanvolution(
         "kind": "quanvolution",
         "image": list(image),
         "filters": layer.filters,
-        "kernel_size": list(layer.kernel_size),
-        "stride": list(layer.stride),
-        "padding": list(layer.padding),
+        **window.facts(),
         "activation": activation,
         "maps": list(maps),
         "trainable": trainable,
@@ -202,18 +175,13 @@ def quanvolution(
         **spec.facts(),
         **run.facts(),
     }
-    return _student(layer, activation, facts, num_classes, seed=run.seed, dtype=run.precision)
+    return _student(layer, facts, num_classes, seed=run.seed, dtype=run.precision)
 
 
 def _student(
-    filters: nn.Module,
-    activation: str,
-    facts: Mapping[str, Any],
-    num_classes: int,
-    *,
-    seed: int,
-    dtype: torch.dtype,
+    filters: nn.Module, facts: dict[str, Any], num_classes: int, *, seed: int, dtype: torch.dtype
 ) -> ImageStudent:
+    activation = facts["activation"]
     check_activation(activation, _ACTIVATIONS)
     size = math.prod(facts["maps"])
     layers = {

@@ -38,11 +38,7 @@ AnyBackend = str | Backend | Engine
 def choose_engine(
     backend: AnyBackend, gradient: str, shots: int | None, seed: int | None
 ) -> Engine:
-    """The engine of a backend, or the engine given.
-
-    Raises:
-        ConfigError: If the backend is unknown or an option does not fit it.
-    """
+    """The engine of a backend, or the engine given."""
     if isinstance(backend, Engine):
         if gradient != "auto" or shots is not None:
             raise ConfigError(
@@ -91,22 +87,17 @@ class CircuitLayer(nn.Module):
         self,
         model: CircuitModel,
         shape: tuple[int, ...],
-        dtype: torch.dtype,
         *,
+        dtype: torch.dtype = torch.float32,
         trainable: bool = True,
-        **asked: Any,
+        backend: AnyBackend = "exact",
+        gradient: str = "auto",
+        shots: int | None = None,
+        seed: int | None = 0,
     ) -> None:
         """Model, first weights and engine.
 
-        Args:
-            model: Checked already.
-            shape: Of the weights: uniform in [-pi, pi) from the seed's stream, of seed 0 for None.
-            dtype: Of the weights.
-            trainable: Whether they learn.
-            asked: As of `_run_on`.
-
-        Raises:
-            ConfigError: If `dtype` is neither single nor double precision, or an option fits not.
+        Weights are uniform in [-pi, pi) from the seed's stream, of seed 0 for None.
         """
         if dtype not in (torch.float32, torch.float64):
             raise ConfigError(
@@ -114,10 +105,9 @@ class CircuitLayer(nn.Module):
                 got=str(dtype),
                 expected="torch.float32 or torch.float64",
             )
-        seed = asked["seed"]
         start = stream(0 if seed is None else seed, "init").uniform(-torch.pi, torch.pi, shape)
         self.model = model
-        self._run_on(**asked)
+        self._run_on(backend=backend, gradient=gradient, shots=shots, seed=seed)
         values = nn.Parameter(torch.tensor(start, dtype=dtype), requires_grad=trainable)
         self.register_parameter("weight", values)
 
@@ -218,11 +208,7 @@ class CircuitLayer(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def __prepare_scriptable__(self) -> nn.Module:
-        """Refuse `torch.jit.script`.
-
-        Raises:
-            ExecutionError: Always.
-        """
+        """Refuse `torch.jit.script`."""
         raise ExecutionError(
             "a quantum layer runs on an engine, which TorchScript cannot hold",
             got="torch.jit.script",
@@ -259,12 +245,7 @@ Array = NDArray[np.floating[Any]]
 
 
 class EngineNetwork(NeuralNetwork):
-    """A circuit model and the engine that runs it.
-
-    Args:
-        model: The circuit model.
-        engine: What runs it.
-    """
+    """A circuit model and the engine that runs it."""
 
     def __init__(self, model: CircuitModel, engine: Engine) -> None:
         check_model(model, part="a network")
@@ -337,13 +318,8 @@ class QuantumLayer(CircuitLayer, TorchConnector):
         nn.Module.__init__(self)
         check_model(model, part="a quantum layer")
         self._sparse = False
-        run: dict[str, Any] = {
-            "backend": backend,
-            "gradient": gradient,
-            "shots": shots,
-            "seed": seed,
-        }
-        self._set_up(model, (model.num_weights,), dtype, **run)
+        run: dict[str, Any] = {"backend": backend, "gradient": gradient, "shots": shots}
+        self._set_up(model, (model.num_weights,), dtype=dtype, seed=seed, **run)
 
     @property  # type: ignore[override]
     def _weights(self) -> Tensor:
@@ -375,13 +351,9 @@ class QuantumLayer(CircuitLayer, TorchConnector):
         return EngineNetwork(self.model, self.engine)
 
     def forward(self, input_data: Tensor | None = None) -> Tensor:
-        """Run the circuit for every row of `input_data`.
+        """Run the circuit for every row of `(..., num_features)` input data.
 
-        Args:
-            input_data: `(..., num_features)`, float32 or float64.
-
-        Returns:
-            `(..., num_outputs)` in the same dtype and on the same device.
+        Outputs `(..., num_outputs)` have its dtype and device.
 
         Raises:
             DataError: If there is no tensor, the width is wrong, or a row cannot be encoded.

@@ -57,19 +57,11 @@ class ClassicalStudent(Student, nn.Sequential):
 
 
 class HybridStudent(Student):
-    """Expectation values of a circuit, then one linear layer or a few.
-
-    Args:
-        circuit: Returns expectation values.
-        head: Turns them into logits.
-        facts: What a report must say.
-    """
+    """Expectation values of a circuit, then one linear layer or a few; facts are for reports."""
 
     def __init__(self, circuit: QuantumLayer, head: nn.Module, facts: Mapping[str, Any]) -> None:
         super().__init__()
-        self.circuit = circuit
-        self.head = head
-        self.facts = dict(facts)
+        self.circuit, self.head, self.facts = circuit, head, dict(facts)
 
     def forward(self, x: Tensor) -> Tensor:
         """`(..., num_features)` to `(..., num_classes)` logits."""
@@ -114,14 +106,7 @@ class FullyQuantumStudent(Student):
                 got=type(circuit).__name__,
                 expected="a torch.nn.Module",
             )
-        sharpness = real(
-            sharpness,
-            "sharpness is positive",
-            name="sharpness",
-            least=0,
-            strict=True,
-            expected="a number",
-        )
+        sharpness = check_sharpness(sharpness, "sharpness")
         if smoothing is None:
             layers = (part for part in circuit.modules() if isinstance(part, QuantumLayer))
             shots = next((layer.engine.shots for layer in layers), None)
@@ -230,24 +215,6 @@ def seeded_linear(
     return seeded(layer, fan_in, seed=seed, name=name)
 
 
-def seeded_convolution(
-    channels: int,
-    filters: int,
-    kernel_size: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    *,
-    seed: int,
-    name: str,
-    dtype: torch.dtype,
-) -> nn.Conv2d:
-    """See `seeded`; the fan-in is the number of pixels below the kernel in all channels."""
-    layer = nn.Conv2d(
-        channels, filters, kernel_size, stride=stride, padding=padding, dtype=dtype, device="meta"
-    )
-    return seeded(layer, channels * kernel_size[0] * kernel_size[1], seed=seed, name=name)
-
-
 def seeded_layers(
     sizes: Sequence[int], activation: str, last: str, *, seed: int, dtype: torch.dtype
 ) -> dict[str, nn.Module]:
@@ -277,12 +244,8 @@ def fitted_widths(num_features: int, num_classes: int, budget: int) -> tuple[int
 
 def check_sizes(num_features: int, num_classes: int) -> tuple[int, int]:
     """The sizes of a student as Python's integers; those no student can have are refused."""
-    sizes = ("num_features", num_features, 1), ("num_classes", num_classes, 2)
-    first, second = (
-        whole_number(value, what=f"{name} of a student", least=least)
-        for name, value, least in sizes
-    )
-    return first, second
+    features = whole_number(num_features, what="num_features of a student", least=1)
+    return features, whole_number(num_classes, what="num_classes of a student", least=2)
 
 
 def whole_number(value: Any, *, what: str, least: int) -> int:
@@ -297,6 +260,12 @@ def check_widths(widths: Any, *, what: str) -> tuple[int, ...]:
         return tuple(whole(width, rule, least=1) for width in listed(widths, rule))
     except ConfigError:
         raise ConfigError(rule, got=shown(widths), expected=expected) from None
+
+
+def check_sharpness(value: Any, name: str) -> float:
+    """A positive number."""
+    rule = "sharpness is positive"
+    return real(value, rule, name=name, least=0, strict=True, expected="a number")
 
 
 def check_activation(name: str, known: Collection[str]) -> None:

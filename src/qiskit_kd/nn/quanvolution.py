@@ -12,6 +12,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -22,72 +23,88 @@ from torch import Tensor, nn
 from qiskit_kd.circuits.model import CircuitModel, check_model
 from qiskit_kd.errors import CircuitError, ConfigError, DataError
 from qiskit_kd.execution.autograd import refuse_export, run, uncompiled
-from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.nn.cache import OutputCache, module_hash, sample_keys
-from qiskit_kd.nn.layer import CircuitLayer
+from qiskit_kd.nn.layer import AnyBackend, CircuitLayer
 from qiskit_kd.values import listed, python_number, shown, whole
 
 Pair = tuple[int, int]
 
 
-def pair(value: int | Sequence[int], *, name: str, least: int) -> Pair:
-    """`value` for height and width: one whole number for both, or one for each.
-
-    Raises:
-        ConfigError: If it is neither, or a number is below `least`.
-    """
-    rule = f"{name} is a whole number or a pair of them, for height and width"
-    try:
-        both = [value] * 2 if hasattr(value, "__index__") else listed(value, rule)
-        first, second = (whole(each, rule, least=least) for each in both)
-    except (ConfigError, ValueError):
-        raise ConfigError(rule, got=shown(value), expected=f"{least} or more") from None
-    return first, second
-
-
-def positions(image: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
-    """Rows and columns of places a kernel takes on an image.
-
-    Raises:
-        DataError: If the kernel is larger than the image with its padding.
-    """
-    padded = (image[0] + 2 * padding[0], image[1] + 2 * padding[1])
-    if kernel[0] > padded[0] or kernel[1] > padded[1]:
-        raise DataError(
-            "a kernel is no larger than the padded image",
-            got=f"a kernel of {_by(kernel)} on an image of {_by(image)} with padding {_by(padding)}"
-            f", which makes {_by(padded)}",
-            remedy="Use a smaller kernel_size, more padding or larger images.",
-        )
-    return ((padded[0] - kernel[0]) // stride[0] + 1, (padded[1] - kernel[1]) // stride[1] + 1)
-
-
-def cut_patches(images: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
-    """The pixels below the kernel at all its positions.
+@dataclass(frozen=True)
+class Window:
+    """Where the kernel of a convolution goes: numbers for height and width, or one for both.
 
     Args:
-        images: `(batch, channels, height, width)`.
-        kernel: Height and width.
+        kernel_size: Height and width of a patch.
         stride: Steps down and to the right.
         padding: Rows of zeros above and below, columns of zeros to the left and right.
 
-    Returns:
-        `(channels * kernel height * kernel width, batch * positions)`, contiguous. Pixels of a
-        patch are ordered channel, row, column, as in `torch.nn.Unfold`; patches image, row, column.
+    Raises:
+        ConfigError: If one is neither, or too small.
     """
-    if any(padding):
-        below, beside = padding
-        images = nn.functional.pad(images, (beside, beside, below, below))
-    windows = images.unfold(2, kernel[0], stride[0]).unfold(3, kernel[1], stride[1])
-    batch, channels, rows, columns = windows.shape[:4]
-    ordered = windows.permute(1, 4, 5, 0, 2, 3)
-    return ordered.reshape(channels * kernel[0] * kernel[1], batch * rows * columns).contiguous()
 
+    kernel_size: int | Sequence[int] = 2
+    stride: int | Sequence[int] = 2
+    padding: int | Sequence[int] = 0
 
-def _by(size: Pair) -> str:
-    return f"{size[0]}x{size[1]}"
+    def __post_init__(self) -> None:
+        for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
+            value = getattr(self, name)
+            rule = f"{name} is a whole number or a pair of them, for height and width"
+            try:
+                both = [value] * 2 if hasattr(value, "__index__") else listed(value, rule)
+                first, second = (whole(each, rule, least=least) for each in both)
+            except (ConfigError, ValueError):
+                raise ConfigError(rule, got=shown(value), expected=f"{least} or more") from None
+            object.__setattr__(self, name, (first, second))
+
+    @property
+    def pairs(self) -> tuple[Pair, Pair, Pair]:
+        """Kernel, stride and padding, each as (height, width)."""
+        return self.kernel_size, self.stride, self.padding  # type: ignore[return-value]
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of one channel below the kernel."""
+        return math.prod(self.pairs[0])
+
+    def positions(self, image: Pair) -> Pair:
+        """Rows and columns of places the kernel takes on an image.
+
+        Raises:
+            DataError: If the kernel is larger than the image with its padding.
+        """
+        kernel, stride, padding = self.pairs
+        padded = (image[0] + 2 * padding[0], image[1] + 2 * padding[1])
+        if kernel[0] > padded[0] or kernel[1] > padded[1]:
+            size, seen, border, total = (f"{a}x{b}" for a, b in (kernel, image, padding, padded))
+            raise DataError(
+                "a kernel is no larger than the padded image",
+                got=f"a kernel of {size} on an image of {seen} with padding {border}, which makes "
+                f"{total}",
+                remedy="Use a smaller kernel_size, more padding or larger images.",
+            )
+        return (padded[0] - kernel[0]) // stride[0] + 1, (padded[1] - kernel[1]) // stride[1] + 1
+
+    def cut(self, images: Tensor) -> Tensor:
+        """`(channels * pixels, batch * positions)` pixels below the kernel, contiguous.
+
+        Of `(batch, channels, height, width)` images. Pixels of a patch are ordered channel, row,
+        column, as in `torch.nn.Unfold`; patches image, row, column.
+        """
+        kernel, stride, (below, beside) = self.pairs
+        if below or beside:
+            images = nn.functional.pad(images, (beside, beside, below, below))
+        windows = images.unfold(2, kernel[0], stride[0]).unfold(3, kernel[1], stride[1])
+        batch, channels, rows, columns = windows.shape[:4]
+        ordered = windows.permute(1, 4, 5, 0, 2, 3)
+        return ordered.reshape(channels * self.pixels, batch * rows * columns).contiguous()
+
+    def facts(self) -> dict[str, list[int]]:
+        """What a row and a report say."""
+        return {name: list(value) for name, value in vars(self).items()}
 
 
 _CHUNK = 64  # images per pass of a frozen layer on the exact engine
@@ -116,15 +133,12 @@ class Quanvolution(CircuitLayer):
         padding: Rows and columns of black pixels (zeros, before `offset`) added on each side, one
             number or a pair. With angle encoding a black pixel does not turn its qubit.
         backend: A name in `backends.yaml`, a `Backend`, or an `Engine`.
-        gradient: `"auto"`, `"shift"` or `"spsa"`; auto is exact where the engine differentiates.
-        shots: Overrides the backend's number of shots.
-        seed: Seeds the initial weights, uniform in [-pi, pi), and the shots; None draws fresh shots
-            and the initial weights of seed 0.
         trainable: Whether the weights learn.
         offset: Added to every pixel. Amplitude encoding normalises each patch and has no state for
             a black one; with an offset, a black patch is the uniform superposition.
         cache_dir: Folder that keeps the maps of a frozen layer between processes.
-        dtype: Type of the weights; outputs have the type of the images.
+        run: `gradient`, `shots`, `seed` and `dtype`, as of `QuantumLayer`; outputs have the type of
+            the images.
 
     Raises:
         CircuitError: If `model` is no `CircuitModel` or no number of channels gives its features.
@@ -147,37 +161,27 @@ class Quanvolution(CircuitLayer):
         kernel_size: int | Sequence[int] = 2,
         stride: int | Sequence[int] = 2,
         padding: int | Sequence[int] = 0,
-        backend: str | Backend | Engine = "exact",
-        gradient: str = "auto",
-        shots: int | None = None,
-        seed: int | None = 0,
+        backend: AnyBackend = "exact",
         *,
         trainable: bool = True,
         offset: float = 0.0,
         cache_dir: str | Path | None = None,
-        dtype: torch.dtype = torch.float32,
+        **run: Any,
     ) -> None:
         super().__init__()
         check_model(model, part="a quanvolution")
         filters = python_number(filters)
         _check(filters, trainable, offset, cache_dir)
         self.filters = int(filters)
-        self.kernel_size = pair(kernel_size, name="kernel_size", least=1)
-        self.stride = pair(stride, name="stride", least=1)
-        self.padding = pair(padding, name="padding", least=0)
+        self.window = Window(kernel_size, stride, padding)
+        self.kernel_size, self.stride, self.padding = self.window.pairs
         self.offset = float(offset)
-        self.channels = _channels(model, self.kernel_size)
+        self.channels = _channels(model, self.window)
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._kept: tuple[str, Engine, OutputCache] | None = None
         self._remembers = not trainable
-        run: dict[str, Any] = {
-            "backend": backend,
-            "gradient": gradient,
-            "shots": shots,
-            "seed": seed,
-        }
         shape = (self.filters, model.num_weights)
-        self._set_up(model, shape, dtype, trainable=trainable, **run)
+        self._set_up(model, shape, trainable=trainable, backend=backend, **run)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": None}  # copies compute, or read the folder, anew
@@ -207,18 +211,14 @@ class Quanvolution(CircuitLayer):
                 expected=f"images of {self.channels} channels",
                 remedy="Use an encoding of as many features, or another kernel_size.",
             )
-        rows, columns = positions((height, width), self.kernel_size, self.stride, self.padding)
+        rows, columns = self.window.positions((height, width))
         return self.filters * self.model.num_outputs, rows, columns
 
     def forward(self, images: Tensor) -> Tensor:
-        """Run every filter on every patch.
+        """Run every filter on every patch; of one image, the first axis is missing on both sides.
 
-        Args:
-            images: `(batch, channels, height, width)`, or one image without its first axis.
-
-        Returns:
-            `(batch, filters * num_outputs, rows, columns)`, or without its first axis, in the same
-            dtype and on the same device.
+        Outputs `(batch, filters * num_outputs, rows, columns)` have the dtype and device of the
+        images `(batch, channels, height, width)`.
 
         Raises:
             DataError: If the images do not fit the circuit or the kernel, or a patch cannot be
@@ -256,14 +256,7 @@ class Quanvolution(CircuitLayer):
         return maps if images.ndim == 4 else maps[0]
 
     def check(self, images: Tensor) -> None:
-        """Refuse images with a patch that the circuit cannot encode; nothing is run.
-
-        Args:
-            images: `(batch, channels, height, width)`.
-
-        Raises:
-            DataError: Naming the image and the patch.
-        """
+        """Refuse images with a patch that the circuit cannot encode; nothing is run."""
         _, *places = self.output_shape(images.shape[1:])
         patches = self._patches(images)
         try:
@@ -306,7 +299,7 @@ class Quanvolution(CircuitLayer):
 
     def _patches(self, images: Tensor) -> Tensor:
         """`(num_features, patches)` of all images."""
-        patches = cut_patches(images, self.kernel_size, self.stride, self.padding)
+        patches = self.window.cut(images)
         return patches + self.offset if self.offset else patches
 
     def _explain(self, patches: Tensor, places: Pair, error: DataError) -> None:
@@ -378,12 +371,12 @@ class Quanvolution(CircuitLayer):
             return torch.cat(parts)
 
 
-def _channels(model: CircuitModel, kernel: Pair) -> int:
-    pixels = kernel[0] * kernel[1]
+def _channels(model: CircuitModel, window: Window) -> int:
+    pixels, (high, wide) = window.pixels, window.pairs[0]
     if model.num_features % pixels:
         raise CircuitError(
             "a filter takes one feature for each channel and pixel of its kernel",
-            got=f"{model.num_features} features for a kernel of {kernel[0]}x{kernel[1]}",
+            got=f"{model.num_features} features for a kernel of {high}x{wide}",
             expected=f"a multiple of {pixels}",
             remedy=f"Use an encoding of {pixels} features per channel, e.g. angle({pixels}), or "
             "another kernel_size.",

@@ -110,12 +110,6 @@ def warn_few_shots(
     """A `FewShotsWarning` where a student's backend takes fewer shots than it needs.
 
     Circuits of more than twelve qubits are not looked at.
-
-    Args:
-        student: Any network; only those read in class groups on a sampled backend can warn.
-        features: As for `shots_needed`.
-        what: Which student, for the message.
-        stacklevel: Frames up from here to the code to blame.
     """
     if not _is_read(student):
         return

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -31,6 +30,7 @@ from qiskit_kd.nn.modules import (
     HybridStudent,
     Projection,
     check_activation,
+    check_sharpness,
     check_sizes,
     check_widths,
     dtype_of,
@@ -42,7 +42,7 @@ from qiskit_kd.nn.modules import (
 from qiskit_kd.nn.shots import warn_few_shots
 from qiskit_kd.registry import Registry
 from qiskit_kd.seeding import stream
-from qiskit_kd.values import python_number, real
+from qiskit_kd.values import python_number
 
 students: Registry[Callable[..., nn.Module]] = Registry("student")
 """Builders `(num_features, num_classes, *, seed, backend="exact", **options) -> Module`."""
@@ -78,14 +78,7 @@ def mlp(
 ) -> ClassicalStudent:
     """A multilayer perceptron, the usual teacher; 64-16-8-3 has 1,203 parameters.
 
-    Args:
-        num_features: Width of a row.
-        num_classes: Number of logits.
-        seed: Fixes the initial weights.
-        backend: Accepted like everywhere, without effect.
-        hidden: Widths of the hidden layers.
-        activation: `"relu"` or `"tanh"`.
-        dtype: Of the parameters.
+    `hidden` are the widths of the hidden layers, and the activation is `"relu"` or `"tanh"`.
 
     Raises:
         ConfigError: If a width makes no sense or the activation is unknown.
@@ -112,16 +105,8 @@ def equal_size(
     A random orthogonal projection to f features, which is not trained, Linear(f, h), tanh and
     Linear(h, C): `h (f + 1) + C (h + 1)` trainable parameters. f and h make that the smallest
     number not below `budget`; of equally good ones, h is as near as possible to C + 1. From 64
-    features: 75 with f = 14, h = 4 for three classes (74 is out of reach), 74 with f = 5, h = 4
+    features: 75 with f = 14, h = 4 for C = 3 classes (74 is out of reach), 74 with f = 5, h = 4
     for ten.
-
-    Args:
-        num_features: Width of a row.
-        num_classes: Number of logits, C.
-        seed: Fixes the projection and the initial weights.
-        backend: Accepted like everywhere, without effect.
-        budget: Parameters of the student to compare with.
-        dtype: Of the parameters.
 
     Raises:
         ConfigError: If the budget is no positive integer.
@@ -183,18 +168,63 @@ def hybrid(
     return HybridStudent(circuit, top, facts)
 
 
+@dataclass(frozen=True)
+class ClassReading:
+    """How a student is read in class groups.
+
+    Args:
+        scheme: How basis states are grouped, as `CircuitSpec`.
+        qubits: The qubits measured ("selective measurement"), lowest bit first; None measures all.
+            Class groups over many qubits concentrate; with encodings of one feature per qubit, few
+            measured ones need far fewer shots.
+        sharpness: `"fixed"` or `"learnable"`.
+        initial_sharpness: Its (first) value; 1 is the published form.
+        smoothing: Added to each class probability; None adds half a count (0.5 / shots) where
+            they are sampled, and nothing otherwise.
+    """
+
+    scheme: str | Sequence[int] | None = None
+    qubits: str | Sequence[int] | None = None
+    sharpness: str = "fixed"
+    initial_sharpness: float = 1.0
+    smoothing: float | None = None
+
+    def of(self, spec: CircuitSpec, num_classes: int) -> CircuitSpec:
+        """The circuit, read so."""
+        return replace(spec, num_classes=num_classes, scheme=self.scheme, measured=self.qubits)
+
+    def student(self, kind: str, spec: CircuitSpec, run: RunOptions) -> FullyQuantumStudent:
+        """The student of a circuit that is read so."""
+        if self.sharpness not in ("fixed", "learnable"):
+            raise ConfigError(
+                "unknown sharpness",
+                got=repr(self.sharpness),
+                expected="'fixed' or 'learnable'",
+                remedy="Its (first) value is the option initial_sharpness.",
+            )
+        student = FullyQuantumStudent(
+            run.layer(spec),
+            sharpness=check_sharpness(self.initial_sharpness, "initial_sharpness"),
+            learnable=self.sharpness == "learnable",
+            smoothing=self.smoothing,
+            dtype=run.precision,
+        )
+        student.facts = {
+            "kind": kind,
+            **spec.facts(),
+            "sharpness_mode": self.sharpness,
+            **run.facts(),
+            "smoothing": student.smoothing,
+        }
+        few = stream(0, "shots needed").normal(size=(32, spec.num_features))
+        warn_few_shots(student, few, what="the untrained student", stacklevel=4)
+        return student
+
+
 @students.register("fully_quantum")
-@quantum_student()
+@quantum_student(groups={"reading": ClassReading})
 def fully_quantum(
-    spec: CircuitSpec,
-    num_classes: int,
-    run: RunOptions,
-    *,
-    scheme: str | Sequence[int] | None = None,
-    qubits: str | Sequence[int] | None = None,
-    sharpness: str = "fixed",
-    initial_sharpness: float = 1.0,
-    smoothing: float | None = None,
+    spec: CircuitSpec, num_classes: int, run: RunOptions, *, reading: ClassReading
 ) -> FullyQuantumStudent:
     """A circuit without any classical layer: its basis states are summed into class groups.
 
@@ -206,122 +236,52 @@ def fully_quantum(
     end of the chain (`"modulo"`, its beginning, leaves 39, 26 and 15). Warns of such weights (up to
     about ten qubits).
 
-    Further options are those of `CircuitSpec`, where `ansatz_options` None adds the last RY layer
-    to `hardware_efficient`, and of `RunOptions`.
-
-    Args:
-        spec: The circuit.
-        num_classes: Number of logits.
-        run: How it is run.
-        scheme: How basis states are grouped, as `CircuitSpec`.
-        qubits: The qubits measured ("selective measurement"), lowest bit first; None measures all.
-            Class groups over many qubits concentrate; with encodings of one feature per qubit, few
-            measured ones need far fewer shots.
-        sharpness: `"fixed"` or `"learnable"`.
-        initial_sharpness: Its (first) value; 1 is the published form.
-        smoothing: Added to each class probability; None adds half a count (0.5 / shots) where
-            they are sampled, and nothing otherwise.
+    Options are those of `CircuitSpec`, where `ansatz_options` None adds the last RY layer to
+    `hardware_efficient`, of `RunOptions` and of `ClassReading`.
 
     Raises:
         CircuitError: If the features do not fit the qubits, there are more classes than basis
             states, or a part cannot be built.
         ConfigError: If a name is unknown or an option makes no sense.
     """
-    spec = replace(spec, num_classes=num_classes, scheme=scheme, measured=qubits)
+    spec = reading.of(spec, num_classes)
     published = isinstance(spec.ansatz, str) and spec.ansatz == "hardware_efficient"
     if published and spec.ansatz_options is None:
         spec = replace(spec, ansatz_options={"final_ry": True})
-    facts = {"kind": "fully_quantum"}
-    student = _class_groups(facts, spec, run, sharpness, initial_sharpness, smoothing)
+    student = reading.student("fully_quantum", spec, run)
     spec.warn_dead_weights()
     return student
 
 
 @students.register("separable")
-@quantum_student(without=("ansatz", "ansatz_options"))
+@quantum_student(without=("ansatz", "ansatz_options"), groups={"reading": ClassReading})
 def separable(
     spec: CircuitSpec,
     num_classes: int,
     run: RunOptions,
     *,
     num_weights: int | None = None,
-    scheme: str | Sequence[int] | None = None,
-    qubits: str | Sequence[int] | None = None,
-    sharpness: str = "fixed",
-    initial_sharpness: float = 1.0,
-    smoothing: float | None = None,
+    reading: ClassReading,
 ) -> FullyQuantumStudent:
     """The entanglement-free control: as `fully_quantum`, but its gates act on single qubits.
 
-    As many weights as `fully_quantum` with as many layers (74 at 64 features and 4 layers); many of
-    them are redundant, since rotations of one qubit in a row are one rotation. The encoded state is
-    the same, entangled one: what is missing is entangling power of the trained part.
+    As many weights as `fully_quantum` with as many layers (74 at 64 features and 4 layers), or
+    `num_weights`; many of them are redundant, since rotations of one qubit in a row are one
+    rotation. The encoded state is the same, entangled one: what is missing is entangling power of
+    the trained part.
 
     Without entanglement a weight reaches its own qubit only. Where the number of classes is a power
     of two the groups are a function of log2(C) qubits, and the weights of all others are dead. That
     is in the nature of the control, so nothing warns; `facts["dead_weights"]` counts them.
 
-    Args:
-        spec: The circuit to compare with, of the hardware-efficient ansatz.
-        num_classes: Number of logits.
-        run: How it is run.
-        num_weights: None counts the weights of that ansatz, with its last RY layer.
-        scheme: As `fully_quantum`, like the rest.
-        qubits: The qubits measured.
-        sharpness: `"fixed"` or `"learnable"`.
-        initial_sharpness: Its (first) value.
-        smoothing: Added to each class probability.
-
-    Raises:
-        CircuitError: As `fully_quantum`.
-        ConfigError: As `fully_quantum`.
+    Options are those of `fully_quantum` but for the ansatz.
     """
-    spec = replace(spec, num_classes=num_classes, scheme=scheme, measured=qubits)
+    spec = reading.of(spec, num_classes)
     if num_weights is None:
         compared = hardware_efficient(spec.code.num_qubits, spec.layers, final_ry=True)
         num_weights = compared.num_parameters
     options = {"num_weights": python_number(num_weights)}
     spec = replace(spec, ansatz="product", layers=1, ansatz_options=options)
-    facts = {"kind": "separable"}
-    student = _class_groups(facts, spec, run, sharpness, initial_sharpness, smoothing)
+    student = reading.student("separable", spec, run)
     del student.facts["layers"]  # the number of weights says it all
-    return student
-
-
-def _class_groups(
-    facts: dict[str, Any],
-    spec: CircuitSpec,
-    run: RunOptions,
-    sharpness: str,
-    initial_sharpness: float,
-    smoothing: float | None,
-) -> FullyQuantumStudent:
-    """The student read in class groups."""
-    if sharpness not in ("fixed", "learnable"):
-        raise ConfigError(
-            "unknown sharpness",
-            got=repr(sharpness),
-            expected="'fixed' or 'learnable'",
-            remedy="Its (first) value is the option initial_sharpness.",
-        )
-    rule = "sharpness is positive"
-    real(
-        initial_sharpness, rule, name="initial_sharpness", least=0, strict=True, expected="a number"
-    )
-    student = FullyQuantumStudent(
-        run.layer(spec),
-        sharpness=initial_sharpness,
-        learnable=sharpness == "learnable",
-        smoothing=smoothing,
-        dtype=run.precision,
-    )
-    student.facts = {
-        **facts,
-        **spec.facts(),
-        "sharpness_mode": sharpness,
-        **run.facts(),
-        "smoothing": student.smoothing,
-    }
-    few = stream(0, "shots needed").normal(size=(32, spec.num_features))
-    warn_few_shots(student, few, what="the untrained student", stacklevel=4)
     return student
