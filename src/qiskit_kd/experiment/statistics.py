@@ -103,14 +103,13 @@ def contrast(
     Returns:
         The gain; None without a common seed.
     """
-    left, right = (
-        {row["seed"]: row for row in side if row[part].get(metric) is not None}
-        for side in (rows, baseline)
-    )
+    left = {row["seed"]: row for row in rows if row[part].get(metric) is not None}
+    right = {row["seed"]: row for row in baseline if row[part].get(metric) is not None}
     seeds = sorted(left.keys() & right.keys())
     if not seeds:
         return None
-    treated, control = ([side[seed][part][metric] for seed in seeds] for side in (left, right))
+    treated = [left[seed][part][metric] for seed in seeds]
+    control = [right[seed][part][metric] for seed in seeds]
     shared = shared_variance(left.values(), right.values())
     return paired_gain(treated, control, shared=shared)
 

@@ -123,14 +123,7 @@ def finish(
     title: str | None = None,
     grid: Literal["x", "both", ""] = "x",
 ) -> Figure:
-    """Quiet axes, one text size, the title on the left; the figure, saved where `where` says.
-
-    Args:
-        ax: Axes.
-        where: As the figure got it.
-        title: Where that has none.
-        grid: Which lines.
-    """
+    """Quiet axes, one text size, `where`'s own or this title; the figure, saved where that says."""
     where, figure = where or {}, ax.get_figure(root=True)
     assert figure is not None
     for side, spine in ax.spines.items():
@@ -247,12 +240,11 @@ def line(
         shared: See `statistics.shared_variance`, of all places or of each.
         cut: Where the band ends.
         band: Whether there is a band, and a mark at each mean.
-        log: Whether numbers are positive and spread over decades: then means and bands are those of
-            their logarithms.
+        log: Whether means and bands are those of logarithms.
         marks: Options of the line.
 
     Returns:
-        The lowest and the highest number shown; infinite where there is none.
+        The lowest and the highest number shown.
     """
     if not len(numbers):
         return np.inf, -np.inf

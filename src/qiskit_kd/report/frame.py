@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,7 +21,6 @@ from qiskit_kd.errors import QiskitKDError
 from qiskit_kd.experiment.schema import VariantConfig, is_teacher
 from qiskit_kd.experiment.statistics import (
     Gain,
-    Verdict,
     contrast,
     half_width,
     paired_gain,
@@ -83,24 +83,16 @@ class Contrast:
     gain: Gain | None
     """Their mean, seed by seed, over seeds that all points have."""
 
-    def count(self, verdict: Verdict) -> int:
-        """At how many points this is the verdict."""
-        return sum(gain.verdict == verdict for _, gain in self.places)
-
     @property
     def counts(self) -> tuple[int, int, int]:
         """At how many points it is better, undecided and worse."""
-        return self.count("confirmed"), self.count("not confirmed"), self.count("harmful")
+        found = [gain.verdict for _, gain in self.places]
+        return found.count("confirmed"), found.count("not confirmed"), found.count("harmful")
 
     @property
-    def best(self) -> tuple[Point, Gain]:
-        """The point with the largest mean gain."""
-        return max(self.places, key=lambda item: item[1].mean)
-
-    @property
-    def worst(self) -> tuple[Point, Gain]:
-        """The point with the smallest mean gain."""
-        return min(self.places, key=lambda item: item[1].mean)
+    def ends(self) -> list[tuple[Point, Gain]]:
+        """All places from the smallest mean gain to the largest."""
+        return sorted(self.places, key=lambda item: item[1].mean)
 
 
 class Frame:
@@ -130,7 +122,8 @@ class Frame:
         self.listed: Mapping[str, Any] = self.config.get("variants", {})
         found = dict.fromkeys([*self.listed, *(str(row["variant"]) for row in self.rows)])
         self.roles: dict[str, Role] = {name: self._role(name) for name in found}
-        self._gains: dict[Any, Gain | None] = {}
+        self._gains: dict[Any, tuple[Gain | None, Any]] = {}
+        self._variants: dict[str | None, list[str]] = {}
         self._settled: dict[Any, dict[str, Any]] = {}
 
     def _role(self, name: str) -> Role:
@@ -165,7 +158,9 @@ class Frame:
 
     def variants_of(self, student: str | None = None) -> list[str]:
         """Variants that rows have, of one student or of any: baseline first, placebos last."""
-        return variants_of(self.rows, student=student, frame=self)
+        if student not in self._variants:
+            self._variants[student] = variants_of(self.rows, student=student, roles=self.roles)
+        return self._variants[student]
 
     @cached_property
     def treated(self) -> str | None:
@@ -201,25 +196,25 @@ class Frame:
         metric: str = "accuracy",
         part: str = "test",
     ) -> Contrast | None:
-        """One training of a student against another.
+        """One training of a student against another, or the study's baseline; None without seeds.
 
-        Args:
-            student: Which student.
-            variant: What is compared.
-            baseline: With what; the study's own baseline by default.
-            points: At which points; all by default.
-            metric: Which metric.
-            part: Of which part of the data.
-
-        Returns:
-            The contrast; None where they share no seed.
+        It is about one metric of a part of the data, at these points or at all.
         """
         other = self.baseline if baseline is None else baseline
         found: dict[Any, tuple[Point, Gain]] = {}
         for point in self.points if points is None else points:
-            gain = self._gain(student, variant, other, point, metric, part)
+            where = _key(point)
+            key = student, variant, other, where, metric, part
+            if key not in self._gains:
+                left = self.cells.get((where, student, variant), [])
+                right = self.cells.get((where, student, other), [])
+                runs: Any = where  # of both sides, along axes and if rows have keys
+                if self.grid and left and right and "key" in left[0]:
+                    runs = frozenset([r["key"] for r in left]), frozenset([r["key"] for r in right])
+                self._gains[key] = contrast(left, right, metric, part=part), runs
+            gain, runs = self._gains[key]
             if gain is not None:
-                found.setdefault(self._runs(student, variant, other, point), (point, gain))
+                found.setdefault(runs, (point, gain))
         if not found:
             return None
         places = tuple(found.values())
@@ -245,23 +240,6 @@ class Frame:
         ]
         pairs = [pair for pair in pairs if all(pair)]
         return averaged(pairs, "accuracy", "test", [shared_variance(*pair) for pair in pairs])
-
-    def _gain(
-        self, student: str, variant: str, other: str, point: Point, metric: str, part: str
-    ) -> Gain | None:
-        key = student, variant, other, _key(point), metric, part
-        if key not in self._gains:
-            left, right = (self.cell(student, name, point) for name in (variant, other))
-            self._gains[key] = contrast(left, right, metric, part=part)
-        return self._gains[key]
-
-    def _runs(self, student: str, variant: str, other: str, point: Point) -> Any:
-        """The runs on both sides of a comparison; where rows have no keys, its point."""
-        sides = tuple(
-            frozenset(str(row["key"]) for row in self.cell(student, name, point) if "key" in row)
-            for name in (variant, other)
-        )
-        return sides if all(sides) else str(point)
 
     # Where students are trained and judged, and under how much noise.
 
@@ -323,12 +301,7 @@ def averaged(
 
 
 def interval(numbers: Sequence[float], *, shared: float = 0.0) -> tuple[float, float | None]:
-    """Mean and half width of its 95 % interval (Student's t); None for fewer than two numbers.
-
-    Args:
-        numbers: One per seed.
-        shared: See `statistics.shared_variance`.
-    """
+    """Mean and half width of its 95 % interval (Student's t); None for fewer than two numbers."""
     half = None if len(numbers) < 2 else float(half_width(numbers, shared=shared))
     return float(np.mean(numbers)), half
 
@@ -340,20 +313,19 @@ def students_of(rows: Iterable[Row]) -> list[str]:
 
 
 def variants_of(
-    rows: Iterable[Row], *, student: str | None = None, frame: Frame | None = None
+    rows: Iterable[Row],
+    *,
+    student: str | None = None,
+    roles: Mapping[str, str] = MappingProxyType({BASELINE: "baseline"}),
 ) -> list[str]:
     """Variants of the students (or of one) in order of appearance, not the teachers'.
 
-    The baseline comes first and, where the frame knows them, placebos last.
+    The baseline comes first and, where roles are known, placebos last.
     """
-    names = dict.fromkeys(
-        str(row["variant"])
-        for row in rows
-        if (row["student"] == student if student else not is_teacher(str(row["student"])))
-    )
-    roles = {BASELINE: "baseline"} if frame is None else frame.roles
+    pairs = dict.fromkeys((str(row["student"]), str(row["variant"])) for row in rows)
+    names = [v for s, v in pairs if (s == student if student else not is_teacher(s))]
     rank = {"baseline": 0, "placebo": 2}
-    return sorted(names, key=lambda name: rank.get(roles.get(name, ""), 1))
+    return sorted(dict.fromkeys(names), key=lambda name: rank.get(roles.get(name, ""), 1))
 
 
 def values(rows: Iterable[Row], student: str, variant: str, metric: str) -> dict[int, float]:

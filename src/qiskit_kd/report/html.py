@@ -10,12 +10,12 @@ import html
 import io
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from qiskit_kd.report.document import MARKS, Entry, Headline, Picture, Section, Table
+from qiskit_kd import __version__
+from qiskit_kd.report.document import MARKS, Entry, Headline, Picture, Section
 from qiskit_kd.report.drawing import saved
 from qiskit_kd.report.style import DARK, PAPER
 
@@ -44,8 +44,7 @@ def page(
         # A small circuit keeps its size; a wide one is never made too small to read.
         width = re.search(r' width="(\d+)"', svg)
         small = picture.drawing and width and int(width[1]) < READABLE
-        kind = f"drawing scroll{' small' * bool(small)}" if picture.drawing else ""
-        return {"svg": svg, "kind": kind}
+        return {"svg": svg, "kind": f"drawing scroll{' small' * bool(small)}" * picture.drawing}
 
     environment = Environment(
         loader=PackageLoader("qiskit_kd.report", "templates"),
@@ -53,49 +52,22 @@ def page(
         undefined=StrictUndefined,
     )
     light, dark = color_variables()
-    head = next((b.text for s in sections for b in s.blocks if isinstance(b, Headline)), "")
     body = environment.get_template("page.html.j2").render(
         name=name,
         title=title,
-        head=head,
-        version=_version(),
+        head=next((b.text for s in sections for b in s.blocks if isinstance(b, Headline)), ""),
+        version=__version__,
         light=light,
         dark=dark,
         sections=sections,
         files=files,
         drawn=drawn,
         kind_of=lambda block: type(block).__name__,
-        lines_of=_lines,
+        entry=lambda one: one if isinstance(one, Entry) else Entry(one),
+        marks=MARKS,
         variable=variable,
     )
     return body, documents
-
-
-def _lines(table: Table) -> list[list[dict[str, Any]]]:
-    """Entries as the template wants them."""
-    return [
-        [
-            {
-                "text": one.text,
-                "note": one.note,
-                "color": one.color and variable(one.color),
-                "verdict": one.verdict.replace(" ", "-"),
-                "mark": MARKS.get(one.verdict, ""),
-                "word": place < table.words,
-            }
-            for place, one in enumerate(e if isinstance(e, Entry) else Entry(e) for e in line)
-        ]
-        for line in table.lines
-    ]
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("qiskit-kd")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def to_svg(figure: Figure, name: str, *, outlines: bool = False) -> str:
@@ -106,20 +78,11 @@ def to_svg(figure: Figure, name: str, *, outlines: bool = False) -> str:
         name: Salt of the element ids; distinct names keep figures on one page apart.
         outlines: Draw letters as shapes (for formulas), not as text.
     """
-    buffer = io.StringIO()
-    settings: dict[Any, Any] = {
-        "svg.hashsalt": name,
-        "svg.fonttype": "path" if outlines else "none",
-    }
+    buffer, how = io.StringIO(), {"format": "svg", "metadata": {"Date": None, "Creator": None}}
+    fonts = "path" if outlines else "none"
     # rc_context restores what it found: no global setting is left behind.
-    with mpl.rc_context(settings):
-        saved(
-            figure,
-            buffer,
-            formulas=outlines,
-            format="svg",
-            metadata={"Date": None, "Creator": None},
-        )
+    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": fonts}):
+        saved(figure, buffer, formulas=outlines, **how)
     return buffer.getvalue()
 
 
@@ -141,16 +104,17 @@ def inline(document: str, name: str, alt: str, *, themed: bool = True) -> str:
     body = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", body)
     body = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", body)
     if themed:
-        body = _without_paper(body)
+        # The page is the paper.
+        paper = rf"\s*<path[^>]*fill: {PAPER}[^>]*/>\s*</g>"
+        body = re.sub(rf'<g id="patch_1">{paper}|<g>{paper}', "", body, count=1)
         for color in DARK:
             body = body.replace(color, f"var({variable(color)})")
     head, rest = body.split(">", 1)
-    box = re.search(r'viewBox="([^"]+)"', head)
-    assert box is not None
-    width = round(float(box[1].split()[2]) * 96 / 72)
+    box = re.findall(r'viewBox="([^"]+)"', head)[0]
+    width = round(float(box.split()[2]) * 96 / 72)
     body = (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="{box[1]}" width="{width}" role="img" aria-labelledby="{name}-alt">'
+        f'viewBox="{box}" width="{width}" role="img" aria-labelledby="{name}-alt">'
         f'<title id="{name}-alt">{html.escape(alt)}</title>{rest}'
     )
     return re.sub(r">\s+<", "><", body)
@@ -158,23 +122,11 @@ def inline(document: str, name: str, alt: str, *, themed: bool = True) -> str:
 
 def color_variables() -> tuple[str, str]:
     """CSS declarations of the figures' colours, for light and for dark paper."""
-    twins = DARK
-    light = "".join(f"{variable(c)}:{c};" for c in twins)
-    dark = "".join(f"{variable(c)}:{d};" for c, d in twins.items())
+    pairs = ((f"{variable(c)}:{c};", f"{variable(c)}:{dark};") for c, dark in DARK.items())
+    light, dark = map("".join, zip(*pairs, strict=True))
     return light, dark
 
 
 def variable(color: str) -> str:
     """Name of the CSS variable that holds a colour."""
     return f"--c{color.removeprefix('#')}"
-
-
-def _without_paper(body: str) -> str:
-    """Drop the background rectangle: the page is the paper."""
-    return re.sub(
-        rf'<g id="patch_1">\s*<path[^>]*fill: {PAPER}[^>]*/>\s*</g>|'
-        rf"<g>\s*<path[^>]*fill: {PAPER}[^>]*/>\s*</g>",
-        "",
-        body,
-        count=1,
-    )

@@ -18,6 +18,7 @@ from qiskit_kd.report.frame import Frame, Result, Row
 from qiskit_kd.report.sections.cost import COLUMNS, job_lines
 from qiskit_kd.report.style import told_apart
 
+_LABELS = ("student", "variant", "seed")
 _COUNTS = ("live_parameters", "effective_parameters")
 
 
@@ -93,7 +94,7 @@ def terminal_table(result: Result, *, metric: str = "accuracy") -> str:
 
 def title(frame: Frame) -> str:
     """The line above the verdict."""
-    seeds, students = len({row["seed"] for row in frame.rows}), len(frame.students)
+    seeds, students = len(frame.seeds), len(frame.students)
     settings = "" if frame.grid is None else f" · {len(frame.points)} settings"
     return (
         f"{frame.config.get('title') or frame.result.name} · {students} "
@@ -104,21 +105,19 @@ def title(frame: Frame) -> str:
 
 def rows_csv(result: Result) -> str:
     """All rows as CSV: one line per run, with the test and validation metrics."""
-    lines: list[list[Any]] = []
-    axes = list(result.rows[0].get("point", {}))
     # Not every network has every metric: a teacher has no divergence from itself.
-    metrics = [
-        (part, key)
-        for part in ("test", "validation")
-        for key in dict.fromkeys(key for row in result.rows for key in row[part])
-    ]
-    names = [f"{part}_{key}" for part, key in metrics]
+    metrics = dict.fromkeys(
+        (part, key) for part in ("test", "validation") for row in result.rows for key in row[part]
+    )
+    lines: list[list[Any]] = []
     for row in result.rows:
-        numbers = [row[part].get(key) for part, key in metrics]
         options = row.get("options") or {}
         counts = [row["parameters"], *(options.get(key, row["parameters"]) for key in _COUNTS)]
+        numbers = [row[part].get(key) for part, key in metrics]
         lines.append([*_labels(row), *counts, *numbers])
-    return csv_text([*axes, "student", "variant", "seed", "parameters", *_COUNTS, *names], lines)
+    names = [f"{part}_{key}" for part, key in metrics]
+    axes = result.rows[0].get("point", {})
+    return csv_text([*axes, *_LABELS, "parameters", *_COUNTS, *names], lines)
 
 
 def parts_csv(frame: Frame) -> dict[str, str]:
@@ -132,10 +131,10 @@ def parts_csv(frame: Frame) -> dict[str, str]:
             lines = [[*_labels(row), *(entry.get(key) for key in keys)] for row, entry in entries]
             # An axis may be called like what an entry says of itself: both have a `device`.
             names = [f"{part}_{key}" if key in axes else key for key in keys]
-            found[f"{part}.csv"] = csv_text([*axes, "student", "variant", "seed", *names], lines)
+            found[f"{part}.csv"] = csv_text([*axes, *_LABELS, *names], lines)
     jobs = job_lines(frame)
     return found | ({"jobs.csv": csv_text(COLUMNS, jobs)} if jobs else {})
 
 
 def _labels(row: Row) -> list[Any]:
-    return [*row.get("point", {}).values(), row["student"], row["variant"], row["seed"]]
+    return [*row.get("point", {}).values(), *(row[label] for label in _LABELS)]

@@ -3,8 +3,9 @@
 
 Every `plot_*` takes rows as `qiskit_kd.experiment` stores them and returns a matplotlib `Figure`
 made without pyplot and without touching rcParams. With `ax` it draws there and returns that
-figure; `figsize` is in inches, and `filename` saves it. Intervals are 95 % (Student's t over
-seeds); a single seed is a hollow point without one.
+figure; `figsize` is in inches, and `filename` saves it. A `metric` is a key of the rows' `test`,
+the `baseline` the variant that is the student alone. Intervals are 95 % (Student's t over seeds); a
+single seed is a hollow point without one.
 """
 
 from __future__ import annotations
@@ -45,9 +46,7 @@ def plot_accuracy(
 ) -> Figure:
     """Bars of a test metric per student and variant, with intervals and every seed as a point.
 
-    Args:
-        data: Rows. A student called `teacher` becomes a dashed line with its interval as a band.
-        metric: A key of the rows' `test`.
+    A student called `teacher` becomes a dashed line with its interval as a band.
     """
     table, drawn = cells(data, metric), looks(variants_of(data))
     teachers = [cell for cell in table if is_teacher(cell.student)]
@@ -94,10 +93,7 @@ def plot_parameters(
 ) -> Figure:
     """A test metric against the number of trainable parameters, one point per student and variant.
 
-    Args:
-        data: Rows.
-        metric: A key of the rows' `test`.
-        variants: Which variants; all by default. The teacher is always drawn.
+    All `variants` are drawn by default; the teacher always is.
     """
     _, ax = canvas(where, (5.2, 4.2))
     every = variants_of(data)
@@ -152,12 +148,8 @@ def plot_gains(
 ) -> Figure:
     """Paired gains over the student alone, with intervals, placebos beside them, and a zero line.
 
-    Args:
-        data: Rows; they give the pale points, one difference per seed.
-        comparisons: The study's comparisons; those against the baseline variant are drawn.
-        metric: Which metric.
-        baseline: The variant that is the student alone.
-        over: What the axis calls it.
+    Of the study's `comparisons` those against the `baseline` are drawn, which the axis calls
+    `over`; pale points are differences of single seeds.
     """
     wanted = {(c["student"], c["variant"]): None for c in comparisons if c["baseline"] == baseline}
     table = [
@@ -196,13 +188,7 @@ def plot_gains(
 def _grouped(
     ax: Axes, items: Iterable[tuple[str, Item]], table: Iterable[Cell]
 ) -> Iterator[tuple[float, Item]]:
-    """Heights of items, student by student; the names stand above, which leaves the width to data.
-
-    Args:
-        ax: Where.
-        items: Students and what is drawn of each.
-        table: Cells that know the students' sizes.
-    """
+    """Heights of items, student by student; the names stand above, the width is left to data."""
     sizes = {cell.student: f"  [{cell.size} parameters]" for cell in table}
     groups: dict[str, list[Item]] = {}
     for student, item in items:
@@ -247,10 +233,7 @@ def _dodge(sizes: Mapping[str, int]) -> dict[str, float]:
 
 
 def _label(ax: Axes, labels: Sequence[tuple[int, float, float, str]]) -> None:
-    """Names beside the points, pushed apart where they would overlap.
-
-    The smallest students' names stand to the left, where nothing else is; the others' to the right.
-    """
+    """Names beside the points, pushed apart; the smallest students' stand alone on the left."""
     low, high = ax.get_ylim()
     left, right = ax.get_xlim()
     gap = (high - low) * 0.062
@@ -291,12 +274,7 @@ def _thin(sizes: Sequence[int]) -> list[int]:
 
 
 def plot_circuit(data: QuantumCircuit, *, fold: int = 28, **where: Unpack[Canvas]) -> Figure:
-    """A circuit drawn by Qiskit in its `iqp` style, in lines of at most `fold` columns.
-
-    Args:
-        data: The circuit.
-        fold: Columns per line; the lines are made equally long.
-    """
+    """A circuit drawn by Qiskit in its `iqp` style, in equal lines of at most `fold` columns."""
     drawable = _short_names(data)
     # Qiskit fits a drawing into the axes it is given, letters included; so ask it first how many
     # columns it takes, fold these into lines of equal length, and make room for them.

@@ -3,8 +3,9 @@
 
 Same conventions as `qiskit_kd.report.plots`; every combination of the other axes' values is a
 panel, and `ax` may be one `Axes` per panel. Lines are means over seeds with 95 % bands, corrected
-for samples that seeds share; gains are paired seed by seed. Shots and disturbances rows carry where
-the experiment asks for them (`evaluation.shots`, `.robustness`); nothing was chosen on them.
+for samples that seeds share; gains are paired seed by seed. `grid` are panels and values, `looks`
+how every (student, variant) is drawn; both come from the rows by default. Shots and disturbances
+rows carry where the experiment asks for them (`evaluation.shots`, `.robustness`).
 """
 
 from __future__ import annotations
@@ -58,12 +59,7 @@ def plot_accuracy_over(
     """A test metric against the axis of numbers, a line and 95 % band per student and variant.
 
     Rows without the metric are left out: not every network has a divergence from a teacher.
-
-    Args:
-        data: Rows with a `point`. Teachers are dashed, thin and without a band.
-        grid: Panels and values; from the rows by default.
-        looks: How every (student, variant) is drawn; from the rows by default.
-        metric: A key of the rows' `test`.
+    Teachers are dashed, thin and without a band.
 
     Raises:
         DataError: If no row has a point, or the number of axes is not that of the panels.
@@ -96,16 +92,9 @@ def plot_gains_over(
 ) -> Figure:
     """Paired gain over the student alone against the axis of numbers, with intervals.
 
-    A filled mark is a confirmed gain, a crossed one a confirmed harm, a hollow one neither. A
-    placebo so far off that it would dwarf the rest is an arrow at the edge, with its gain.
-
-    Args:
-        data: Rows with a `point`.
-        comparisons: The study's comparisons; those against the baseline variant are drawn.
-        grid: Panels and values; from the rows by default.
-        looks: How every (student, variant) is drawn; from the rows by default.
-        baseline: The variant that is the student alone.
-        metric: Which metric.
+    Of the study's `comparisons` those against the `baseline` are drawn. A filled mark is a
+    confirmed gain, a crossed one a confirmed harm, a hollow one neither. A placebo so far off that
+    it would dwarf the rest is an arrow at the edge, with its gain.
 
     Raises:
         DataError: If no row has a point, or the number of axes is not that of the panels.
@@ -161,15 +150,8 @@ def plot_shots(
 ) -> Figure:
     """A test metric against the shots per circuit, logarithmic, a panel per point.
 
-    Lines are means over seeds with 95 % bands. The detached mark at the right is the row's own test
-    metric: without shots, if the backend where it was judged has none.
-
-    Args:
-        data: Rows with `shots`; those without are left out.
-        points: Points, and what the panels are called.
-        looks: How every (student, variant) is drawn; from the rows by default.
-        metric: A key of the entries.
-        limit: What the right end is called.
+    Panels are `points` with their names. The detached mark at the right, called `limit`, is the
+    row's own test metric: without shots, if the backend where it was judged has none.
 
     Raises:
         DataError: If no row carries shots, or the number of axes is not that of the points.
@@ -221,13 +203,7 @@ def plot_robustness(
 ) -> Figure:
     """Two panels per kind of disturbance: the metric against its level, and the gain over alone.
 
-    Lines are means over seeds with 95 % bands; gains are paired seed by seed.
-
-    Args:
-        data: Rows of one point, with `robustness`.
-        looks: How every (student, variant) is drawn; from the rows by default.
-        baseline: The variant that is the student alone.
-        metric: A key of the entries.
+    Rows are those of one point.
 
     Raises:
         DataError: If no row carries robustness, or the number of axes is not two per kind.

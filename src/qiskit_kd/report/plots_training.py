@@ -43,13 +43,7 @@ def plot_curves(
     """Learning curves of one student: mean over seeds with a 95 % band, one line per variant.
 
     A run that stopped early is held at its last value, so that the mean is always over all seeds.
-
-    Args:
-        data: Rows.
-        student: Which student.
-        curve: A key of the rows' `curves`.
-        looks: How every (student, variant) is drawn, in a study with many; by default each variant
-            has its usual look.
+    `curve` is a key of the rows' `curves`; without `looks` each variant has its usual one.
     """
     _, ax = canvas(where, (3.5, 2.7))
     label, scale = _CURVES.get(curve, (curve, 1.0))
@@ -68,13 +62,7 @@ def plot_curves(
 def plot_gradients(
     data: Sequence[Row], *, student: str, variant: str = "distilled", **where: Unpack[Canvas]
 ) -> Figure:
-    """Norm of each loss term's gradient during training, mean and 95 % band over seeds.
-
-    Args:
-        data: Rows with `grad/<term>` curves.
-        student: Which student.
-        variant: Which variant.
-    """
+    """Norm of each loss term's gradient (`grad/<term>`) in training, mean and band over seeds."""
     figure, ax = canvas(where, (3.5, 2.7))
     rows = rows_of(data, student, variant)
     terms = dict.fromkeys(k for r in rows for k in r["curves"] if k.startswith("grad/"))
@@ -101,13 +89,8 @@ def plot_distributions(
     """Mean predicted distribution per true class, student alone (left) and distilled (right).
 
     A row of cells is a true class, a column a predicted one; the depth of colour is the
-    probability, averaged over test samples and seeds.
-
-    Args:
-        data: Rows with a `distribution`, `(classes, classes)`, each row summing to one.
-        student: Which student.
-        variants: The variants, left to right; by default the first two of `variants_of`.
-        looks: How every (student, variant) is drawn, in a study with many.
+    probability, averaged over test samples and seeds. Rows have a `distribution`, `(classes,
+    classes)`, each of its rows summing to one. By default the first two `variants` are drawn.
     """
     figure, ax = canvas(where, (3.5, 2.35))
     shown = list(variants) if variants is not None else variants_of(data, student=student)[:2]
@@ -143,12 +126,7 @@ def plot_fine_tuning(
     """Validation loss after each epoch of fine-tuning, a line per seed; epoch 0 is the start.
 
     A filled point is the epoch whose weights were kept, where rows tell. The number at the end of a
-    line is its seed.
-
-    Args:
-        data: Rows of one point, with `fine_tuning`.
-        student: Which student.
-        variant: Which variant.
+    line is its seed. Rows are those of one point.
 
     Raises:
         DataError: If no row of them was fine-tuned.

@@ -22,25 +22,20 @@ def rendered(blocks: Iterable[Block]) -> str:
     """The blocks, one blank line between tables and what stands around them."""
     out: list[str] = []
     for block in blocks:
+        lines: list[str] = []
         match block:
             case Headline():
                 lines = [line for said in (block.text, *block.more) for line in wrapped(said)]
             case Text():
                 lines = wrapped(block.text)
             case Facts():
-                lines = [line for label, said in block.items for line in _fact(label, said)]
+                for label, said in block.items:
+                    lines += textwrap.wrap(f"{label}: {said}", WIDTH, subsequent_indent="  ")
             case Table():
-                lines = ["", *wrapped(block.title), *_table(block), ""]
-            case _:
-                continue
-        if lines and not (out and out[-1]) and not lines[0]:
-            lines = lines[1:]
+                gap = [""] * bool(not out or out[-1])
+                lines = [*gap, *wrapped(block.title), *_table(block), ""]
         out += lines
     return "\n".join(out).strip("\n")
-
-
-def _fact(label: str, said: str) -> list[str]:
-    return textwrap.wrap(f"{label}: {said}", WIDTH, subsequent_indent="  ")
 
 
 def _table(table: Table) -> list[str]:
@@ -51,14 +46,14 @@ def _table(table: Table) -> list[str]:
         wide = [max(map(cell_len, column)) for column in zip(heads, *lines, strict=True)]
         if sum(wide) + 2 * (len(wide) - 1) <= WIDTH:
             return aligned(heads, lines, words=table.words)
-    first, out = table.words, list[str]()
+    words, out = table.words, list[str]()
+    most, first = WIDTH - sum(wide[:words]) - 2 * (words - 1), words
     while first < len(heads):
-        last, used = first, sum(wide[: table.words]) + 2 * (table.words - 1)
-        while last < len(heads) and (last == first or used + wide[last] + 2 <= WIDTH):
-            used += wide[last] + 2
+        last = first + 1
+        while last < len(heads) and sum(wide[first : last + 1]) + 2 * (last + 1 - first) <= most:
             last += 1
-        part = [[*line[: table.words], *line[first:last]] for line in (heads, *lines)]
-        out += [*([""] if out else []), *aligned(part[0], part[1:], words=table.words)]
+        part = [[*line[:words], *line[first:last]] for line in (heads, *lines)]
+        out += [*([""] if out else []), *aligned(part[0], part[1:], words=words)]
         first = last
     return out
 
@@ -66,11 +61,10 @@ def _table(table: Table) -> list[str]:
 def _entry(entry: str | Entry, noted: bool) -> str:
     if isinstance(entry, str):
         return entry
-    note = entry.note if noted else ""
-    gap = " " if note and not note.startswith("±") else ""
+    note = entry.note * noted
+    text = entry.text + " " * bool(note and not note.startswith("±")) + note
     mark = MARKS.get(entry.verdict, "")
-    marked = f"{' ' if note else ''}{mark}" if mark else ""
-    return f"{entry.text}{gap}{note}{marked}"
+    return text + " " * bool(note and mark) + mark
 
 
 def aligned(heads: Sequence[str], lines: Sequence[Sequence[str]], *, words: int = 1) -> list[str]:
