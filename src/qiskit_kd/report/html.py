@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from qiskit_kd import __version__
+from qiskit_kd.experiment.result import environment
 from qiskit_kd.report.document import MARKS, Entry, Headline, Picture, Section
 from qiskit_kd.report.drawing import saved
 from qiskit_kd.report.style import DARK, PAPER
@@ -46,17 +46,17 @@ def page(
         small = picture.drawing and width and int(width[1]) < READABLE
         return {"svg": svg, "kind": f"drawing scroll{' small' * bool(small)}" * picture.drawing}
 
-    environment = Environment(
+    pages = Environment(
         loader=PackageLoader("qiskit_kd.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
     )
     light, dark = color_variables()
-    body = environment.get_template("page.html.j2").render(
+    body = pages.get_template("page.html.j2").render(
         name=name,
         title=title,
         head=next((b.text for s in sections for b in s.blocks if isinstance(b, Headline)), ""),
-        version=__version__,
+        version=environment()["qiskit-kd"],
         light=light,
         dark=dark,
         sections=sections,
