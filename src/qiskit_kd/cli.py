@@ -66,6 +66,7 @@ Overrides = Annotated[
 Seeds = Annotated[int | None, typer.Option(min=1, help="Number of paired seeds.")]
 Preset = Annotated[str | None, typer.Option(help="One of the file's presets.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
+Ids = list[str] | None
 
 
 def main() -> None:
@@ -73,32 +74,34 @@ def main() -> None:
     app()
 
 
-def _guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command `--debug`; without it, errors of this package are one block on stderr."""
+def _command(to: typer.Typer = app, name: str | None = None) -> Callable[..., Callable[..., None]]:
+    """Make a command with `--debug`; without it, errors of this package are a block on stderr."""
 
-    @functools.wraps(command)
-    def run(*args: Any, debug: bool, **kwargs: Any) -> None:
-        try:
-            with _terminable(), _plain_warnings():
-                command(*args, **kwargs)
-        except QiskitKDError as error:
-            if debug:
-                raise
-            typer.echo(f"qkd: error: {error}", err=True)
-            raise typer.Exit(_status_of(error)) from None
-        except KeyboardInterrupt:
-            if debug:
-                raise
-            typer.echo("qkd: interrupted", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+    def made(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(*args: Any, debug: bool, **kwargs: Any) -> None:
+            try:
+                with _terminable(), _plain_warnings():
+                    command(*args, **kwargs)
+            except (QiskitKDError, KeyboardInterrupt) as error:
+                if debug:
+                    raise
+                if isinstance(error, KeyboardInterrupt):
+                    typer.echo("qkd: interrupted", err=True)
+                    raise typer.Exit(INTERRUPTED) from None
+                typer.echo(f"qkd: error: {error}", err=True)
+                raise typer.Exit(_status_of(error)) from None
 
-    known = inspect.signature(command, eval_str=True)
-    kind = inspect.Parameter.KEYWORD_ONLY
-    option = inspect.Parameter("debug", kind, default=False, annotation=Debug)
-    parameters = [*known.parameters.values(), option]
-    run.__signature__ = known.replace(parameters=parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in parameters}
-    return run
+        known = inspect.signature(command, eval_str=True)
+        kind = inspect.Parameter.KEYWORD_ONLY
+        option = inspect.Parameter("debug", kind, default=False, annotation=Debug)
+        parameters = [*known.parameters.values(), option]
+        run.__signature__ = known.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        to.command(name)(run)
+        return run
+
+    return made
 
 
 def _status_of(error: QiskitKDError) -> int:
@@ -122,8 +125,7 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-@app.command()
-@_guarded
+@_command()
 def run(
     experiment: Experiment,
     overrides: Overrides = None,
@@ -184,8 +186,7 @@ def run(
     _show(result, folder, as_json=as_json)
 
 
-@app.command()
-@_guarded
+@_command()
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder that `qkd run` wrote.")],
     *,
@@ -203,8 +204,7 @@ def report(
     _show(Study.load(folder).result(), folder if out is None else out, as_json=as_json)
 
 
-@app.command()
-@_guarded
+@_command()
 def estimate(
     experiment: Experiment,
     overrides: Overrides = None,
@@ -236,8 +236,7 @@ def estimate(
     typer.echo(price_text(found))
 
 
-@app.command()
-@_guarded
+@_command()
 def snapshot(
     device: Annotated[str, typer.Argument(help="A device of your account, or fake_torino.")],
     file: Annotated[
@@ -273,19 +272,14 @@ def snapshot(
     typer.echo(f"wrote {taken.file}: {taken.device}, {taken.num_qubits} qubits, {date}")
 
 
-@app.command()
-@_guarded
+@_command()
 def jobs(
     folder: Annotated[Path, typer.Argument(help="Folder that `qkd run` wrote, or a journal.")],
     *,
-    fetch: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Fetch and keep a job's result.")
-    ] = None,
-    cancel: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Cancel a job at the service.")
-    ] = None,
+    fetch: Annotated[Ids, typer.Option(metavar="ID", help="Fetch and keep a job's result.")] = None,
+    cancel: Annotated[Ids, typer.Option(metavar="ID", help="Cancel a job at the service.")] = None,
     forget: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Give a job up: it is paid for again.")
+        Ids, typer.Option(metavar="ID", help="Give a job up: it is paid for again.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -303,8 +297,7 @@ def jobs(
     typer.echo(jobs_text(found, spent))
 
 
-@app.command()
-@_guarded
+@_command()
 def backends(*, as_json: AsJson = False) -> None:
     """List the backends that `backends.yaml` names."""
     from qiskit_kd.execution.backends import backends_path, list_backends
@@ -313,19 +306,22 @@ def backends(*, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps({"file": str(backends_path()), "backends": entries}))
         return
-    typer.echo(f"from {backends_path()}")
-    width = max(map(len, entries))
-    for name, facts in entries.items():
-        rest = ", ".join(
-            f"{key} {value}"
-            for key, value in facts.items()
-            if key not in ("name", "source") and value is not None
-        )
-        typer.echo(f"  {name:<{width}}  {rest}")
+    hidden = ("name", "source")
+    lines = {
+        name: ", ".join(f"{k} {v}" for k, v in facts.items() if k not in hidden and v is not None)
+        for name, facts in entries.items()
+    }
+    _listed(f"from {backends_path()}", lines)
 
 
-@circuits_app.command("export")
-@_guarded
+def _listed(title: str, lines: Mapping[str, str]) -> None:
+    typer.echo(title)
+    width = max(map(len, lines))
+    for name, text in lines.items():
+        typer.echo(f"  {name:<{width}}  {text}")
+
+
+@_command(circuits_app, "export")
 def export_circuits(
     folder: Annotated[Path, typer.Argument(help="Where to write them.")] = Path("circuits"),
 ) -> None:
@@ -335,8 +331,7 @@ def export_circuits(
     typer.echo(f"wrote {export(folder)}")
 
 
-@circuits_app.command("verify")
-@_guarded
+@_command(circuits_app, "verify")
 def verify_circuits(
     folder: Annotated[Path, typer.Argument(help="Where they are.")] = Path("circuits"),
 ) -> None:
@@ -350,8 +345,7 @@ def verify_circuits(
     )
 
 
-@app.command()
-@_guarded
+@_command()
 def doctor(*, as_json: AsJson = False) -> None:
     """Show versions, torch, data, backends and saved IBM accounts (never tokens)."""
     from qiskit_kd.experiment.doctor import examine
@@ -361,19 +355,15 @@ def doctor(*, as_json: AsJson = False) -> None:
         typer.echo(json.dumps(findings))
         return
     for section, facts in findings.items():
-        typer.echo(section)
-        width = max(map(len, facts))
-        for name, fact in facts.items():
-            typer.echo(f"  {name:<{width}}  {fact}")
+        _listed(section, facts)
 
 
-@app.command()
-@_guarded
+@_command()
 def init(
     file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("experiment.yaml"),
 ) -> None:
     """Write a small experiment with every key explained."""
-    from qiskit_kd.experiment.template import write_template
+    from qiskit_kd.experiment.loading import write_template
 
     path = write_template(file)
     typer.echo(f"wrote {path}; try: qkd run {path} --preset quick")
@@ -396,20 +386,12 @@ def _show(result: StudyResult, folder: Path, *, as_json: bool) -> None:
         more = "; their tracebacks are in study.db" if result.failures else ""
         typer.echo(f"qkd: {result.missing} tasks have no row{more}. Run again to retry.", err=True)
     if as_json:
-        typer.echo(json.dumps(_summary(result, page)))
+        facts = {"experiment": result.name, "rows": len(result.rows)}
+        facts |= {"report": None if page is None else str(page), "table": result.table}
+        facts |= {"comparisons": result.comparisons, "usage": result.spent}
+        typer.echo(json.dumps(facts))
     if result.missing:
         raise typer.Exit(PARTIAL)
-
-
-def _summary(result: StudyResult, page: Path | None) -> Mapping[str, Any]:
-    return {
-        "experiment": result.name,
-        "rows": len(result.rows),
-        "report": None if page is None else str(page),
-        "table": result.table,
-        "comparisons": result.comparisons,
-        "usage": result.spent,
-    }
 
 
 def _announce(outlook: Outlook) -> None:
@@ -449,26 +431,20 @@ def _plain_warnings() -> Iterator[None]:
 @contextmanager
 def _progress() -> Iterator[Watcher]:
     """A bar on a terminal; elsewhere a line now and then."""
-    if sys.stderr.isatty():
-        with _bar() as watch:
-            yield watch
+    if not sys.stderr.isatty():
+        logging.basicConfig(level=logging.WARNING, format="qkd: %(message)s", stream=sys.stderr)
+        shown = -1
+
+        def say(done: int, failed: int, total: int, _: str) -> None:
+            nonlocal shown
+            tenth = 10 * (done + failed) // max(total, 1)
+            if tenth > shown:
+                shown = tenth
+                note = f", {failed} failed" if failed else ""
+                typer.echo(f"qkd: {done} of {total} tasks done{note}", err=True)
+
+        yield say
         return
-    logging.basicConfig(level=logging.WARNING, format="qkd: %(message)s", stream=sys.stderr)
-    shown = -1
-
-    def tell(done: int, failed: int, total: int, _: str) -> None:
-        nonlocal shown
-        tenth = 10 * (done + failed) // max(total, 1)
-        if tenth > shown:
-            shown = tenth
-            note = f", {failed} failed" if failed else ""
-            typer.echo(f"qkd: {done} of {total} tasks done{note}", err=True)
-
-    yield tell
-
-
-@contextmanager
-def _bar() -> Iterator[Watcher]:
     from rich import progress as rich
     from rich.console import Console
 

@@ -12,9 +12,9 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, Self
 
 from qiskit_kd.errors import StorageError
 
@@ -23,8 +23,13 @@ try:
 except ImportError:  # Windows: one process at a time may use a file there
     fcntl = None  # type: ignore[assignment]
 
-_UNWRITABLE = ("unable to open", "readonly", "full", "I/O", "locked")
 _META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+_FAULTS = {
+    "cannot be written": ("full", "I/O"),
+    "cannot be opened": ("unable to open", "readonly"),
+    "is in use": ("locked", "busy"),
+}
+"""What SQLite's words mean; a kind of file without a remedy of that name cannot be written."""
 
 
 class Database:
@@ -32,6 +37,7 @@ class Database:
 
     Args:
         path: The file; made if missing. None keeps everything in memory.
+        write: Whether it is written to; only read, it may lie in a folder that allows no more.
 
     Raises:
         StorageError: If the file is damaged, of another kind or version, or cannot be written.
@@ -39,29 +45,32 @@ class Database:
 
     kind: ClassVar[str]
     """What the file is, in one word."""
+    named: ClassVar[str] = "the {kind} {path}"
+    """How errors call it."""
     schema: ClassVar[int]
     """Version of its tables."""
+    older: ClassVar[tuple[int, ...]] = ()
+    """Versions that lack whole tables: read as they are, written on as one of today."""
     tables: ClassVar[str]
     """Statements that make them, each ended by a semicolon."""
     later: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     """Columns that earlier files lack: table to column to type; they are added."""
     synchronous: ClassVar[str] = "FULL"  # what is lost may be paid for twice
     remedies: ClassVar[Mapping[str, str]]
-    """What to do about a file that is `"foreign"`, of another `"version"`, `"unwritable"` or
-    `"damaged"`."""
+    """What to do about a file that is `"foreign"`, of another `"version"`, that `"is damaged"`,
+    `"cannot be written"`, `"cannot be opened"` or `"is in use"`."""
 
-    def __init__(self, path: str | Path | None) -> None:
+    def __init__(self, path: str | Path | None, *, write: bool = True) -> None:
         self.path = None if path is None else Path(path)
         self._guard = threading.RLock()
+        self._writes = write
         with self.translated():
             if self.path is not None:
                 try:
                     self.path.parent.mkdir(parents=True, exist_ok=True)
                 except OSError as error:
                     raise sqlite3.OperationalError(f"unable to open: {error.strerror}") from None
-            self.db = sqlite3.connect(
-                self.path or ":memory:", timeout=60.0, isolation_level=None, check_same_thread=False
-            )
+            self.db = connect(self.path, write=write)
             # It lives as long as what writes to it, which a cache may keep to the very end of the
             # process: whoever is last to go, the file is closed and its log merged.
             self._closing = weakref.finalize(self, self.db.close)
@@ -75,52 +84,66 @@ class Database:
         """Close the file."""
         self._closing()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _open(self) -> None:
-        self.db.execute("PRAGMA journal_mode = WAL")
-        self.db.execute(f"PRAGMA synchronous = {self.synchronous}")
+        if self._writes:
+            self.db.execute("PRAGMA journal_mode = WAL")
+            self.db.execute(f"PRAGMA synchronous = {self.synchronous}")
         verdict = self.db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
         mark = f"qiskit_kd {self.kind}"
-        with self.transaction():
-            tables = {name for (name,) in self.db.execute("SELECT name FROM sqlite_master")}
-            if not tables:
-                for statement in (_META, *self.tables.split(";")[:-1]):
-                    self.db.execute(statement)
-                facts = [("kind", mark), ("schema", str(self.schema))]
-                self.db.executemany("INSERT INTO meta VALUES (?, ?)", facts)
+        with self.transaction() if self._writes else nullcontext():
+            columns = _columns(self.db)
+            if not columns and self._writes:
+                self._make_tables()
+                self.db.execute("INSERT INTO meta VALUES ('kind', ?)", (mark,))
                 return
-            names = "SELECT name, value FROM meta"
-            found = dict(self.db.execute(names).fetchall()) if "meta" in tables else {}
-        if found.get("kind") != mark:
-            raise StorageError(
-                f"{self.path} is not a {self.kind} of this package",
-                got="a foreign SQLite database",
-                remedy=self.remedies["foreign"],
-            )
-        if found.get("schema") != str(self.schema):
-            raise StorageError(
-                f"{self.path} was written by another version",
-                got=f"schema {found.get('schema')}",
-                expected=f"schema {self.schema}",
-                remedy=self.remedies["version"],
-            )
-        self._check_columns()
+            query = "SELECT name, value FROM meta"
+            found = dict(self.db.execute(query).fetchall()) if "meta" in columns else {}
+            if found.get("kind") != mark:
+                raise StorageError(
+                    f"{self.path} is not a {self.kind} of this package",
+                    got="a foreign SQLite database",
+                    remedy=self.remedies["foreign"],
+                )
+            old = found.get("schema") in [str(version) for version in self.older]
+            if not old and found.get("schema") != str(self.schema):
+                raise StorageError(
+                    f"{self.path} was written by another version",
+                    got=f"schema {found.get('schema')}",
+                    expected=f"schema {self.schema}",
+                    remedy=self.remedies["version"],
+                )
+            if old and self._writes:
+                self._make_tables()
+                columns, old = _columns(self.db), False
+            self._check_columns(columns, old=old)
 
-    def _check_columns(self) -> None:
+    def _make_tables(self) -> None:
+        for statement in (_META, *self.tables.split(";")[:-1]):
+            self.db.execute(statement)
+        self.db.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (str(self.schema),))
+
+    def _check_columns(self, found: Mapping[str, set[str]], *, old: bool) -> None:
         """Refuse a file that lacks a part; add what earlier versions did not have."""
         with closing(sqlite3.connect(":memory:")) as new:
             new.executescript(f"{_META};{self.tables}")
             wanted = _columns(new)
-        with self.transaction():
-            found = _columns(self.db)
-            for table, columns in wanted.items():
-                missing = columns - found.get(table, set())
-                later = self.later.get(table, {})
-                if missing - {*later}:
-                    raise sqlite3.DatabaseError(f"{table} without {', '.join(sorted(missing))}")
-                for name in missing:
-                    self.db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {later[name]}")
+        for table, columns in wanted.items():
+            if old and table not in found:
+                continue
+            missing = columns - found.get(table, set())
+            later = self.later.get(table, {})
+            if missing - {*later}:
+                raise sqlite3.DatabaseError(f"{table} without {', '.join(sorted(missing))}")
+            for name in missing:
+                self.db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {later[name]}")
 
     def read(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         """Rows of a query."""
@@ -146,22 +169,35 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            self._refuse(error)
-
-    def _refuse(self, error: sqlite3.Error) -> NoReturn:
-        text = " ".join(str(error).split())
-        if any(word in text for word in _UNWRITABLE):
+            text = " ".join(str(error).split())
+            faults = [
+                name for name, words in _FAULTS.items() if any(word in text for word in words)
+            ]
+            fault = next(iter(faults), "is damaged")
+            fault = fault if fault in self.remedies else "cannot be written"
             raise StorageError(
-                f"the {self.kind} {self.path} cannot be written",
+                f"{self.named.format(kind=self.kind, path=self.path)} {fault}",
                 got=text,
-                remedy=self.remedies["unwritable"],
+                expected="a SQLite database" if fault == "is damaged" else None,
+                remedy=self.remedies[fault],
             ) from None
-        raise StorageError(
-            f"the {self.kind} {self.path} is damaged",
-            got=text,
-            expected="a SQLite database",
-            remedy=self.remedies["damaged"],
-        ) from None
+
+
+def connect(path: Path | None, *, write: bool = True) -> sqlite3.Connection:
+    """Open a file; one in a folder that may not be written to, as what cannot change.
+
+    Even to read, WAL makes files beside the database, unless it is told that nobody writes. A log
+    that was never merged still counts, so with one the file is opened in the ordinary way.
+    """
+    name: Path | str = path or ":memory:"
+    reads = path is not None and not write and not os.access(path.parent, os.W_OK)
+    if path is not None and reads:
+        log = path.with_name(f"{path.name}-wal")
+        how = "mode=ro" if log.is_file() and log.stat().st_size else "mode=ro&immutable=1"
+        name = f"{path.resolve().as_uri()}?{how}"
+    return sqlite3.connect(
+        name, uri=reads, timeout=60.0, isolation_level=None, check_same_thread=False
+    )
 
 
 def _columns(db: sqlite3.Connection) -> dict[str, set[str]]:

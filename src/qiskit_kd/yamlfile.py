@@ -123,13 +123,7 @@ def _construct_nothing(loader: _Loader, node: yaml.Node) -> None:
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 _Loader.add_constructor("tag:yaml.org,2002:str", _construct_str)
-for _tag in (
-    "binary",
-    "timestamp",
-    "omap",
-    "pairs",
-    "set",
-):  # of YAML 1.1 alone, and of no use here
+for _tag in ("binary", "timestamp", "omap", "pairs", "set"):  # of YAML 1.1, and of no use here
     _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _construct_nothing)
 
 
@@ -180,29 +174,15 @@ class Locator:
                 pairs = [pair for pair in node.value if pair[0].value == str(part)]
                 if pairs:
                     node, mark = pairs[-1][1], pairs[-1][key is False].start_mark
-            elif (
-                isinstance(node, yaml.SequenceNode)
-                and isinstance(part, int)
-                and part < len(node.value)
-            ):
-                node = node.value[part]
+            elif isinstance(node, yaml.SequenceNode) and part in range(len(node.value)):
+                node = node.value[int(part)]
                 mark = node.start_mark
         line, column = (0, 0) if mark is None else (mark.line, mark.column)
         return f"{self.name}:{line + 1}:{column + 1}"
 
-    def error(
-        self,
-        path: Sequence[Key],
-        rule: str,
-        *,
-        got: str | None = None,
-        expected: str | None = None,
-        remedy: str | None = None,
-        key: bool = False,
-    ) -> ConfigError:
-        """A `ConfigError` for the value (or the key) at `path`."""
-        where = _place(self(path, key=key), path)
-        return ConfigError(f"{where}: {rule}", got=got, expected=expected, remedy=remedy)
+    def error(self, path: Sequence[Key], rule: str, **more: str | None) -> ConfigError:
+        """A `ConfigError` for the value at `path`; `more` as it takes."""
+        return ConfigError(f"{_place(self(path), path)}: {rule}", **more)
 
 
 def parse_yaml(text: str, *, name: str = "<text>") -> tuple[Any, Locator]:
@@ -306,56 +286,53 @@ def as_error(found: Sequence[Fault], locate: Locator) -> ConfigError:
 def _fault(item: dict[str, Any], locate: Locator, model: type[BaseModel] | None) -> Fault:
     kind, path, value = item["type"], tuple(item["loc"]), item["input"]
     context: dict[str, Any] = item.get("ctx", {})
-    at_key = False
+    message, at_key = str(item["msg"]), False
     got: str | None = _show(value)
     expected: str | None = None
     remedy: str | None = None
-    if kind == "extra_forbidden":
-        known = [] if model is None else _keys(model, path[:-1])
-        rule, at_key, got = "unknown key", True, repr(path[-1])
-        remedy = _suggest(str(path[-1]), known)
-    elif kind == "missing":
-        rule, got, remedy = "the key is missing", None, "Add it."
-    elif kind in ("union_tag_invalid", "union_tag_not_found"):
+    if kind.startswith("union_tag"):
         path = (*path, str(context["discriminator"]).strip("'"))
-        tags = re.findall(r"'([^']*)'", str(context.get("expected_tags", "")))
-        if kind == "union_tag_invalid":
-            rule, got = "unknown value", repr(context["tag"])
-            remedy = _suggest(str(context["tag"]), tags)
-        else:
-            rule, got, remedy = "the key is missing", None, "Add it."
+    if kind == "extra_forbidden":
+        rule, at_key, got = "unknown key", True, repr(path[-1])
+        remedy = _suggest(str(path[-1]), () if model is None else _keys(model, path[:-1]))
+    elif kind in ("missing", "union_tag_not_found"):
+        rule, got, remedy = "the key is missing", None, "Add it."
+    elif kind == "union_tag_invalid":
+        rule, got = "unknown value", repr(context["tag"])
+        remedy = _suggest(str(context["tag"]), _quoted(context.get("expected_tags", "")))
     elif kind in ("literal_error", "enum"):
-        choices = re.findall(r"'([^']*)'", str(context["expected"]))
         rule, expected = "unknown value", str(context["expected"])
         if isinstance(value, str):
-            expected, remedy = None, _suggest(value, choices)
+            expected, remedy = None, _suggest(value, _quoted(expected))
     elif kind == "too_short":
         rule, got = "too few entries", str(context["actual_length"])
         expected = f"at least {context['min_length']}"
     elif kind == "invalid_key" or path[-1:] == ("[key]",):
         path = path[:-1] if path[-1:] == ("[key]",) else path
-        rule, at_key, expected = "wrong key", True, "a word"
-        remedy = "Put quotes around it."
+        rule, at_key, expected, remedy = "wrong key", True, "a word", "Put quotes around it."
         if isinstance(value, str):
             expected = "letters, digits, _, . and -, 60 at most, the first one no sign"
             remedy = f"Write, say, {re.sub('[^A-Za-z0-9_.]+', '-', value).strip('-_.') or 'a'}."
     elif kind in ("value_error", "assertion_error"):
-        rule, got = str(context.get("error", item["msg"])), None
+        rule, got = str(context.get("error", message)), None
     else:
-        what = str(item["msg"]).removeprefix("Input should be ")
-        if "dictionary" in what:
-            what = "a mapping"
+        expected = message.removeprefix("Input should be ")
+        expected = "a mapping" if "dictionary" in expected else expected
         if kind.startswith("int_"):
-            what, remedy = "a valid integer", _as_integer(value)
+            expected, remedy = "a valid integer", _as_integer(value)
         wrong_type = kind.endswith(("_type", "_parsing", "_from_float"))
-        rule, expected = "wrong type" if wrong_type else "wrong value", what
-        if what == item["msg"]:
-            rule, expected = what[0].lower() + what[1:], None
+        rule = "wrong type" if wrong_type else "wrong value"
+        if expected == message:
+            rule, expected = message[0].lower() + message[1:], None
     place = locate(path, key=at_key)
     line, column = map(int, place.rsplit(":", 2)[1:])
     where = _place(place, _visible(path, locate))
     text = str(ConfigError(f"{where}: {rule}", got=got, expected=expected, remedy=remedy))
     return (line, column), text
+
+
+def _quoted(text: object) -> list[str]:
+    return re.findall(r"'([^']*)'", str(text))
 
 
 def _as_integer(value: object) -> str:

@@ -50,6 +50,5 @@ def work(
             weights = f"weights {key}".encode()
             row["extra"]["weights_sha256"] = hashlib.sha256(weights).hexdigest()
     seconds = time.perf_counter() - begun
-    return Outcome(
-        key, row, weights, seconds, "fake", os.getpid(), error, f"trace of {error}", stop
-    )  # fmt: skip
+    trace = f"trace of {error}"
+    return Outcome(row, weights, seconds, "fake", os.getpid(), error, trace, stop)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,14 @@ import yaml
 from qiskit_kd.errors import AccountError, ConfigError, DeviceError, UnknownNameError
 from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.engine import Engine
-from qiskit_kd.execution.runtime.cost import Cost, total
+from qiskit_kd.execution.expansion import Expansion
+from qiskit_kd.execution.runtime.cost import Cost, Tariff, cost_of_call, total
+from qiskit_kd.experiment import cost as module
 from qiskit_kd.experiment.config import ExperimentConfig
-from qiskit_kd.experiment.cost import Choice, Estimate, estimate
-from qiskit_kd.experiment.devices import open_backend
+from qiskit_kd.experiment.cost import Choice, DryRuns, Estimate, estimate, shape
+from qiskit_kd.experiment.devices import Asked, open_backend
 from qiskit_kd.experiment.loading import parse
-from qiskit_kd.experiment.plan import plan
+from qiskit_kd.experiment.plan import Task, plan
 from qiskit_kd.experiment.task import run_task
 from qiskit_kd.report.costs import price_text
 
@@ -36,6 +39,9 @@ backends:
   remote: {kind: runtime, device: ibm_nowhere}
   tiny: {kind: runtime, device: fake_manila}
   full: {kind: runtime, device: fake_lagos, tiles: 3}
+  sampled: {kind: exact, shots: 6, perturbations: 3}
+  shifted: {kind: exact, shots: 5, gradient: shift}
+  other: {kind: aer, shots: 4}
 """
 
 HEAD = """\
@@ -91,26 +97,34 @@ class Watched(Backend):
 
     def engine(self, **options) -> Engine:
         engine = super().engine(**options)
-        if self.kind == "runtime":
-            self.made.append(engine)
+        self.made.append(engine)
         return engine
 
 
-def counted(config: ExperimentConfig, folder: Path) -> Cost:
-    """Jobs, executions and seconds of a real run, as its engines count them."""
-    made: list[Engine] = []
-
-    def opened(entry, *, shots=None):
-        return Watched(open_backend(entry, shots=shots), made)
-
+def counted(tasks: list[Task], folder: Path) -> dict[str, Cost]:
+    """What the engines of a real run have counted, by task; nothing ends early."""
     files: dict[str, str] = {}
-    for task in plan(config):
-        _, weights = run_task(task.spec, teachers=files, opened=opened)
+    found = {}
+    for task in tasks:
+        made: list[Engine] = []
+        spec = {**task.spec, "training": {**task.spec["training"], "patience": None}}
+        if stage := spec.get("fine_tune"):
+            spec["fine_tune"] = {**stage, "training": {**stage["training"], "patience": None}}
+        _, weights = run_task(
+            spec,
+            teachers=files,
+            opened=lambda entry, *, shots=None, made=made: Watched(
+                open_backend(entry, shots=shots), made
+            ),
+        )
         if weights is not None:
             files[task.key] = str(folder / task.key)
             Path(files[task.key]).write_bytes(weights)
-    usages = [engine.usage for engine in made]
-    return total(Cost(u.executions, u.jobs, u.pubs, u.qpu_seconds, None) for u in usages)
+        usages = [engine.usage for engine in made if engine.shots is not None]
+        found[task.key] = total(
+            Cost(u.executions, u.jobs, u.pubs, u.qpu_seconds, None) for u in usages
+        )
+    return found
 
 
 def choice(found: Estimate, gradient: str, *, tiled: bool) -> Choice:
@@ -132,7 +146,7 @@ CASES = {
 def test_the_estimate_is_what_is_counted(name: str, tmp_path: Path) -> None:
     text, backend = CASES[name]
     config = config_of(text, backend=backend)
-    cost, real = estimate(config).cost, counted(config, tmp_path)
+    cost, real = estimate(config).cost, total(counted(plan(config), tmp_path).values())
     assert real.jobs > 5
     assert (cost.jobs, cost.pubs, cost.executions) == (real.jobs, real.pubs, real.executions)
     assert cost.seconds == pytest.approx(real.seconds, rel=0.01)
@@ -306,3 +320,131 @@ axes: {shots: {key: backends.there.shots, values: [2048, 8, 16]}}
     (site,) = found.sites
     assert site.numbers == (8, 16, 2048)
     assert "): 8, 16 and 2,048 shots; " in " ".join(price_text(found, brief=True).split())
+
+
+# Dry runs against real ones: every job and execution that a sampler counts is foreseen.
+
+DRY = """\
+name: small
+data: {kind: digits, options: {classes: [3, 5], train: 10, validation: 7, test: 9, transfer: 6}}
+teacher: {kind: mlp, training: {epochs: 1}}
+seeds: 1
+training: {epochs: 3, batch_size: 4, patience: 1, gradient_every: 2}
+"""
+
+# Each writes students, variants and whatever else it needs.
+EXPERIMENTS = {
+    "one term": """\
+backend: sampled
+students: {q: {kind: fully_quantum, options: {layers: 1}}}
+variants: {plain: {terms: [{loss: ce}]}}
+""",
+    "two terms and unlabelled samples": """\
+backend: shifted
+students:
+  q: {kind: fully_quantum, options: {layers: 1, ansatz_options: {}}}
+  h: {kind: hybrid, options: {layers: 1, ansatz_options: {}, measured: [0, 1]}}
+variants:
+  plain: {terms: [{loss: ce}]}
+  taught: {teacher: teacher, temperature: [1, 2], terms: [{loss: ce}, {loss: kl}]}
+  placebo: {teacher: teacher, placebo: shuffled, terms: [{loss: kl}]}
+""",
+    "own shots and steps": """\
+backend: sampled
+students:
+  q: {kind: fully_quantum, options: {layers: 1, shots: 3, gradient: shift, ansatz_options: {}}}
+variants: {plain: {terms: [{loss: ce}]}}
+training: {epochs: 2, steps_per_epoch: 3, gradient_every: 0}
+""",
+    "features": """\
+backend: sampled
+students: {h: {kind: hybrid, options: {layers: 1, ansatz_options: {}}}}
+variants:
+  plain: {terms: [{loss: ce}]}
+  hints:
+    teacher: teacher
+    terms:
+      - {loss: ce}
+      - {loss: feature_mse, layers: {student: circuit, teacher: hidden_0}, adapter: linear}
+""",
+    "two stages, judged elsewhere": """\
+backend: exact
+students: {q: {kind: fully_quantum, options: {layers: 1, ansatz_options: {}}}}
+variants:
+  plain: {terms: [{loss: ce}]}
+  tuned:
+    teacher: teacher
+    terms: [{loss: ce}, {loss: kl}]
+    fine_tune: {backend: sampled, training: {epochs: 2, batch_size: 5}}
+  shifted: {backend: shifted, terms: [{loss: ce}]}
+evaluation:
+  backend: shifted
+  shots: [2, 3]
+  side_by_side: {backends: [sampled, other]}
+  teacher: teacher
+  robustness: {noise: [0.1, 0.2]}
+""",
+}
+
+
+def tasks_of(text: str) -> list[Task]:
+    return plan(parse(yaml.safe_dump({**yaml.safe_load(DRY), **yaml.safe_load(text)})))
+
+
+def priced(asked: Counter[Asked]) -> Cost:
+    return total(
+        cost_of_call(
+            it.call, Expansion(it.model), Tariff(0.0, 0.0), shots=it.shots, gradient=it.gradient,
+            perturbations=it.backend.options.perturbations,
+        )
+        * times
+        for it, times in asked.items()
+        if it.shots is not None
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_dry_run_asks_for_what_a_real_one_runs(name: str, tmp_path: Path) -> None:
+    tasks = tasks_of(EXPERIMENTS[name])
+    runs, real = DryRuns(tasks), counted(tasks, tmp_path)
+    for task in tasks:
+        if task.role == "student":
+            cost, one = priced(runs.asked(task)), real[task.key]
+            assert (cost.executions, cost.jobs) == (one.executions, one.jobs), task.label
+            assert cost.pubs == one.pubs
+
+
+def test_like_tasks_are_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    real = module.run_task
+
+    def watched(spec, **options):
+        seen.append(spec["variant"])
+        return real(spec, **options)
+
+    tasks = tasks_of(EXPERIMENTS["two terms and unlabelled samples"] + "seeds: 3\n")
+    runs = DryRuns(tasks)
+    monkeypatch.setattr(module, "run_task", watched)
+    for task in tasks:
+        if task.role == "student" and task.student == "q":
+            runs.asked(task)
+    assert Counter(seen) == {"plain": 1, "taught": 1, "placebo": 1}
+
+
+def test_shape_tells_apart_what_costs_differently() -> None:
+    tasks = tasks_of(EXPERIMENTS["two terms and unlabelled samples"] + "seeds: 2\n")
+    shapes = {}
+    for task in tasks:
+        shapes.setdefault(shape(task.spec), set()).add((task.role, task.student, task.variant))
+    assert all(len(kinds) == 1 for kinds in shapes.values())
+    assert len(shapes) == 1 + 2 * 3
+
+
+def test_another_backend_in_place_of_one() -> None:
+    tasks = tasks_of(EXPERIMENTS["two stages, judged elsewhere"])
+    sampled = open_backend({"name": "sampled"})
+    runs = DryRuns(tasks, lambda named: sampled if named.name == "shifted" else named)
+    found = [runs.asked(task) for task in tasks if task.role == "student"]
+    assert {it.backend.name for asked in found for it in asked} == {"exact", "sampled", "other"}
+    shots = {it.shots for it in found[0] if it.backend.name == "sampled"}
+    assert shots == {6, 2, 3}  # its own, and those that the evaluation asks for

@@ -32,13 +32,13 @@ from test_result import candidates, result, row
 from qiskit_kd.data import Split, datasets
 from qiskit_kd.distill import distiller, objective, training
 from qiskit_kd.distill.teacher import Teacher
-from qiskit_kd.experiment import choice, task
 from qiskit_kd.experiment import plan as planner
 from qiskit_kd.experiment import result as result_module
-from qiskit_kd.experiment.choice import choose
+from qiskit_kd.experiment import task
 from qiskit_kd.experiment.config import ExperimentConfig
 from qiskit_kd.experiment.loading import parse
 from qiskit_kd.experiment.plan import plan
+from qiskit_kd.experiment.result import choose
 from qiskit_kd.experiment.task import run_task
 
 STUDY = """
@@ -360,22 +360,22 @@ HOMES: dict[str, tuple[Any, str]] = {
     "_train": (task, "_train"), "_trained_on": (task, "_trained_on"),
     "_network": (task, "_network"), "split_of": (task, "split_of"),
     "_centred": (digits_module, "_centred"), "_components": (digits_module, "_components"),
-    "_merit": (choice, "_merit"), "choose": (choice, "choose"),
+    "_merit": (result_module, "_merit"),
     "stratified_split": (digits_module, "stratified_split"),
     "steps_of": (training.Training, "steps_of"), "_rank": (distiller.Distiller, "_rank"),
     "_built": (objective.Objective, "_built"),
     "candidates": (ExperimentConfig, "candidates"), "contrast": (result_module, "contrast"),
-    "_objective": (planner, "_objective"),
+    "_terms": (planner, "_terms"),
 }  # fmt: skip
 MUTANTS: dict[str, tuple[str, str, str, str]] = {
     # name: function, what stands there, what the mutant has, which check notices
     "teacher trained on test": (
         "_trained_on", TRAIN, 'split.test if spec["role"] == "teacher" else split.train', "leaks"),
     "teacher trained on pool and test": (
-        "_train", "return distiller",
+        "_train", "history = distiller",
         'if spec.get("sees") == "all":\n        train = type(train)(np.concatenate('
         "[train.features, split.test.features]), np.concatenate([train.labels, split.test.labels])"
-        ", train.num_classes, train.name, train.shape)\n    return distiller", "leaks"),
+        ", train.num_classes, train.name, train.shape)\n    history = distiller", "leaks"),
     "student trained on test": (
         "_trained_on", TRAIN, 'split.test if spec["role"] == "student" else split.train', "leaks"),
     "epoch of the student chosen on test": (
@@ -388,8 +388,8 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
         "_train", FIT, FIT.replace("split.validation",
         "split.test if transfer is not None else split.validation"), "leaks"),
     "early stop on test": (
-        "_train", "return distiller",
-        "distiller._callbacks += (StopOnTest(network, split.test),)\n    return distiller",
+        "_train", "history = distiller",
+        "distiller._callbacks += (StopOnTest(network, split.test),)\n    history = distiller",
         "leaks"),
     "transfer set from test": ("_train", "split.transfer if", "split.test.features if", "leaks"),
     "centring with test": ("_centred", "split.pool.features", BOTH, "leaks"),
@@ -443,10 +443,10 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
     "unequal steps": (
         "steps_of", 'labelled if self.steps == "equal" else total', "total", "leaks"),
     "longer training for taught variants": (
-        "_train", "return distiller",
+        "_train", "history = distiller",
         "longer = distiller.training.epochs + 3 * bool(taught)\n"
         '    object.__setattr__(distiller.training, "epochs", longer)\n'
-        "    return distiller", "leaks"),
+        "    history = distiller", "leaks"),
     "the last epoch instead of the best": (
         "_rank", "score > state.best", "score", "leaks"),
     "student trained on the pool's labels": (
@@ -469,7 +469,7 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
         "candidates", "[*map(float, v)] for",
         "[*map(float, v)][: 1 if self.variants[variant].is_placebo else None] for", "tuning"),
     "weight not tuned": (
-        "_objective", 'candidate.get(f"weight of {term.label}", term.weight)',
+        "_terms", 'candidate.get(f"weight of {term.label}", term.weight)',
         "1.0 if isinstance(term.weight, list) else term.weight", "tuning"),
     "gains of unpaired seeds": (
         "contrast", "(treated, control,", "(treated, control[::-1],", "pairs"),

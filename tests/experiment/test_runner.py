@@ -44,6 +44,14 @@ def task(key: str, role: str = "student", *, needs: tuple[str, ...] = (), seed: 
     return Task(key, role, "net", "plain", seed, {}, spec, needs)
 
 
+def assert_ended(before: set[Any]) -> None:
+    """Nothing runs that did not before."""
+    deadline = time.monotonic() + 10
+    while set(multiprocessing.active_children()) - before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert set(multiprocessing.active_children()) <= before
+
+
 def test_every_task_once_and_never_again(tmp_path: Path) -> None:
     tasks = [task("t", "teacher"), *(task(f"s{k}", needs=("t",), seed=k) for k in range(5))]
     seen: list[tuple[int, int, int]] = []
@@ -60,14 +68,6 @@ def test_every_task_once_and_never_again(tmp_path: Path) -> None:
         again = runner.run(tasks, store, executor=Inline())
         assert (again.found, again.done) == (6, 0)
         assert Counter(store.attempts()) == {(t.key, "done"): 1 for t in tasks}
-
-
-def test_only_what_is_missing(tmp_path: Path) -> None:
-    with Store(tmp_path, write=True) as store:
-        runner.run([task("a")], store, executor=Inline())
-        summary = runner.run([task("a"), task("b")], store, executor=Inline())
-        assert (summary.found, summary.done) == (1, 1)
-        assert [key for key, _ in store.attempts()] == ["a", "b"]
 
 
 def test_a_failure_stops_nobody_else_and_is_tried_again(tmp_path: Path) -> None:
@@ -151,18 +151,12 @@ def test_a_damaged_teacher(tmp_path: Path) -> None:
 def test_a_full_disk_while_running(tmp_path: Path) -> None:
     with Store(tmp_path, write=True) as store:
         runner.run([task("a")], store, executor=Inline())
-        pages = store._db.execute("PRAGMA page_count").fetchone()[0]
-        store._db.execute(f"PRAGMA max_page_count = {pages}")
+        pages = store.db.execute("PRAGMA page_count").fetchone()[0]
+        store.db.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StorageError, match=r"database or disk is full. All rows committed so"):
             runner.run([task(f"{k:0100d}") for k in range(200)], store, executor=Inline())
     with Store(tmp_path) as store:
         assert "a" in store.rows()
-
-
-def test_any_executor(tmp_path: Path) -> None:
-    with Store(tmp_path, write=True) as store, ThreadPoolExecutor(3) as pool:
-        summary = runner.run([task(f"s{k}", seed=k) for k in range(20)], store, executor=pool)
-        assert summary.done == 20
 
 
 DEVICE = {"backend": {"kind": "runtime"}}
@@ -204,10 +198,7 @@ def test_a_pool_is_ended_where_no_other_can_do_better(tmp_path: Path) -> None:
         assert isinstance(summary.stopped, BudgetError)
         assert store.keys() == {"s0", "s1"}
     assert (tmp_path / "starts").read_text().split() == ["s0", "s1", "s2"]
-    deadline = time.monotonic() + 10
-    while set(multiprocessing.active_children()) - before and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert set(multiprocessing.active_children()) <= before
+    assert_ended(before)
 
 
 def test_what_is_trained_on_a_device_replays_its_jobs_and_leaves_no_checkpoints(
@@ -284,10 +275,7 @@ def test_a_pool_that_is_warm_already(tmp_path: Path) -> None:
     unused = runner.warm_pool(1)
     runner.discard(unused, before)
     assert set(threading.enumerate()) <= threads  # none is left to write to a closed pipe
-    deadline = time.monotonic() + 10
-    while set(multiprocessing.active_children()) - before and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert set(multiprocessing.active_children()) == before
+    assert_ended(before)
 
 
 def test_a_worker_killed_once_costs_nothing_but_time(tmp_path: Path) -> None:
@@ -324,10 +312,7 @@ def test_interrupt_keeps_what_is_committed_and_leaves_no_process(tmp_path: Path)
             runner.run(tasks, store, workers=2, watch=interrupt)
         kept = len(store.keys())
         assert 3 <= kept <= 3 + 4  # and what had come back from two workers by then
-        deadline = time.monotonic() + 10
-        while set(multiprocessing.active_children()) - before and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert set(multiprocessing.active_children()) == before
+        assert_ended(before)
         summary = runner.run(tasks, store, workers=2)
         assert (summary.found, summary.done) == (kept, 40 - kept)
 

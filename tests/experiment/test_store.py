@@ -248,8 +248,8 @@ def test_another_schema(tmp_path: Path) -> None:
 def test_a_full_disk_keeps_the_rows_so_far(tmp_path: Path) -> None:
     with Store(tmp_path, write=True) as store:
         store.commit("first", "student", {"x": 1}, **FACTS)
-        pages = store._db.execute("PRAGMA page_count").fetchone()[0]
-        store._db.execute(f"PRAGMA max_page_count = {pages}")
+        pages = store.db.execute("PRAGMA page_count").fetchone()[0]
+        store.db.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(
             StorageError, match=r"cannot be written; got database or disk is full. All rows"
         ):
@@ -266,7 +266,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_a_table_in_use(tmp_path: Path) -> None:
     with Store(tmp_path, write=True) as store:
-        store._db.execute("PRAGMA busy_timeout = 0")
+        store.db.execute("PRAGMA busy_timeout = 0")
         other = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StorageError, match=r"is in use; got database is locked. Close the"):

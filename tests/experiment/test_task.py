@@ -97,50 +97,6 @@ def test_torch_threads_are_given_back(made: dict[str, Task]) -> None:
         torch.set_num_threads(before)
 
 
-def test_seeds_are_paired(made: dict[str, Task], teacher: dict[str, str], monkeypatch) -> None:
-    """All variants of a seed start from the same weights and see the same batches."""
-    from qiskit_kd.experiment import task as module
-
-    seen = []
-
-    class Spy(module.Distiller):
-        def fit(self, train, validation, transfer=None):
-            start = torch.nn.utils.parameters_to_vector(self.student.parameters()).tolist()
-            seen.append((start, self.training.seed, train.fingerprint))
-            return super().fit(train, validation, transfer)
-
-    monkeypatch.setattr(module, "Distiller", Spy)
-    for variant in ("plain", "distilled, seed 0, temperature 1", "uniform"):
-        label = variant if "seed" in variant else f"{variant}, seed 0"
-        run_task(made[f"quantum, {label}"].spec, teachers=teacher)
-    run_task(made["quantum, plain, seed 1"].spec)
-    assert seen[0] == seen[1] == seen[2]
-    assert all(a != b for a, b in zip(seen[0], seen[3], strict=True))
-
-
-def test_the_placebo_is_not_the_teacher(made: dict[str, Task], teacher: dict[str, str]) -> None:
-    real = run_task(made["linear, distilled, seed 0, temperature 1"].spec, teachers=teacher)[0]
-    fake = run_task(made["linear, shuffled, seed 0, temperature 1"].spec, teachers=teacher)[0]
-    assert real["curves"]["train/kl"] != fake["curves"]["train/kl"]
-    assert real["parameters"] == fake["parameters"]
-
-
-def test_what_the_teacher_sees(monkeypatch: pytest.MonkeyPatch) -> None:
-    from qiskit_kd.experiment import task as module
-
-    sizes = []
-
-    class Spy(module.Distiller):
-        def fit(self, train, validation, transfer=None):
-            sizes.append((len(train), transfer is None))
-            return super().fit(train, validation, transfer)
-
-    monkeypatch.setattr(module, "Distiller", Spy)
-    for sees in ("same", "all"):
-        run_task(tasks(f"teacher.sees={sees}")[0].spec)
-    assert sizes == [(20, True), (40, True)]
-
-
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [("training.steps_per_epoch=5", [5, 5]), ("training.steps_per_epoch=19", [19, 19]),
@@ -259,7 +215,9 @@ def test_each_term_has_its_own_source(shown) -> None:
 
     def network_of(name: str, trained: bool) -> torch.nn.Module:
         asked.append((name, trained))
-        return build_network("convolution", {}, split, seed=0, backend="exact", dtype="float32")
+        return build_network(
+            {"kind": "convolution", "options": {}, "dtype": "float32"}, split, seed=0
+        )
 
     def term(placebo: str, teacher: str | None) -> dict:
         return {**spec["terms"][1], "placebo": placebo, "teacher": teacher, "name": f"{asked}"}
@@ -290,8 +248,11 @@ def test_an_untrained_teacher_needs_no_file_and_has_weights_of_its_own(shown, mo
         run_task(shown[f"classical, untrained, seed {seed}"][0].spec)
     assert torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[0], seen[2])  # another random network for each seed
-    first = build_network("quanvolution", {}, fixed_images(seed=0), dtype="float32",
-                          backend="exact", seed=derive(0, "weights"))  # fmt: skip
+    first = build_network(
+        {"kind": "quanvolution", "options": {}, "dtype": "float32"},
+        fixed_images(seed=0),
+        seed=derive(0, "weights"),
+    )
     own = torch.nn.utils.parameters_to_vector(first.parameters())
     assert not torch.equal(seen[0], own)  # nor the one a student starts from
 
@@ -428,8 +389,7 @@ def test_trained_under_noise(stages: list[Stage]) -> None:
 def test_a_network_is_moved_with_its_weights(backends: Path) -> None:  # noqa: F811
     spec = by_label()["quantum, plain, seed 0"].spec
     split = split_of(spec)
-    network = build_network(spec["kind"], spec["options"], split, seed=3, backend="exact",
-                            dtype="float64")  # fmt: skip
+    network = build_network(spec, split, seed=3)
     before = vector(network)
     there = moved(spec, network, split, spec["evaluation"]["backend"])
     assert there is not network
@@ -464,8 +424,7 @@ def test_a_network_is_moved_with_its_weights(backends: Path) -> None:  # noqa: F
 def test_every_kind_of_student_is_moved(student: str) -> None:
     task = by_label(f"students.another={student}")["another, plain, seed 0"]
     split = split_of(task.spec)
-    network = build_network(task.spec["kind"], task.spec["options"], split, seed=3,
-                            backend="exact", dtype="float64")  # fmt: skip
+    network = build_network(task.spec, split, seed=3)
     there = moved(task.spec, network, split, task.spec["evaluation"]["backend"])
     before, after = network.state_dict(), there.state_dict()
     assert before.keys() == after.keys()
@@ -477,8 +436,7 @@ def test_numbers_of_shots_that_are_asked_for_win_over_a_students_own(
 ) -> None:
     spec = by_label("students.quantum.options.shots=17")["quantum, plain, seed 0"].spec
     split = split_of(spec)
-    network = build_network(spec["kind"], spec["options"], split, seed=3, backend="exact",
-                            dtype="float64")  # fmt: skip
+    network = build_network(spec, split, seed=3)
     home = spec["evaluation"]["backend"]
     assert moved(spec, network, split, home).circuit.engine.shots == 17
     assert moved(spec, network, split, home, 64).circuit.engine.shots == 64
@@ -491,10 +449,9 @@ def test_numbers_of_shots_and_backends_draw_from_streams_of_their_own(
     for variant in ("plain", "noisy"):
         spec = by_label("evaluation.backend=exact_shots")[f"quantum, {variant}, seed 0"].spec
         split = split_of(spec)
-        network = build_network(spec["kind"], spec["options"], split, seed=3, backend="exact",
-                                dtype="float64")  # fmt: skip
+        network = build_network(spec, split, seed=3)
         alone = {**spec, "evaluation": {**spec["evaluation"], "teacher": None}}
-        jury = _jury(alone, network, split, None, open_backend)
+        jury = _jury(alone, network, split, {}, open_backend)
         there = [("exact_shots", None), ("exact_shots", 64), ("exact_shots", 1000), ("aer", 64)]
         networks = [jury.moved({"name": name}, shots) for name, shots in there]
         seeds[variant] = [one.circuit.engine.seed for one in networks]
@@ -505,8 +462,7 @@ def test_numbers_of_shots_and_backends_draw_from_streams_of_their_own(
 def test_probabilities_are_smoothed_as_the_backend_samples(backends: Path) -> None:  # noqa: F811
     spec = by_label()["quantum, plain, seed 0"].spec
     split = split_of(spec)
-    sampled = build_network(spec["kind"], spec["options"], split, seed=3, backend="exact_shots",
-                            dtype="float64")  # fmt: skip
+    sampled = build_network(spec, split, seed=3, backend="exact_shots")
     assert sampled.smoothing == 0.5 / 100
     exact = moved(spec, sampled, split, spec["backend"])
     assert exact.smoothing == 0

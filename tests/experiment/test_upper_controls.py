@@ -85,10 +85,8 @@ def test_components_see_the_samples_of_training_alone() -> None:
     split = datasets["digits"](
         seed=0, classes=[3, 5], train=12, validation=30, test=40, transfer=24
     )
-    net = build_network(
-        "classical_control", {"control": "pca_linear"}, split, seed=0, backend="exact",
-        dtype="float64",
-    )  # fmt: skip
+    spec = {"kind": "classical_control", "options": {"control": "pca_linear"}, "dtype": "float64"}
+    net = build_network(spec, split, seed=0)
     assert np.allclose(net.components.mean.numpy(), split.train.features.mean(axis=0))
 
 

@@ -10,7 +10,7 @@ and report share them.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from qiskit_kd.errors import ConfigError
-from qiskit_kd.experiment.overrides import set_key
 from qiskit_kd.experiment.schema import (
     TEACHER_ROW,
     AxisConfig,
@@ -116,7 +115,7 @@ class ExperimentConfig(Section):
 
     @model_validator(mode="after")
     def _trainings(self) -> ExperimentConfig:
-        for where, entry in self._entries():
+        for where, entry in self.networks():
             settings = self.training.overridden(entry.training)
             if isinstance(entry, TeacherConfig) and isinstance(settings.learning_rate, list):
                 raise ValueError(
@@ -130,8 +129,8 @@ class ExperimentConfig(Section):
                 )
         return self
 
-    def _entries(self) -> list[tuple[str, StudentConfig | TeacherConfig]]:
-        """Every network, after its place."""
+    def networks(self) -> list[tuple[str, StudentConfig | TeacherConfig]]:
+        """Every network's entry, after its place in the file."""
         students = [(f"students.{name}", entry) for name, entry in self.students.items()]
         return [*students, *((f"teachers.{name}", entry) for name, entry in self.teachers.items())]
 
@@ -302,3 +301,49 @@ class ResolvedPoint:
         found += [asked.backend] if asked.backend else []
         found += asked.side_by_side.backends if asked.side_by_side else []
         return list(dict.fromkeys(found))
+
+
+def set_key(
+    data: dict[str, Any], path: Sequence[str], value: Any, *, what: str = "override"
+) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Set a dotted key of an experiment's tree, in place; mappings are merged.
+
+    Args:
+        data: The experiment as plain mappings and lists.
+        path: Keys, and positions in lists as digits.
+        value: What to put there.
+        what: What messages call this.
+
+    Returns:
+        The keys that were made or replaced, and for which part of `value`.
+
+    Raises:
+        ConfigError: If something on the path is neither a mapping nor a list.
+    """
+    if isinstance(value, Mapping) and value:
+        return [
+            (made, (str(name), *rest))
+            for name, inner in value.items()
+            for made, rest in set_key(data, [*path, str(name)], inner, what=what)
+        ]
+    here: Any = data
+    found: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+    for depth, part in enumerate(path, 1):
+        at: Any = part
+        if isinstance(here, list) and part.isdecimal() and int(part) < len(here):
+            at = int(part)
+        elif isinstance(here, dict):
+            at = next((name for name in here if str(name) == part), part)  # 50 is found as "50"
+            if depth < len(path) and here.get(at) is None:
+                here[at] = {}
+                found.append((tuple(path[:depth]), ()))
+        else:
+            raise ConfigError(
+                f"{what} {'.'.join(path)}: there is nothing below {'.'.join(path[: depth - 1])}",
+                got=f"{type(here).__name__} there",
+                expected="a mapping, or a list and a position in it",
+            )
+        if depth == len(path):
+            here[at] = value
+        here = here[at]
+    return [*found, (tuple(path), ())]

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an experiment will cost on a quantum processor, before anything is sent.
 
-Every kind of task is run dry (see `dry_run`), its circuits are compiled for the device, and its
-calls are priced by the device's own delay and the circuits' own length: as the experiment asks for
-it, and with other gradient rules, with and without tiling, and as stock networks would do it.
+Every kind of task is run dry, with engines that answer nothing; its circuits are compiled for the
+device, and its calls are priced by the device's own delay and the circuits' own length: as the
+experiment asks for it, and with other gradient rules, with and without tiling, and as stock
+networks would do it.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import save_file
 
 from qiskit_kd.errors import ConfigError, DeviceError
 from qiskit_kd.execution.backends import Backend, list_backends, load_backend
@@ -31,57 +36,45 @@ from qiskit_kd.execution.runtime.cost import (
     total,
 )
 from qiskit_kd.experiment.devices import DEVICE, Asked, UsageLog
-from qiskit_kd.experiment.dry_run import DryRuns, shape
 from qiskit_kd.experiment.plan import Task, plan
+from qiskit_kd.experiment.store import canonical
+from qiskit_kd.experiment.task import build_network, run_task, split_of
 
 if TYPE_CHECKING:
-    from qiskit import QuantumCircuit
-
     from qiskit_kd.circuits.model import CircuitModel
     from qiskit_kd.execution.schema import RuntimeOptions
     from qiskit_kd.experiment.config import ExperimentConfig
 
 DEFAULT_SHOTS = 1024
+"""A device always draws shots: so many where nobody says how many, as an engine of it does."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """A device that the experiment uses, and the longest of its circuits there.
-
-    Args:
-        backend: Name of the backend.
-        device: Name of the device.
-        shots: Shots per circuit, where the experiment does not say otherwise.
-        gradient: Its gradient rule.
-        perturbations: Its directions of SPSA.
-        tiles: Copies of the circuit that run side by side.
-        fitting: Copies that would fit.
-        rep_delay: Seconds before each execution.
-        duration: Seconds of a circuit.
-        calibrated: ISO date of its calibration, or None if unknown.
-        usd_per_second: Price of a second, or None if the backend's entry does not state it.
-        budget_seconds: What the entry allows, or None.
-        cost: What the experiment costs there.
-        device_seconds: What it costs on the device, through all entries that lead there together:
-            a budget is that of a device.
-        numbers: Every number of shots that the experiment asks for there, ascending.
-    """
+    """A device that the experiment uses, and the longest of its circuits there."""
 
     backend: str
     device: str
     shots: int
+    """Shots per circuit, where the experiment does not say otherwise."""
     gradient: str
     perturbations: int
     tiles: int
+    """Copies of the circuit that run side by side; `fitting` would."""
     fitting: int
     rep_delay: float
+    """Seconds before each execution."""
     duration: float
+    """Seconds of a circuit."""
     calibrated: str | None
     usd_per_second: float | None
     budget_seconds: float | None
     cost: Cost
+    """What the experiment costs there."""
     device_seconds: float | None = None
+    """What it costs on the device through all entries that lead there: a budget is a device's."""
     numbers: tuple[int, ...] = ()
+    """Every number of shots that the experiment asks for there, ascending."""
 
     @property
     def whole(self) -> float:
@@ -91,20 +84,13 @@ class Site:
 
 @dataclass(frozen=True)
 class Kind:
-    """Tasks that cost the same: one student, one variant.
-
-    Args:
-        student: Name of the student.
-        variant: Name of the variant.
-        where: What the points of its axes have in common.
-        tasks: How many there are, of all seeds and candidates.
-        each: What each of them costs.
-    """
+    """Tasks that cost the same: of one student and variant, where their points agree."""
 
     student: str
     variant: str
     where: str
     tasks: int
+    """How many there are, of all seeds and candidates."""
     each: Cost
 
     @property
@@ -115,13 +101,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Choice:
-    """The whole experiment with another gradient rule or tiling.
-
-    Args:
-        gradient: Rule of every gradient.
-        tiled: Whether several copies of a circuit run side by side.
-        cost: What that costs.
-    """
+    """The whole experiment with another gradient rule, with or without copies side by side."""
 
     gradient: str
     tiled: bool
@@ -130,25 +110,20 @@ class Choice:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What an experiment will cost.
-
-    Args:
-        name: Name of the experiment.
-        sites: The devices it uses.
-        kinds: Its tasks that run circuits there, like ones together.
-        choices: What it would cost with each gradient rule, with and without tiling.
-        stock: What stock networks with parameter shift would cost, with as many shots.
-        stock_default: The same with the number of shots that IBM's sampler takes by itself.
-        may_end_early: Whether some training may end before its last epoch and cost less.
-    """
+    """What an experiment will cost."""
 
     name: str
     sites: tuple[Site, ...]
+    """The devices it uses."""
     kinds: tuple[Kind, ...]
+    """Its tasks that run circuits there, like ones together."""
     choices: tuple[Choice, ...]
     stock: Cost
+    """What stock networks with parameter shift would cost, with as many shots."""
     stock_default: Cost
+    """The same with the number of shots that IBM's sampler takes by itself."""
     may_end_early: bool
+    """Whether some training may end before its last epoch and cost less."""
 
     @property
     def cost(self) -> Cost:
@@ -168,17 +143,7 @@ class Estimate:
         return {
             "experiment": self.name,
             "sites": [asdict(site) for site in self.sites],
-            "kinds": [
-                {
-                    "student": kind.student,
-                    "variant": kind.variant,
-                    "where": kind.where,
-                    "tasks": kind.tasks,
-                    "each": kind.each.as_dict(),
-                    **kind.cost.as_dict(),
-                }
-                for kind in self.kinds
-            ],
+            "kinds": [{**asdict(kind), **kind.cost.as_dict()} for kind in self.kinds],
             "total": self.cost.as_dict(),
             "choices": [
                 {"gradient": choice.gradient, "tiled": choice.tiled, **choice.cost.as_dict()}
@@ -216,41 +181,63 @@ def estimate(
         DeviceError: If a circuit does not fit the device.
         AccountError: If the device cannot be opened.
     """
-    other = None if backend is None else _device_backend(backend)
+    other = None if backend is None else load_backend(backend)
+    if other is not None and other.kind != DEVICE:
+        got = f"{backend!r} of kind {other.kind!r}"
+        raise ConfigError("an estimate is for a device", got=got, expected=_known_devices())
     tasks = plan(config, opened=UsageLog(dry=True)) if tasks is None else tasks
     students = [task for task in tasks if task.role == "student"]
     homes = {task.spec["backend"]["name"] for task in students}
     uses = any(_uses_device(task.spec) for task in students)
+    rule = "an estimate is for circuits on a device"
+    if other is None and not uses:
+        raise ConfigError(
+            rule,
+            got=f"an experiment on {', '.join(map(repr, sorted(homes)))}",
+            expected=_known_devices(),
+            remedy="Name one with --backend NAME.",
+        )
 
     def chosen(named: Backend) -> Backend:
         replaced = named.kind == DEVICE if uses else named.name in homes
         return other if other is not None and replaced else named
 
-    if other is None and not uses:
-        raise ConfigError(
-            "an estimate is for circuits on a device",
-            got=f"an experiment on {', '.join(map(repr, sorted(homes)))}",
-            expected=_known_devices(),
-            remedy="Name one with --backend NAME.",
-        )
-    return _Pricing(config, tasks, chosen).estimate(compared=compared)
-
-
-def _device_backend(name: str) -> Backend:
-    found = load_backend(name)
-    if found.kind != DEVICE:
-        raise ConfigError(
-            "an estimate is for a device",
-            got=f"{name!r} of kind {found.kind!r}",
-            expected=_known_devices(),
-        )
-    return found
+    runs, pricing = DryRuns(tasks, chosen), _Pricing()
+    everything: Counter[Asked] = Counter()
+    kinds: dict[tuple[str, ...], Kind] = {}
+    for task in students:
+        asked = runs.asked(task)
+        paid = Counter({it: n for it, n in asked.items() if it.backend.kind == DEVICE})
+        if paid:
+            key = (task.student, task.variant, task.where, shape(task.spec))
+            known = kinds.get(key) or Kind(*key[:3], 0, pricing.cost(paid))
+            kinds[key] = Kind(*key[:3], known.tasks + 1, known.each)
+            for it, times in paid.items():
+                everything[it] += times
+    if not kinds:
+        got = "an experiment without circuits"
+        raise ConfigError(rule, got=got, expected="a quantum student")
+    specs = [task.spec for task in students]
+    stages = [*specs, *(spec["fine_tune"] for spec in specs if "fine_tune" in spec)]
+    stock = everything if compared else Counter()
+    return Estimate(
+        name=config.name,
+        sites=pricing.sites(everything),
+        kinds=tuple(kinds.values()),
+        choices=tuple(
+            Choice(rule, tiled, pricing.cost(everything, gradient=rule, tiled=tiled))
+            for rule in ("spsa", "shift") * compared
+            for tiled in (False, True)
+        ),
+        stock=pricing.stock(stock, None),
+        stock_default=pricing.stock(stock, STOCK_SHOTS),
+        may_end_early=any(stage["training"]["patience"] is not None for stage in stages),
+    )
 
 
 def _known_devices() -> str:
     names = [name for name, entry in list_backends().items() if entry.kind == DEVICE]
-    listed = ", ".join(names) or "none in the backend file yet"
-    return f"a backend of kind {DEVICE!r}: {listed}"
+    return f"a backend of kind {DEVICE!r}: {', '.join(names) or 'none in the backend file yet'}"
 
 
 def _uses_device(part: object) -> bool:
@@ -260,154 +247,85 @@ def _uses_device(part: object) -> bool:
     return isinstance(part, list | tuple) and any(map(_uses_device, part))
 
 
+def _shots(asked: Asked) -> int:
+    return asked.shots or DEFAULT_SHOTS
+
+
 class _Pricing:
-    """Prices the tasks of one experiment."""
+    """What calls cost, every circuit compiled once."""
 
-    def __init__(
-        self, config: ExperimentConfig, tasks: Sequence[Task], chosen: Callable[[Backend], Backend]
-    ) -> None:
-        self._config = config
-        self._students = [task for task in tasks if task.role == "student"]
-        self._runs = DryRuns(tasks, chosen)
-        self._circuits: dict[tuple[Backend, CircuitModel], DeviceCircuit] = {}
+    def __init__(self) -> None:
+        self._made = lru_cache(maxsize=None)(DeviceCircuit)
 
-    def estimate(self, *, compared: bool) -> Estimate:
-        """See `estimate`."""
-        everything: Counter[Asked] = Counter()
-        groups: dict[tuple[str, str, str, str], list[Task]] = {}
-        for task in self._students:
-            key = (task.student, task.variant, task.where, shape(task.spec))
-            groups.setdefault(key, []).append(task)
-        kinds = []
-        for (student, variant, where, _), tasks in groups.items():
-            asked = self._runs.asked(tasks[0])
-            paid = Counter({it: n for it, n in asked.items() if it.backend.kind == DEVICE})
-            if paid:
-                kinds.append(Kind(student, variant, where, len(tasks), self._cost(paid)))
-                for it, times in paid.items():
-                    everything[it] += times * len(tasks)
-        if not kinds:
-            raise ConfigError(
-                "an estimate is for circuits on a device",
-                got="an experiment without circuits",
-                expected="a quantum student",
-            )
-        choices = tuple(
-            Choice(rule, tiled, self._cost(everything, gradient=rule, tiled=tiled))
-            for rule in ("spsa", "shift") * compared
-            for tiled in (False, True)
-        )
-        specs = [task.spec for task in self._students]
-        stages: list[Any] = [*specs, *(spec["fine_tune"] for spec in specs if "fine_tune" in spec)]
-        stock = everything if compared else Counter()
-        return Estimate(
-            name=self._config.name,
-            sites=self._sites(everything),
-            kinds=tuple(kinds),
-            choices=choices,
-            stock=self._stock(stock, None),
-            stock_default=self._stock(stock, STOCK_SHOTS),
-            may_end_early=any(s["training"]["patience"] is not None for s in stages),
-        )
+    def _circuit(self, asked: Asked) -> DeviceCircuit:
+        return self._made(asked.backend, asked.model)
 
-    def _sites(self, everything: Counter[Asked]) -> tuple[Site, ...]:
-        """The devices, by name of backend and device: one name may mean several devices."""
-        circuits = {self._circuit(it): None for it in everything}
-        sites: dict[tuple[str, str], DeviceCircuit] = {}
-        for circuit in sorted(circuits, key=lambda circuit: circuit.alone.tariff.duration):
-            sites[circuit.site] = circuit
-        asked: dict[tuple[str, str], Counter[Asked]] = {}
-        for it, times in everything.items():
-            asked.setdefault(self._circuit(it).site, Counter())[it] = times
-        costs = {site: self._cost(mine) for site, mine in asked.items()}
-        found = []
-        for (backend, device), longest in sites.items():
-            cost = costs[backend, device]
-            options, here = longest.options, longest.fit(None)
-            site = Site(
-                backend=backend,
-                device=device,
-                shots=options.shots or DEFAULT_SHOTS,
-                gradient="shift" if options.gradient == "shift" else "spsa",
-                perturbations=options.perturbations,
-                tiles=here.tiles,
-                fitting=longest.several.tiles,
-                rep_delay=here.tariff.rep_delay,
-                duration=here.tariff.duration,
-                calibrated=longest.device.calibrated,
-                usd_per_second=options.usd_per_second,
-                budget_seconds=budget_of(options),
-                cost=cost,
-                device_seconds=sum(c.seconds for (_, name), c in costs.items() if name == device),
-                numbers=tuple(sorted({_shots(it) for it in asked[backend, device]})),
-            )
-            found.append(site)
-        return tuple(found)
-
-    def _cost(
+    def cost(
         self, asked: Counter[Asked], *, gradient: str | None = None, tiled: bool | None = None
     ) -> Cost:
-        """What calls cost, as they are asked for or with another gradient rule and tiling."""
+        """As they are asked for, or with another gradient rule and tiling."""
         costs = []
         for it, times in asked.items():
             circuit = self._circuit(it)
-            fit = circuit.fit(tiled)
+            tiles, tariff = circuit.fit(
+                tiled=circuit.options.tiles != 1 if tiled is None else tiled
+            )
             each = cost_of_call(
                 it.call,
                 circuit.expansion,
-                fit.tariff,
+                tariff,
                 shots=_shots(it),
                 gradient=gradient or it.gradient,
-                perturbations=it.backend.options.perturbations,
-                tiles=fit.tiles,
+                perturbations=circuit.options.perturbations,
+                tiles=tiles,
             )
             costs.append(each * times)
         return total(costs)
 
-    def _stock(self, asked: Counter[Asked], shots: int | None) -> Cost:
-        found = []
+    def stock(self, asked: Counter[Asked], shots: int | None) -> Cost:
+        """As stock networks ask for them."""
+        costs = []
         for it, times in asked.items():
-            circuit, number = self._circuit(it), shots or _shots(it)
-            tariff = circuit.alone.tariff
-            found.append(stock_cost(it.call, circuit.expansion, tariff, shots=number) * times)
-        return total(found)
+            circuit = self._circuit(it)
+            _, tariff = circuit.fit(tiled=False)
+            each = stock_cost(it.call, circuit.expansion, tariff, shots=shots or _shots(it))
+            costs.append(each * times)
+        return total(costs)
 
-    def _circuit(self, asked: Asked) -> DeviceCircuit:
-        key = (asked.backend, asked.model)
-        if key not in self._circuits:
-            self._circuits[key] = DeviceCircuit(asked.backend, asked.model)
-        return self._circuits[key]
-
-
-def _shots(asked: Asked) -> int:
-    """A device always draws shots: a thousand odd where nobody says how many, as `make_engine`."""
-    return asked.shots or DEFAULT_SHOTS
-
-
-@dataclass(frozen=True)
-class Fit:
-    """So many copies of a circuit side by side.
-
-    Args:
-        tiles: How many.
-        tariff: What one execution of all of them costs.
-    """
-
-    tiles: int
-    tariff: Tariff
+    def sites(self, everything: Counter[Asked]) -> tuple[Site, ...]:
+        """The devices, by name of backend and device: one name may mean several devices."""
+        asked: dict[tuple[str, str], Counter[Asked]] = {}
+        for it, times in everything.items():
+            asked.setdefault(self._circuit(it).site, Counter())[it] = times
+        costs = {site: self.cost(mine) for site, mine in asked.items()}
+        circuits = list(dict.fromkeys(map(self._circuit, everything)))
+        circuits.sort(key=lambda circuit: circuit.fit(tiled=False)[1].duration)
+        found = []
+        for site, longest in {circuit.site: circuit for circuit in circuits}.items():
+            options = longest.options
+            tiles, tariff = longest.fit(tiled=options.tiles != 1)
+            made = Site(
+                *site,
+                shots=options.shots or DEFAULT_SHOTS,
+                gradient="shift" if options.gradient == "shift" else "spsa",
+                perturbations=options.perturbations,
+                tiles=tiles,
+                fitting=longest.fit(tiled=True)[0],
+                rep_delay=tariff.rep_delay,
+                duration=tariff.duration,
+                calibrated=longest.device.calibrated,
+                usd_per_second=options.usd_per_second,
+                budget_seconds=budget_of(options),
+                cost=costs[site],
+                device_seconds=sum(c.seconds for (_, name), c in costs.items() if name == site[1]),
+                numbers=tuple(sorted({_shots(it) for it in asked[site]})),
+            )
+            found.append(made)
+        return tuple(found)
 
 
 class DeviceCircuit:
-    """One circuit on one device.
-
-    Args:
-        backend: A backend of kind `runtime`.
-        model: The circuit.
-
-    Attributes:
-        options: The entry of the backend.
-        device: The device.
-        expansion: The circuit, expanded.
+    """One circuit on one device, a backend of kind `runtime`.
 
     Raises:
         DeviceError: If the circuit does not fit.
@@ -417,57 +335,115 @@ class DeviceCircuit:
     def __init__(self, backend: Backend, model: CircuitModel) -> None:
         from qiskit_kd.execution.runtime.device import open_device
 
-        self.backend = backend
         self.expansion = Expansion(model)
         self.options: RuntimeOptions = backend.options
         self.device = open_device(self.options)
         self.device.check_width(model.num_qubits)
+        self.site = backend.name, self.device.name
+        self._backend = backend
         self._circuits = [measured(self.expansion.circuit, one) for one in bases(model.readout)]
+        self._fits: dict[bool, tuple[int, Tariff]] = {}
 
-    @property
-    def site(self) -> tuple[str, str]:
-        """Name of the backend and of the device."""
-        return self.backend.name, self.device.name
+    def fit(self, *, tiled: bool) -> tuple[int, Tariff]:
+        """Copies side by side, and what one execution of all of them costs.
 
-    def fit(self, tiled: bool | None) -> Fit:
-        """Several copies or one; with None as the entry says."""
-        if tiled is None:
-            tiled = self.options.tiles != 1
-        return self.several if tiled else self.alone
+        Tiled, as many as the entry asks for; as fit, where it asks for one.
+        """
+        if tiled not in self._fits:
+            self._fits[tiled] = self._tiled() if tiled else self._alone()
+        return self._fits[tiled]
 
-    @cached_property
-    def alone(self) -> Fit:
-        """One copy."""
-        manager = self.backend.pass_manager()
-        return self._fit([(1, manager.run(circuit)) for circuit in self._circuits])
+    def _alone(self) -> tuple[int, Tariff]:
+        manager = self._backend.pass_manager()
+        return 1, self._tariff([manager.run(circuit) for circuit in self._circuits])
 
-    @cached_property
-    def several(self) -> Fit:
-        """As many copies as the entry asks for; as fit, where it asks for one."""
+    def _tiled(self) -> tuple[int, Tariff]:
         from qiskit_kd.execution.runtime.tiling import tile_circuit
 
-        asked = self.options.tiles
+        asked, options = self.options.tiles, self.options
         try:
             found = [
                 tile_circuit(
                     circuit,
                     self.device.target,
                     tiles="auto" if asked == 1 else asked,
-                    optimization_level=self.options.optimization_level,
-                    seed=self.options.seed_transpiler,
+                    optimization_level=options.optimization_level,
+                    seed=options.seed_transpiler,
                 )
                 for circuit in self._circuits
             ]
         except DeviceError:
             if asked != 1:
                 raise
-            return self.alone  # nobody asked for copies: they need qubits in a row
-        return self._fit([(len(tiling.tiles), tiling.circuit) for tiling in found])
+            return self.fit(tiled=False)  # nobody asked for copies: they need qubits in a row
+        tariff = self._tariff([tiling.circuit for tiling in found])
+        return min(len(tiling.tiles) for tiling in found), tariff
 
-    def _fit(self, circuits: list[tuple[int, QuantumCircuit]]) -> Fit:
-        """Of all bases of the readout: their mean length, and the copies that all of them have."""
-        target, options = self.device.target, self.options
-        lengths = [circuit_duration(circuit, target) for _, circuit in circuits]
-        delay = self.device.rep_delay if options.rep_delay is None else options.rep_delay
-        tariff = Tariff(sum(lengths) / len(lengths), delay, options.usd_per_second)
-        return Fit(min(tiles for tiles, _ in circuits), tariff)
+    def _tariff(self, circuits: Sequence[Any]) -> Tariff:
+        """Of all bases of the readout: their mean length."""
+        lengths = [circuit_duration(circuit, self.device.target) for circuit in circuits]
+        delay = self.options.rep_delay
+        delay = self.device.rep_delay if delay is None else delay
+        return Tariff(sum(lengths) / len(lengths), delay, self.options.usd_per_second)
+
+
+# What a task of such a kind asks for
+
+_OWN = ("data", "experiment", "seed", "teachers", "candidate", "terms", "variant")
+
+
+class DryRuns:
+    """Runs tasks without circuits, each kind of task once.
+
+    Args:
+        tasks: The plan, with the teachers of its students.
+        choose: See `UsageLog`.
+    """
+
+    def __init__(
+        self, tasks: Sequence[Task], choose: Callable[[Backend], Backend] = lambda it: it
+    ) -> None:
+        self._tasks = {task.key: task for task in tasks}
+        self._log = UsageLog(dry=True, choose=choose)
+        self._found: dict[str, Counter[Asked]] = {}
+
+    def asked(self, task: Task) -> Counter[Asked]:
+        """All calls of a task, and how often each is made.
+
+        Training is taken to last for all its epochs, even where patience may end it earlier, and
+        to take no steps that could lead anywhere: outputs mean nothing here.
+        """
+        key = shape(task.spec)
+        if key not in self._found:
+            endless = {"patience": None, "learning_rate": 1e-12}
+            spec = {**task.spec, "training": {**task.spec["training"], **endless}}
+            if "fine_tune" in spec:
+                stage = spec["fine_tune"]
+                spec["fine_tune"] = {**stage, "training": {**stage["training"], **endless}}
+            with tempfile.TemporaryDirectory() as folder:
+                teachers = {name: self._teacher(name, Path(folder)) for name in task.needs}
+                run_task(spec, teachers=teachers, opened=self._log)
+            self._found[key] = self._log.take()
+        return self._found[key]
+
+    def _teacher(self, key: str, folder: Path) -> str:
+        """A file with the weights of a teacher that has learned nothing."""
+        spec, file = self._tasks[key].spec, folder / f"{key}.safetensors"
+        network = build_network(spec, split_of(spec), seed=0)
+        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, file)
+        return str(file)
+
+
+def shape(spec: Mapping[str, Any]) -> str:
+    """What the number and size of a task's calls depend on; equal for all seeds and candidates.
+
+    Data sets make parts of the same size for every seed.
+    """
+    kept = {name: value for name, value in spec.items() if name not in _OWN}
+    kept["training"] = {**kept["training"], "learning_rate": None}
+    terms = [
+        {**term, "weight": None, "options": {**term["options"], "temperature": None}}
+        for term in spec["terms"]
+    ]
+    teachers = {n: {**one, "key": one["key"] is not None} for n, one in spec["teachers"].items()}
+    return canonical([kept, terms, teachers, spec["data"]["kind"], spec["data"]["options"]])

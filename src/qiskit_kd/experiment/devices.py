@@ -64,27 +64,20 @@ def entries_of(spec: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The entries of all backends that a task's circuits run on."""
     stage, asked = spec.get("fine_tune") or {}, spec.get("evaluation") or {}
     beside = (asked.get("side_by_side") or {}).get("backends", ())
-    for entry in (spec.get("backend"), stage.get("backend"), asked.get("backend"), *beside):
-        if entry:
-            yield entry
+    yield from filter(None, (*(one.get("backend") for one in (spec, stage, asked)), *beside))
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A call of an engine, and where it was made.
-
-    Args:
-        backend: Where.
-        model: The circuit; equal ones are one object.
-        gradient: The rule that was asked for, `"auto"` replaced by the backend's own.
-        shots: Shots per circuit; None where values are exact.
-        call: What was asked for.
-    """
+    """A call of an engine, and where it was made."""
 
     backend: Backend
     model: CircuitModel
+    """The circuit; equal ones are one object."""
     gradient: str
+    """The rule that was asked for, `"auto"` replaced by the backend's own."""
     shots: int | None
+    """Shots per circuit; None where values are exact."""
     call: Call
 
 
@@ -117,8 +110,8 @@ class UsageLog:
             key = canonical([entry, shots])
             if key not in self._backends:
                 chosen = self._choose(open_backend(entry))
-                more = {} if shots is None else {"shots": shots}
-                self._backends[key] = chosen.changed(chosen.name, more) if more else chosen
+                changed = chosen if shots is None else chosen.changed(chosen.name, {"shots": shots})
+                self._backends[key] = changed
             return _Logged(self._backends[key], self._engines, dry=True)
         backend = open_backend(entry, shots=shots)
         if backend.kind != DEVICE:
@@ -149,24 +142,16 @@ class UsageLog:
         for backend, engine in self._engines:
             if not engine.usage.jobs:
                 continue
-            facts, used = engine.describe(), engine.usage.as_dict()
-            entry = found.setdefault(
-                backend.name,
-                {
-                    "backend": backend.name,
-                    "device": facts["device"],
-                    "calibrated": None,
-                    "circuits": [],
-                    "calibrations": [],
-                    "usage": dict.fromkeys(_USED, 0),
-                },
-            )
-            for name in ("calibrations", "circuits"):
-                entry[name] += [one for one in facts[name] if one not in entry[name]]
-            not_done = backend.options.without_effect()
-            entry |= {"without_effect": not_done} if not_done else {}
-            for name in _USED:
-                entry["usage"][name] += used[name]
+            facts, used, name = engine.describe(), engine.usage.as_dict(), backend.name
+            new = {"backend": name, "device": facts["device"], "calibrated": None, "circuits": []}
+            new |= {"calibrations": [], "usage": dict.fromkeys(_USED, 0)}
+            entry = found.setdefault(name, new)
+            for part in ("calibrations", "circuits"):
+                entry[part] += [one for one in facts[part] if one not in entry[part]]
+            if not_done := backend.options.without_effect():
+                entry["without_effect"] = not_done
+            for part in _USED:
+                entry["usage"][part] += used[part]
         for entry in found.values():
             # Of the day the circuits were made, which a run that goes on tomorrow still uses.
             dates = [one["calibrated"] for one in entry["circuits"] if one["calibrated"]]
@@ -195,8 +180,9 @@ class _Logged(Backend):
         """See `Backend.engine`."""
         if self._dry:
             rule = self.options.gradient if gradient == "auto" else gradient
-            number = self.options.shots if shots is None else shots
-            engine: Engine = NullEngine(self.name, rule, number)
+            engine: Engine = NullEngine(
+                self.name, rule, self.options.shots if shots is None else shots
+            )
         else:
             engine = super().engine(gradient=gradient, shots=shots, seed=seed)
         self._engines.append((self._backend, engine))
@@ -224,12 +210,8 @@ class NullEngine(Engine):
             self.calls.append((model, call))
         value = 1 / model.num_outputs if isinstance(model.readout, ClassGroups) else 0.0
         shape = (*weights.shape[:-1], len(features), model.num_outputs)
-
-        def pullback(gradient: Array) -> tuple[Array | None, Array | None]:
-            del gradient
-            return (
-                np.zeros_like(features) if needs.features else None,
-                np.zeros_like(weights) if needs.weights else None,
-            )
-
-        return np.full(shape, value, features.dtype), pullback
+        zeros = (
+            np.zeros_like(features) if needs.features else None,
+            np.zeros_like(weights) if needs.weights else None,
+        )
+        return np.full(shape, value, features.dtype), lambda _: zeros

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -39,27 +39,46 @@ _TEST = (*_VALIDATION, "ece")
 _CHUNK = 1000  # samples per forward pass: patches of ten thousand images would fill gigabytes
 _SEED = 0  # of the disturbances: the same for every row
 _DIGITS = 4
-_Logits = dict[str, NDArray[np.float64]]
+_Numbers = NDArray[np.float64]
+
+
+def _no_jury(entry: Mapping[str, Any], shots: int | None) -> nn.Module:
+    del entry, shots
+    raise ConfigError(
+        "other backends and shots need to know how a network is moved",
+        got="no jury",
+        expected="Jury(...)",
+    )
 
 
 @dataclass(frozen=True)
 class Jury:
-    """What a network is judged with, beside its data.
-
-    Args:
-        home: Entry of the backend that it is judged on.
-        moved: From the entry of a backend and a number of shots (None: the backend's own) to the
-            same network there.
-        teacher: A network whose class distributions it is compared with.
-    """
+    """What a network is judged with, beside its data."""
 
     home: Mapping[str, Any]
+    """Entry of the backend that it is judged on."""
     moved: Callable[[Mapping[str, Any], int | None], nn.Module]
+    """From the entry of a backend and a number of shots (None: the backend's own) to the same
+    network there."""
     teacher: nn.Module | None = None
+    """With one, KL(teacher || student) is one of the metrics."""
+
+    def merit(
+        self, logits: _Numbers, data: Dataset, names: Sequence[str] = _VALIDATION
+    ) -> dict[str, float]:
+        """Metrics of logits."""
+        every = metrics(logits, data.labels)
+        found = {name: every[name] for name in names}
+        if self.teacher is not None:
+            found["kl"] = kl(_logits(self.teacher, data), logits)
+        return found
 
 
 def judged(
-    network: nn.Module, split: Split, asked: Mapping[str, Any], jury: Jury | None = None
+    network: nn.Module,
+    split: Split,
+    asked: Mapping[str, Any],
+    jury: Jury = Jury({}, _no_jury),
 ) -> dict[str, Any]:
     """The parts of a row that say how good a network is.
 
@@ -70,23 +89,22 @@ def judged(
         jury: What it is judged with; it may be left out where only robustness and feature maps are
             asked for.
     """
-    merit = _Merit(None if jury is None else jury.teacher)
     if asked.get("backend"):
-        network = _with(jury).moved(asked["backend"], None)
-    logits, raw = _read(network, split)
-    merits = {part: merit(z, getattr(split, part)) for part, z in logits.items()}
-    test = split.test
-    shares = _distribution(network, logits["test"])
-    grouped = [
-        shares[test.labels == label].mean(axis=0).tolist() if (test.labels == label).any() else None
-        for label in range(test.num_classes)
-    ]
+        network = jury.moved(asked["backend"], None)
+    parts = {"validation": split.validation, "test": split.test}
+    # Where the backend undoes readout errors, also of the same shots with the errors left in.
+    logits, raw = both_readings(network, lambda: {p: _logits(network, d) for p, d in parts.items()})
+    test, z = split.test, logits["test"]
+    shares = _distribution(network, z)
     facts = describe(network)
     found: dict[str, Any] = {
-        "validation": merit.of(merits["validation"], _VALIDATION),
-        "test": merit.of(merits["test"], _TEST),
-        "distribution": grouped,
-        "correct": _correct(split, logits["test"]),
+        "validation": jury.merit(logits["validation"], split.validation),
+        "test": jury.merit(z, test, _TEST),
+        "distribution": [
+            shares[test.labels == k].mean(axis=0).tolist() if (test.labels == k).any() else None
+            for k in range(test.num_classes)
+        ],
+        "correct": _correct(split, z),
         "extra": {"sharpness": facts["sharpness"]} if "sharpness" in facts else {},
     }
     if isinstance(network, FullyQuantumStudent):
@@ -95,34 +113,33 @@ def judged(
         found["robustness"] = robustness(network, test, asked["robustness"])
     if asked.get("feature_maps"):
         maps = feature_maps(network, test, **asked["feature_maps"])
-        if maps is not None:
-            found["feature_maps"] = maps
+        found |= {} if maps is None else {"feature_maps": maps}
     if raw is not None:
-        found["raw"] = {
-            part: merit.of(merit(z, getattr(split, part)), _VALIDATION) for part, z in raw.items()
-        }
-    circuits = _circuits(network)
-    if circuits:
+        found["raw"] = {part: jury.merit(raw[part], data) for part, data in parts.items()}
+    # What its circuits became on the device they run on; none without a device.
+    compiled = (layer.engine.compiled(layer.model) for layer in _layers(network))
+    if circuits := [asdict(facts) for facts in compiled if facts is not None]:
         found["circuits"] = circuits
-    if asked.get("shots"):
-        found["shots"] = _at_shots(asked["shots"], split.test, merit, _with(jury))
+    if asked.get("shots"):  # each number with shots of its own
+        found["shots"] = [
+            {"shots": n, **jury.merit(_logits(jury.moved(jury.home, n), test), test)}
+            for n in asked["shots"]
+        ]
     if asked.get("side_by_side"):
-        found["backends"] = _side_by_side(
-            network, logits["test"], test, merit, _with(jury), **asked["side_by_side"]
-        )
+        found["backends"] = _side_by_side(network, z, test, jury, **asked["side_by_side"])
     return found
 
 
-def _correct(split: Split, logits: NDArray[np.float64]) -> dict[str, Any]:
+def _correct(split: Split, logits: _Numbers) -> dict[str, Any]:
     """Which test samples a network got right, for `statistics.shared_variance`.
 
     Returns:
         `source`, equal where two rows number the same samples; their number `of`; `tested` and
         `right`, one bit for each in hexadecimal; and the share of the samples that it trained on.
     """
-    rows = split.test_rows
-    own = rows is None or split.drawn_from is None
-    size = len(logits) if own else split.drawn_from
+    rows, drawn = split.test_rows, split.drawn_from
+    own = rows is None or drawn is None
+    size = len(logits) if own else drawn
     bits = np.zeros((2, size or 0), dtype=bool)
     places = np.arange(len(logits)) if own else rows
     bits[0, places] = True
@@ -132,40 +149,14 @@ def _correct(split: Split, logits: NDArray[np.float64]) -> dict[str, Any]:
         "of": size,
         "tested": np.packbits(bits[0]).tobytes().hex(),
         "right": np.packbits(bits[1]).tobytes().hex(),
-        "trained": len(split.train) / split.drawn_from if split.drawn_from else 0.0,
+        "trained": len(split.train) / drawn if drawn else 0.0,
     }
-
-
-def _read(network: nn.Module, split: Split) -> tuple[_Logits, _Logits | None]:
-    """Logits of the validation and the test samples.
-
-    Where the backend undoes readout errors, also those of the same shots with the errors left in.
-    """
-    parts = ("validation", "test")
-
-    def run() -> _Logits:
-        return {part: _logits(network, getattr(split, part)) for part in parts}
-
-    found: tuple[_Logits, _Logits | None] = both_readings(network, run)
-    return found
-
-
-def _at_shots(
-    numbers: Sequence[int], test: Dataset, merit: _Merit, jury: Jury
-) -> list[dict[str, Any]]:
-    """Test metrics with so many shots per circuit, each with shots of its own."""
-    found = []
-    for shots in numbers:
-        z = _logits(jury.moved(jury.home, shots), test)
-        found.append({"shots": shots, **merit.of(merit(z, test), _VALIDATION)})
-    return found
 
 
 def _side_by_side(
     network: nn.Module,
-    judged: NDArray[np.float64],
+    judged: _Numbers,
     test: Dataset,
-    merit: _Merit,
     jury: Jury,
     *,
     backends: Sequence[Mapping[str, Any]],
@@ -178,71 +169,25 @@ def _side_by_side(
     """
     if samples is not None:
         rows = _one_per_class(test.labels, samples)
-        judged = judged[rows]
-        test = Dataset(
-            test.features[rows], test.labels[rows], test.num_classes, test.name, test.shape
-        )
+        judged, (features, labels) = judged[rows], (test.features[rows], test.labels[rows])
+        test = Dataset(features, labels, test.num_classes, test.name, test.shape)
     here = _distribution(network, judged)
     found = []
     for entry in backends:
         home = entry == jury.home  # no second bill, and no other shots
         other = network if home else jury.moved(entry, None)
         z = judged if home else _logits(other, test)
-        distance = np.abs(_distribution(other, z) - here).sum(axis=1).mean() / 2
-        found.append(
-            {
-                "backend": entry["name"],
-                "kind": entry["kind"],
-                "shots": _shots(other),
-                "samples": len(test),
-                **merit.of(merit(z, test), _VALIDATION),
-                "distance": float(distance),
-            }
-        )
+        apart = np.abs(_distribution(other, z) - here).sum(axis=1).mean() / 2
+        # Shots may be the network's own and not the backend's.
+        shots = next((layer.engine.shots for layer in _layers(other)), None)
+        facts = {"backend": entry["name"], "kind": entry["kind"], "shots": shots}
+        facts |= {"samples": len(test), "distance": float(apart)}
+        found.append({**facts, **jury.merit(z, test)})
     return found
 
 
 def _layers(network: nn.Module) -> list[CircuitLayer]:
     return [part for part in network.modules() if isinstance(part, CircuitLayer)]
-
-
-def _shots(network: nn.Module) -> int | None:
-    """Shots of its circuits, which may be the network's own and not the backend's."""
-    return next((layer.engine.shots for layer in _layers(network)), None)
-
-
-def _circuits(network: nn.Module) -> list[dict[str, Any]]:
-    """What the circuits of a network became on the device they run on; none without a device."""
-    found = (layer.engine.compiled(layer.model) for layer in _layers(network))
-    return [asdict(facts) for facts in found if facts is not None]
-
-
-def _with(jury: Jury | None) -> Jury:
-    if jury is None:
-        raise ConfigError(
-            "other backends and shots need to know how a network is moved",
-            got="no jury",
-            expected="Jury(...)",
-        )
-    return jury
-
-
-class _Merit:
-    """Metrics of logits; with a teacher, KL(teacher || student) is one of them."""
-
-    def __init__(self, teacher: nn.Module | None) -> None:
-        self._teacher = teacher
-
-    def __call__(self, logits: NDArray[np.float64], data: Dataset) -> dict[str, float]:
-        found = metrics(logits, data.labels)
-        if self._teacher is not None:
-            found["kl"] = kl(_logits(self._teacher, data), logits)
-        return found
-
-    def of(self, merits: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
-        """Some of them, and always the divergence from the teacher."""
-        names = names if self._teacher is None else (*names, "kl")
-        return {name: merits[name] for name in names}
 
 
 def robustness(
@@ -251,13 +196,10 @@ def robustness(
     """Test metrics on disturbed samples, one entry per kind and level."""
     dtype = next(network.parameters()).dtype
     found = []
-    for kind, levels in asked.items():
-        for level in levels:
-            samples = perturbed(test, kind, float(level), dtype)
-            merits = metrics(_forward(network, iter(torch.split(samples, _CHUNK))), test.labels)
-            found.append(
-                {"kind": kind, "level": level, **{name: merits[name] for name in _VALIDATION}}
-            )
+    for kind, level in ((kind, level) for kind, levels in asked.items() for level in levels):
+        samples = perturbed(test, kind, float(level), dtype)
+        merits = metrics(_forward(network, torch.split(samples, _CHUNK)), test.labels)
+        found.append({"kind": kind, "level": level, **{n: merits[n] for n in _VALIDATION}})
     return found
 
 
@@ -286,13 +228,13 @@ def feature_maps(
     rows = _one_per_class(test.labels, images)
     samples = np.array(test.features[rows])
     with FeatureCapture(network, [layer]) as capture:
-        _forward(network, iter([torch.from_numpy(samples).to(next(network.parameters()).dtype)]))
+        _forward(network, [torch.from_numpy(samples).to(next(network.parameters()).dtype)])
         maps = capture[layer].double().numpy()
-    shape = test.shape or samples.shape[1:]
+    pictures = samples.reshape(-1, *(test.shape or samples.shape[1:]))
     return {
         "layer": layer,
         "rows": rows.tolist(),
-        "images": np.round(samples.reshape(-1, *shape), _DIGITS).tolist(),
+        "images": np.round(pictures, _DIGITS).tolist(),
         "maps": np.round(maps, _DIGITS).tolist(),
     }
 
@@ -306,22 +248,19 @@ def _one_per_class(labels: NDArray[np.int64], count: int) -> NDArray[np.intp]:
     return np.lexsort((labels, turn))[:count]
 
 
-def _logits(network: nn.Module, data: Dataset) -> NDArray[np.float64]:
-    dtype = next(network.parameters()).dtype
-    starts = range(0, len(data), _CHUNK)
-    return _forward(
-        network,
-        (torch.from_numpy(np.array(data.features[k : k + _CHUNK])).to(dtype) for k in starts),
-    )
+def _logits(network: nn.Module, data: Dataset) -> _Numbers:
+    dtype, starts = next(network.parameters()).dtype, range(0, len(data), _CHUNK)
+    parts = (np.array(data.features[start : start + _CHUNK]) for start in starts)
+    return _forward(network, (torch.from_numpy(part).to(dtype) for part in parts))
 
 
-def _forward(network: nn.Module, batches: Iterator[Tensor]) -> NDArray[np.float64]:
+def _forward(network: nn.Module, batches: Iterable[Tensor]) -> _Numbers:
     network.eval()
     with torch.no_grad():
         return np.asarray(torch.cat([network(batch) for batch in batches]).double().numpy())
 
 
-def _distribution(network: nn.Module, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+def _distribution(network: nn.Module, logits: _Numbers) -> _Numbers:
     """Class probabilities; of a fully quantum student those of the circuit, not sharpened."""
     if isinstance(network, FullyQuantumStudent):
         logits = logits / network.sharpness
@@ -341,11 +280,9 @@ def both_readings(network: nn.Module, run: Callable[[], Any]) -> tuple[Any, Any]
         Mitigated and raw; the second is None if no layer's engine undoes readout errors.
     """
     found = {
-        part: _Replayed(part.engine)
-        for part in network.modules()
-        if isinstance(part, CircuitLayer)
-        and isinstance(part.engine, SampledEngine)
-        and part.engine.mitigated
+        layer: _Replayed(layer.engine)
+        for layer in _layers(network)
+        if isinstance(layer.engine, SampledEngine) and layer.engine.mitigated
     }
     if not found:
         return run(), None

@@ -60,7 +60,7 @@ def _bare_journal(path: Path) -> Path | None:
     if not path.is_file() or path.name == FILE:
         return None
     with path.open("rb") as file:
-        if file.read(len(_MAGIC)) != _MAGIC:  # SQLite would make one of a file this short
+        if file.read(16) != b"SQLite format 3\0":  # SQLite would make one of a file this short
             raise StorageError(
                 "jobs are those of a study or of a journal",
                 got=f"{path}, no SQLite database",
@@ -69,26 +69,16 @@ def _bare_journal(path: Path) -> Path | None:
     return path
 
 
-_MAGIC = b"SQLite format 3\0"
-
-
-def manage(
-    study: Study | None,
-    path: Path,
-    *,
-    fetch: Sequence[str] = (),
-    cancel: Sequence[str] = (),
-    forget: Sequence[str] = (),
-) -> list[str]:
+def manage(study: Study | None, path: Path, **acts: Sequence[str]) -> list[str]:
     """Fetch, cancel and give up jobs; nothing is sent.
 
     Args:
         study: The study whose devices are asked; None for those of the backend file.
         path: The journal.
-        fetch: Ids of jobs whose results are to be kept now, as far as they have any.
-        cancel: Ids of jobs that are not to be run.
-        forget: Ids, or tags where the id is unknown, of jobs to give up: the next run sends them
-            again, and they are charged again. What they have cost so far still counts.
+        **acts: Ids of jobs to `fetch`, whose results are to be kept now, as far as they have any;
+            to `cancel`, that are not to be run; and ids, or tags where the id is unknown, to
+            `forget`: the next run sends them again, and they are charged again. What they have
+            cost so far still counts.
 
     Returns:
         A sentence for each job.
@@ -99,19 +89,23 @@ def manage(
         AccountError, DeviceError, TransientError, JobError: What the service says.
     """
     from qiskit_kd.execution.runtime.journal import Journal
+    from qiskit_kd.execution.schema import TAG_PREFIX
 
     if not path.is_file():
-        raise UnknownNameError.of("job", (*fetch, *cancel, *forget)[0], ())
-    journal = Journal(path)
-    try:
-        asked = [
-            (act, _named(journal, name))
-            for act, names in ((_fetch, fetch), (_cancel, cancel), (_forget, forget))
-            for name in names
-        ]
+        raise UnknownNameError.of(
+            "job", next(name for names in acts.values() for name in names), ()
+        )
+    with Journal(path) as journal:
+        asked = []
+        for act, names in acts.items():
+            for name in names:
+                tag = name.removeprefix(TAG_PREFIX)
+                found = journal.jobs("job_id = ? OR tag = ?", name, tag)
+                if not found:
+                    known = [job.job_id or TAG_PREFIX + job.tag for job in journal.jobs()]
+                    raise UnknownNameError.of("job", name, known)
+                asked.append((_ACTS[act], found[0]))
         return [act(study, journal, record) for act, record in asked]
-    finally:
-        journal.close()
 
 
 def under_way(folder: Path) -> str:
@@ -121,49 +115,41 @@ def under_way(folder: Path) -> str:
     path = folder / JOURNAL
     if not path.is_file():
         return ""
-    journal = Journal(path)
-    try:
+    with Journal(path) as journal:
         # Jobs that this machine plays have ended with the process that ran them.
         found = journal.jobs(
             "state IN ('intent', 'sent') AND device != 'aer' AND device NOT LIKE 'fake~_%' "
             "ESCAPE '~'"
         )
-    finally:
-        journal.close()
     ids = [job.job_id for job in found if job.job_id]
-    text = ""
+    text = []
     if ids:
         words = ["qkd", "jobs", str(folder)]
         words += [word for job_id in ids for word in ("--cancel", job_id)]
-        text = (
-            f"{_counted(ids)} still queued or running at the service: {', '.join(ids)}. Run the "
-            f"same command again to go on with them, or cancel them: {shlex.join(words)}"
+        text.append(
+            f"{_counted(len(ids))} still queued or running at the service: {', '.join(ids)}. Run "
+            f"the same command again to go on with them, or cancel them: {shlex.join(words)}"
         )
-    unknown = [job for job in found if job.job_id is None]
-    if unknown:
-        text += f"{' ' if text else ''}{_counted(unknown)} perhaps sent: the next run finds out."
-    return text
+    if unknown := len(found) - len(ids):
+        text.append(f"{_counted(unknown)} perhaps sent: the next run finds out.")
+    return " ".join(text)
 
 
-def _counted(jobs: Sequence[Any]) -> str:
-    return "1 job is" if len(jobs) == 1 else f"{len(jobs)} jobs are"
+def _counted(jobs: int) -> str:
+    return "1 job is" if jobs == 1 else f"{jobs} jobs are"
 
 
-def _named(journal: Journal, name: str) -> JobRecord:
-    from qiskit_kd.execution.schema import TAG_PREFIX
-
-    found = journal.jobs("job_id = ? OR tag = ?", name, name.removeprefix(TAG_PREFIX))
-    if not found:
-        known = [job.job_id or TAG_PREFIX + job.tag for job in journal.jobs()]
-        raise UnknownNameError.of("job", name, known)
-    return found[0]
-
-
-def _client(study: Study | None, record: JobRecord) -> Client:
-    """A client of the device that ran a job, as the study's entry reaches it."""
+def _reached(study: Study | None, record: JobRecord) -> tuple[str, Client]:
+    """A job's id, and a client of the device that ran it, as the study's entry reaches it."""
     from qiskit_kd.execution.backends import list_backends
     from qiskit_kd.execution.runtime.session import open_client
 
+    if record.job_id is None:
+        raise ConfigError(
+            "a job is fetched or cancelled by its id",
+            got="one whose id is not known",
+            remedy="Run the study again: it is looked for by its tag.",
+        )
     known = list_backends().values() if study is None else devices_of(study.config)
     entries: dict[str, Any] = {one.name: one.options for one in known if one.kind == DEVICE}
     if record.backend not in entries:
@@ -173,23 +159,14 @@ def _client(study: Study | None, record: JobRecord) -> Client:
             expected=", ".join(entries) or "an entry of a device",
             remedy="Name the backend file of then in QISKIT_KD_BACKENDS.",
         )
-    return open_client(entries[record.backend].model_copy(update={"device": record.device}))
-
-
-def _id(record: JobRecord) -> str:
-    if record.job_id is None:
-        raise ConfigError(
-            "a job is fetched or cancelled by its id",
-            got="one whose id is not known",
-            remedy="Run the study again: it is looked for by its tag.",
-        )
-    return record.job_id
+    options = entries[record.backend].model_copy(update={"device": record.device})
+    return record.job_id, open_client(options)
 
 
 def _fetch(study: Study | None, journal: Journal, record: JobRecord) -> str:
     from qiskit_kd.execution.runtime.jobs import refetch
 
-    job_id, client = _id(record), _client(study, record)
+    job_id, client = _reached(study, record)
     state = client.state(job_id)
     if state.status != "done":
         reason = f": {state.reason}" if state.reason else ""
@@ -199,19 +176,19 @@ def _fetch(study: Study | None, journal: Journal, record: JobRecord) -> str:
 
 
 def _cancel(study: Study | None, journal: Journal, record: JobRecord) -> str:
-    job_id, client = _id(record), _client(study, record)
-    if record.state == "sent":
-        begun = client.state(job_id).status != "queued"
-        client.cancel(job_id)
-        state = client.state(job_id)
-        if state.status == "done":
-            return f"{job_id} had ended before: run the study again, and its result is fetched"
-        seconds = state.seconds
-        if seconds is None:  # one that ran is charged, by how much is said later
-            seconds = record.estimate if begun else 0.0
-        journal.ended(record.key, job_id, status="cancelled", reason="by its user", seconds=seconds)
-        return f"{job_id} is cancelled; the next run sends it again"
-    return f"{job_id} has ended ({record.state}): there is nothing to cancel"
+    job_id, client = _reached(study, record)
+    if record.state != "sent":
+        return f"{job_id} has ended ({record.state}): there is nothing to cancel"
+    begun = client.state(job_id).status != "queued"
+    client.cancel(job_id)
+    state = client.state(job_id)
+    if state.status == "done":
+        return f"{job_id} had ended before: run the study again, and its result is fetched"
+    seconds = state.seconds
+    if seconds is None:  # one that ran is charged, by how much is said later
+        seconds = record.estimate if begun else 0.0
+    journal.ended(record.key, job_id, status="cancelled", reason="by its user", seconds=seconds)
+    return f"{job_id} is cancelled; the next run sends it again"
 
 
 def _forget(study: Study | None, journal: Journal, record: JobRecord) -> str:
@@ -221,3 +198,6 @@ def _forget(study: Study | None, journal: Journal, record: JobRecord) -> str:
         return f"{record.tag} is taken as never sent; the next run looks for it, then sends it"
     journal.forget(record.key, record.job_id)
     return f"{record.job_id} is given up; the next run sends it again, at a price"
+
+
+_ACTS = {"fetch": _fetch, "cancel": _cancel, "forget": _forget}

@@ -3,34 +3,81 @@
 
 Presets and overrides are put over the YAML tree *before* validation, each value keeping the place
 where it was said, so that one error names every fault as `file:line:col: key: ...` or
-`override key: ...`. The points of the axes are resolved here, and carried along.
+`override key: ...`. The points of the axes are resolved here, and carried along. Also where shipped
+experiments lie, and what `qkd init` writes.
 """
 
 from __future__ import annotations
 
 import copy
 import difflib
+import json
+import re
 import shlex
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from qiskit_kd.errors import ConfigError, UnknownNameError
+from qiskit_kd.errors import ConfigError, StorageError, UnknownNameError
 from qiskit_kd.experiment.checks import faults_of_parts
-from qiskit_kd.experiment.config import ExperimentConfig, Point, ResolvedPoint
-from qiskit_kd.experiment.overrides import Origins
+from qiskit_kd.experiment.config import ExperimentConfig, Point, ResolvedPoint, set_key
 from qiskit_kd.experiment.schema import TEACHER_ROW
 from qiskit_kd.yamlfile import Fault, Key, Locator, as_error, faults, load_yaml, parse_yaml
 
-_COMMAND = "override:0:0"  # in the form of a place in a file
+_COMMAND = Locator("override", None, None)
 
 
-def _of_command(path: Sequence[Key] = (), *, key: bool = False) -> str:
-    del path, key
-    return _COMMAND
+class Origins(Locator):
+    """Where the values of a tree were said.
+
+    Args:
+        base: Where those were said that nothing was put over.
+        data: The tree, which is changed in place.
+    """
+
+    def __init__(self, base: Locator, data: dict[str, Any]) -> None:
+        super().__init__(base.name, base.node, data)
+        self._base = base
+        self._said: dict[tuple[str, ...], tuple[Locator, tuple[Key, ...], str]] = {}
+
+    def __call__(self, path: Sequence[Key] = (), *, key: bool = False) -> str:
+        """See `Locator`."""
+        names = tuple(map(str, path))
+        for depth in range(len(names), 0, -1):
+            if names[:depth] in self._said:
+                locate, above, key_place = self._said[names[:depth]]
+                if key and depth == len(names):
+                    return key_place
+                return locate((*above, *path[depth:]), key=key)
+        return self._base(path, key=key)
+
+    def set(
+        self,
+        path: Sequence[str],
+        value: Any,
+        locate: Locator,
+        above: Sequence[Key] = (),
+        *,
+        key_place: str | None = None,
+        what: str = "override",
+    ) -> None:
+        """Put a value in; see `set_key`.
+
+        Args:
+            path: Where.
+            value: What.
+            locate: Where it was said,
+            above: below this path.
+            key_place: Where the path was said; by default where the value was.
+            what: What messages call this.
+        """
+        for made, inner in set_key(self.data, path, copy.deepcopy(value), what=what):
+            for known in [known for known in self._said if known[: len(made)] == made]:
+                del self._said[known]
+            at = (*above, *inner)
+            self._said[made] = locate, at, key_place or locate(at)
 
 
 def load(
@@ -91,12 +138,20 @@ def _build(
                 expected="for example {seeds: 2}",
             )
         for key, value in (known[preset] or {}).items():
-            place = partial(_below, locate, ("presets", preset, key))
-            tree.set(str(key).split("."), copy.deepcopy(value), place)
+            tree.set(str(key).split("."), value, locate, ("presets", preset, key))
     asked: list[tuple[str, list[str]]] = []
     for text in [*overrides, *([f"seeds={seeds}"] if seeds is not None else [])]:
-        path, value = _override(text)
-        tree.set(path, value, _of_command)
+        key, equals, said = text.partition("=")
+        path = key.strip().split(".")
+        if not equals or not all(path):
+            raise ConfigError(
+                "an override reads key=value",
+                got=repr(text),
+                expected="for example training.epochs=20",
+                remedy="Put values with blanks into quotes.",
+            )
+        value = parse_yaml(said, name=f"override {key}")[0]
+        tree.set(path, value, _COMMAND)
         asked += [(text, leaf) for leaf in _leaves(path, value)]
     _root_circuits(tree.data, folder, set())
     config, found = _checked(tree)
@@ -105,15 +160,8 @@ def _build(
         if not found:
             found = _resolve(config, tree)
     if config is None or found:
-        raise ConfigError(str(as_error(found, tree)).replace(f"{_COMMAND}: ", "override "))
+        raise ConfigError(str(as_error(found, tree)).replace(f"{_COMMAND()}: ", "override "))
     return config
-
-
-def _below(
-    locate: Locator, above: Sequence[Key], path: Sequence[Key] = (), *, key: bool = False
-) -> str:
-    """The place of a path below another one."""
-    return locate((*above, *path), key=key)
 
 
 def _root_circuits(part: Any, folder: Path, seen: set[int]) -> None:
@@ -137,8 +185,7 @@ def _checked(tree: Origins) -> tuple[ExperimentConfig | None, list[Fault]]:
         config = ExperimentConfig.model_validate(tree.data)
     except ValidationError as error:
         found = [dict(item) for item in error.errors(include_url=False)]
-    broken = [tuple(item["loc"]) for item in found]
-    for f in faults_of_parts(tree.data, broken):
+    for f in faults_of_parts(tree.data, [tuple(item["loc"]) for item in found]):
         context = {"msg": f.what, "ctx": {"error": f.what}}
         found.append({"type": "value_error", "loc": f.path, "input": f.value, **context})
     return config, faults(found, tree, ExperimentConfig)
@@ -156,8 +203,7 @@ def _resolve(config: ExperimentConfig, tree: Origins) -> list[Fault]:
     listed: set[str] = set()  # places of plain values: a fault that names none is of their key
     points = []
     for point in config.points():
-        grown = _grown(config, tree, point, listed)
-        here, wrong = _checked(grown)
+        here, wrong = _checked(_grown(config, tree, point, listed))
         if here is not None:
             points.append(ResolvedPoint(point, here, checked=True))
         for place, text in wrong:
@@ -174,8 +220,8 @@ def _grown(config: ExperimentConfig, tree: Origins, point: Point, listed: set[st
     Raises:
         ConfigError: If a key of an axis leads nowhere.
     """
-    data = {key: value for key, value in tree.data.items() if key != "axes"}
-    grown = Origins(tree, copy.deepcopy(data))
+    rest = {key: value for key, value in tree.data.items() if key != "axes"}
+    grown = Origins(tree, copy.deepcopy(rest))
     for name, label in point.items():
         axis = config.axes[name]
         for key, value in axis.settings(label).items():
@@ -186,17 +232,11 @@ def _grown(config: ExperimentConfig, tree: Origins, point: Point, listed: set[st
                 above = ("axes", name, "values", axis.values.index(label))
                 key_place = tree(("axes", name, "key"))
                 listed.add(tree(above))
-            place = partial(_below, tree, above)
+            what = f"axis {name}"
             try:
-                grown.set(
-                    key.split("."),
-                    copy.deepcopy(value),
-                    place,
-                    key_place=key_place,
-                    what=f"axis {name}",
-                )
+                grown.set(key.split("."), value, tree, above, key_place=key_place, what=what)
             except ConfigError as error:
-                said = "" if key_place == _COMMAND else f"{key_place}: "
+                said = "" if key_place == _COMMAND() else f"{key_place}: "
                 raise ConfigError(f"{said}{error}") from error
     return grown
 
@@ -214,38 +254,28 @@ def _check_overruled(config: ExperimentConfig, asked: Sequence[tuple[str, list[s
     Raises:
         ConfigError: Naming override and axis.
     """
-    for name, axis in config.axes.items():
-        set_again = [
-            (key, leaf)
-            for label in axis.labels
-            for key, value in axis.settings(label).items()
-            for leaf in _leaves(key.split("."), value)
-        ]
-        for text, path in asked:
-            for key, other in set_again:
-                common = min(len(path), len(other))
-                if path[:common] == other[:common]:
-                    way = f"axes.{name}.values=[...]" if axis.key else "its values in the file"
-                    raise ConfigError(
-                        f"override {'.'.join(path)}: the axis {name} sets {key} again, so the "
-                        "override would not hold",
-                        got=text,
-                        expected="a key that no axis sets",
-                        remedy=f"Leave it out, or change the axis: {way}.",
-                    )
+    set_again = [
+        (name, axis, key, leaf)
+        for name, axis in config.axes.items()
+        for label in axis.labels
+        for key, value in axis.settings(label).items()
+        for leaf in _leaves(key.split("."), value)
+    ]
+    for text, path in asked:
+        for name, axis, key, other in set_again:
+            common = min(len(path), len(other))
+            if path[:common] == other[:common]:
+                way = f"axes.{name}.values=[...]" if axis.key else "its values in the file"
+                raise ConfigError(
+                    f"override {'.'.join(path)}: the axis {name} sets {key} again, so the "
+                    "override would not hold",
+                    got=text,
+                    expected="a key that no axis sets",
+                    remedy=f"Leave it out, or change the axis: {way}.",
+                )
 
 
-def _override(text: str) -> tuple[list[str], Any]:
-    key, equals, value = text.partition("=")
-    path = key.strip().split(".")
-    if not equals or not all(path):
-        raise ConfigError(
-            "an override reads key=value",
-            got=repr(text),
-            expected="for example training.epochs=20",
-            remedy="Put values with blanks into quotes.",
-        )
-    return path, parse_yaml(value, name=f"override {key}")[0]
+# Shipped experiments, and a new one
 
 
 def backend_setting() -> str:
@@ -303,3 +333,84 @@ def find_experiment(name: str | Path) -> Path:
             remedy=f"{hint}Shipped experiments: {', '.join(known) or 'none'}.",
         )
     raise UnknownNameError.of("experiment", str(name), known)
+
+
+TEMPLATE = """\
+# An experiment: students x variants x paired seeds. Run it with `qkd run {file}`.
+schema: 1
+name: {name}
+title: Does a classical teacher help a quantum student?
+
+data:
+  kind: digits              # a registered data set: digits, extended_xor, npz
+  options:                  # what its builder takes
+    classes: [3, 5, 8]
+    centre: true
+    train: 60
+    transfer: 200           # unlabelled samples, on which only a teacher can speak
+
+teacher:                    # one per seed, trained first; several: teachers: {{NAME: ...}}
+  kind: mlp
+  options: {{hidden: [16, 8]}}
+  training: {{learning_rate: 0.01}}
+  sees: same                # same: the student's samples; all: the whole labelled pool
+
+students:                   # row name: a registered student and its options
+  linear: {{kind: linear}}
+  fully_quantum:
+    kind: fully_quantum
+    options: {{sharpness: learnable}}
+
+variants:                   # what a student is taught with
+  plain:
+    terms: [{{loss: ce}}]
+  distilled:
+    teacher: teacher
+    temperature: [1, 4]     # candidates; the validation split chooses
+    terms: [{{loss: ce}}, {{loss: kl}}]
+  shuffled:                 # a placebo, swept like the real thing
+    teacher: teacher
+    placebo: shuffled     # others: uniform, untrained
+    temperature: [1, 4]
+    terms: [{{loss: ce}}, {{loss: kl}}]
+
+baseline: plain             # gains are measured against this variant
+headline: fully_quantum     # the student of the report's first line
+seeds: 5                    # a number, or a list
+training:                   # of every variant alike; a batch counts labelled samples, unlabelled
+                            # ones come along, so that all variants take as many steps
+  {{epochs: 40, batch_size: 32, learning_rate: 0.03}}
+metric: accuracy            # chooses epochs and candidates, on validation data
+backend: exact              # see `qkd backends`; a device needs a budget: `qkd estimate {file}`
+# axes:                     # all of it again with other settings
+#   images: {{title: labelled images, key: data.options.train, values: [30, 60, 120]}}
+
+presets:                    # `--preset quick` puts these on top
+  quick: {{seeds: 2, training: {{epochs: 5}}}}
+"""
+
+
+def write_template(path: str | Path) -> Path:
+    """Write the template to a new file.
+
+    Raises:
+        ConfigError: If the file exists.
+        StorageError: If it cannot be written.
+    """
+    path = Path(path)
+    # A name the schema takes, in quotes where YAML would read a number or another value.
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).lstrip("_.-")[:60] or "experiment"
+    name = name if parse_yaml(name)[0] == name else json.dumps(name)
+    text = TEMPLATE.format(file=shlex.quote(path.name), name=name)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigError(
+            "the file exists already", got=str(path), remedy="Name another one: qkd init NAME.yaml."
+        ) from None
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written", got=str(error.strerror), remedy="Choose another folder."
+        ) from None
+    return path

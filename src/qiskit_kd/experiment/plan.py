@@ -27,7 +27,7 @@ from qiskit_kd.experiment.schema import (
     Label,
     StudentConfig,
     TeacherConfig,
-    TrainingConfig,
+    TermConfig,
     TrainingOverrides,
     VariantConfig,
     teacher_row,
@@ -141,29 +141,27 @@ class Planner:
     def tasks(self, here: ResolvedPoint, split: Split, seed: int) -> list[Task]:
         """Teachers, then students."""
         config = here.config
-        data = {
-            "kind": config.data.kind,
-            "options": config.data.options,
-            "seed": seed,
-            "fingerprint": split.fingerprint,
-        }
-        common = {"experiment": config.name, "schema": ROWS, "metric": config.metric}
-        common |= {"seed": seed, "data": data}
         asked = self._evaluation(here, seed)
+        common = {
+            "experiment": config.name,
+            "schema": ROWS,
+            "metric": config.metric,
+            "seed": seed,
+            "data": {
+                "kind": config.data.kind,
+                "options": config.data.options,
+                "seed": seed,
+                "fingerprint": split.fingerprint,
+            },
+            "evaluation": asked,
+        }
         of_all = {key: value for key, value in asked.items() if key not in _OF_STUDENTS}
         teachers = {
             name: self._teacher(here, name, {**common, "evaluation": of_all}, split)
             for name in config.teachers
         }
         students = [
-            _student(
-                here,
-                (student, variant),
-                candidate,
-                {**common, "evaluation": asked},
-                teachers,
-                split,
-            )
+            _student(here, student, variant, candidate, common, teachers, split)
             for student in config.students
             for variant in config.variants_of(student)
             for candidate in config.candidates(student, variant)
@@ -177,115 +175,117 @@ class Planner:
             asked.pop("side_by_side", None)  # to be looked at, and slow
         if "backend" in asked:
             asked["backend"] = here.entry(asked["backend"])
-        if "side_by_side" in asked:
-            beside = asked["side_by_side"]
-            entries = [here.entry(name) for name in beside["backends"]]
-            asked["side_by_side"] = {**beside, "backends": entries}
+        if beside := asked.get("side_by_side"):
+            beside["backends"] = [here.entry(name) for name in beside["backends"]]
         return {name: value for name, value in asked.items() if value}
 
     def _teacher(
         self, here: ResolvedPoint, name: str, common: Mapping[str, Any], split: Split
     ) -> Task:
         config, teacher = here.config, here.config.teachers[name]
-        row = teacher_row(name)
-        term = {"loss": "ce", "weight": 1.0, "name": "ce", "options": {}, "teacher": None}
+        plain = VariantConfig(terms=[TermConfig(loss="ce")])
         spec = {
             **common,
             "role": "teacher",
-            "student": row,
+            "student": teacher_row(name),
             "variant": config.baseline,
             "backend": here.entry("exact"),
             "sees": teacher.sees,
             **_network(config, teacher, {}),
-            "terms": [{**term, "placebo": "none", "layers": None, "adapter": None}],
+            "terms": _terms(plain, {}),
             "teachers": {},
             "candidate": {},
         }
+        if teacher.sees != "all":
+            return _task(spec, spec, teacher.training.checkpoint_epochs, config)
         # What a teacher of the whole pool has seen does not depend on how the pool was divided.
-        identity = {**spec, "data": _seen(split)} if teacher.sees == "all" else spec
-        task = _task(spec, identity, {}, config.training.overridden(teacher.training))
-        if teacher.sees != "all" or not teacher.shared:
+        identity = {**spec, "data": _seen(split)}
+        task = _task(spec, identity, teacher.training.checkpoint_epochs, config)
+        if not teacher.shared:
             return task
-        return self._share(name, task, identity, config.data.kind)
-
-    def _share(self, name: str, task: Task, identity: Mapping[str, Any], data: str) -> Task:
-        """The task of the first seed that stands for this one.
-
-        Raises:
-            ConfigError: If this seed has another pool, validation or test set.
-        """
+        # The task of the first seed stands for those that see the same.
         varying = ("seed", "data", "evaluation")  # from seed to seed
-        settings = {name: value for name, value in identity.items() if name not in varying}
+        settings = {key: value for key, value in identity.items() if key not in varying}
         key = canonical([settings, identity["data"]])
         if task.seed == self._first:
             self._shared.setdefault(key, task)
-        if key in self._shared:
-            return self._shared[key]
-        raise ConfigError(
-            f"teachers.{name}: a shared teacher sees the same pool, validation and test set for "
-            "every seed",
-            got=f"other samples of the data set {data!r} for seed {task.seed} than for seed "
-            f"{self._first}",
-            expected="data such as fashion_mnist, whose parts do not depend on the seed",
-            remedy="Set `shared: false`: one teacher per seed.",
-        )
+        if key not in self._shared:
+            raise ConfigError(
+                f"teachers.{name}: a shared teacher sees the same pool, validation and test set "
+                "for every seed",
+                got=f"other samples of the data set {config.data.kind!r} for seed {task.seed} than "
+                f"for seed {self._first}",
+                expected="data such as fashion_mnist, whose parts do not depend on the seed",
+                remedy="Set `shared: false`: one teacher per seed.",
+            )
+        return self._shared[key]
 
 
 def _student(
     here: ResolvedPoint,
-    names: tuple[str, str],
+    student: str,
+    variant: str,
     candidate: Mapping[str, Label],
     common: Mapping[str, Any],
     teachers: Mapping[str, Task],
     split: Split,
 ) -> Task:
     config = here.config
-    student, variant = config.students[names[0]], config.variants[names[1]]
+    entry, asked = config.students[student], config.variants[variant]
+    terms = _terms(asked, candidate)
     spec = {
         **common,
         "role": "student",
-        "student": names[0],
-        "variant": names[1],
-        "backend": here.entry(variant.backend or config.backend),
-        **_network(config, student, candidate),
-        **_objective(variant, candidate),
+        "student": student,
+        "variant": variant,
+        "backend": here.entry(asked.backend or config.backend),
+        **_network(config, entry, candidate),
+        "terms": terms,
+        "candidate": dict(candidate),
+        "teachers": _taught_by(terms, config.evaluation.teacher, teachers),
     }
-    spec["teachers"] = _taught_by(spec["terms"], config.evaluation.teacher, teachers)
-    stage = variant.fine_tune
+    stage = asked.fine_tune
     if stage is not None:
-        training = _training(config, student, candidate, stage.training)
+        training = _training(config, entry, candidate, stage.training)
         spec["fine_tune"] = {"backend": here.entry(stage.backend), "training": training}
     identity: Mapping[str, Any] = spec
-    if variant.sees == "all":
+    if asked.sees == "all":
         spec["sees"] = "all"
-        own = variant.training.model_dump(mode="json", exclude_none=True)
+        own = asked.training.model_dump(mode="json", exclude_none=True)
         spec["training"] = _on_the_pool(spec["training"], own, split)
         if stage is not None:
             second = spec["fine_tune"]
             second["training"] = _on_the_pool(second["training"], {}, split)
         identity = {**spec, "data": _seen(split)}
-    return _task(spec, identity, candidate, config.training.overridden(student.training))
+    return _task(spec, identity, entry.training.checkpoint_epochs, config)
 
 
 def _task(
     spec: Mapping[str, Any],
     identity: Mapping[str, Any],
-    candidate: Mapping[str, Label],
-    training: TrainingConfig,
+    every: int | None,
+    config: ExperimentConfig,
 ) -> Task:
-    """The task of a spec; its key is the hash of what it depends on."""
+    """The task of a spec; its key is the hash of what it depends on.
+
+    That is all of it but where samples come from, settings of devices that do not change results,
+    and where circuit files lie; and what the plugin files hold that define its parts.
+    """
+    data = dict(identity["data"])
+    if "options" in data:
+        data["options"] = {k: v for k, v in data["options"].items() if k not in _WHEREABOUTS}
+    hashed = canonical({**_lasting({**identity, "data": data}), **_plugins(identity)})
     needs = [entry["key"] for entry in spec["teachers"].values()]
-    hashed = _hashed(identity)
     return Task(
         key=hashlib.sha256(hashed.encode()).hexdigest(),
         role=spec["role"],
         student=spec["student"],
         variant=spec["variant"],
         seed=spec["seed"],
-        candidate=candidate,
+        candidate=spec["candidate"],
         spec=spec,
         needs=tuple(dict.fromkeys(filter(None, needs))),
-        checkpoint_epochs=training.checkpoint_epochs,
+        checkpoint_epochs=config.training.checkpoint_epochs if every is None else every,
         hashed=hashed,
     )
 
@@ -346,12 +346,11 @@ def _training(
     training = config.training.overridden(entry.training)
     if "learning_rate" in candidate:
         training = training.model_copy(update={"learning_rate": candidate["learning_rate"]})
-    if stage is not None:
-        training = training.overridden(stage)
+    training = training if stage is None else training.overridden(stage)
     return training.model_dump(mode="json", exclude={"checkpoint_epochs"})
 
 
-def _objective(variant: VariantConfig, candidate: Mapping[str, Label]) -> dict[str, Any]:
+def _terms(variant: VariantConfig, candidate: Mapping[str, Label]) -> list[dict[str, Any]]:
     """Terms with a candidate's weights, and its temperature where a loss has one of none set."""
     table, temperature = registry("loss"), candidate.get("temperature")
     terms = []
@@ -360,27 +359,18 @@ def _objective(variant: VariantConfig, candidate: Mapping[str, Label]) -> dict[s
         if temperature is not None and has_temperature(table[term.loss]):
             options.setdefault("temperature", temperature)
         teacher, placebo = variant.source(term)
-        terms.append(
-            {
-                "loss": term.loss,
-                "weight": candidate.get(f"weight of {term.label}", term.weight),
-                "name": term.label,
-                "options": options,
-                "teacher": teacher,
-                "placebo": placebo,
-                "layers": term.layers and [term.layers.student, term.layers.teacher],
-                "adapter": term.adapter,
-            }
-        )
-    return {"terms": terms, "candidate": dict(candidate)}
-
-
-def _hashed(spec: Mapping[str, Any]) -> str:
-    """The text that a key is the hash of."""
-    data = dict(spec["data"])
-    if "options" in data:
-        data["options"] = {k: v for k, v in data["options"].items() if k not in _WHEREABOUTS}
-    return canonical({**_lasting({**spec, "data": data}), **_plugins(spec)})
+        made = {
+            "loss": term.loss,
+            "weight": candidate.get(f"weight of {term.label}", term.weight),
+            "name": term.label,
+            "options": options,
+            "teacher": teacher,
+            "placebo": placebo,
+            "layers": term.layers and [term.layers.student, term.layers.teacher],
+            "adapter": term.adapter,
+        }
+        terms.append(made)
+    return terms
 
 
 def _plugins(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -395,25 +385,11 @@ def _plugins(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {"plugins": sorted(found)} if found else {}
 
 
-def _circuit_digest(ansatz: object) -> object:
-    """Of a circuit file what it holds, wherever it lies; a name as it is."""
-    if not isinstance(ansatz, str) or not ansatz.lower().endswith((".qasm", ".qpy")):
-        return ansatz
-    try:
-        return "sha256:" + hashlib.sha256(Path(ansatz).read_bytes()).hexdigest()
-    except OSError as error:
-        raise ConfigError(
-            "the circuit file of an ansatz can be read",
-            got=f"{ansatz}: {error.strerror}",
-            remedy="Paths are relative to the experiment file.",
-        ) from error
-
-
 def _lasting(part: Any) -> Any:
     """Without those settings of devices that do not change results, such as budgets.
 
     The entry of a backend describes what results depend on; its `settings` say that again, and more
-    where the backend is the study's own.
+    where the backend is the study's own. Of a circuit file there is what it holds.
     """
     if isinstance(part, Mapping):
         settings = part.get("settings")
@@ -424,6 +400,19 @@ def _lasting(part: Any) -> Any:
             for name, inner in part.items()
         }
     return [_lasting(inner) for inner in part] if isinstance(part, list | tuple) else part
+
+
+def _circuit_digest(ansatz: object) -> object:
+    if not isinstance(ansatz, str) or not ansatz.lower().endswith((".qasm", ".qpy")):
+        return ansatz  # a name
+    try:
+        return "sha256:" + hashlib.sha256(Path(ansatz).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(
+            "the circuit file of an ansatz can be read",
+            got=f"{ansatz}: {error.strerror}",
+            remedy="Paths are relative to the experiment file.",
+        ) from error
 
 
 def _check_axes(

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ class Preflight:
         self._opened = opened
         self._networks: dict[str, nn.Module] = {}
         self._done: set[str] = set()
-        self._encoded: dict[tuple[int, str], object] = {}
+        self._encoded: dict[tuple[int, int], object] = {}
 
     def _is_new(self, *what: object) -> bool:
         text = canonical(what)
@@ -48,54 +49,39 @@ class Preflight:
         Raises:
             ConfigError: Naming every network that cannot be built, and why.
         """
-        config = here.config
+        from qiskit_kd.experiment.task import build_network
+
         entries = [
-            *(
-                (f"students.{name}", student, {**student.options, **dict(chosen)}, backend)
-                for name, student in config.students.items()
-                for backend in here.used_by(name)
-                for chosen in product(
-                    *([(k, v) for v in values] for k, values in student.candidates.items())
-                )
-            ),
-            *((f"teachers.{name}", t, t.options, "exact") for name, t in config.teachers.items()),
+            (f"students.{name}", student, {**student.options, **dict(chosen)}, backend)
+            for name, student in here.config.students.items()
+            for backend in here.used_by(name)
+            for chosen in product(*([(k, v) for v in vs] for k, vs in student.candidates.items()))
         ]
+        teachers = here.config.teachers.items()
+        sizes = [split.num_features, split.num_classes, split.shape]
         problems: list[str] = []
         found: dict[str, nn.Module] = {}
-        for where, entry, options, backend in entries:
-            dtype = config.training.overridden(entry.training).dtype
+        for where, entry, options, backend in (
+            *entries,
+            *((f"teachers.{name}", t, t.options, "exact") for name, t in teachers),
+        ):
+            dtype = here.config.training.overridden(entry.training).dtype
+            place = here.place(backend)
+            key = canonical([entry.kind, options, sizes, place, dtype])
             try:
-                network = self._network(here, entry.kind, options, split, backend, dtype)
+                if key not in self._networks:
+                    spec = {"kind": entry.kind, "options": options, "dtype": dtype}
+                    network = build_network(spec, split, seed=0, backend=self._opened(place))
+                    for layer in _quantum(network):
+                        layer.engine.check(layer.model)
+                    self._networks[key] = network
+                found.setdefault(where, self._networks[key])
             except (BudgetError, ExecutionError):
                 raise  # nothing is wrong with the network
             except (QiskitKDError, TypeError, ValueError) as error:
                 problems.append(f"{where}: {error}")
-            else:
-                found.setdefault(where, network)
         _refuse("networks that cannot be built:", problems)
         return found
-
-    def _network(
-        self,
-        here: ResolvedPoint,
-        kind: str,
-        options: Mapping[str, Any],
-        split: Split,
-        backend: str,
-        dtype: str,
-    ) -> nn.Module:
-        from qiskit_kd.experiment.task import build_network
-
-        place = here.place(backend)
-        sizes = [split.num_features, split.num_classes, split.shape]
-        key = canonical([kind, options, sizes, place, dtype])
-        if key not in self._networks:
-            network = build_network(
-                kind, options, split, seed=0, backend=self._opened(place), dtype=dtype
-            )
-            _check_circuits(network)
-            self._networks[key] = network
-        return self._networks[key]
 
     def losses(self, specs: Iterable[Mapping[str, Any]], num_classes: int) -> None:
         """Push a tiny batch through every term.
@@ -103,16 +89,13 @@ class Preflight:
         Raises:
             ConfigError: Naming every term that refuses, and why.
         """
-        table = registry("loss")
-        problems = []
+        table, problems = registry("loss"), []
         for spec in specs:
             for position, term in enumerate(spec["terms"]):
                 where = f"variants.{spec['variant']}.terms.{position}"
-                if not self._is_new("loss", where, term["loss"], term["options"], num_classes):
-                    continue
-                what = complaint(table[term["loss"]], term["options"], num_classes=num_classes)
-                if what is not None:
-                    problems.append(f"{where}: {what}")
+                if self._is_new("loss", where, term["loss"], term["options"], num_classes):
+                    what = complaint(table[term["loss"]], term["options"], num_classes=num_classes)
+                    problems += [] if what is None else [f"{where}: {what}"]
         _refuse("terms that cannot work:", problems)
 
     def first_steps(self, specs: Iterable[Mapping[str, Any]], split: Split) -> None:
@@ -127,15 +110,17 @@ class Preflight:
         from torch.optim import Optimizer
 
         from qiskit_kd.distill.distiller import Distiller
-        from qiskit_kd.experiment.task import sources, terms
+        from qiskit_kd.experiment.task import build_network, sources, terms
 
         class _Still(Optimizer):
             def __init__(self) -> None:
                 """No optimiser at all."""
 
-        table = registry("loss")
-        tiny = _two_samples(split.train)
-        problems = []
+        def teacher(spec: Mapping[str, Any], name: str) -> nn.Module:
+            entry = {**spec["teachers"][name], "dtype": spec["training"]["dtype"]}
+            return build_network(entry, split, seed=0)
+
+        table, problems = registry("loss"), []
         for spec in specs:
             if not any(table[term["loss"]].features for term in spec["terms"]):
                 continue
@@ -144,35 +129,15 @@ class Preflight:
             if not self._is_new("first step", parts, taught, [split.num_features, split.shape]):
                 continue
             try:
-                network = self._exact(spec, split)
-                teachers = sources(
-                    spec,
-                    split,
-                    lambda name, _, spec=spec: self._exact(  # type: ignore[misc]
-                        {**spec["teachers"][name], "training": spec["training"]}, split
-                    ),
-                )
+                network = build_network(spec, split, seed=0)
+                teachers = sources(spec, split, lambda name, _, spec=spec: teacher(spec, name))  # type: ignore[misc]
                 # No optimiser is made: that takes seconds of imports.
-                distiller = Distiller(
+                Distiller(
                     network, terms(spec), teacher=teachers, optimizer=lambda _: _Still()
-                )
-                distiller.dry_step(tiny)
+                ).dry_step(_two_samples(split.train))
             except (QiskitKDError, TypeError, ValueError, RuntimeError) as error:
                 problems.append(f"students.{spec['student']}, variants.{spec['variant']}: {error}")
         _refuse("lessons that cannot work:", problems)
-
-    def _exact(self, entry: Mapping[str, Any], split: Split) -> nn.Module:
-        """A network of its own, since it will be trained or frozen."""
-        from qiskit_kd.experiment.task import build_network
-
-        return build_network(
-            entry["kind"],
-            entry["options"],
-            split,
-            seed=0,
-            backend="exact",
-            dtype=entry["training"]["dtype"],
-        )
 
     def evaluation(
         self, config: ExperimentConfig, networks: Mapping[str, nn.Module], split: Split
@@ -183,62 +148,50 @@ class Preflight:
             ConfigError: If the data cannot be disturbed so, are no images, or no network has the
                 layer or returns maps there.
         """
-        asked = config.evaluation
-        two = _two_samples(split.test)
+        from qiskit_kd.distill.outputs import check_paths
+        from qiskit_kd.experiment.evaluation import feature_maps
+        from qiskit_kd.experiment.task import build_network
+
+        asked, two = config.evaluation, _two_samples(split.test)
         for kind, levels in asked.robustness.items():
             for level in levels:
-                try:
+                with _named(f"evaluation.robustness.{kind}"):
                     registry("perturbation")[kind](two.features, level, shape=two.shape, seed=0)
-                except QiskitKDError as error:
-                    raise ConfigError(f"evaluation.robustness.{kind}: {error}") from error
-        wanted = asked.feature_maps
+        wanted, what = asked.feature_maps, "evaluation.feature_maps"
         if wanted is None or not self._is_new("maps", wanted.layer, [*networks], split.shape):
             return
         if split.shape is None or len(split.shape) != 3:
             raise ConfigError(
-                "evaluation.feature_maps: feature maps belong to images",
+                f"{what}: feature maps belong to images",
                 got=f"the data set {split.train.name!r} of rows",
                 remedy="Leave feature_maps out.",
             )
-        self._maps(wanted.layer, config, networks, split)
-
-    def _maps(
-        self, layer: str, config: ExperimentConfig, networks: Mapping[str, nn.Module], split: Split
-    ) -> None:
-        from qiskit_kd.distill.outputs import check_paths
-        from qiskit_kd.experiment.evaluation import feature_maps
-
-        entries = {
-            **{f"students.{name}": entry for name, entry in config.students.items()},
-            **{f"teachers.{name}": entry for name, entry in config.teachers.items()},
-        }
-        shown = 0
-        for where, network in networks.items():
-            if layer not in dict(network.named_modules(remove_duplicate=False)):
-                continue
-            training = config.training.overridden(entries[where].training)
-            exact = self._exact(
-                {**entries[where].model_dump(), "training": {"dtype": training.dtype}}, split
-            )
-            try:
-                found = feature_maps(exact, _two_samples(split.test), layer=layer, images=1)
-            except QiskitKDError as error:
-                raise ConfigError(f"evaluation.feature_maps, {where}: {error}") from error
+        entries = dict(config.networks())
+        able = [
+            where
+            for where, network in networks.items()
+            if wanted.layer in dict(network.named_modules(remove_duplicate=False))
+        ]
+        for where in able:
+            entry = entries[where]
+            dtype = config.training.overridden(entry.training).dtype
+            spec = {"kind": entry.kind, "options": entry.options, "dtype": dtype}
+            with _named(f"{what}, {where}"):
+                found = feature_maps(
+                    build_network(spec, split, seed=0), two, layer=wanted.layer, images=1
+                )
             size = np.shape((found or {})["maps"])
             if len(size) != 4:
                 raise ConfigError(
-                    f"evaluation.feature_maps: the layer {layer!r} of {where} returns no maps",
+                    f"{what}: the layer {wanted.layer!r} of {where} returns no maps",
                     got=f"a shape of {size[1:]} per sample",
                     expected="(channels, height, width)",
                     remedy="Choose a layer in front of the one that flattens.",
                 )
-            shown += 1
-        if not shown:
+        if not able:
             where, network = next(iter(networks.items()))
-            try:
-                check_paths(network, [layer], role=f"network of {where}")
-            except QiskitKDError as error:
-                raise ConfigError(f"evaluation.feature_maps: {error}") from error
+            with _named(what):
+                check_paths(network, [wanted.layer], role=f"network of {where}")
 
     def samples(self, networks: Mapping[str, nn.Module], split: Split, seed: int) -> None:
         """Run the check of every encoding over all samples of a split that are new.
@@ -253,21 +206,21 @@ class Preflight:
                     continue  # it does not see the samples themselves
                 for part in ("train", "validation", "test", "transfer", "pool"):
                     samples = getattr(split, part)
-                    key = id(samples), f"{id(layer)}"
+                    key = id(samples), id(layer)
                     if self._encoded.get(key) is samples:
                         continue  # seeds and points share it
-                    try:
+                    with _named(f"{where} cannot encode the {part} samples of seed {seed}"):
                         check(getattr(samples, "features", samples))
-                    except QiskitKDError as error:
-                        raise ConfigError(
-                            f"{where} cannot encode the {part} samples of seed {seed}: {error}"
-                        ) from error
                     self._encoded[key] = samples  # kept, so that nothing else gets its id
 
 
-def _check_circuits(network: nn.Module) -> None:
-    for layer in _quantum(network):
-        layer.engine.check(layer.model)
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Errors say what they are about."""
+    try:
+        yield
+    except QiskitKDError as error:
+        raise ConfigError(f"{what}: {error}") from error
 
 
 def _quantum(network: nn.Module) -> list[Any]:
@@ -302,8 +255,7 @@ def _two_samples(data: Dataset) -> Dataset:
     """The first sample, and the first one of another class."""
     from qiskit_kd.data import Dataset
 
-    other = int(np.argmax(data.labels != data.labels[0]))
-    rows = [0, other]
+    rows = [0, int(np.argmax(data.labels != data.labels[0]))]
     return Dataset(data.features[rows], data.labels[rows], data.num_classes, data.name, data.shape)
 
 

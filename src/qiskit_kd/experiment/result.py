@@ -20,15 +20,16 @@ from typing import Any
 import numpy as np
 
 from qiskit_kd.errors import ConfigError
-from qiskit_kd.experiment.choice import Row, choose
 from qiskit_kd.experiment.config import ExperimentConfig, Point
-from qiskit_kd.experiment.schema import Label
+from qiskit_kd.experiment.schema import Label, is_teacher, teacher_row
 from qiskit_kd.experiment.statistics import Gain, collapsed, contrast, verdict
 from qiskit_kd.experiment.store import canonical
 
+Row = Mapping[str, Any]
 METRICS = ("accuracy", "macro_f1")
 _BEATS = {"confirmed": "beats", "harmful": "loses to", "not confirmed": "does not beat"}
 _FEW = 3
+_PACKAGES = "qiskit-kd qiskit qiskit-aer qiskit-machine-learning torch numpy scipy"
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,8 @@ class StudyResult:
     @cached_property
     def axes(self) -> dict[str, Axis]:
         """The axes by name; empty without."""
-        return {
-            name: Axis(axis.title or name, tuple(axis.labels))
-            for name, axis in self._config.axes.items()
-        }
+        axes = self._config.axes.items()
+        return {name: Axis(axis.title or name, tuple(axis.labels)) for name, axis in axes}
 
     @cached_property
     def points(self) -> list[Point]:
@@ -89,7 +88,7 @@ class StudyResult:
     @cached_property
     def _settings(self) -> list[ExperimentConfig]:
         """The configuration of each point."""
-        return [self._config.at(point) for point in self.points]
+        return [here.config for here in self._config.resolved_points]
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -97,63 +96,75 @@ class StudyResult:
 
         Each has its `point`. A teacher that several points share has a row at each of them.
         """
+        return [row for _, rows in self._by_point for row in rows]
+
+    @cached_property
+    def _by_point(self) -> list[tuple[Point, list[Row]]]:
         grouped: dict[str, list[Row]] = {canonical(point): [] for point in self.points}
         for row in self.candidates:
             grouped[canonical(row.get("point", {}))].append(row)
         return [
-            {**row, "point": point}
-            for point, settings in zip(self.points, self._settings, strict=True)
-            for row in choose(grouped[canonical(point)], settings)
+            (point, [{**row, "point": point} for row in choose(rows, config)])
+            for point, config, rows in zip(
+                self.points, self._settings, grouped.values(), strict=True
+            )
         ]
+
+    @cached_property
+    def _cells(self) -> dict[tuple[int, str, str], list[Row]]:
+        cells: dict[tuple[int, str, str], list[Row]] = {}
+        for place, (_, rows) in enumerate(self._by_point):
+            for row in rows:
+                cells.setdefault((place, row["student"], row["variant"]), []).append(row)
+        return cells
 
     @cached_property
     def table(self) -> list[dict[str, Any]]:
         """Mean test metrics by point, student and variant."""
-        return [
-            {
-                **self._where(place),
-                "student": student, "variant": variant, "parameters": rows[0]["parameters"],
-                "n": len(rows),
-                **{m: float(np.mean([row["test"][m] for row in rows])) for m in METRICS},
-                "collapsed": collapsed_of(rows),
-            }
-            for (place, student, variant), rows in self._cells.items()
-        ]  # fmt: skip
+        found = []
+        for (place, student, variant), rows in self._cells.items():
+            entry = {**self._where(place), "student": student, "variant": variant}
+            entry |= {"parameters": rows[0]["parameters"], "n": len(rows)}
+            entry |= {m: float(np.mean([row["test"][m] for row in rows])) for m in METRICS}
+            found.append({**entry, "collapsed": collapsed_of(rows)})
+        return found
 
     @cached_property
     def comparisons(self) -> list[dict[str, Any]]:
         """Paired gains: every variant against the baseline, taught ones against every control."""
-        found = []
-        for place, config in enumerate(self._settings):
-            pairs = [(v, config.baseline) for v in config.variants if v != config.baseline]
-            pairs += [(v, control) for v in config.taught() for control in config.controls()]
-            for student in config.students:
-                for variant, baseline in pairs:
-                    for metric in METRICS:
-                        gain = self._gain(place, student, variant, baseline, metric)
-                        if gain is None:
-                            continue
-                        found.append(
-                            {
-                                **self._where(place),
-                                "student": student,
-                                "variant": variant,
-                                "baseline": baseline,
-                                "metric": metric,
-                                "gain": gain.mean,
-                                "ci95": [_number(gain.low), _number(gain.high)],
-                                "n": gain.n,
-                                "verdict": verdict(gain),
-                                "shared": gain.shared,
-                                "p_sign_flip": gain.p,
-                            }
-                        )
-        return found
+        return [
+            {
+                **self._where(place),
+                "student": student,
+                "variant": variant,
+                "baseline": baseline,
+                "metric": metric,
+                "gain": gain.mean,
+                "ci95": [end if math.isfinite(end) else None for end in (gain.low, gain.high)],
+                "n": gain.n,
+                "verdict": verdict(gain),
+                "shared": gain.shared,
+                "p_sign_flip": gain.p,
+            }
+            for place, config in enumerate(self._settings)
+            for student in config.students
+            for variant, baseline in (
+                *((v, config.baseline) for v in config.variants if v != config.baseline),
+                *((v, control) for v in config.taught() for control in config.controls()),
+            )
+            for metric in METRICS
+            if (gain := self._gain(place, student, variant, baseline, metric)) is not None
+        ]
 
     def gain(
-        self, student: str, variant: str, baseline: str, *, metric: str = "accuracy",
+        self,
+        student: str,
+        variant: str,
+        baseline: str,
+        *,
+        metric: str = "accuracy",
         point: Mapping[str, Label] | None = None,
-    ) -> Gain | None:  # fmt: skip
+    ) -> Gain | None:
         """Paired gain on the test split over the seeds that both have finished; None if none.
 
         Args:
@@ -170,9 +181,11 @@ class StudyResult:
             point = self.points[0]
         if point not in self.points:
             raise ConfigError(
-                "a gain is measured at one point of the study's axes", got=repr(point),
-                expected=f"for example {self.points[0]}", remedy="See StudyResult.points.",
-            )  # fmt: skip
+                "a gain is measured at one point of the study's axes",
+                got=repr(point),
+                expected=f"for example {self.points[0]}",
+                remedy="See StudyResult.points.",
+            )
         return self._gain(self.points.index(dict(point)), student, variant, baseline, metric)
 
     def _gain(
@@ -216,25 +229,17 @@ class StudyResult:
             said[0] = f"{student} {variant} {said[0]}"
         if not any(config.variants[name].is_placebo for name in config.controls()):
             said.append("no placebo was run")
-        tried = {name: len(config.candidates(student, name)) for name in versus}
         most = len(config.candidates(student, variant))
         said += [
             f"{name} was tuned less: {count} of {most} candidates"
-            for name, count in tried.items()
-            if count < most
+            for name in versus
+            if (count := len(config.candidates(student, name))) < most
             and any(placebo != "none" for _, placebo in config.variants[name].sources)
         ]
-        fallen = {
-            name: count
-            for name in (variant, *versus)
-            if (count := sum(
-                collapsed_of(cell) for (_, s, v), cell in self._cells.items()
-                if (s, v) == (student, name)
-            ))
-        }  # fmt: skip
-        said += [
-            f"{count} seed{'s' * (count > 1)} of {name} collapsed" for name, count in fallen.items()
-        ]
+        for name in (variant, *versus):
+            cells = [cell for (_, *key), cell in self._cells.items() if key == [student, name]]
+            if count := sum(map(collapsed_of, cells)):
+                said.append(f"{count} seed{'s' * (count > 1)} of {name} collapsed")
         if any(gain.shared for found in versus.values() for gain in found.values()):
             said.append("intervals allow for samples that seeds share")
         said += filter(None, [longer_training(self.rows, student, variant, config.baseline)])
@@ -244,21 +249,19 @@ class StudyResult:
         """At how many points a gain has which verdict, and at which where they are few."""
         parts = []
         for name in ("confirmed", "not confirmed", "harmful"):
-            places = [place for place, gain in found.items() if verdict(gain) == name]
-            listed = "; ".join(_words(self.points[place]) for place in places)
-            few = f" ({listed})" if name != "not confirmed" and 0 < len(places) <= _FEW else ""
-            parts.append(f"{name} at {len(places)}{few}")
-        return (
-            f"against {baseline} at {len(found)} of {len(self.points)} points: {', '.join(parts)}"
-        )
+            points = [self.points[place] for place, gain in found.items() if verdict(gain) == name]
+            few = ""
+            if name != "not confirmed" and 0 < len(points) <= _FEW:
+                words = (", ".join(f"{axis} {value}" for axis, value in p.items()) for p in points)
+                few = f" ({'; '.join(words)})"
+            parts.append(f"{name} at {len(points)}{few}")
+        listed = ", ".join(parts)
+        return f"against {baseline} at {len(found)} of {len(self.points)} points: {listed}"
 
     def _gains(self, student: str, variant: str, baseline: str) -> dict[int, Gain]:
         """The gain at every point that has one."""
-        found = {
-            place: self._gain(place, student, variant, baseline)
-            for place in range(len(self.points))
-        }
-        return {place: gain for place, gain in found.items() if gain is not None}
+        gains = {k: self._gain(k, student, variant, baseline) for k in range(len(self.points))}
+        return {place: gain for place, gain in gains.items() if gain is not None}
 
     @property
     def title(self) -> str:
@@ -274,14 +277,48 @@ class StudyResult:
         """What entries say of their point; nothing in a study without axes."""
         return {"point": self.points[place]} if self.axes else {}
 
-    @cached_property
-    def _cells(self) -> dict[tuple[int, str, str], list[Row]]:
-        places = {canonical(point): place for place, point in enumerate(self.points)}
-        cells: dict[tuple[int, str, str], list[Row]] = {}
-        for row in self.rows:
-            key = places[canonical(row["point"])], row["student"], row["variant"]
-            cells.setdefault(key, []).append(row)
-        return cells
+
+def choose(candidates: Sequence[Row], config: ExperimentConfig) -> list[Row]:
+    """Of each student, variant and seed of one point the row of the candidate validation prefers.
+
+    `over_seeds`: the candidate with the best mean over the seeds that all candidates have
+    finished. `per_seed`: each seed for itself. Ties go to the smaller validation loss, then to the
+    candidate listed first.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in candidates:
+        groups.setdefault((row["student"], row["variant"]), []).append(row)
+    chosen: list[Row] = []
+    teachers = [(teacher_row(name), config.baseline) for name in config.teachers]
+    students = [(s, v) for s in config.students for v in config.variants_of(s)]
+    for student, variant in [*teachers, *students]:
+        listed = [{}] if is_teacher(student) else config.candidates(student, variant)
+        found: dict[tuple[Label, ...], dict[int, Row]] = {}
+        for row in groups.get((student, variant), ()):
+            own = tuple(row["options"][name] for name in listed[0])
+            found.setdefault(own, {})[row["seed"]] = row
+        ranked = [key for item in listed if (key := tuple(item.values())) in found]
+        for seed in config.seeds:
+            shared = [s for s in config.seeds if all(s in found[key] for key in ranked)]
+            judged = [seed] if config.selection == "per_seed" else shared
+            best = max(
+                ranked,
+                key=lambda key: _merit([found[key].get(s) for s in judged], config),
+                default=None,
+            )
+            if best is not None and seed in found[best]:
+                chosen.append(found[best][seed])
+    return chosen
+
+
+def _merit(rows: Sequence[Row | None], config: ExperimentConfig) -> tuple[float, float]:
+    known = [row["validation"] for row in rows if row is not None]
+    if not known:
+        return (-math.inf, -math.inf)
+    accuracy = float(np.mean([v["accuracy"] for v in known]))
+    losses = [math.inf if v["nll"] is None else v["nll"] for v in known]
+    loss = -float(np.mean(losses))
+    return (accuracy, loss) if config.metric == "accuracy" else (loss, accuracy)
 
 
 def collapsed_of(rows: Sequence[Row]) -> int:
@@ -301,48 +338,28 @@ def longer_training(rows: Sequence[Row], student: str, variant: str, baseline: s
         variant: What is compared.
         baseline: With what.
     """
-    seen: dict[str, tuple[set[int], bool]] = {}
+    seen: list[tuple[list[int], bool]] = []
     for name in (variant, baseline):
         mine = [row for row in rows if (row["student"], row["variant"]) == (student, name)]
-        steps = {int(row["steps_per_epoch"]) for row in mine if "steps_per_epoch" in row}
-        seen[name] = steps, any("fine_tuning" in row for row in mine)
-    (steps, twice), (others, also) = seen[variant], seen[baseline]
+        own = {int(row["steps_per_epoch"]) for row in mine if "steps_per_epoch" in row}
+        seen.append((sorted(own), any("fine_tuning" in row for row in mine)))
+    (steps, twice), (others, also) = seen
     said = []
     if steps and others and steps != others:
+        took, other = (" or ".join(map(str, numbers)) for numbers in (steps, others))
         said.append(
-            f"unequal steps: {variant} took {_listed(steps)} an epoch and {baseline} "
-            f"{_listed(others)}, so a gain may come from training for longer"
+            f"unequal steps: {variant} took {took} an epoch and {baseline} {other}, so a gain may "
+            "come from training for longer"
         )
     if twice and not also:
         said.append(f"only {variant} had a second stage of training, not {baseline}")
     return "; ".join(said)
 
 
-def _listed(numbers: set[int]) -> str:
-    return " or ".join(map(str, sorted(numbers)))
-
-
-def _words(point: Point) -> str:
-    return ", ".join(f"{name} {value}" for name, value in point.items())
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
 def environment() -> dict[str, str]:
     """Versions of what computed the numbers, and the machine."""
-    names = (
-        "qiskit-kd",
-        "qiskit",
-        "qiskit-aer",
-        "qiskit-machine-learning",
-        "torch",
-        "numpy",
-        "scipy",
-    )
     found = {"python": platform.python_version()}
-    for name in names:
+    for name in _PACKAGES.split():
         try:
             found[name] = version(name)
         except PackageNotFoundError:

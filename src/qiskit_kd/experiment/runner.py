@@ -14,15 +14,9 @@ import multiprocessing
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    wait,
-)
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import ProcessPoolExecutor as Pool
 from dataclasses import dataclass, field
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
@@ -74,19 +68,6 @@ class _Stopped(Exception):
         self.error = error
 
 
-def process_pool(workers: int) -> ProcessPoolExecutor:
-    """The default executor: spawned processes of one thread each, which die with the driver."""
-    main = sys.modules["__main__"]
-    name = getattr(getattr(main, "__spec__", None), "name", None)  # as `spawn` looks for it
-    path = getattr(main, "__file__", None)
-    return ProcessPoolExecutor(
-        workers,
-        mp_context=_Context(),
-        initializer=start_worker,
-        initargs=(name, None if path is None else str(Path(path).absolute())),
-    )
-
-
 class _Process(SpawnProcess):
     """A process that does not import the main module: `start_worker` does, and knows how."""
 
@@ -104,7 +85,16 @@ class _Context(SpawnContext):
     Process = _Process
 
 
-def warm_pool(workers: int) -> ProcessPoolExecutor:
+def process_pool(workers: int) -> Pool:
+    """The default executor: spawned processes of one thread each, which die with the driver."""
+    main = sys.modules["__main__"]
+    name = getattr(getattr(main, "__spec__", None), "name", None)  # as `spawn` looks for it
+    path = getattr(main, "__file__", None)
+    script = (name, None if path is None else str(Path(path).absolute()))
+    return Pool(workers, mp_context=_Context(), initializer=start_worker, initargs=script)
+
+
+def warm_pool(workers: int) -> Pool:
     """A process pool whose workers are importing already, while the driver still plans."""
     pool = process_pool(workers)
     for _ in range(workers):
@@ -114,10 +104,14 @@ def warm_pool(workers: int) -> ProcessPoolExecutor:
 
 def discard(pool: Executor, before: set[BaseProcess]) -> None:
     """End a pool and its processes at once: nobody will collect what they do."""
-    for child in set(multiprocessing.active_children()) - before:
-        child.terminate()
+    _terminate(before)
     # Its thread has to be gone, or the interpreter may talk to a closed pipe at its own end.
     pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _terminate(before: set[BaseProcess]) -> None:
+    for child in set(multiprocessing.active_children()) - before:
+        child.terminate()
 
 
 def teacher_file(folder: Path, key: str) -> Path:
@@ -131,7 +125,7 @@ def run(
     *,
     executor: Executor | None = None,
     workers: int | None = None,
-    pool: ProcessPoolExecutor | None = None,
+    pool: Pool | None = None,
     watch: Watcher | None = None,
     where: Callable[[str], str] | None = None,
 ) -> Summary:
@@ -155,23 +149,16 @@ def run(
         KeyboardInterrupt: After an orderly stop; every finished row is committed.
     """
     leave_import()
-    size = workers or os.cpu_count() or 1
-    done = store.keys()
-    job = _Job(store, size, watch, Summary(len(tasks), sum(t.key in done for t in tasks)), where)
-    job.queue(tasks, done)
+    job = _Job(tasks, store, workers or os.cpu_count() or 1, watch, where)
     before = set(multiprocessing.active_children())
-    if job.empty and executor is None:
-        return job.summary
     try:
         if executor is not None:
             job.drain(executor, rebuild=None)
-            return job.summary
-        first = pool or process_pool(min(size, job.waiting))
-        job.drain(first, rebuild=lambda: process_pool(min(size, max(1, job.waiting))))
+        elif job.waiting:
+            job.drain(pool or job.new_pool(), rebuild=job.new_pool)
     except BaseException as error:
         if executor is None:  # do not wait for tasks that nobody will collect
-            for child in set(multiprocessing.active_children()) - before:
-                child.terminate()
+            _terminate(before)
         if not isinstance(error, _Stopped):
             raise
         job.summary.stopped = error.error
@@ -188,48 +175,44 @@ class _Job:
 
     def __init__(
         self,
+        tasks: Sequence[Task],
         store: Store,
         workers: int,
         watch: Watcher | None,
-        summary: Summary,
-        where: Callable[[str], str] | None = None,
+        where: Callable[[str], str] | None,
     ) -> None:
-        self._where = where
-        self.store, self.workers, self.watch, self.summary = store, workers, watch, summary
+        done = store.keys()
+        self.summary = Summary(len(tasks), sum(task.key in done for task in tasks))
+        self._store, self._workers, self._watch, self._where = store, workers, watch, where
         self._ready: deque[Task] = deque()
-        self._blocked: dict[str, list[Task]] = {}  # by each teacher they wait for
-        self._lacks: dict[str, set[str]] = {}  # unfinished teachers of each that waits
+        self._lacks: dict[str, tuple[Task, set[str]]] = {}  # what waits, for which teachers
         self._suspects: deque[Task] = deque()
         self._flying: dict[Future[Outcome], tuple[Task, int]] = {}
         self._strikes: Counter[str] = Counter()
         self._breaks = 0
-        self._ahead = 2  # tasks handed out for each worker, so that none waits for the driver
+        # Tasks handed out for each worker, so that none waits for the driver. On a device what is
+        # handed out cannot be taken back where the budget ends.
+        self._ahead = 1 if any(map(_pays, tasks)) else 2
+        self._queue(tasks, done)
 
     @property
     def waiting(self) -> int:
         """Tasks not yet finished."""
-        parts = (self._ready, self._suspects, self._flying, self._lacks)
-        return sum(map(len, parts))
+        return sum(map(len, (self._ready, self._suspects, self._flying, self._lacks)))
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.waiting == 0
+    def new_pool(self) -> Pool:
+        """A pool for what waits."""
+        return process_pool(min(self._workers, max(1, self.waiting)))
 
-    def queue(self, tasks: Iterable[Task], done: set[str]) -> None:
+    def _queue(self, tasks: Sequence[Task], done: set[str]) -> None:
         """Sort what is missing into ready tasks and tasks that wait for teachers."""
-        listed = list(tasks)
-        if any(map(_pays, listed)):
-            self._ahead = 1  # what is handed out cannot be taken back where the budget ends
-        missing = {task.key: task for task in listed if task.key not in done}
-        digests = {
-            row["key"]: row["extra"]["weights_sha256"]
-            for row in self.store.rows("teacher").values()
-        }
+        missing = {task.key: task for task in tasks if task.key not in done}
+        rows = self._store.rows("teacher").values()
+        digests = {row["key"]: row["extra"]["weights_sha256"] for row in rows}
         wanted = {key for task in missing.values() for key in task.needs}
-        for task in listed:  # a teacher whose file is gone is trained again, if still needed
+        for task in tasks:  # a teacher whose file is gone is trained again, if still needed
             if task.key in wanted and task.key not in missing:
-                path = teacher_file(self.store.folder, task.key)
+                path = teacher_file(self._store.folder, task.key)
                 if not path.is_file():
                     logger.warning("%s is gone; the teacher is trained again", path)
                     missing[task.key] = task
@@ -240,21 +223,17 @@ class _Job:
                         got="another checksum than its row recorded",
                         remedy="Delete that file and run again: the teacher is trained again.",
                     )
-        for task in listed:
-            if task.key not in missing:
-                continue
-            lacks = {key for key in task.needs if key in missing}
-            if not lacks:
-                self._ready.append(task)
-                continue
-            self._lacks[task.key] = lacks
-            for key in lacks:
-                self._blocked.setdefault(key, []).append(task)
+        for task in tasks:
+            if task.key in missing:
+                if lacks := missing.keys() & set(task.needs):
+                    self._lacks[task.key] = task, lacks
+                else:
+                    self._ready.append(task)
 
     def drain(self, executor: Executor, *, rebuild: Callable[[], Executor] | None) -> None:
         """Run until nothing is left."""
         try:
-            while not self.empty:
+            while self.waiting:
                 try:
                     self._fill(executor)
                     self._collect()
@@ -272,26 +251,22 @@ class _Job:
             raise
         finally:
             if rebuild is not None:
-                executor.shutdown(wait=self.empty, cancel_futures=True)
+                executor.shutdown(wait=not self.waiting, cancel_futures=True)
 
     def _fill(self, executor: Executor) -> None:
-        while self._suspects and not self._flying:
+        if self._suspects and not self._flying:
             self._submit(executor, self._suspects.popleft())
             return
-        if self._suspects or (self._flying and self._alone()):
-            return
-        while self._ready and len(self._flying) < self._ahead * self.workers:
+        if self._suspects or any(self._strikes[task.key] for task, _ in self._flying.values()):
+            return  # a suspect runs alone
+        while self._ready and len(self._flying) < self._ahead * self._workers:
             future = self._submit(executor, self._ready.popleft())
             if self._ahead == 1 and future.done():
                 return  # perhaps there is nothing to be handed out any more
 
-    def _alone(self) -> bool:
-        return any(self._strikes[task.key] for task, _ in self._flying.values())
-
     def _submit(self, executor: Executor, task: Task) -> Future[Outcome]:
-        teachers = {key: str(teacher_file(self.store.folder, key)) for key in task.needs}
-        scratch = str(self.store.folder / "scratch" / task.key)
-        attempt = self.store.start(task.key)
+        folder = self._store.folder
+        attempt = self._store.start(task.key)
         # Trained on a device, a task that is begun again replays its jobs from the journal. A
         # checkpoint would hide those before it from what the row says of the device.
         replays = dict(task.spec.get("backend") or {}).get("kind") == DEVICE
@@ -300,10 +275,10 @@ class _Job:
                 work,
                 task.key,
                 dict(task.spec),
-                teachers,
-                scratch,
+                {key: str(teacher_file(folder, key)) for key in task.needs},
+                str(folder / "scratch" / task.key),
                 None if replays else task.checkpoint_epochs,
-                str((self.store.folder / JOURNAL).absolute()),
+                str((folder / JOURNAL).absolute()),
             )
         except BrokenExecutor:
             self._ready.appendleft(task)
@@ -316,14 +291,12 @@ class _Job:
         broken: BrokenExecutor | None = None
         stop: QiskitKDError | None = None
         for future in finished:
-            task, attempt = self._flying[future]
             try:
                 outcome = future.result()
             except BrokenExecutor as error:
                 broken = error  # left in flight: `_broken` makes a suspect of it
                 continue
-            del self._flying[future]
-            self._settle(task, attempt, outcome)
+            self._settle(*self._flying.pop(future), outcome)
             stop = stop or outcome.stop
         if stop is not None:
             raise _Stopped(stop)
@@ -332,7 +305,7 @@ class _Job:
 
     def _harvest(self) -> None:
         """Commit what has come back already; the rest is given up."""
-        self.watch = None
+        self._watch = None
         for future, (task, attempt) in self._flying.items():
             if not future.cancel() and future.done() and future.exception() is None:
                 self._settle(task, attempt, future.result())
@@ -341,11 +314,15 @@ class _Job:
         self._breaks = 0
         self._strikes.pop(task.key, None)
         if outcome.row is None:
-            self._fail(task, self._placed(task, outcome.error), outcome.traceback, attempt)
+            kind, _, text = outcome.error.partition(": ")
+            told = self._where is not None and kind in _OF_ENTRIES and _pays(task)
+            place = self._where(text) if told and self._where is not None else ""
+            error = f"{kind}: {place}: {text}" if place else outcome.error
+            self._fail(task, error, outcome.traceback, attempt)
             return
         if outcome.weights is not None:
-            write_atomically(teacher_file(self.store.folder, task.key), outcome.weights)
-        self.store.commit(
+            write_atomically(teacher_file(self._store.folder, task.key), outcome.weights)
+        self._store.commit(
             task.key,
             task.role,
             outcome.row,
@@ -355,30 +332,22 @@ class _Job:
             attempt=attempt,
         )
         self.summary.done += 1
-        for other in self._blocked.pop(task.key, ()):
-            if other.key in self._lacks:
-                self._lacks[other.key].discard(task.key)
-                if not self._lacks[other.key]:
+        if outcome.weights is not None:
+            for other, lacks in [*self._lacks.values()]:
+                lacks.discard(task.key)
+                if not lacks:
                     del self._lacks[other.key]
                     self._ready.append(other)
         self._tell(task)
 
-    def _placed(self, task: Task, error: str) -> str:
-        """What a task failed with; an error of a device names the place of its entry."""
-        kind, _, text = error.partition(": ")
-        if self._where is None or kind not in _OF_ENTRIES or not _pays(task):
-            return error
-        place = self._where(text)
-        return f"{kind}: {place}: {text}" if place else error
-
     def _fail(self, task: Task, error: str, trace: str, attempt: int | None) -> None:
         logger.info("failed: %s: %s", task.label, error)  # the command line shows what is stored
-        self.store.fail(task.key, task.label, error, trace, attempt=attempt)
+        self._store.fail(task.key, task.label, error, trace, attempt=attempt)
         self.summary.failed.append(task.label)
         self._tell(task)
-        for other in self._blocked.pop(task.key, ()):
-            if self._lacks.pop(other.key, None) is not None:  # not yet failed with another teacher
-                self._fail(other, f"its teacher failed: {error}", trace, None)
+        for other in [other for other, lacks in self._lacks.values() if task.key in lacks]:
+            del self._lacks[other.key]
+            self._fail(other, f"its teacher failed: {error}", trace, None)
 
     def _broken(self, error: BrokenExecutor, *, can_rebuild: bool) -> None:
         """Make suspects of all that was in flight; whoever has three strikes has failed."""
@@ -393,19 +362,17 @@ class _Job:
         flying, self._flying = list(self._flying.values()), {}
         for task, attempt in flying:
             self._strikes[task.key] += 1
-            if self._strikes[task.key] >= _STRIKES:
-                self._breaks = 0
-                self._fail(
-                    task,
-                    f"its worker process died {_STRIKES} times",
-                    "no traceback: the process was killed, perhaps for lack of memory",
-                    attempt,
-                )
-            else:
+            if self._strikes[task.key] < _STRIKES:
                 self._suspects.append(task)
+                continue
+            self._breaks = 0
+            what = f"its worker process died {_STRIKES} times"
+            trace = "no traceback: the process was killed, perhaps for lack of memory"
+            self._fail(task, what, trace, attempt)
         logger.warning("a worker died; %d tasks are started again", len(self._suspects))
 
     def _tell(self, task: Task) -> None:
-        if self.watch is not None:
+        if self._watch is not None:
             summary = self.summary
-            self.watch(summary.found + summary.done, len(summary.failed), summary.total, task.label)
+            done, failed = summary.found + summary.done, len(summary.failed)
+            self._watch(done, failed, summary.total, task.label)

@@ -11,12 +11,14 @@ import re
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     PlainValidator,
     TypeAdapter,
     ValidationError,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
@@ -70,6 +72,15 @@ Swept = Annotated[float | list[float], PlainValidator(_swept)]
 """A positive number, or candidates of which the validation split chooses one."""
 
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+
+
+_Value = TypeVar("_Value", int, str)
+
+
+def _once(values: list[_Value]) -> list[_Value]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"each is named once; got {values}")
+    return values
 
 
 class Section(BaseModel):
@@ -251,31 +262,23 @@ class VariantConfig(Section):
     """Where circuits run while it is trained; None: on the backend of the study."""
     fine_tune: FineTuneConfig | None = None
 
-    @field_validator("temperature", mode="before")
+    @field_validator("temperature", mode="wrap")
     @classmethod
-    def _listed(cls, value: object) -> object:
+    def _listed(cls, value: object, checked: ValidatorFunctionWrapHandler) -> list[float] | None:
         if isinstance(value, bool | str):
             raise ValueError(f"a temperature is a number or a list of numbers, got {value!r}")
-        return [value] if isinstance(value, int | float) else value
-
-    @field_validator("temperature")
-    @classmethod
-    def _distinct(cls, value: list[float] | None) -> list[float] | None:
-        if value is not None and (not value or len(set(value)) < len(value)):
+        found: list[float] | None = checked([value] if isinstance(value, int | float) else value)
+        if found is not None and (not found or len(set(found)) < len(found)):
             raise ValueError("the temperatures are one or more different numbers")
-        return value
+        return found
 
     @model_validator(mode="after")
-    def _names(self) -> VariantConfig:
+    def _agrees(self) -> VariantConfig:
         names = [term.label for term in self.terms]
         if len(set(names)) < len(names):
             raise ValueError(
                 f"two terms are called the same, got {', '.join(names)}; give each its own `name`"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _labels(self) -> VariantConfig:
         if self.sees == "all" and self.sources:
             raise ValueError(
                 "a variant that sees the teacher's labels is a control without a teacher; got "
@@ -352,15 +355,15 @@ class AxisConfig(Section):
                         "expected a mapping such as {training.epochs: 20}"
                     )
             labels = [_label(label) for label in value]
-            value = {_label(label): dict(settings) for label, settings in value.items()}
+            value = dict(zip(labels, map(dict, value.values()), strict=True))
         elif isinstance(value, list):
+            labels = value
             for entry in value:
                 if not isinstance(entry, str | int | float):
                     raise ValueError(
                         f"a value of an axis is a number or a word; got {entry!r}. Give it a "
                         "label: {LABEL: {dotted.key: value}}"
                     )
-            labels = value
         else:
             raise ValueError(
                 f"an axis has values; got {value!r}; expected a list, or a mapping from labels to "
@@ -405,15 +408,6 @@ def _label(value: object) -> Label:
     return int(text) if re.fullmatch(r"[-+]?[0-9]+", text) else float(text)
 
 
-_Value = TypeVar("_Value", int, str)
-
-
-def _once(values: list[_Value]) -> list[_Value]:
-    if len(set(values)) < len(values):
-        raise ValueError(f"each is named once; got {values}")
-    return values
-
-
 class FeatureMapsConfig(Section):
     """Feature maps to keep for people to look at."""
 
@@ -427,15 +421,10 @@ class FeatureMapsConfig(Section):
 class SideBySideConfig(Section):
     """The same trained network on several backends."""
 
-    backends: Annotated[list[str], Field(min_length=1)]
+    backends: Annotated[list[str], Field(min_length=1), AfterValidator(_once)]
     samples: Count | None = None
     """How many test samples: the first ones, one per class in turn; None takes all. Simulators that
     run circuits one by one are slow."""
-
-    @field_validator("backends")
-    @classmethod
-    def _different(cls, value: list[str]) -> list[str]:
-        return _once(value)
 
 
 class EvaluationConfig(Section):
@@ -448,17 +437,12 @@ class EvaluationConfig(Section):
     backend: str | None = None
     """Where circuits of trained students run on validation and test samples; None: where they were
     trained. Teachers stay where they are."""
-    shots: list[Count] = Field(default=[])
+    shots: Annotated[list[Count], AfterValidator(_once)] = Field(default=[])
     """Numbers of shots there: test metrics with each of them."""
     side_by_side: SideBySideConfig | None = None
     """For the first seed."""
     teacher: str | None = None
     """With a teacher's name: KL(teacher || student) at temperature 1 is one of the metrics."""
-
-    @field_validator("shots")
-    @classmethod
-    def _different(cls, value: list[int]) -> list[int]:
-        return _once(value)
 
     @field_validator("robustness")
     @classmethod

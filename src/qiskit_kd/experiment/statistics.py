@@ -76,9 +76,23 @@ def paired_gain(
     Raises:
         DataError: If the two differ in length, are empty, or hold a number that is not finite.
     """
-    differences = _differences(values, baseline_values)
+    left, right = np.asarray(values, dtype=np.float64), np.asarray(baseline_values, np.float64)
+    if left.shape != right.shape or left.ndim != 1 or not len(left):
+        raise DataError(
+            "paired values come one per seed on both sides",
+            got=f"{len(values)} and {len(baseline_values)}",
+            expected="the same number, at least one",
+            remedy="Compare only seeds that both sides have finished.",
+        )
+    differences = left - right
+    if len(odd := np.flatnonzero(~np.isfinite(differences))):
+        raise DataError(
+            "paired values are finite",
+            got=f"a difference of {differences[odd[0]]} at position {int(odd[0])}",
+            remedy="Look at that seed's row: its training diverged.",
+        )
     n, mean = len(differences), float(differences.mean())
-    sides = float(np.mean(baseline_values)), tuple(map(float, differences))
+    sides = float(np.mean(right)), tuple(map(float, differences))
     if n == 1:
         return Gain(mean, -math.inf, math.inf, n, 0.0, 1.0, *sides)
     half = float(half_width(differences, shared=shared))
@@ -217,25 +231,3 @@ def verdict(gain: Gain) -> Verdict:
     if gain.low > 0:
         return "confirmed"
     return "harmful" if gain.high < 0 else "not confirmed"
-
-
-def _differences(
-    values: Sequence[float], baseline_values: Sequence[float]
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    left, right = np.asarray(values, dtype=np.float64), np.asarray(baseline_values, np.float64)
-    if left.shape != right.shape or left.ndim != 1 or not len(left):
-        raise DataError(
-            "paired values come one per seed on both sides",
-            got=f"{len(values)} and {len(baseline_values)}",
-            expected="the same number, at least one",
-            remedy="Compare only seeds that both sides have finished.",
-        )
-    differences = left - right
-    if not np.isfinite(differences).all():
-        raise DataError(
-            "paired values are finite",
-            got=f"a difference of {differences[~np.isfinite(differences)][0]} "
-            f"at position {int(np.flatnonzero(~np.isfinite(differences))[0])}",
-            remedy="Look at that seed's row: its training diverged.",
-        )
-    return differences

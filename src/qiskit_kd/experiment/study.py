@@ -184,7 +184,11 @@ class Study:
                 stack.callback(discard, pool, before)
             tasks = self.tasks()
             if not idle:
-                _warn(tasks)
+                shots = few_shots_of(tasks)
+                if shots is not None:
+                    from qiskit_kd.execution.mitigation import warn_of_few_shots
+
+                    warn_of_few_shots(shots)  # for all networks, once
                 if announce is not None and devices:
                     expected = self._announce(announce, devices, folder, workers)
             store = stack.enter_context(Store(folder, write=True))
@@ -201,10 +205,13 @@ class Study:
                 watch=watch,
                 where=self._where,
             )
-        if self.summary is not None and self.summary.stopped is not None:
-            error = self.summary.stopped
-            raise self._told(error, devices) from error
-        return self.result()
+            result = self._read(store)
+        if self.summary is not None and (error := self.summary.stopped) is not None:
+            missing, total = result.missing, len(tasks)
+            raise stopped(
+                error, folder=folder, missing=missing, total=total, spent=result.spent
+            ) from error
+        return result
 
     def _where(self, text: str) -> str:
         """Where the entry of a device stands; "" where that can no longer be told."""
@@ -229,17 +236,6 @@ class Study:
         spent = {name: sums["seconds"] or 0.0 for name, sums in spent_of(jobs_of(folder)).items()}
         announce(Outlook.of(found, devices, spent, workers))
         return found.as_dict()
-
-    def _told(self, error: QiskitKDError, devices: list[Backend]) -> QiskitKDError:
-        result = self.result()
-        assert self.folder is not None
-        return stopped(
-            error,
-            folder=self.folder,
-            missing=result.missing,
-            total=len(self.tasks()),
-            spent=spent_of(result.jobs, limits_of(devices, "budget_seconds")),
-        )
 
     def _remember(self, store: Store, tasks: list[Task], folder: Path) -> None:
         """Keep what is run, how, and where; environments of earlier rows stay."""
@@ -283,19 +279,26 @@ class Study:
                 remedy="Call run(out), or Study.load(folder).",
             )
         with Store(self.folder) as store:
-            facts, rows, failures = store.description(), store.rows(), store.failures()
-            specs = store.specs()
+            return self._read(store)
+
+    def _read(self, store: Store) -> StudyResult:
+        """What a store holds for the plan that it was last run with."""
+        facts, rows, failures = store.description(), store.rows(), store.failures()
+        specs, folder = store.specs(), store.folder
         if "plan" not in facts:
             raise StorageError(
-                f"{self.folder / FILE} has no plan",
+                f"{folder / FILE} has no plan",
                 got="a study that never started",
                 remedy="Run the experiment again with the same --out.",
             )
         keys = [item["key"] for item in facts["plan"]]
         points = ExperimentConfig.model_validate(facts["config"]).points()
         environments = facts.get("environments") or [facts.get("environment", {})]
-        devices = self._devices() if (self.folder / JOURNAL).is_file() else []
-        jobs = jobs_of(self.folder, limits_of(devices, "usd_per_second"))
+        devices: list[Backend] = []
+        if (folder / JOURNAL).is_file():
+            with suppress(QiskitKDError):  # as far as the backend file of today knows them
+                devices = devices_of(self.config)
+        jobs = jobs_of(folder, limits_of(devices, "usd_per_second"))
         return StudyResult(
             name=self.config.name,
             config=facts["config"],
@@ -316,13 +319,6 @@ class Study:
             estimate=facts.get("estimate"),
         )
 
-    def _devices(self) -> list[Backend]:
-        """Its devices, as far as the backend file of today knows them."""
-        try:
-            return devices_of(self.config)
-        except QiskitKDError:
-            return []
-
     def rows(self) -> list[dict[str, Any]]:
         """One row per point, student, variant and seed, of the chosen candidate."""
         return [dict(row) for row in self.result().rows]
@@ -334,12 +330,3 @@ class Study:
     def comparisons(self) -> list[dict[str, Any]]:
         """Paired gains with intervals and verdicts."""
         return self.result().comparisons
-
-
-def _warn(tasks: list[Task]) -> None:
-    """Say what holds for many networks of a study, once."""
-    shots = few_shots_of(tasks)
-    if shots is not None:
-        from qiskit_kd.execution.mitigation import warn_of_few_shots
-
-        warn_of_few_shots(shots)

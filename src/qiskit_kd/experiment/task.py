@@ -25,7 +25,6 @@ from torch import nn
 
 from qiskit_kd.circuits import DeadWeightsWarning
 from qiskit_kd.data import Dataset, Split, datasets
-from qiskit_kd.distill.callbacks import History
 from qiskit_kd.distill.distiller import Distiller
 from qiskit_kd.distill.placebos import shuffled, uniform
 from qiskit_kd.distill.teacher import Teacher
@@ -79,52 +78,32 @@ def run_task(
         taught = sources(
             spec,
             split,
-            lambda name, trained: _taught_by(
+            lambda name, trained: _teacher(
                 spec, split, name, (teachers or {}) if trained else None
             ),
         )
-        history = _train(
-            spec,
-            network,
-            split,
-            taught,
-            spec["training"],
-            scratch=scratch,
-            checkpoint_epochs=checkpoint_epochs,
-        )
-        stages: dict[str, Any] = {
-            "curves": _curves(history),
-            "best_epoch": history.best_epoch,
-            "steps_per_epoch": history.steps_per_epoch,
-        }
+        checkpoints: dict[str, Any] = {}
+        if checkpoint_epochs and scratch is not None:
+            checkpoints = {"checkpoint_dir": scratch, "checkpoint_epochs": checkpoint_epochs}
+        stages = _train(spec, network, split, taught, spec["training"], "training", **checkpoints)
         if spec.get("fine_tune"):
-            stage = spec["fine_tune"]
-            network = moved(
-                spec, network, split, stage["backend"], opened=opened, name="fine tuning"
+            stage, name = spec["fine_tune"], "fine tuning"
+            network = moved(spec, network, split, stage["backend"], opened=opened, name=name)
+            stages["fine_tuning"] = _train(
+                spec, network, split, taught, stage["training"], name, keep_start=True
             )
-            tuned = _train(
-                spec, network, split, taught, stage["training"], name="fine tuning", keep_start=True
-            )
-            stages["fine_tuning"] = {
-                "curves": _curves(tuned),
-                "start": tuned.start,
-                "best_epoch": tuned.best_epoch,
-                "steps_per_epoch": tuned.steps_per_epoch,
-            }
+        chosen = {
+            k: v for k, v in describe(network).items() if k not in ("parameters", "sharpness")
+        }
+        jury = _jury(spec, network, split, teachers or {}, opened)
         row = {
-            "experiment": spec["experiment"],
-            "student": spec["student"],
-            "variant": spec["variant"],
-            "seed": spec["seed"],
+            **{name: spec[name] for name in ("experiment", "student", "variant", "seed")},
             "parameters": num_parameters(network),
-            "options": {**_choices(network), "temperature": None, **spec["candidate"]},
-            **judged(
-                network, split, spec["evaluation"], _jury(spec, network, split, teachers, opened)
-            ),
+            "options": {**chosen, "temperature": None, **spec["candidate"]},
+            **judged(network, split, spec["evaluation"], jury),
             **stages,
         }
-        devices = log.devices()
-        if devices:
+        if devices := log.devices():
             row["devices"] = devices
         weights = None
         if spec["role"] == "teacher":
@@ -143,27 +122,28 @@ def _train(
     split: Split,
     taught: Mapping[str, Teacher],
     training: Mapping[str, Any],
-    *,
-    name: str = "training",
-    scratch: str | None = None,
-    checkpoint_epochs: int | None = None,
-    keep_start: bool = False,
-) -> History:
-    """Train a network as a spec says; `name` is that of the random stream."""
-    train = _trained_on(spec, split)
-    transfer = split.transfer if taught and len(split.transfer) else None
+    name: str,
+    **more: Any,
+) -> dict[str, Any]:
+    """Train a network as a spec says, with random numbers of this name; what a row says of it."""
     distiller = Distiller(
         network,
         terms(spec),
         teacher=taught or None,
         seed=derive(spec["seed"], name),
         metric=spec["metric"],
-        checkpoint_dir=scratch if checkpoint_epochs else None,
-        checkpoint_epochs=checkpoint_epochs or 1,
-        keep_start=keep_start,
         **{key: value for key, value in training.items() if key != "dtype"},
+        **more,
     )
-    return distiller.fit(train, split.validation, transfer=transfer)
+    train = _trained_on(spec, split)
+    transfer = split.transfer if taught and len(split.transfer) else None
+    history = distiller.fit(train, split.validation, transfer=transfer)
+    return {
+        "curves": {name: list(map(float, values)) for name, values in history.curves.items()},
+        **({"start": history.start} if more.get("keep_start") else {}),
+        "best_epoch": history.best_epoch,
+        "steps_per_epoch": history.steps_per_epoch,
+    }
 
 
 def moved(
@@ -186,15 +166,14 @@ def moved(
         opened: From the entry of a backend to the backend.
         name: Of the random stream its shots are drawn from.
     """
-    own = ("shots",) if shots is not None else ()  # a student's own would win over the backend's
-    options = {key: value for key, value in spec["options"].items() if key not in own}
+    options = dict(spec["options"])
+    if shots is not None:  # a student's own would win over the backend's
+        options.pop("shots", None)
     other = build_network(
-        spec["kind"],
-        options,
+        {**spec, "options": options},
         split,
         seed=derive(spec["seed"], name),
         backend=opened(entry, shots=shots),
-        dtype=spec["training"]["dtype"],
     )
     other.load_state_dict(network.state_dict())
     return other
@@ -204,26 +183,23 @@ def _jury(
     spec: Mapping[str, Any],
     network: nn.Module,
     split: Split,
-    files: Mapping[str, str] | None,
+    files: Mapping[str, str],
     opened: Opened,
 ) -> Jury:
     """What a network is judged with, beside its data."""
     asked = spec["evaluation"]
-    name, stage = asked.get("teacher"), spec.get("fine_tune", spec)
-    return Jury(
-        home=asked.get("backend") or stage["backend"],
+    teacher = asked.get("teacher")
+
+    def elsewhere(entry: Mapping[str, Any], shots: int | None) -> nn.Module:
         # Each backend and each number of shots draws for itself: errors of one say nothing of those
         # of another. Variants of a seed are paired, as they ask by the same names.
-        moved=lambda entry, shots: moved(
-            spec,
-            network,
-            split,
-            entry,
-            shots,
-            opened,
-            name=f"elsewhere {entry['name']} {shots or 'as it says'}",
-        ),
-        teacher=None if name is None else _taught_by(spec, split, name, files or {}),
+        name = f"elsewhere {entry['name']} {shots or 'as it says'}"
+        return moved(spec, network, split, entry, shots, opened, name)
+
+    return Jury(
+        home=asked.get("backend") or spec.get("fine_tune", spec)["backend"],
+        moved=elsewhere,
+        teacher=None if teacher is None else _teacher(spec, split, teacher, files),
     )
 
 
@@ -253,10 +229,8 @@ def sources(
 
 def _source(term: Mapping[str, Any]) -> str | None:
     """What a term learns from; None without a teacher."""
-    if term["placebo"] == "none":
-        name: str | None = term["teacher"]
-        return name
-    return " ".join(filter(None, [term["placebo"], term["teacher"]]))
+    words = [term["placebo"] if term["placebo"] != "none" else None, term["teacher"]]
+    return " ".join(filter(None, words)) or None
 
 
 def terms(spec: Mapping[str, Any]) -> list[Term]:
@@ -300,15 +274,13 @@ def _cached_split(kind: str, options: str, seed: int, fingerprint: str) -> Split
 
 
 def _network(spec: Mapping[str, Any], split: Split, opened: Opened) -> nn.Module:
-    # A named teacher starts from weights of its own, or a student of its kind would be its twin.
+    # A named teacher starts from weights of its own, no twin of a student of its kind.
     named = spec["student"].split(":")[1:]
     return build_network(
-        spec["kind"],
-        spec["options"],
+        spec,
         split,
         seed=derive(spec["seed"], "weights", *named),
         backend=opened(spec["backend"]),
-        dtype=spec["training"]["dtype"],
         samples=_trained_on(spec, split).features,
     )
 
@@ -319,21 +291,25 @@ def _trained_on(spec: Mapping[str, Any], split: Split) -> Dataset:
 
 
 def build_network(
-    kind: str,
-    options: Mapping[str, Any],
+    spec: Mapping[str, Any],
     split: Split,
     *,
     seed: int,
-    backend: str | Backend,
-    dtype: str,
+    backend: str | Backend = "exact",
     samples: Array | None = None,
 ) -> nn.Module:
     """The registered network for the data of `split`.
 
-    What is fitted to samples when it is built is fitted to `samples`, by default those of training.
+    Args:
+        spec: A task's, or a part of one: `kind`, `options`, and `dtype`, its own or of `training`.
+        split: The data.
+        seed: Of its weights.
+        backend: Where its circuits run.
+        samples: What is fitted when it is built is fitted to these, by default those of training.
     """
-    builder = students[kind]
+    builder = students[spec["kind"]]
     known = inspect.signature(builder).parameters
+    dtype = spec["dtype"] if "dtype" in spec else spec["training"]["dtype"]
     given = {
         "dtype": dtype,
         "shape": split.shape,
@@ -345,24 +321,18 @@ def build_network(
         seed=seed,
         backend=backend,
         **{name: value for name, value in given.items() if name in known},
-        **options,
+        **spec["options"],
     )
     return network.to(getattr(torch, dtype))
 
 
-def _taught_by(
+def _teacher(
     spec: Mapping[str, Any], split: Split, name: str, files: Mapping[str, str] | None
 ) -> nn.Module:
     """A teacher's network, with the weights of its file; untrained without files."""
     entry = spec["teachers"][name]
-    network = build_network(
-        entry["kind"],
-        entry["options"],
-        split,
-        seed=derive(spec["seed"], "untrained", name),
-        backend=entry["backend"],
-        dtype=entry["dtype"],
-    )
+    seed = derive(spec["seed"], "untrained", name)
+    network = build_network(entry, split, seed=seed, backend=entry["backend"])
     if files is None:
         return network
     file = files[entry["key"]]
@@ -376,13 +346,3 @@ def _taught_by(
             remedy="Delete the file and run again: the teacher is trained again.",
         ) from error
     return network
-
-
-def _choices(network: nn.Module) -> dict[str, Any]:
-    """What was chosen about a network, without what it learned."""
-    facts = describe(network)
-    return {key: facts[key] for key in facts if key not in ("parameters", "sharpness")}
-
-
-def _curves(history: Any) -> dict[str, list[float]]:
-    return {name: list(map(float, values)) for name, values in history.curves.items()}

@@ -36,7 +36,6 @@ _FOR_ALL = (AccountError, BudgetError, QuotaError, TransientError, UncertainJobE
 class Outcome:
     """What a worker sends back: a row, or why there is none."""
 
-    key: str
     row: dict[str, Any] | None
     weights: bytes | None
     """A teacher's weights as safetensors."""
@@ -55,11 +54,10 @@ class _ImportEnded(BaseException):
 
 @dataclass
 class _Script:
-    """The user's script in this process."""
+    """The user's script in this process: whether it is being imported, or why it could not be."""
 
     importing: bool = False
     fault: str = ""
-    """Why it could not be imported."""
 
 
 _script = _Script()
@@ -77,6 +75,8 @@ def leave_import() -> None:
 def start_worker(name: str | None = None, path: str | None = None) -> None:
     """Initializer of a worker: one thread, deaf to Ctrl-C, and dead when the driver dies.
 
+    It imports the user's script as `spawn` does, but that may start a study without a main guard.
+
     Args:
         name: The driver's main module, if it was run by name.
         path: Its file, if it was run as a script.
@@ -88,11 +88,6 @@ def start_worker(name: str | None = None, path: str | None = None) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-    _import_script(name, path)
-
-
-def _import_script(name: str | None, path: str | None) -> None:
-    """What `spawn` does itself, but that the script may start a study without a main guard."""
     _script.importing = True
     try:
         with redirect_stdout(StringIO()):  # the driver has printed it
@@ -158,6 +153,4 @@ def work(
         trace = traceback.format_exc()
         stop = problem if isinstance(problem, _FOR_ALL) else None
     seconds = time.perf_counter() - begun
-    return Outcome(
-        key, row, weights, seconds, socket.gethostname(), os.getpid(), error, trace, stop
-    )
+    return Outcome(row, weights, seconds, socket.gethostname(), os.getpid(), error, trace, stop)

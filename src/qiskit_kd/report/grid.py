@@ -16,7 +16,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from qiskit_kd.errors import QiskitKDError
-from qiskit_kd.experiment.overrides import set_key
+from qiskit_kd.experiment.config import set_key
 
 if TYPE_CHECKING:
     from qiskit_kd.data import Split

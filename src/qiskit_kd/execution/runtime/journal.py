@@ -76,10 +76,10 @@ class Journal(Database):
     remedies: ClassVar = {
         "foreign": "Name another file as the journal; nothing was sent.",
         "version": "Use the version that wrote it, or another file; nothing was sent.",
-        "unwritable": "Free space, check permissions, or name another file. Jobs that were sent "
-        "are found again by their ids or tags.",
-        "damaged": "Nothing was sent, and the file was left as it is: restore it from a copy, try "
-        "`sqlite3 FILE .recover`, or name another file as the journal.",
+        "cannot be written": "Free space, check permissions, or name another file. Jobs that were "
+        "sent are found again by their ids or tags.",
+        "is damaged": "Nothing was sent, and the file was left as it is: restore it from a copy, "
+        "try `sqlite3 FILE .recover`, or name another file as the journal.",
     }
 
     def __init__(self, path: str | Path | None, *, clock: Callable[[], float] = time.time) -> None:
