@@ -30,7 +30,7 @@ def said(result: FakeResult) -> str:
     return " ".join((head(result).text, *head(result).more))
 
 
-def setup(result: FakeResult) -> dict[str, str]:
+def settings_said(result: FakeResult) -> dict[str, str]:
     found = verdict(Frame(result)).blocks[-1]
     assert isinstance(found, Facts)
     return dict(found.items)
@@ -71,12 +71,12 @@ def test_placebos_that_are_missing_are_missed() -> None:
 
 def test_a_placebo_below_the_student_alone_is_a_low_bar() -> None:
     alone, taught = [0.70, 0.72, 0.71, 0.70, 0.73], [0.74, 0.75, 0.76, 0.73, 0.77]
-    low = setup(tiny(alone, taught, [0.50, 0.53, 0.51, 0.52, 0.51]))
+    low = settings_said(tiny(alone, taught, [0.50, 0.53, 0.51, 0.52, 0.51]))
     assert low["mind"] == (
         "the shuffled teacher is itself harmful (−19.8 points against alone), so beating it says "
         "little"
     )
-    assert "mind" not in setup(tiny(alone, taught, alone))
+    assert "mind" not in settings_said(tiny(alone, taught, alone))
 
 
 def test_nothing_to_compare_and_nothing_yet() -> None:
@@ -229,7 +229,7 @@ def digits(sees: str | None) -> FakeResult:
 
 
 def test_what_the_teacher_saw_is_said_with_numbers() -> None:
-    found = setup(digits("all"))
+    found = settings_said(digits("all"))
     assert found["teacher (mlp)"] == "trained on the whole labelled pool of 210 samples (sees: all)"
     assert found["students"] == (
         "trained on 30 labelled samples, and through teachers on 180 unlabelled ones; tested on 220"
@@ -239,13 +239,13 @@ def test_what_the_teacher_saw_is_said_with_numbers() -> None:
         "does a teacher that saw 210 labels help a student of 30, as much as these labels "
         "themselves would?"
     )
-    same = setup(digits("same"))
+    same = settings_said(digits("same"))
     assert same["teacher (mlp)"] == "trained on the students' own samples (sees: same)"
     assert same["question"] == (
         "does a teacher help that saw the same 30 labels as its student, by its answers on 180 "
         "unlabelled samples?"
     )
-    none = setup(digits(None))
+    none = settings_said(digits(None))
     assert none["teacher"] == "none"
     assert none["students"] == "trained on 30 labelled samples; tested on 220"
     assert "question" not in none
@@ -253,7 +253,7 @@ def test_what_the_teacher_saw_is_said_with_numbers() -> None:
 
 def test_several_teachers_and_what_axes_change() -> None:
     result = fake_axes.make(seeds=2, train=(50, 500, 5000), maps=False, robust=False)
-    found = setup(result)
+    found = settings_said(result)
     text = found["teachers hybrid (quanvolution) and classical (convolution)"]
     assert text.startswith(
         "trained on the students' own samples or the whole labelled pool (sees: "
@@ -261,7 +261,7 @@ def test_several_teachers_and_what_axes_change() -> None:
     assert "intervals do not contain what another training of it would change" in text
     assert found["students"] == "trained on 50, 500 or 5,000 labelled samples"
     result.config["teachers"]["classical"]["shared"] = False
-    apart = setup(result)
+    apart = settings_said(result)
     assert "another training" in apart["teacher hybrid (quanvolution)"]
     assert "another training" not in apart["teacher classical (convolution)"]
 
@@ -279,12 +279,12 @@ def test_several_teachers_and_what_axes_change() -> None:
 def test_how_the_student_was_run(options: dict[str, Any], text: str | None) -> None:
     result = digits(None)
     result.rows[0]["options"] = options
-    assert setup(result).get("run") == text
+    assert settings_said(result).get("run") == text
 
 
 def test_places_where_variants_are_trained_and_judged() -> None:
     result = fake_noise.make()
-    found = setup(result)
+    found = settings_said(result)
     judged = "judged, wherever they were trained"
     assert found["trained"] == (
         "noisy, from quantum, from classical and shuffled teacher on “device” (noisy); noise free "
@@ -293,29 +293,29 @@ def test_places_where_variants_are_trained_and_judged() -> None:
     assert found[judged] == "on “device” (noisy), with exact probabilities"
     assert (found["run"], found["gains"]) == ("exact gradients", "over “noisy”")
     sampled = replace(result, config={**result.config, "evaluation": {"backend": "aer_device"}})
-    assert setup(sampled)[judged] == "on “aer device” (noisy)"
-    at_home = setup(replace(result, config={**result.config, "evaluation": {}}))
+    assert settings_said(sampled)[judged] == "on “aer device” (noisy)"
+    at_home = settings_said(replace(result, config={**result.config, "evaluation": {}}))
     assert judged not in at_home
     device = fake_device.make()
-    assert setup(device)["trained"].endswith(
+    assert settings_said(device)["trained"].endswith(
         "fine-tuned on “model” (noisy), then on “device”; simulated on “exact”"
     )
-    assert setup(device)["run"] == "exact gradients, SPSA gradients while fine-tuning"
+    assert settings_said(device)["run"] == "exact gradients, SPSA gradients while fine-tuning"
     device.config["variants"]["fine_tuned"]["fine_tune"]["backend"] = "model"
     try:
-        assert setup(device)["run"] == "exact gradients"
+        assert settings_said(device)["run"] == "exact gradients"
     finally:
         device.config["variants"]["fine_tuned"]["fine_tune"]["backend"] = "device"
 
 
 def test_cautions() -> None:
     few = fake_axes.make(seeds=3, train=(50, 500), maps=False, robust=False)
-    assert setup(few)["mind"] == "fewer than five paired seeds settle nothing"
+    assert settings_said(few)["mind"] == "fewer than five paired seeds settle nothing"
     assert "No placebo was run" in said(invented({"soft": {50: 0.1, 100: 0.1}}))
     longer = make(students=("hybrid",), variants=("plain", "distilled"))
     for row in longer.rows:
         row["steps_per_epoch"] = 4 if row["variant"] == "distilled" else 2
-    assert setup(longer)["mind"] == (
+    assert settings_said(longer)["mind"] == (
         "unequal steps: distilled took 4 an epoch and plain 2, so a gain may come from training "
         "for longer"
     )

@@ -32,6 +32,7 @@ State = Literal["intent", "sent", "done", "failed"]
 
 _KEPT_DIGESTS = 64
 _VERSION = slice(7, 10)  # of Qiskit, in the head of a QPY file
+_FORMAT = min(18, qpy.QPY_VERSION)  # a later one would give every job that was paid a new key
 
 
 def circuit_bytes(circuit: QuantumCircuit) -> bytes:
@@ -50,12 +51,12 @@ def circuit_bytes(circuit: QuantumCircuit) -> bytes:
     }
     plain.assign_parameters(same, inplace=True)
     with io.BytesIO() as stream:
-        qpy.dump(plain, stream)
+        qpy.dump(plain, stream, version=_FORMAT)
         return stream.getvalue()
 
 
 def circuit_digest(circuit: QuantumCircuit) -> str:
-    """SHA-256 of `circuit_bytes`, whatever release of Qiskit wrote them."""
+    """SHA-256 of `circuit_bytes`, whatever release of Qiskit from 2.6 on wrote them."""
     content = bytearray(circuit_bytes(_with_named_angles(circuit)))
     content[_VERSION] = bytes(3)
     return hashlib.sha256(content).hexdigest()
