@@ -101,12 +101,12 @@ class Encoding:
         if self.is_amplitude:
             object.__setattr__(self, "zero_is_undefined", True)
 
-    @property
+    @cached_property
     def num_qubits(self) -> int:
         """Qubits of the circuit."""
         return int(self.circuit.num_qubits)
 
-    @property
+    @cached_property
     def num_inputs(self) -> int:
         """Number of encoding angles."""
         return self.num_features if self.mixed else int(self.circuit.num_parameters)
@@ -310,28 +310,28 @@ class CircuitModel:
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.encoding, self.ansatz, self.readout))
 
-    @property
+    @cached_property
     def num_qubits(self) -> int:
         """Qubits of the circuit."""
         return int(self.ansatz.num_qubits)
 
-    @property
+    @cached_property
     def num_features(self) -> int:
         """Width of a data row."""
         return self.encoding.num_features
 
-    @property
+    @cached_property
     def num_inputs(self) -> int:
         """Number of encoding angles."""
         return self.encoding.num_inputs
 
-    @property
+    @cached_property
     def num_weights(self) -> int:
         """Number of trainable weights."""
         own = self.num_inputs if self.encoding.mixed else 0
         return int(self.ansatz.num_parameters) * self.encoding.layers - own
 
-    @property
+    @cached_property
     def num_outputs(self) -> int:
         """Number of class probabilities or expectation values."""
         return self.readout.num_outputs

@@ -25,6 +25,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _DIRECT = (torch.float32, torch.float64)
+_NEEDS = {(x, w): Needs(features=x, weights=w) for x in (False, True) for w in (False, True)}
 
 
 def uncompiled(function: Callable[P, T]) -> Callable[P, T]:
@@ -77,26 +78,22 @@ class _Call:
         return _Call(self.engine, self.model, self.needs)
 
 
-def _transformed() -> bool:
-    """Whether a transform of `torch.func` is at work."""
-    return torch._C._are_functorch_transforms_active()  # noqa: SLF001
+_transformed: Callable[[], bool] = torch._C._are_functorch_transforms_active  # noqa: SLF001
 
 
-def _array(tensor: Tensor) -> Array:
-    try:
-        values: Array = tensor.numpy(force=True)
-    except (RuntimeError, TypeError) as error:
-        raise ExecutionError(
-            "an engine computes with numbers",
-            got=f"a {type(tensor).__name__} without any ({str(error).splitlines()[0]})",
-            remedy="Leave out is_grads_batched and vectorize=True, or take torch.func.vmap and "
-            "torch.func.jacrev; fake tensors have no outputs.",
-        ) from error
-    return values
-
-
-def _tensor(values: Array) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values))
+def _arrays(*tensors: Tensor) -> list[Array]:
+    arrays: list[Array] = []
+    for tensor in tensors:
+        try:
+            arrays.append(tensor.numpy(force=True))
+        except (RuntimeError, TypeError) as error:
+            raise ExecutionError(
+                "an engine computes with numbers",
+                got=f"a {type(tensor).__name__} without any ({str(error).splitlines()[0]})",
+                remedy="Leave out is_grads_batched and vectorize=True, or take torch.func.vmap and "
+                "torch.func.jacrev; fake tensors have no outputs.",
+            ) from error
+    return arrays
 
 
 class _Run(torch.autograd.Function):
@@ -104,11 +101,12 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def forward(features: Tensor, weights: Tensor, call: _Call) -> Tensor:
-        x, w = _array(features), _array(weights)
-        if not call.needs:
-            return _tensor(call.engine.outputs(call.model, x, w))
-        values, call.pullback = call.engine.vjp(call.model, x, w, call.needs)
-        return _tensor(values)
+        x, w = _arrays(features, weights)
+        if call.needs.any:
+            values, call.pullback = call.engine.vjp(call.model, x, w, call.needs)
+        else:
+            values = call.engine.outputs(call.model, x, w)
+        return torch.from_numpy(np.ascontiguousarray(values))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Call], output: Tensor) -> None:
@@ -123,14 +121,11 @@ class _Run(torch.autograd.Function):
         call: _Call = ctx.call
         needs, saved = call.needs, ctx.saved_tensors
         if torch.is_grad_enabled() or _transformed():
-            slopes = iter(_apply(_Pull, cotangent, *saved, call))
+            slopes = _apply(_Pull, cotangent, *saved, call)
         else:
-            slopes = iter(_Pull.forward(cotangent, saved[0], saved[1], call))
-        return (
-            next(slopes) if needs.features else None,
-            next(slopes) if needs.weights else None,
-            None,
-        )
+            slopes = _Pull.forward(cotangent, saved[0], saved[1], call)
+        of_features = slopes[0] if needs.features else None
+        return of_features, slopes[-1] if needs.weights else None, None
 
     @staticmethod
     def vmap(
@@ -140,7 +135,7 @@ class _Run(torch.autograd.Function):
         if in_dims[0] is None and not call.needs.features:
             call.parts = call.again()  # engines take several rows of weights
             return _apply(_Run, x, w, call.parts), 0
-        if in_dims[1] is None and not call.needs:
+        if in_dims[1] is None and not call.needs.any:
             values = _apply(_Run, x.flatten(0, 1), w, call.again())
             return values.unflatten(-2, x.shape[:2]), values.ndim - 2
         call.parts = [call.again() for _ in range(info.batch_size)]
@@ -169,8 +164,11 @@ class _Pull(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         del features, weights
         assert call.pullback is not None
-        found = call.pullback(_array(cotangent))
-        return tuple(_tensor(slope) for slope in found if slope is not None)
+        x, w = call.pullback(*_arrays(cotangent))
+        if x is None or w is None:
+            one = np.ascontiguousarray(w if x is None else x)
+            return (torch.from_numpy(one),)
+        return torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.ascontiguousarray(w))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -237,29 +235,25 @@ class _Pull(torch.autograd.Function):
         return _Run.jvp(ctx, *tangents)
 
 
-def _direct(function: type[Any]) -> type[torch.autograd.Function]:
+class _RunDirectly(_Run):
     """The same without `setup_context`, for which torch reads signatures: longer than a circuit."""
 
-    class Direct(function):  # type: ignore[misc]
-        setup_context = staticmethod(torch.autograd.Function.setup_context)
+    setup_context = staticmethod(torch.autograd.Function.setup_context)
 
-        @staticmethod
-        def forward(ctx: Any, *inputs: Any) -> Any:
-            function.setup_context(ctx, inputs, None)
-            return function.forward(*inputs)
-
-    return Direct
-
-
-_DIRECTLY: dict[type, type[torch.autograd.Function]] = {
-    function: _direct(function) for function in (_Run, _Pull)
-}
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, features: Tensor, weights: Tensor, call: _Call
+    ) -> Tensor:
+        ctx.save_for_backward(features, weights)
+        ctx.call = call
+        return _Run.forward(features, weights, call)
 
 
 def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """`function.apply`; transforms of `torch.func` want the context apart from the values."""
-    made = function if _transformed() else _DIRECTLY[function]
-    return made.apply(*arguments)
+    if function is _Run and not _transformed():
+        function = _RunDirectly
+    return function.apply(*arguments)
 
 
 def _front(tensor: Tensor, axis: int | None) -> Tensor:
@@ -322,8 +316,10 @@ def run(engine: Engine, model: CircuitModel, features: Tensor, weights: Tensor) 
             features = features.clone()
         if weights.is_inference():
             weights = weights.clone()
-    needs = Needs(grad and features.requires_grad, grad and weights.requires_grad)
-    return _apply(_Run, features, weights, _Call(engine, model, needs))  # type: ignore[no-any-return]
+    needs = _NEEDS[grad and features.requires_grad, grad and weights.requires_grad]
+    direct = _Run if _transformed() else _RunDirectly
+    values: Tensor = direct.apply(features, weights, _Call(engine, model, needs))
+    return values
 
 
 def _elsewhere(engine: Engine, model: CircuitModel, features: Tensor, weights: Tensor) -> Tensor:

@@ -13,13 +13,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_kd.circuits.model import CircuitModel
+from qiskit_kd.circuits.model import CircuitModel, check_model
 from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.errors import DataError
 from qiskit_kd.execution.transpiling import CircuitFacts
@@ -38,9 +38,10 @@ class Needs:
 
     features: bool
     weights: bool
+    any: bool = field(init=False, repr=False, compare=False)
 
-    def __bool__(self) -> bool:
-        return self.features or self.weights
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "any", self.features or self.weights)
 
 
 Pullback = Callable[[Array], tuple[Array | None, Array | None]]
@@ -69,15 +70,24 @@ class Usage:
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
-def as_array(values: object, of: str) -> Array:
-    """Any array of real numbers as numpy's; numpy's own as they are, but for masked ones.
+def check_run(
+    model: CircuitModel, features: object, weights: object
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The model checked; features and weights as numpy's arrays, masked ones refused.
 
     Raises:
+        CircuitError: If `model` is no `CircuitModel`.
         DataError: As `values.numbers`.
     """
-    if type(values) is np.ndarray and values.ndim and values.dtype.kind in "fiuc":
-        return values  # judged by the engine, in its own precision
-    return numbers(values, of)
+    if not isinstance(model, CircuitModel):
+        check_model(model, part="a run")
+    arrays: list[NDArray[Any]] = []
+    for values, of in ((features, "features"), (weights, "weights")):
+        if type(values) is np.ndarray and values.ndim and values.dtype.kind in "fiuc":
+            arrays.append(values)  # judged by the engine, in its own precision
+        else:
+            arrays.append(numbers(values, of))
+    return arrays[0], arrays[1]
 
 
 def check_weights(model: CircuitModel, weights: Array) -> None:
@@ -118,7 +128,7 @@ def not_negative(
     # A logarithm's slope there would be a large number times the rounding error of a zero.
     lost = outputs < 0
     found = np.where(lost, 0, outputs)
-    if not needs:
+    if not needs.any:
         return found, pullback
     return found, lambda cotangent: pullback(np.where(lost, 0, cotangent))
 

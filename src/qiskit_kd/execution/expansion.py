@@ -24,7 +24,7 @@ from qiskit.circuit import (
 )
 from qiskit.circuit.library import standard_gates as gates
 from qiskit.exceptions import QiskitError
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array, csr_array
 
 from qiskit_kd.circuits.checks import is_inert
 from qiskit_kd.circuits.model import CircuitModel
@@ -66,6 +66,10 @@ class AngleMap:
         shape = (len(self.expressions), len(self.parameters))
         return csr_array((values, (rows, columns)), shape=shape), constants, curved
 
+    @cached_property
+    def _transposed(self) -> csc_array:
+        return self._parts[0].T
+
     def __call__(self, values: Floats) -> NDArray[np.float64]:
         """`(..., parameters)` to `(..., slots)`."""
         matrix, constants, curved = self._parts
@@ -77,10 +81,10 @@ class AngleMap:
 
     def pullback(self, values: Floats, gradient: Floats) -> NDArray[np.float64]:
         """Gradient of the slots `(..., slots)` at `values` to that of the parameters."""
-        matrix, _, curved = self._parts
-        flat = _rows(values)
+        curved = self._parts[2]
         slots = _rows(gradient)
-        result = np.asarray((matrix.T @ slots.T).T)
+        result = np.asarray((self._transposed @ slots.T).T)
+        flat = _rows(values) if curved else ()
         for slot, slopes in curved.items():
             for column, slope in slopes.items():
                 result[:, column] += slots[:, slot] * self._at(slope, flat)

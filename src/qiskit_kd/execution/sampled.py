@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_kd.circuits.model import CircuitModel, check_model
+from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.errors import DataError
 from qiskit_kd.execution.engine import (
     Array,
@@ -27,7 +27,7 @@ from qiskit_kd.execution.engine import (
     Needs,
     Pullback,
     Usage,
-    as_array,
+    check_run,
     check_weights,
 )
 from qiskit_kd.execution.expansion import Expansion, expansion_of
@@ -353,7 +353,7 @@ class SampledEngine(Engine):
         # A step that failed takes the same directions when it is asked for again, and so finds a
         # job of it that goes on.
         self._steps += of_weights is not None and self.gradient == "spsa"
-        self.usage.backward += bool(needs)
+        self.usage.backward += needs.any
         here = values[0].reshape(len(w), rows.shape[1], len(x), model.num_outputs)
         there = None
         if of_inputs is not None:
@@ -459,20 +459,18 @@ class SampledEngine(Engine):
 
 
 def _checked(model: CircuitModel, features: Array, weights: Array) -> tuple[Array, Array]:
-    x = _real(features, "features")
-    check_model(model, part="a run")
-    w = _real(weights, "weights")
+    x, w = check_run(model, features, weights)
+    x, w = _real(x, "features"), _real(w, "weights")
     check_weights(model, w)
     return x, w
 
 
 def _real(values: Array, what: str) -> Array:
-    found = as_array(values, what)
-    if np.iscomplexobj(found):
+    if np.iscomplexobj(values):
         raise DataError(
             f"{what} are real numbers",
-            got=str(found.dtype),
+            got=str(values.dtype),
             expected="float32 or float64",
             remedy="Take their real parts, or encode both parts as features.",
         )
-    return found if np.issubdtype(found.dtype, np.floating) else found.astype(float)
+    return values if np.issubdtype(values.dtype, np.floating) else values.astype(float)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -12,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qiskit_kd.circuits.model import CircuitModel, check_model
+from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.errors import ExecutionError
-from qiskit_kd.execution.engine import Array, Needs, Pullback, Usage, as_array, not_negative
+from qiskit_kd.execution.engine import Array, Needs, Pullback, Usage, check_run, not_negative
 
 T = TypeVar("T")
 
@@ -34,20 +35,27 @@ def in_own_modes(function: Callable[..., T], *arguments: Any) -> T:
 
 
 def own_vjp(vjp: Vjp) -> Vjp:
-    """An engine's `vjp` `in_own_modes`, like its pullback, with class probabilities from 0 on."""
+    """An engine's `vjp` `in_own_modes`, with class probabilities from 0 on.
+
+    Its pullback is run in them, too, and counts a gradient for every vector of weights.
+    """
 
     @functools.wraps(vjp)
     def wrapped(
         self: Any, model: CircuitModel, features: Array, weights: Array, needs: Needs
     ) -> tuple[Array, Pullback]:
-        check_model(model, part="a run")
-        features, weights = as_array(features, "features"), as_array(weights, "weights")
-        outputs, back = in_own_modes(vjp, self, model, features, weights, needs)
+        if torch.is_inference_mode_enabled() or torch.is_autocast_enabled("cpu"):
+            return in_own_modes(wrapped, self, model, features, weights, needs)
+        features, weights = check_run(model, features, weights)
+        outputs, back = vjp(self, model, features, weights, needs)
 
         def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
-            return in_own_modes(back, cotangent)
+            self.usage.backward += math.prod(weights.shape[:-1])
+            if torch.is_inference_mode_enabled() or torch.is_autocast_enabled("cpu"):
+                return in_own_modes(back, cotangent)  # not itself: a circle would keep its arrays
+            return back(cotangent)
 
-        return not_negative(model, outputs, pullback if needs else back, needs)
+        return not_negative(model, outputs, pullback if needs.any else back, needs)
 
     return wrapped
 

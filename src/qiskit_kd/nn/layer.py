@@ -376,7 +376,10 @@ class QuantumLayer(CircuitLayer, TorchConnector):
                 remedy="Change the layer in front or the encoding.",
             )
         if input_data.ndim == 2:
-            return run(self.engine, self.model, input_data, self.weight)
+            weight = self._parameters.get("weight")  # elsewhere in a pruned or parametrised layer
+            return run(
+                self._engine, self.model, input_data, self.weight if weight is None else weight
+            )
         rows = input_data.reshape(-1, self.model.num_features)
         values = run(self.engine, self.model, rows, self.weight)
         return values.reshape(*input_data.shape[:-1], self.model.num_outputs)

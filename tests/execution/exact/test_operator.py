@@ -162,7 +162,9 @@ def test_wider_circuits(monkeypatch, n, kind):
     model = CircuitModel(kd.angle(n, axis="x"), kd.strongly_entangling(n, 1), readout(kind, n))
     x, w, g = draw(model, 4 * 2**n + 1, (2,))
     ours = evaluate(model, x, w, g)
-    assert ExactEngine().program(model, float).as_operator(len(x)) is not None
+    compiled = ExactEngine().program(model, float)
+    assert len(x) > compiled.operator_from
+    assert compiled.operator is not None
     assert_equal(ours, without_operator(monkeypatch, model, x, w, g))
 
 
@@ -195,8 +197,8 @@ def test_modes_meet_at_the_switch():
     most = program._OPERATOR * 16
     x, w, _ = draw(model, most + 1, (3,))
     compiled = ExactEngine().program(model, float)
-    assert compiled.as_operator(most) is None
-    assert compiled.as_operator(most + 1) is not None
+    assert compiled.operator_from == most
+    assert compiled.operator is not None
     before, after = (ExactEngine().outputs(model, x[:rows], w) for rows in (most, most + 1))
     np.testing.assert_allclose(before, after[:, :most], atol=1e-14)
 
@@ -296,14 +298,14 @@ def test_sweeps_are_stacked_as_far_as_memory_goes(monkeypatch, n):
 
 
 def test_products_that_never_occur_are_left_out():
-    terms = ExactEngine().program(quanvolution(), float)._operator._contraction.terms
+    terms = ExactEngine().program(quanvolution(), float).operator._contraction.terms
     # A chain of controlled rotations brings no identity to the qubit that is read, and only the
     # identity to those behind a qubit that has it: 1 + 2 (1 + 2 x 3) products of the other three.
     assert (terms.head.qubit, terms.head.one, terms.head.size) == (3, 0, 2)
     assert terms.width == 15
     assert len(terms.index) == 2 * 15
     blind = CircuitModel(kd.angle(3), kd.hardware_efficient(3, 1), Observables(["IIZ"]))
-    terms = ExactEngine().program(blind, float)._operator._contraction.terms
+    terms = ExactEngine().program(blind, float).operator._contraction.terms
     assert (terms.head.qubit, terms.head.size, terms.width, terms.levels) == (0, 2, 1, [])
 
 
@@ -346,7 +348,7 @@ def encoding(circuit: QuantumCircuit) -> Encoding:
 def is_operator(part: Encoding) -> bool:
     n = part.num_qubits
     model = CircuitModel(part, kd.strongly_entangling(n, 1), ClassGroups(2, n))
-    return ExactEngine().program(model, float).as_operator(10**6) is not None
+    return ExactEngine().program(model, float).operator is not None
 
 
 def test_products_are_recognised_however_they_are_written(monkeypatch):

@@ -61,26 +61,26 @@ class Pool(Generic[K, V]):
 T = TypeVar("T")
 
 
-class Lease:
+class Lease(Generic[T]):
     """Keeps work arrays while a pullback may still be called, then gives them back to the pool.
 
     A pullback leaves what the forward pass kept alone, so it can run any number of times
     (`retain_graph=True`); the arrays are free when the last reference to it is gone.
 
     Args:
-        release: Gives the arrays back.
+        held: The arrays; a pullback reads them here, which keeps the lease alive.
+        release: Takes them back.
     """
 
-    def __init__(self, release: Callable[[], None]) -> None:
-        self._release = release
+    __slots__ = ("_release", "held")
 
-    def check(self, held: T) -> T:
-        """The arrays; going through the lease is what keeps it alive."""
-        return held
+    def __init__(self, held: T, release: Callable[[T], None]) -> None:
+        self.held = held
+        self._release = release
 
     def __del__(self, _ending: Callable[[], bool] = sys.is_finalizing) -> None:
         if not _ending():  # modules are taken apart then
-            self._release()
+            self._release(self.held)
 
 
 def spent(_: NDArray[np.floating]) -> tuple[None, None]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -61,19 +62,24 @@ class ExactEngine(Engine):
         self, model: CircuitModel, features: Array, weights: Array, needs: Needs
     ) -> tuple[Array, Pullback]:
         """See `Engine.vjp`."""
-        program = self.program(model, features.dtype)
+        program = self._programs.get((model, features.dtype)) or self.program(model, features.dtype)
         check_weights(model, weights)
         if weights.dtype != features.dtype:
             weights = weights.astype(features.dtype)
         lead = weights.shape[:-1]
-        operator = program.as_operator(len(features))
+        operator = program.operator if len(features) > program.operator_from else None
         if operator is not None and weights.size:
             rows = weights.reshape(-1, model.num_weights)
             values, back = operator.run(features, rows, needs)
             if _drowns(model, values):
                 return _in_double(self.vjp, model, features, weights, needs)
             self.usage.executions += len(features) * len(rows)
-            return values.reshape(*lead, *values.shape[1:]), self._stacked(back, lead, needs)
+
+            def stacked(cotangent: Array) -> tuple[Array | None, Array | None]:
+                gx, gw = back(cotangent.reshape(-1, *cotangent.shape[-2:]))
+                return gx, None if gw is None else gw.reshape(*lead, -1)
+
+            return values.reshape(*lead, *values.shape[1:]), stacked if needs.any else back
         if weights.ndim == 1:
             return self._one(program, features, weights, needs)
         runs = [
@@ -94,19 +100,6 @@ class ExactEngine(Engine):
             )
 
         return outputs.reshape(*lead, *outputs.shape[1:]), pullback
-
-    def _stacked(self, pullback: Pullback, lead: tuple[int, ...], needs: Needs) -> Pullback:
-        """A pullback of rows as one of weights with leading axes; None needs no gradient."""
-        if not needs:
-            return pullback
-
-        def stacked(cotangent: Array) -> tuple[Array | None, Array | None]:
-            flat = cotangent.reshape(-1, *cotangent.shape[-2:])
-            self.usage.backward += len(flat)
-            gx, gw = pullback(flat)
-            return gx, None if gw is None else gw.reshape(*lead, -1)
-
-        return stacked
 
     def torch_form(self, model: CircuitModel) -> Callable[[Tensor, Tensor], Tensor] | None:
         """See `Engine.torch_form`: the same layers as torch operations, on any device."""
@@ -140,26 +133,18 @@ class ExactEngine(Engine):
     def _one(
         self, program: Program, features: Array, weights: Array, needs: Needs
     ) -> tuple[Array, Pullback]:
-        batch = len(features)
-        self.usage.executions += batch
+        self.usage.executions += len(features)
+        if len(features) <= program.fitting or program.bytes_for(len(features)) <= _CHUNK_BYTES:
+            program.fitting = max(program.fitting, len(features))
+            return program.run(features, weights, needs)
         if program.bytes_for(1) > _CHUNK_BYTES:
             require_memory(
                 program.bytes_for(1),
                 "the states of one sample behind every layer",
                 "Use fewer qubits or fewer layers.",
             )
-        if program.bytes_for(batch) <= _CHUNK_BYTES or batch == 1:
-            outputs, pullback = program.run(features, weights, needs)
-        else:
-            outputs, pullback = _chunked(program, features, weights, needs)
-        if not needs:
-            return outputs, pullback
-
-        def once_more(cotangent: Array) -> tuple[Array | None, Array | None]:
-            self.usage.backward += 1
-            return pullback(cotangent)
-
-        return outputs, once_more
+        run = program.run if len(features) == 1 else partial(_chunked, program)
+        return run(features, weights, needs)
 
 
 def _cached(kept: dict[K, V], key: K, make: Callable[[], V]) -> V:

@@ -88,14 +88,14 @@ class AngleRows:
 
     def variables(self, values: Array) -> Array:
         """`(parameters,)` or `(parameters, batch)` to `(width, ...)`: derived ones appended."""
-        if self.is_affine:
+        if not self._derived:
             return values
         derived = self._curved(values.T).T.astype(values.dtype)
         return np.concatenate([values, derived])
 
     def pullback(self, values: Array, gradient: Array) -> Array:
         """Gradient of the variables `(width, ...)` to gradient of the parameters."""
-        if self.is_affine:
+        if not self._derived:
             return gradient
         count = len(self.parameters)
         through = self._curved.pullback(values.T, gradient[count:].T).T

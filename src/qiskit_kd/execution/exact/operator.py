@@ -101,7 +101,7 @@ class Coefficients:
             six = split.reshape(-1, size // lows, size // lows, lows, lows)
             hermitian = six.transpose(0, 1, 3, 2, 4).reshape(*given.shape[:2], size, size)
             adjoint = (self.reads.apply(ws.states_c[-1]) @ hermitian).sum(0)
-            np.multiply(adjoint, 2, out=self.sweep.seed(ws).view(self.sweep.cdtype))
+            np.multiply(adjoint, 2, out=ws.seed.view(self.sweep.cdtype))
             slope, _ = self.sweep.backward(ws, to_input=False)
             result[rows] = self.sweep.angles.pullback(weights[rows].T, slope.T).T
         return result
@@ -131,20 +131,20 @@ class OperatorProgram:
         c, held = table.forward(weights)
         rows, outputs = c.shape[:2]
         forms = c.reshape(rows * outputs, -1)[:, plan.terms.index]
-        run = Run(plan, features, forms, keep=bool(needs))
+        run = Run(plan, features, forms, keep=needs.any)
         values = run.outputs.reshape(rows, outputs, -1).swapaxes(1, 2)
 
-        def release() -> None:
-            table.give(held)
+        def release(used: Any) -> None:
+            table.give(used)
             run.close()
 
-        if not needs:
-            release()
+        if not needs.any:
+            release(held)
             return values, spent
-        lease = Lease(release)
+        lease = Lease(held, release)
 
         def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
-            work = lease.check(held)
+            work = lease.held
             flat = cotangent.swapaxes(1, 2).reshape(rows * outputs, -1)
             gx, slope = run.pullback(flat, features=needs.features, forms=needs.weights)
             if not needs.weights:

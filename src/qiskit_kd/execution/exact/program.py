@@ -27,7 +27,7 @@ from qiskit_kd.execution.exact.columns import ColumnSweep
 from qiskit_kd.execution.exact.normal_form import normal_form
 from qiskit_kd.execution.exact.operator import OperatorProgram, operator_program
 from qiskit_kd.execution.exact.readout_kernels import DiagonalReader, PauliReader, reader
-from qiskit_kd.execution.exact.sweep import Sweep
+from qiskit_kd.execution.exact.sweep import Sweep, Workspace
 
 Array = NDArray[Any]
 _OPERATOR = 4  # samples for each basis state from which an operator is faster than a matrix
@@ -68,6 +68,10 @@ class Program:
             )
             order, cdtype = self.sweep.final, self.sweep.cdtype
         self.reader = reader(model.readout, order, self.dtype, np.result_type(cdtype, np.complex64))
+        self._wide = not self.interleaved and isinstance(self.reader, DiagonalReader)
+        self.operator_from = _OPERATOR * self.size
+        self.fitting = 0
+        """The largest batch that was found to fit into a run."""
         self._spare: dict[int, tuple[Array, torch.Tensor, torch.Tensor]] = {}
 
     # --- memory ----------------------------------------------------------------------------------
@@ -77,17 +81,11 @@ class Program:
         if self.interleaved:
             return self._whole.bytes_for(batch)
         encoding = 0 if self._encoder is None else self._encoder.bytes_for(batch)
-        return encoding + self.sweep.bytes_for(self.size if self._as_matrix(batch) else batch)
-
-    def _as_matrix(self, batch: int) -> bool:
-        return isinstance(self.reader, DiagonalReader) and batch > self.size
-
-    def as_operator(self, batch: int) -> OperatorProgram | None:
-        """The program for `batch` samples and any number of weight vectors, where it applies."""
-        return self._operator if batch > _OPERATOR * self.size else None
+        return encoding + self.sweep.bytes_for(min(batch, self.size) if self._wide else batch)
 
     @cached_property
-    def _operator(self) -> OperatorProgram | None:
+    def operator(self) -> OperatorProgram | None:
+        """The program for more than `operator_from` samples and any number of weight vectors."""
         if self._encoder is None:
             return None
         return operator_program(self.model, self.sweep, self.reader, self._workers)
@@ -98,7 +96,7 @@ class Program:
         """Outputs `(batch, num_outputs)` and their pullback, for one weight vector."""
         if self.interleaved:
             return self._run_columns(features, weights, needs)
-        if self._as_matrix(len(features)):
+        if self._wide and len(features) > self.size:
             return self._run_matrix(features, weights, needs)
         return self._run_swept(features, weights, needs)
 
@@ -147,17 +145,17 @@ class Program:
         if isinstance(reads, PauliReader):
             outputs = reads.read(ws.states_c[-1]).astype(self.dtype)
         else:
-            outputs = reads.read(ws.states[-1], sweep.seed(ws))
+            outputs = reads.read(ws.states[-1], ws.seed)
             if sweep.reals == 2:
                 outputs = outputs[::2] + outputs[1::2]
-        if not needs:
+        if not needs.any:
             sweep.give(ws)
             return outputs, spent
-        lease = Lease(lambda: sweep.give(ws))
+        lease = Lease(ws, sweep.give)
 
         def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
-            held = lease.check(ws)
-            adjoint = sweep.seed(held)
+            held = lease.held
+            adjoint = held.seed
             if isinstance(reads, PauliReader):
                 seed = reads.seed(held.states_c[-1], cotangent)
                 adjoint.view(sweep.cdtype)[:] = seed if sweep.reals == 2 else seed.real
@@ -166,7 +164,8 @@ class Program:
                 reads.seed(held.states[-1], both, adjoint)
             dz, dx = sweep.backward(held, to_input=needs.features)
             gx = back(dx) if needs.features else None
-            return gx, sweep.angles.pullback(weights, dz) if needs.weights else None
+            gw = dz if sweep.affine else sweep.angles.pullback(weights, dz)
+            return gx, gw if needs.weights else None
 
         return outputs, pullback
 
@@ -199,24 +198,23 @@ class Program:
         groups = torch.from_numpy(np.concatenate([self.reader.matrix] * reals))
         torch.mm(left, transfer.T, out=s)
         outputs = (torch.mul(s, s, out=q) @ groups).numpy()
-        if not needs:
-            sweep.give(ws)
+
+        def release(used: Workspace) -> None:
+            sweep.give(used)
             self._keep(rows, (encoded, s, q))
+
+        if not needs.any:
+            release(ws)
             return outputs, spent
-
-        def release() -> None:
-            sweep.give(ws)
-            self._keep(rows, (encoded, s, q))
-
-        lease = Lease(release)
+        lease = Lease(ws, release)
 
         def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
-            held = lease.check(ws)
+            held = lease.held
             torch.mm(torch.from_numpy(np.ascontiguousarray(cotangent)), 2 * groups.T, out=q).mul_(s)
             gw = gx = None
             if needs.weights:
                 du = (q.T @ left).numpy()
-                target = np.moveaxis(sweep.seed(held).reshape(size, size, reals), 2, 0)
+                target = np.moveaxis(held.seed.reshape(size, size, reals), 2, 0)
                 if real_states:
                     target[:] = du.reshape(reals, size, size)
                 else:  # there are two ways to reach each part of u

@@ -51,6 +51,8 @@ class Workspace:
         self.states = np.empty((sweep.depth + 1, *stack, size, width), sweep.dtype)
         self.states_c = self.states.view(sweep.cdtype)
         self.scratch = [np.empty((*stack, size, width), sweep.dtype) for _ in range(2)]
+        self.seed = self.scratch[0]
+        """Where the caller of `backward` writes the gradient of the last states (real view)."""
         self.table = np.ones((*stack, sweep.depth, 2 * sweep.num_qubits + 1), sweep.dtype)
         self.entries = np.empty((*stack, sweep.depth, len(sweep.sign)), sweep.dtype)
         self.factors = [
@@ -96,9 +98,14 @@ class _Group:
         """Where to write products of views, `(..., before, dim, dim)`."""
         return product[..., 0, :, :] if self.before == 1 else product
 
-    def product(self, stack: tuple[int, ...]) -> Callable[..., Array]:
-        """`dot` is the faster one where it applies."""
-        return np.matmul if stack or self.before > 1 else np.dot
+    def product(self, stack: tuple[int, ...], left: Array, right: Array, out: Array) -> Call:
+        """The call that writes `left @ right` of views; `dot` is the faster one where it applies.
+
+        As a method, since `np.dot` first calls a function of Python's to dispatch.
+        """
+        if stack or self.before > 1:
+            return np.matmul, (left, right, out)
+        return left.dot, (right, out)
 
 
 class Sweep:
@@ -114,6 +121,7 @@ class Sweep:
     def __init__(self, form: NormalForm, dtype: Any, *, force_complex: bool = False) -> None:
         n, layers = form.num_qubits, form.layers
         self.angles, self.num_qubits, self.dtype = form.angles, n, np.dtype(dtype)
+        self.affine = form.angles.is_affine
         self.depth = len(layers) - 1
         self.final = layers[-1].permutation
         width = form.angles.width
@@ -262,13 +270,6 @@ class Sweep:
         amplitude = self.reals * self.dtype.itemsize
         return int((self.depth + 3) * 2**self.num_qubits * columns * amplitude)
 
-    def take(self, columns: int, stack: tuple[int, ...] = ()) -> Workspace:
-        """A workspace from the pool, or a new one."""
-        try:
-            return self._pool[columns, *stack].pop()
-        except (KeyError, IndexError):
-            return Workspace(self, columns, stack)
-
     def give(self, workspace: Workspace) -> None:
         """Put a workspace back."""
         if len(self._pool) > _KEPT:  # batch sizes vary little; a stray one must not stay for ever
@@ -287,7 +288,10 @@ class Sweep:
         Returns:
             The workspace, and a view `(*stack, 2**n, columns)` of it.
         """
-        ws = self.take(columns, stack)
+        try:
+            ws = self._pool[columns, *stack].pop()
+        except (KeyError, IndexError):
+            ws = Workspace(self, columns, stack)
         return ws, ws.states_c[0]
 
     def forward(self, ws: Workspace, values: Array) -> None:
@@ -297,7 +301,7 @@ class Sweep:
             ws: From `start`.
             values: The parameters, `(*stack, parameters)`.
         """
-        z = self.angles.variables(values.T)
+        z = values.T if self.affine else self.angles.variables(values.T)
         n = self.num_qubits
         half = (self._half @ z).T
         half += self._half_constant
@@ -331,19 +335,15 @@ class Sweep:
                     calls.append((state.take, (self._moves[k], -2, out, "clip")))
                 else:
                     group = self.groups[g]
-                    arguments = (ws.factors[g][k], group.view(state), group.view(out))
-                    calls.append((group.product(ws.stack), arguments))
+                    sides = ws.factors[g][k], group.view(state)
+                    calls.append(group.product(ws.stack, *sides, group.view(out)))
                 state = out
             if not self._steps[k]:
                 calls.append((np.copyto, (ws.states[k + 1], state)))
         return calls
 
-    def seed(self, ws: Workspace) -> Array:
-        """Where the caller of `backward` writes the gradient of the last states (real view)."""
-        return ws.scratch[0]
-
     def backward(self, ws: Workspace, *, to_input: bool) -> tuple[Array, Array]:
-        """Adjoint sweep from the gradient of the last states in `seed(ws)`.
+        """Adjoint sweep from the gradient of the last states in `ws.seed`.
 
         Args:
             ws: The workspace of the forward sweep; the caller gives it back.
@@ -363,7 +363,7 @@ class Sweep:
         rotation = np.zeros((self.depth, *ws.stack, self.num_qubits), self.dtype)
         for group, rows, product in zip(self.groups, self.trained, ws.products, strict=True):
             if rows:
-                total = group.target(product) if group.before == 1 else product.sum(-3)
+                total = product[..., 0, :, :] if group.before == 1 else product.sum(-3)
                 rotation[rows] += total.reshape(len(rows), *ws.stack, -1) @ group.generator
         if ws.stack:
             rotation = rotation.swapaxes(0, 1)
@@ -374,14 +374,14 @@ class Sweep:
 
     def _record_backward(self, ws: Workspace, to_input: bool) -> tuple[list[Call], Array]:
         calls: list[Call] = []
-        adjoint = self.seed(ws)
+        adjoint = ws.seed
         for k in range(self.depth - 1, (0 if to_input else self._first) - 1, -1):
             for g, row in self._collect[k]:
                 # The generators commute with their own layer, so the states behind it will do.
                 group = self.groups[g]
                 u, v = group.view(adjoint), group.view(ws.states[k + 1]).swapaxes(-1, -2)
                 out = group.target(ws.products[g][row])
-                calls.append((group.product(ws.stack), (u, v, out)))
+                calls.append(group.product(ws.stack, u, v, out))
             for kind, g in reversed(self._steps[k]):
                 out = ws.other(adjoint)
                 if kind == "phase":
@@ -393,8 +393,9 @@ class Sweep:
                 else:
                     group = self.groups[g]
                     factor = ws.factors[g][k].swapaxes(-1, -2)
-                    arguments = (factor, group.view(adjoint), group.view(out))
-                    calls.append((group.product(ws.stack), arguments))
+                    calls.append(
+                        group.product(ws.stack, factor, group.view(adjoint), group.view(out))
+                    )
                 adjoint = out
             if k in self._free_at:
                 arguments = (

@@ -7,7 +7,7 @@ back through the noisy ansatz, whatever the batch, and multiplies: `outputs = st
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,6 @@ from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback, Usage, ch
 from qiskit_kd.execution.noise_sources import DeviceNoise
 from qiskit_kd.execution.noisy.program_cache import ProgramCache
 from qiskit_kd.execution.noisy.programs import Program, evolve, evolve_bytes, through_ansatz
-from qiskit_kd.execution.noisy.states import EncodedRows
 from qiskit_kd.execution.noisy.sweeps import pull_back
 from qiskit_kd.execution.torch_use import counted, in_own_modes, one_thread, own_vjp
 from qiskit_kd.execution.transpiling import CircuitFacts, circuit_facts
@@ -87,11 +86,12 @@ class NoisyEngine(Engine):
         Gradients of weights cost the same for every batch. Gradients of features, and circuits in
         which data and weights interleave, carry the whole batch through all gates.
         """
-        _check_dtype(features.dtype)
+        if features.dtype not in _TORCH:
+            raise _other_dtype(features.dtype)
         check_weights(model, weights)
         if needs.features and model.encoding.angle_pullback is None:
             raise model.encoding.no_derivative()
-        program = self.program(model)
+        program = self.programs.made.get(model) or self.program(model)
         self.usage.executions += len(features) * max(1, weights[..., 0].size)
         lead = weights.shape[:-1]
         one = self._evolved if model.is_interleaved or needs.features else self._pulled
@@ -100,20 +100,22 @@ class NoisyEngine(Engine):
             for row in np.asarray(weights, float).reshape(-1, model.num_weights):
                 values, back = one(program, model, features, row, needs)
                 found.append(values)
-                if needs:  # what it holds would otherwise pile up, setting by setting
+                if needs.any:  # what it holds would otherwise pile up, setting by setting
                     backs.append(back)
         shape = (len(found), len(features), model.num_outputs)
         outputs = np.array(found, features.dtype).reshape(shape)
 
         def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
-            if not needs:
+            if not needs.any:
                 return None, None
-            self.usage.backward += 1
             flat = np.asarray(cotangent, features.dtype).reshape(shape)
+            gx, gw = np.zeros_like(features), []
             with one_thread():
-                pairs = [back(c) for back, c in zip(backs, flat, strict=True)]
-            gx = sum((x for x, _ in pairs if x is not None), start=np.zeros_like(features))
-            gw = [w for _, w in pairs if w is not None]
+                for back, slope in zip(backs, flat, strict=True):
+                    of_features, of_weights = back(slope)
+                    if of_features is not None:
+                        gx += of_features
+                    gw.append(of_weights)
             return (
                 gx if needs.features else None,
                 np.array(gw, weights.dtype).reshape(weights.shape) if needs.weights else None,
@@ -135,22 +137,24 @@ class NoisyEngine(Engine):
         )
         rows = torch.from_numpy(pulled.rows)
 
-        def states() -> Iterator[tuple[slice, EncodedRows]]:
-            step = self.programs.rows_at_once(program, dtype)
-            for first in range(0, len(features), step):
-                some = slice(first, first + step)
-                yield some, self.programs.encoded(model, features[some], dtype, _CPU)
-
+        step = self.programs.rows_at_once(program, dtype)
+        encode = partial(self.programs.encoded, program, model, dtype=dtype, device=_CPU)
         # With one slice its states are kept until the gradient; more are looked up again.
-        kept = list(states()) if len(features) <= self.programs.rows_at_once(program, dtype) else ()
-        values = [block.measure(rows) for _, block in kept or states()]
-        outputs = torch.cat(values) if values else rows.new_zeros(0, len(rows))
+        whole = encode(features) if len(features) <= step else None
+        slices = (
+            [] if whole is not None else [slice(k, k + step) for k in range(0, len(features), step)]
+        )
+        outputs = (
+            torch.cat([encode(features[some]).measure(rows) for some in slices])
+            if whole is None
+            else whole.measure(rows)
+        )
 
         def pullback(cotangent: Array) -> tuple[Array | None, Array | None]:
             upstream = program.split(torch.from_numpy(np.ascontiguousarray(cotangent)))
-            total = torch.zeros_like(rows)
-            for some, block in kept or states():
-                total += block.combine(upstream[some])
+            total = torch.zeros_like(rows) if whole is None else whole.combine(upstream)
+            for some in slices:
+                total += encode(features[some]).combine(upstream[some])
             if not needs.weights or not matrices.requires_grad:
                 return None, np.zeros(weights.shape) if needs.weights else None
             slope = torch.from_numpy(pulled.gradient(total.numpy()))
@@ -163,7 +167,7 @@ class NoisyEngine(Engine):
         self, program: Program, model: CircuitModel, features: Array, weights: Array, needs: Needs
     ) -> tuple[Array, Pullback]:
         dtype = _TORCH[features.dtype]
-        per_row = evolve_bytes(program, dtype, gradient=bool(needs))
+        per_row = evolve_bytes(program, dtype, gradient=needs.any)
         step = max(1, min(len(features), _EVOLVED_BYTES // per_row))
         slices = [slice(k, k + step) for k in range(0, len(features), step)]
 
@@ -173,7 +177,7 @@ class NoisyEngine(Engine):
             with torch.set_grad_enabled(gradient):
                 return evolve(model, program, x, w, dtype), x, w
 
-        kept = run(slices[0], bool(needs)) if len(slices) == 1 else None
+        kept = run(slices[0], needs.any) if len(slices) == 1 else None
         values = [(kept or run(some, False))[0].detach() for some in slices]
         nothing = torch.from_numpy(np.zeros((0, model.num_outputs), features.dtype))
         outputs = torch.cat([nothing, *values])
@@ -212,7 +216,7 @@ class NoisyEngine(Engine):
             values = [evolve(model, program, features, row, dtype) for row in rows]
         else:
             array = features.detach().cpu().numpy()
-            encoded = in_own_modes(self.programs.encoded, model, array, dtype, device)
+            encoded = in_own_modes(self.programs.encoded, program, model, array, dtype, device)
             states = encoded.tensor()
             values = [
                 program.join(states @ through_ansatz(program, row.to(device), dtype).T)
@@ -233,11 +237,10 @@ class _Always:
         return self._device
 
 
-def _check_dtype(dtype: np.dtype[Any]) -> None:
-    if dtype not in _TORCH:
-        raise DataError(
-            "the noisy engine computes in single or double precision",
-            got=str(dtype),
-            expected="float32 or float64",
-            remedy="Convert the features first.",
-        )
+def _other_dtype(dtype: np.dtype[Any]) -> DataError:
+    return DataError(
+        "the noisy engine computes in single or double precision",
+        got=str(dtype),
+        expected="float32 or float64",
+        remedy="Convert the features first.",
+    )

@@ -71,7 +71,8 @@ class ProgramCache:
     def _clear(self) -> None:
         self.states = StateStore(self._cache_bytes)
         self._programs: OrderedDict[object, Program] = OrderedDict()
-        self._of_model: dict[CircuitModel, Program] = {}
+        self.made: dict[CircuitModel, Program] = {}
+        """Programs of the models that asked last."""
         self._natives: OrderedDict[object, ISACircuit] = OrderedDict()
         self.transpilations = 0
         self._originals: WeakKeyDictionary[CircuitModel, CircuitModel] = WeakKeyDictionary()
@@ -128,7 +129,7 @@ class ProgramCache:
             CircuitError: If it does not fit the device.
             ResourceError: If its density matrices do not fit into memory.
         """
-        found = self._of_model.get(model)
+        found = self.made.get(model)
         if found is not None:
             return found
         device = self._open_device(model.num_qubits)
@@ -147,13 +148,18 @@ class ProgramCache:
                     UserWarning,
                     stacklevel=2,
                 )
-        if len(self._of_model) >= _KEPT_MODELS:
-            self._of_model.pop(next(iter(self._of_model)))
-        program = self._of_model[model] = self._programs[key]
+        if len(self.made) >= _KEPT_MODELS:
+            self.made.pop(next(iter(self.made)))
+        program = self.made[model] = self._programs[key]
         return program
 
     def encoded(
-        self, model: CircuitModel, features: Array, dtype: torch.dtype, device: torch.device
+        self,
+        program: Program,
+        model: CircuitModel,
+        features: Array,
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> EncodedRows:
         """Density matrices, `4**wires` numbers each, of the rows behind the noisy encoding.
 
@@ -162,8 +168,7 @@ class ProgramCache:
             ResourceError: If the states do not fit into memory.
         """
         model.encoding.check(features)
-        program = self.program(model)
-        each = program.row_bytes(dtype)
+        each = program.row_bytes[dtype]
 
         def encode(rows: Array) -> Tensor:
             if device.type == "cpu":
@@ -181,7 +186,7 @@ class ProgramCache:
 
     def rows_at_once(self, program: Program, dtype: torch.dtype) -> int:
         """Rows whose states a step holds at once."""
-        return max(1, min(self._cache_bytes, 2**30) // program.row_bytes(dtype))
+        return max(1, int(min(self._cache_bytes, 2**30)) // program.row_bytes[dtype])
 
 
 def encode_rows(

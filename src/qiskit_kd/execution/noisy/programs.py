@@ -86,7 +86,8 @@ class Program:
     ) -> None:
         self.native = native
         self.num_outputs = model.num_outputs
-        self._is_distribution = isinstance(model.readout, ClassGroups)
+        self.is_complete = isinstance(model.readout, ClassGroups) and cutoff == 0
+        """Whether outputs are probabilities that add up to one, so that the last is implied."""
         self._bases = bases(model.readout)
         self._device = device
         self._cutoff = cutoff
@@ -96,6 +97,11 @@ class Program:
         spare = [-1] if len(wires) == 1 else []
         self._wires = {qubit: k for k, qubit in enumerate(wires + spare)}
         self._compiled: dict[tuple[torch.dtype, torch.device], Compiled] = {}
+        self.row_bytes: dict[torch.dtype, int] = {
+            torch.float32: 4 * 4**self.num_wires,
+            torch.float64: 8 * 4**self.num_wires,
+        }
+        """Bytes of one density matrix."""
 
     @cached_property
     def blocks(self) -> tuple[Blocks, ...]:
@@ -117,11 +123,6 @@ class Program:
             matrices = section.matrices(torch.from_numpy(np.zeros(0)))
             total += section.sweep(torch.from_numpy(rows), matrices, adjoint=True)
         return total[:-1] if self.is_complete else total
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether outputs are probabilities that add up to one, so that the last is implied."""
-        return self._is_distribution and self._cutoff == 0
 
     def join(self, outputs: Tensor) -> Tensor:
         """`(rows, observables)` to `(rows, num_outputs)`: adds the implied probability."""
@@ -146,10 +147,6 @@ class Program:
             zero = torch.from_numpy(zero_state(self.num_wires)).to(device, dtype)
             self._compiled[key] = Compiled(sections, self._observables.to(device, dtype), zero)
         return self._compiled[key]
-
-    def row_bytes(self, dtype: torch.dtype) -> int:
-        """Bytes of one density matrix."""
-        return int(4**self.num_wires * torch.finfo(dtype).bits // 8)
 
     def num_blocks(self, *parts: int) -> int:
         """Blocks of these parts; of all without arguments."""
@@ -221,4 +218,4 @@ def evolve_bytes(program: Program, dtype: torch.dtype, *, gradient: bool) -> int
         if part.source in ("inputs", "both")
     )
     blocks = program.num_blocks() if gradient else 1
-    return int(program.row_bytes(dtype) * (2 * blocks + 4) + 4 * own * 256 * item)
+    return int(program.row_bytes[dtype] * (2 * blocks + 4) + 4 * own * 256 * item)

@@ -48,25 +48,27 @@ class EncodedRows:
 
     def measure(self, observables: Tensor) -> Tensor:
         """`(observables, size)` to `(rows, observables)`: the product with every state."""
+        if self._index is None:
+            return (observables @ self._states.T).T
         values = [(observables @ block.T).T for _, block in self._blocks()]
         return torch.cat(values) if values else observables.new_zeros(0, len(observables))
 
     def combine(self, upstream: Tensor) -> Tensor:
         """`(rows, observables)` to `(observables, size)`: states weighted and added up."""
         total = upstream.new_zeros(upstream.shape[1], self._states.shape[1])
+        if self._index is None:
+            return total.addmm_(upstream.T, self._states)
         for some, block in self._blocks():
             total.addmm_(upstream[some].T, block)
         return total
 
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Blocks of states; where they are scattered, in one buffer after the other.
+        """Blocks of scattered states, in one buffer after the other.
 
         Gathering a large batch at once costs more than the products: the memory of the copy is
         new to the process in every step.
         """
-        if self._index is None:
-            yield slice(None), self._states
-            return
+        assert self._index is not None
         buffer = self._states.new_empty(_GATHERED_ROWS, self._states.shape[1])
         for first in range(0, len(self._index), _GATHERED_ROWS):
             some = slice(first, first + _GATHERED_ROWS)
@@ -103,38 +105,48 @@ class StateStore:
             row_bytes: Bytes of one state.
 
         """
-        with self._lock:
-            return self._rows(key, features, encode, row_bytes)
-
-    def _rows(self, key: Hashable, features: Array, encode: Encode, row_bytes: int) -> EncodedRows:
-        table = self._tables.setdefault(key, _Table())
-        self._tables.move_to_end(key)
         most = max(1, self.limit // row_bytes)
         if len(features) > most:
             return EncodedRows(encode(features))
-        found = table.find(features)
-        missing = np.flatnonzero(found < 0)
-        if len(missing):
-            if table.count + len(missing) > most:
-                if not table.is_warned and table.count:
-                    table.is_warned = True
-                    warnings.warn(
-                        f"more encoded rows than are kept ({most:,} of {row_bytes / 2**10:,.0f} "
-                        "KiB each): the first are forgotten and encoded again when they return; "
-                        "raise cache_gib of the backend, or use fewer samples",
-                        UserWarning,
-                        stacklevel=2,
-                    )
-                table.clear()
-                missing = np.arange(len(features))
-            new = features[missing]
-            new = new[_distinct(new)]
-            table.add(new, encode(new), most)
+        with self._lock:
+            table = self._tables.get(key)
+            if table is None:
+                table = self._tables[key] = _Table()
+            self._tables.move_to_end(key)
             found = table.find(features)
-            self._shrink(key)
-            if (found < 0).any():  # two contents with one hash, once in the age of the universe
-                return EncodedRows(encode(features))
-        return table.take(found)
+            missing = np.flatnonzero(found < 0)
+            if len(missing):
+                self._add(table, features, missing, encode, most, row_bytes)
+                found = table.find(features)
+                self._shrink(key)
+                if (found < 0).any():  # two contents with one hash, once in the age of the universe
+                    return EncodedRows(encode(features))
+            return table.take(found)
+
+    def _add(
+        self,
+        table: _Table,
+        features: Array,
+        missing: NDArray[np.intp],
+        encode: Encode,
+        most: int,
+        row_bytes: int,
+    ) -> None:
+        if table.count + len(missing) > most:
+            if not table.is_warned and table.count:
+                table.is_warned = True
+                warnings.warn(
+                    f"more encoded rows than are kept ({most:,} of {row_bytes / 2**10:,.0f} "
+                    "KiB each): the first are forgotten and encoded again when they return; "
+                    "raise cache_gib of the backend, or use fewer samples",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            table.clear()
+            missing = np.arange(len(features))
+        new = features[missing]
+        new = new[_distinct(new)]
+        table.add(new, encode(new), most)
 
     def _shrink(self, keep: Hashable) -> None:
         while self.nbytes > self.limit and len(self._tables) > 1:
@@ -165,11 +177,12 @@ class _Table:
         missing = np.full(len(features), -1, np.intp)
         if self._features is None or self._features.dtype != features.dtype or not self.count:
             return missing
-        wanted = _hashes(features)
+        bits = _bits(features)
+        wanted = _hashes(bits)
         place = np.searchsorted(self._hashes, wanted)
         place = np.minimum(place, self.count - 1)
         rows = self._order[place]
-        alike = (_bits(self._features[rows]) == _bits(features)).all(1)
+        alike = (_bits(self._features[rows]) == bits).all(1)
         same = (self._hashes[place] == wanted) & alike
         return np.where(same, rows, missing)
 
@@ -186,7 +199,7 @@ class _Table:
         self._states[self.count : total] = states
         self._features[self.count : total] = features
         self.count = total
-        hashes = _hashes(self._features[:total])
+        hashes = _hashes(_bits(self._features[:total]))
         self._order = np.argsort(hashes, kind="stable")
         self._hashes = hashes[self._order]
 
@@ -203,9 +216,9 @@ def _bits(features: Array) -> Array:
     return np.ascontiguousarray(features).view(kind)
 
 
-def _hashes(features: Array) -> NDArray[np.uint64]:
+def _hashes(bits: Array) -> NDArray[np.uint64]:
     """One number per row: a random odd multiple of every value's bits, added up modulo 2**64."""
-    bits = _bits(features).astype(np.uint64, copy=False)
+    bits = bits.astype(np.uint64, copy=False)
     # Numbers such as 0.5 differ in their highest bits alone, which a product loses.
     mixed = (bits ^ (bits >> np.uint64(29))) * _multipliers(bits.shape[1])
     total: NDArray[np.uint64] = (mixed ^ (mixed >> np.uint64(32))).sum(1, dtype=np.uint64)

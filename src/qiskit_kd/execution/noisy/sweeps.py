@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ class Move(NamedTuple):
 
     matrix: int
     axes: tuple[int, ...]
+    inverse: tuple[int, ...]
 
 
 class Plan(NamedTuple):
@@ -33,6 +35,11 @@ class Plan(NamedTuple):
 
     moves: tuple[Move, ...]
     last: tuple[int, ...]
+    inverse: tuple[int, ...]
+
+
+def _places(labels: list[object], among: list[object]) -> tuple[int, ...]:
+    return tuple(among.index(a) for a in labels)
 
 
 class Section:
@@ -162,10 +169,16 @@ class Section:
                 low, high = self._wires[k]
                 front: list[object] = [high, low] if shared else ["rows", high, low]
                 new = front + [a for a in labels if a not in front]
-                moves.append(Move(self._place[k], tuple(labels.index(a) for a in new)))
+                moves.append(Move(self._place[k], _places(new, labels), _places(labels, new)))
                 labels = new
-            self._plans[key] = Plan(tuple(moves), tuple(labels.index(a) for a in start))
+            back = _places(start, labels), _places(labels, start)
+            self._plans[key] = Plan(tuple(moves), *back)
         return self._plans[key]
+
+    @cached_property
+    def backwards(self) -> Plan:
+        """The plan of observables that all rows share."""
+        return self.plan(adjoint=True)
 
     def sweep(self, x: Tensor, matrices: Tensor, *, adjoint: bool) -> Tensor:
         """Carry states forwards, or observables backwards.
@@ -203,22 +216,21 @@ class PulledBack:
     """
 
     rows: Array
-    _section: Section
+    _plan: Plan
     _matrices: Array
     _inputs: list[Array]
 
     def gradient(self, cotangent: Array) -> Array:
         """Gradient of `rows` to that of the matrices, `(blocks, 16, 16)`."""
-        section, matrices = self._section, self._matrices
+        steps, matrices = self._plan, self._matrices
         gradient = np.empty_like(matrices)
-        steps = section.plan(adjoint=True)
-        g = cotangent.reshape(len(cotangent), *[4] * section.num_wires)
-        g = g.transpose(_inverse(steps.last))
+        g = cotangent.reshape(len(cotangent), *[4] * (len(steps.last) - 1))
+        g = g.transpose(steps.inverse)
         for step, x in zip(reversed(steps.moves), reversed(self._inputs), strict=True):
             shape = g.shape
             flat = g.reshape(16, -1)
             gradient[step.matrix] = x @ flat.T
-            g = (matrices[step.matrix] @ flat).reshape(shape).transpose(_inverse(step.axes))
+            g = (matrices[step.matrix] @ flat).reshape(shape).transpose(step.inverse)
         return gradient
 
 
@@ -233,7 +245,7 @@ def pull_back(
         matrices: `(blocks, 16, 16)`, as `Section.matrices` orders them.
         keep: Keep what the gradient needs: the observables in front of every block.
     """
-    steps = section.plan(adjoint=True)
+    steps = section.backwards
     x = observables.reshape(len(observables), *[4] * section.num_wires)
     inputs = []
     for step in steps.moves:
@@ -244,8 +256,4 @@ def pull_back(
             inputs.append(flat)
         x = (matrices[step.matrix].T @ flat).reshape(shape)
     rows = np.ascontiguousarray(x.transpose(steps.last).reshape(len(observables), -1))
-    return PulledBack(rows, section, matrices, inputs)
-
-
-def _inverse(axes: tuple[int, ...]) -> list[int]:
-    return [axes.index(k) for k in range(len(axes))]
+    return PulledBack(rows, steps, matrices, inputs)
