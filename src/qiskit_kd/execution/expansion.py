@@ -84,10 +84,9 @@ class AngleMap:
         curved = self._parts[2]
         slots = _rows(gradient)
         result = np.asarray((self._transposed @ slots.T).T)
-        flat = _rows(values) if curved else ()
         for slot, slopes in curved.items():
             for column, slope in slopes.items():
-                result[:, column] += slots[:, slot] * self._at(slope, flat)
+                result[:, column] += slots[:, slot] * self._at(slope, _rows(values))
         return result.reshape(np.shape(values))
 
     def _at(self, expression: Any, rows: Floats) -> NDArray[np.float64]:
