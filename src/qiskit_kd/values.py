@@ -15,7 +15,7 @@ import reprlib
 import sys
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -457,7 +457,10 @@ def spread_parameters(
 def keywords(kind: type, names: Collection[str] | None = None) -> list[inspect.Parameter]:
     """Fields of a dataclass, or those of these names, as keyword parameters."""
     hints, only = typing.get_type_hints(kind), inspect.Parameter.KEYWORD_ONLY
-    known = {f.name: f.default for f in fields(kind)}
+    known = {
+        f.name: f.default if f.default is not MISSING else inspect.Parameter.empty
+        for f in fields(kind)
+    }
     return [
         inspect.Parameter(name, only, default=known[name], annotation=hints[name])
         for name in (known if names is None else names)

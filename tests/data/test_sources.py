@@ -208,23 +208,17 @@ def fashion(folder: Path) -> Raw:
 
 class TestFourFiles:
     @pytest.mark.parametrize("packed", [False, True])
-    def test_are_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
-        files = synthetic.idx_files()
-        publish(monkeypatch, files)
-        raw = fashion(put(files, tmp_path, packed=packed))
+    def test_are_read(self, tmp_path: Path, packed: bool) -> None:
+        raw = fashion(put(FILES, tmp_path, packed=packed))
         assert raw.train_pixels.shape == (600, 784)
         assert raw.test_pixels.shape == (120, 784)
         assert np.array_equal(raw.train_labels, synthetic.labels(60))
         assert np.array_equal(synthetic.numbers(raw.train_pixels / 255.0), np.arange(600))
         assert raw.test_pixels[:, 2].tolist() == [1] * 120
 
-    def test_compression_is_seen_in_the_content_not_in_the_name(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        files = synthetic.idx_files()
-        publish(monkeypatch, files)
-        put(files, tmp_path)
-        (tmp_path / NAMES[0]).write_bytes(gzip.compress(files[NAMES[0]]))
+    def test_compression_is_seen_in_the_content_not_in_the_name(self, tmp_path: Path) -> None:
+        put(FILES, tmp_path)
+        (tmp_path / NAMES[0]).write_bytes(gzip.compress(FILES[NAMES[0]]))
         (tmp_path / NAMES[1]).rename(tmp_path / f"{NAMES[1]}.gz")
         assert len(fashion(tmp_path).train_pixels) == 600
 
@@ -245,20 +239,16 @@ class TestFourFiles:
         ],
     )  # fmt: skip
     def test_refuses(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str,
-        change: Callable[[bytes], bytes], message: str,
-    ) -> None:  # fmt: skip
-        files = synthetic.idx_files()
-        publish(monkeypatch, files)
-        put({**files, name: change(files[name])}, tmp_path)
+        self, tmp_path: Path, name: str, change: Callable[[bytes], bytes], message: str
+    ) -> None:
+        put({**FILES, name: change(FILES[name])}, tmp_path)
         with pytest.raises(DataError, match=message):
             fashion(tmp_path)
 
     def test_says_whose_files_they_are(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        files, others = synthetic.idx_files(), synthetic.idx_files(train=50)
-        publish(monkeypatch, files)
+        others = synthetic.idx_files(train=50)
         publish(monkeypatch, others, "mnist")
         with pytest.raises(
             DataError,
@@ -268,7 +258,7 @@ class TestFourFiles:
             fashion(put(others, tmp_path))
 
     def test_an_unreadable_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        put(synthetic.idx_files(), tmp_path)
+        put(FILES, tmp_path)
 
         def denied(self: Path) -> bytes:
             raise PermissionError(13, "Permission denied", str(self))

@@ -19,10 +19,21 @@ from qiskit_kd.nn import FullyQuantumStudent, QuantumLayer, Quanvolution
 from qiskit_kd.nn.modules import num_parameters
 from qiskit_kd.seeding import derive, stream
 
-from .toys import CLASSES, FEATURES, blobs, initialise, linear, mlp, same
+from .toys import (
+    CE,
+    CLASSES,
+    FEATURES,
+    TRAIN,
+    VALIDATION,
+    blobs,
+    fit,
+    initialise,
+    linear,
+    mlp,
+    same,
+)
 from .toys import weights as weights_of
 
-TRAIN, VALIDATION = blobs(40, "train"), blobs(30, "validation")
 TRANSFER = blobs(20, "transfer").features
 
 
@@ -118,7 +129,7 @@ def test_swapping_the_teachers_is_noticed():
             Term("kl", teacher=a), Term("feature_mse", layers=("0", "0"), teacher=b),
             Term("reverse_kl", 0, teacher=b),
         ]  # fmt: skip
-        return Distiller(mlp(), objective, teacher=sources, epochs=1).fit(TRAIN, VALIDATION)
+        return fit(mlp(), objective, teacher=sources, epochs=1)
 
     right, swapped = run("a", "b"), run("b", "a")
     for key in ("train/kl", "train/feature_mse", "train/reverse_kl"):
@@ -127,21 +138,19 @@ def test_swapping_the_teachers_is_noticed():
 
 @pytest.mark.parametrize("change", ["adapter", "teacher", "layer"])
 def test_teachers_and_adapters_belong_to_the_identity_of_a_run(tmp_path, change: str):
-    def fit(folder, adapter="channels", teacher="hybrid", layer="filters") -> None:
+    def attempt(folder, adapter="channels", teacher="hybrid", layer="filters") -> None:
         term = Term("feature_mse", layers=("filters", layer), adapter=adapter, teacher=teacher)
         sources = {
             "hybrid": Teacher.from_module(images(8)),
             "other": Teacher.from_module(images(8)),
         }
-        Distiller(
-            images(1), [term], teacher=sources, epochs=1, checkpoint_dir=folder
-        ).fit(TRAIN, VALIDATION)  # fmt: skip
+        fit(images(1), [term], teacher=sources, epochs=1, checkpoint_dir=folder)
 
-    fit(tmp_path)
-    fit(tmp_path)
+    attempt(tmp_path)
+    attempt(tmp_path)
     changed = {"adapter": "linear", "teacher": "other", "layer": "norm"}[change]
     with pytest.raises(StorageError, match="belongs to another run"):
-        fit(tmp_path, **{change: changed})
+        attempt(tmp_path, **{change: changed})
 
 
 # ---------------------------------------------------------------- adapters
@@ -191,16 +200,15 @@ def test_building_an_adapter_leaves_everything_else_as_it_was():
     def run(objective, **options):
         student = images(1, dropout=0.4)
         torch.manual_seed(len(objective))  # of no influence
-        history = Distiller(
-            student, objective, teacher=Teacher.from_module(images(8, channels=5)), epochs=2,
-            batch_size=20, **options,
-        ).fit(TRAIN, VALIDATION)  # fmt: skip
+        history = fit(
+            student, objective, teacher=images(8, channels=5), epochs=2, batch_size=20, **options
+        )
         return weights_of(student), history["validation/loss"]
 
     watched = [
         Term("ce"), Term("feature_mse", 0, layers=("filters", "filters"), adapter="channels")
     ]  # fmt: skip
-    plain = run([Term("ce")])
+    plain = run(CE)
     for every in (0, 1):
         found = run(watched, gradient_every=every)
         assert same(found[0], plain[0])
@@ -225,9 +233,7 @@ def test_the_shape_is_found_out_in_eval_mode_without_touching_buffers():
     for adapter in (None, "linear"):
         student = nn.Sequential(Counts(), mlp())
         term = Term("feature_mse", layers=("1.1", "1"), adapter=adapter)
-        Distiller(
-            student, [term], teacher=Teacher.from_module(mlp(7)), epochs=1, gradient_every=0
-        ).fit(TRAIN, VALIDATION)  # fmt: skip
+        fit(student, [term], teacher=mlp(7), epochs=1, gradient_every=0)
         calls.append(int(student[0].calls))
     assert calls[0] == calls[1] > 0
 
@@ -235,9 +241,7 @@ def test_the_shape_is_found_out_in_eval_mode_without_touching_buffers():
 def test_looking_for_gradients_does_not_move_an_adapters_statistics():
     def run(every: int):
         adapter = nn.Sequential(initialise(nn.Conv2d(3, 5, 1), 0), nn.BatchNorm2d(5))
-        Distiller(
-            images(1), terms(adapter), teacher=teachers(), epochs=2, gradient_every=every
-        ).fit(TRAIN, VALIDATION)  # fmt: skip
+        fit(images(1), terms(adapter), teacher=teachers(), epochs=2, gradient_every=every)
         return weights_of(adapter)
 
     assert same(run(0), run(1))
@@ -245,9 +249,7 @@ def test_looking_for_gradients_does_not_move_an_adapters_statistics():
 
 def test_an_adapter_handed_over_in_eval_mode_trains():
     adapter = nn.Sequential(initialise(nn.Conv2d(3, 5, 1), 0), nn.BatchNorm2d(5)).eval()
-    Distiller(
-        images(1), terms(adapter), teacher=teachers(), epochs=2, batch_size=20, gradient_every=0
-    ).fit(TRAIN, VALIDATION)  # fmt: skip
+    fit(images(1), terms(adapter), teacher=teachers(), epochs=2, batch_size=20, gradient_every=0)
     assert adapter[1].num_batches_tracked == 4
 
 
@@ -259,14 +261,20 @@ def test_the_shape_is_found_out_without_drawing_shots():
         first = initialise(nn.Linear(FEATURES, 2), 1)
         student = FullyQuantumStudent(nn.Sequential(first, layer))
         few, held_out = (blobs(12, name, classes=2) for name in ("a", "b"))
-        Distiller(
-            student, objective, teacher=Teacher.from_module(linear(2, classes=2)), epochs=1,
-            gradient_every=0, batch_size=12,
-        ).fit(few, held_out)  # fmt: skip
+        fit(
+            student,
+            objective,
+            train=few,
+            validation=held_out,
+            teacher=linear(2, classes=2),
+            epochs=1,
+            gradient_every=0,
+            batch_size=12,
+        )
         return weights_of(student), engines(student)[0].position()
 
     watched = Term("feature_mse", 0, layers=("circuit.1", ""), adapter="linear")
-    (a, drawn), (b, as_many) = run([Term("ce")]), run([Term("ce"), watched])
+    (a, drawn), (b, as_many) = run(CE), run([Term("ce"), watched])
     assert same(a, b)
     assert drawn == as_many
 
@@ -277,14 +285,11 @@ def test_the_shape_is_found_out_without_leaving_maps_in_a_frozen_layer():
         layer = Quanvolution(model, 1, (1, 2), 1, 0, "exact_shots", shots=20, trainable=False)
         student = nn.Sequential(nn.Unflatten(1, (1, 2, 3)), layer, nn.Flatten())
         student.append(initialise(nn.Linear(8, CLASSES), 1))
-        Distiller(
-            student, objective, teacher=Teacher.from_module(images(8)), epochs=1,
-            gradient_every=0, batch_size=20,
-        ).fit(TRAIN, VALIDATION)  # fmt: skip
+        fit(student, objective, teacher=images(8), epochs=1, gradient_every=0, batch_size=20)
         return weights_of(student), layer.engine.position()
 
     watched = Term("feature_mse", 0, layers=("1", "filters"), adapter="linear")
-    (a, drawn), (b, as_many) = run([Term("ce")]), run([Term("ce"), watched])
+    (a, drawn), (b, as_many) = run(CE), run([Term("ce"), watched])
     assert drawn == as_many
     assert same(a, b)
 
@@ -301,31 +306,27 @@ def test_every_feature_loss_takes_an_adapter(loss: str, adapter: str):
 
 def test_an_adapter_may_lead_from_logits_to_other_classes():
     source = Teacher.from_module(linear(3, classes=5))
-    history = Distiller(
-        linear(1), [Term("feature_mse", adapter="linear")], teacher=source, epochs=20
-    ).fit(TRAIN, VALIDATION)  # fmt: skip
+    history = fit(linear(1), [Term("feature_mse", adapter="linear")], teacher=source, epochs=20)
     assert history["train/feature_mse"][-1] < history["train/feature_mse"][0]
 
 
 def test_maps_that_do_not_fit_are_refused_and_the_hooks_are_gone():
-    def fit(student, **options) -> None:
+    def attempt(student, **options) -> None:
         term = Term("feature_mse", layers=("filters", "filters"), **options)
         try:
-            Distiller(
-                student, [term], teacher=Teacher.from_module(images(8, channels=5))
-            ).fit(TRAIN, VALIDATION)  # fmt: skip
+            fit(student, [term], teacher=images(8, channels=5))
         finally:
             assert not student.filters._forward_hooks
 
     with pytest.raises(
         DistillError, match=r"got student \(20, 3, 1, 2\), teacher \(20, 5, 1, 2\).*Set the term's"
     ):
-        fit(images(1))
+        attempt(images(1))
     with pytest.raises(
         DistillError, match=r"'channels' keeps .* got student \(3, 2, 3\), teacher \(5, 1, 2\)"
     ):
-        fit(images(1, size=1), adapter="channels")
-    fit(images(1, size=1), adapter="linear")
+        attempt(images(1, size=1), adapter="channels")
+    attempt(images(1, size=1), adapter="linear")
 
 
 class Turned(nn.Module):
@@ -344,7 +345,7 @@ def test_layers_whose_first_axis_is_not_the_batch_are_refused():
     with pytest.raises(
         DistillError, match=r"layer '1' of the student returns one map per sample; got shape \(3, 2"
     ):
-        Distiller(turned(0), [term], teacher=Teacher.from_module(turned(1))).fit(TRAIN, VALIDATION)
+        fit(turned(0), [term], teacher=turned(1))
     with pytest.raises(
         DistillError, match=r"layer '1' of the teacher returns one map per .*for 256 samples.*Choos"
     ):
@@ -366,9 +367,7 @@ def test_shuffled_maps_are_other_samples_maps():
     term = Term(Loss("keep", keep, teacher=True, features=True), layers=("filters", "filters"),
                 teacher="maps")  # fmt: skip
     for each in (true, placebo):
-        Distiller(
-            images(1), [term], teacher={"soft": true, "maps": each}, epochs=1, batch_size=1000
-        ).fit(TRAIN, VALIDATION)  # fmt: skip
+        fit(images(1), [term], teacher={"soft": true, "maps": each}, epochs=1, batch_size=1000)
         expected = sorted(maps(source, 2).flatten(1).tolist())
         torch.testing.assert_close(torch.tensor(sorted(seen["maps"].flatten(1).tolist())),
                                    torch.tensor(expected))  # fmt: skip
@@ -391,7 +390,7 @@ def test_a_large_validation_set_goes_through_in_parts(monkeypatch):
     def run():
         student = Counts(FEATURES, CLASSES)
         student.load_state_dict(linear(0).state_dict())
-        return Distiller(student, [Term("ce")], epochs=2).fit(TRAIN, VALIDATION)
+        return fit(student, CE, epochs=2)
 
     whole = run()
     assert seen == [30, 30]
@@ -417,5 +416,5 @@ def test_samples_of_any_float_type_and_read_only_ones_are_taken():
 
 def fitted(rows) -> nn.Module:
     student = linear()
-    Distiller(student, [Term("ce")], epochs=1).fit(rows, VALIDATION)
+    fit(student, CE, train=rows, epochs=1)
     return student

@@ -441,6 +441,11 @@ def test_other_training_sets_are_refused(train, message):
         ({"callbacks": 3}, "callbacks"),
         ({"callbacks": [3]}, "callbacks"),
         ({"metric": []}, "validation metric"),
+        ({"metric": "f1"}, r"chosen by a validation metric; got 'f1'.*'accuracy'"),
+        ({"optimizer_options": {"momentum": 0.9}}, r"'adam' takes these options; got .*momentum"),
+        ({"learning_rate": -1}, r"got .*-1.*expected a positive learning_rate"),
+        ({"student": linear(1).requires_grad_(False)}, r"one trainable parameter; got none.*requi"),
+        ({"terms": []}, "got no terms"),
         ({"teacher": mlp()}, r"is a Teacher; got Sequential.*Teacher\.from_module"),
         ({"teacher": {1: Teacher.from_module(mlp())}}, "teachers have names"),
     ],
@@ -486,5 +491,5 @@ def test_an_optimiser_by_class_is_that_by_name():
     fit(given, optimizer=torch.optim.SGD, **options)
     for a, b in zip(named.parameters(), given.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
-    with pytest.raises(UnknownNameError):
-        fit(linear(1), optimizer="sdg")
+    with pytest.raises(UnknownNameError, match=r"unknown optimizer; got 'adm'.*did you mean 'ad"):
+        fit(linear(1), optimizer="adm")

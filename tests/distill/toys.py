@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from qiskit_kd.data import Dataset
-from qiskit_kd.distill import Callback, State
+from qiskit_kd.distill import Callback, Distiller, State, Teacher, Term
 from qiskit_kd.seeding import derive, stream
 
 FEATURES, CLASSES = 6, 3
@@ -69,3 +69,16 @@ class StopAt(Callback):
     def on_epoch_end(self, state: State) -> None:
         if self.kind == "epoch" and state.epoch == self.count:
             raise Interrupted
+
+
+TRAIN, VALIDATION = blobs(40, "train"), blobs(30, "validation")
+CE = [Term("ce")]
+
+
+def fit(student, terms, train=TRAIN, validation=VALIDATION, transfer=None, **options):
+    """The history of a training; a module is made a teacher, one that is needed and missing too."""
+    source = options.pop("teacher", None)
+    if source is None and any(term.resolved.teacher for term in terms):
+        source = mlp(7)
+    source = Teacher.from_module(source) if isinstance(source, nn.Module) else source
+    return Distiller(student, terms, teacher=source, **options).fit(train, validation, transfer)

@@ -14,7 +14,6 @@ from qiskit.circuit import Parameter
 from torch import nn
 
 from qiskit_kd.circuits import ClassGroups, Observables
-from qiskit_kd.errors import ConfigError, UnknownNameError
 from qiskit_kd.nn import CircuitSpec, HybridStudent, RunOptions, quantum_student, students
 
 PLAIN = CircuitSpec(num_features=4, layers=1)
@@ -88,7 +87,3 @@ def test_what_it_does_not_take_is_refused() -> None:
         students["hybrid"](4, 2, seed=0, lyers=3)
     with pytest.raises(TypeError, match="unexpected keyword argument 'ansatz'"):
         students["separable"](4, 2, seed=0, ansatz="product")
-    with pytest.raises(UnknownNameError, match="option of the ansatz 'hardware_efficient'"):
-        _ = replace(PLAIN, ansatz_options={"final": True}).model
-    with pytest.raises(ConfigError, match="options of the encoding 'amplitude' are named"):
-        _ = replace(PLAIN, encoding_options=[1]).code

@@ -568,9 +568,6 @@ class TestErrors:
             ({"offset": True}, "offset is a finite number; got True"),
             ({"trainable": "no"}, "trainable is true or false; got 'no'"),
             ({"cache_dir": "maps"}, "only maps of frozen weights are kept; got cache_dir beside"),
-            ({"backend": "exat"}, "unknown backend; got 'exat'. did you mean 'exact'"),
-            ({"backend": ExactEngine(), "shots": 5}, "an engine already has its gradient rule"),
-            ({"dtype": torch.int8}, "weights are real numbers; got torch.int8"),
         ],
     )
     def test_arguments_that_make_no_sense(self, options: dict[str, Any], message: str) -> None:

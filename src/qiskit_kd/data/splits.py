@@ -62,16 +62,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Parts(Sizes):
-    """Sizes, and what a data set is called and made of.
+    """`Sizes`, and what a data set is made of.
 
-    Args:
-        train: As of `Sizes`, like the other three.
-        validation: Samples to choose a model on.
-        test: Samples touched once.
-        transfer: Samples whose labels are dropped.
-        num_classes: None counts `0 .. max(labels)`.
-        name: What reports call the data; None: `arrays`, or the file's name.
-        shape: Shape of one sample, e.g. `(channels, height, width)`; see `Dataset`.
+    `num_classes` None counts `0 .. max(labels)`; `name`, what reports call it, is `arrays` or that
+    of the file where it is None; `shape` is that of one sample, see `Dataset`.
     """
 
     num_classes: int | None = None

@@ -87,15 +87,9 @@ class Distiller:
             )
         self.student = as_student(student)
         self.training = replace(training or Training(), **options)
-        self.terms = _listed(
-            terms, Term, "an objective is a list of terms", "[Term(...), ...]",
-            "For example [Term('ce'), Term('kl', 0.5)].",
-        )  # fmt: skip
+        self.terms = _listed(terms, Term)
         self.teachers = named(teacher)
-        self._callbacks = _listed(
-            callbacks, Callback, "callbacks is a list of Callback objects", "[...]",
-            "Derive from qiskit_kd.distill.Callback and pass an instance.",
-        )  # fmt: skip
+        self._callbacks = _listed(callbacks, Callback)
         self._callbacks += (Progress(),) if progress else ()
         check_terms(self.terms)
         check_sources(student, self.terms, self.teachers)
@@ -320,9 +314,24 @@ class Distiller:
         return DistillError(f"{what} stays finite", got=got, remedy=remedy)
 
 
-def _listed(given: object, kind: type[T], rule: str, expected: str, remedy: str) -> tuple[T, ...]:
+_LISTS: dict[type, tuple[str, str, str]] = {
+    Term: (
+        "an objective is a list of terms",
+        "[Term(...), ...]",
+        "For example [Term('ce'), Term('kl', 0.5)].",
+    ),
+    Callback: (
+        "callbacks is a list of Callback objects",
+        "[...]",
+        "Derive from qiskit_kd.distill.Callback and pass an instance.",
+    ),
+}
+
+
+def _listed(given: object, kind: type[T]) -> tuple[T, ...]:
     """One object of a kind, or a list of them."""
     found = (given,) if isinstance(given, kind) else given
     if not isinstance(found, Sequence) or not all(isinstance(each, kind) for each in found):
+        rule, expected, remedy = _LISTS[kind]
         raise DistillError(rule, got=shown(given), expected=expected, remedy=remedy)
     return tuple(found)

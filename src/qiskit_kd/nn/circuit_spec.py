@@ -16,7 +16,6 @@ from functools import cached_property, lru_cache, wraps
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-import torch
 from qiskit import QuantumCircuit
 from torch import nn
 
@@ -40,8 +39,8 @@ from qiskit_kd.errors import (
     UnknownNameError,
 )
 from qiskit_kd.execution.exact.engine import effective_weights
-from qiskit_kd.nn.layer import AnyBackend, QuantumLayer, circuit_digest
-from qiskit_kd.nn.modules import check_sizes, dtype_of
+from qiskit_kd.nn.layer import QuantumLayer, circuit_digest
+from qiskit_kd.nn.modules import Start, check_sizes
 from qiskit_kd.registry import Registry
 from qiskit_kd.values import (
     gathered,
@@ -279,30 +278,19 @@ class CircuitSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How a student's circuit is run.
+class RunOptions(Start):
+    """How a student's circuit is run, and what its weights start from.
 
     Args:
         seed: Fixes the initial weights and, when sampled, the shots.
         backend: Name of a backend, a `Backend` or an `Engine`.
+        dtype: Of the parameters, single or double precision.
         gradient: Gradient rule.
         shots: None is the backend's own.
-        dtype: Of the parameters.
-
-    Raises:
-        ConfigError: If the type is neither single nor double precision.
     """
 
-    seed: int
-    backend: AnyBackend = "exact"
     gradient: str = "auto"
     shots: int | None = None
-    dtype: torch.dtype | str = torch.float32
-
-    @cached_property
-    def precision(self) -> torch.dtype:
-        """The type of the parameters."""
-        return dtype_of(self.dtype)
 
     def of_layers(self) -> dict[str, Any]:
         """The options of a layer made of circuits."""

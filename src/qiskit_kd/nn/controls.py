@@ -15,33 +15,31 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qiskit_kd.errors import ConfigError, UnknownNameError
-from qiskit_kd.nn.layer import AnyBackend
 from qiskit_kd.nn.modules import (
     ClassicalStudent,
     Projection,
+    Start,
     check_sizes,
-    dtype_of,
     fitted_widths,
-    seeded_linear,
     whole_number,
 )
 from qiskit_kd.nn.students import students
 from qiskit_kd.seeding import stream
+from qiskit_kd.values import spread
 
 CONTROLS = ("pca_linear", "pca_mlp", "pca_quadratic", "random_mlp")
 
 
 @students.register("classical_control")
+@spread(start=Start)
 def classical_control(
     num_features: int,
     num_classes: int,
     *,
-    seed: int,
-    backend: AnyBackend = "exact",  # noqa: ARG001
     control: str = "random_mlp",
     budget: int = 74,
     samples: NDArray[np.floating] | None = None,
-    dtype: torch.dtype | str = torch.float32,
+    start: Start,
 ) -> ClassicalStudent:
     """Fixed features, fitted to the training samples alone, and a trained part of `budget` numbers.
 
@@ -55,18 +53,8 @@ def classical_control(
     - `random_mlp`: the same behind a random projection, like `equal_size`.
 
     Principal components are centred, and scaled to a mean variance of one. Where there are fewer
-    samples than components, random directions complete them.
-
-    Args:
-        num_features: Width of a row.
-        num_classes: Number of logits.
-        seed: Fixes random directions and the initial weights.
-        backend: Accepted like everywhere, without effect.
-        control: Which of them.
-        budget: Parameters of the student to compare with.
-        samples: `(batch, num_features)` training samples, without labels. A study hands its own
-            over.
-        dtype: Of the parameters.
+    samples than components, random directions complete them. `samples` are the `(batch,
+    num_features)` training samples, without labels; a study hands its own over.
 
     Raises:
         ConfigError: If the name is unknown, the budget is no positive integer, or the samples of a
@@ -76,7 +64,6 @@ def classical_control(
     if control not in CONTROLS:
         raise UnknownNameError.of("classical control", str(control), CONTROLS)
     budget = whole_number(budget, what="budget", least=1)
-    kind = dtype_of(dtype)
     if control in ("pca_mlp", "random_mlp"):
         size, hidden = fitted_widths(num_features, num_classes, budget)
     else:  # C (size + 1) parameters
@@ -84,23 +71,20 @@ def classical_control(
     components = size
     if control == "pca_quadratic":  # k components have k (k + 3) / 2 terms of degree one and two
         components = next(k for k in range(1, size + 1) if k * (k + 3) // 2 >= size)
-    components = min(components, num_features)
+    width = components = min(components, num_features)
     layers: dict[str, nn.Module] = {}
+    first: dict[str, Any] = {"seed": start.seed, "dtype": start.precision}
     if control == "random_mlp":
-        layers["projection"] = Projection(num_features, components, seed=seed, dtype=kind)
+        layers["projection"] = Projection(num_features, components, **first)
     else:
-        layers["components"] = Components(
-            _checked(samples, num_features), components, seed=seed, dtype=kind
-        )
-    width = components
+        layers["components"] = Components(_checked(samples, num_features), components, **first)
     if control == "pca_quadratic":
-        products = Products(components, size)
-        layers["products"], width = products, products.size
+        layers["products"] = products = Products(components, size)
+        width = products.size
     if hidden is not None:
-        layers["hidden"] = seeded_linear(width, hidden, seed=seed, name="hidden", dtype=kind)
-        layers["tanh"] = nn.Tanh()
+        layers["hidden"], layers["tanh"] = start.linear(width, hidden, "hidden"), nn.Tanh()
         width = hidden
-    layers["output"] = seeded_linear(width, num_classes, seed=seed, name="output", dtype=kind)
+    layers["output"] = start.linear(width, num_classes, "output")
     facts: dict[str, Any] = {
         "kind": "classical_control",
         "control": control,

@@ -14,20 +14,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.nn.circuit_spec import CircuitSpec, RunOptions, quantum_student
-from qiskit_kd.nn.layer import AnyBackend
 from qiskit_kd.nn.modules import (
     ACTIVATIONS,
     ClassicalStudent,
+    Start,
     check_activation,
     check_sizes,
-    dtype_of,
     seeded,
-    seeded_linear,
     whole_number,
 )
 from qiskit_kd.nn.quanvolution import Quanvolution, Window
@@ -52,33 +49,22 @@ class ImageStudent(ClassicalStudent):
 
 
 @students.register("convolution")
-@spread(window=Window)
+@spread(start=Start, window=Window)
 def convolution(
     num_features: int,
     num_classes: int,
     *,
-    seed: int,
-    backend: AnyBackend = "exact",  # noqa: ARG001
     shape: Sequence[int] | None = None,
     filters: int = 3,
     activation: str = "relu",
-    dtype: torch.dtype | str = torch.float32,
+    start: Start,
     window: Window,
 ) -> ImageStudent:
     """A convolution, an activation and a linear layer: 5,905 parameters for 28 x 28 and 10 classes.
 
-    They are 3 x (2 x 2 + 1) = 15 of the filters and 3 x 14 x 14 x 10 + 10 = 5,890 of the head.
-
-    Args:
-        num_features: Width of a row.
-        num_classes: Number of logits.
-        seed: Fixes the initial weights.
-        backend: Accepted like everywhere, without effect.
-        shape: `(channels, height, width)` of an image; studies take it from their data set.
-        filters: Number of filters, so of feature maps.
-        activation: `"relu"`, `"tanh"` or `"none"`.
-        dtype: Of the parameters.
-        window: Its fields `kernel_size`, `stride` and `padding` are options.
+    They are 3 x (2 x 2 + 1) = 15 of the filters and 3 x 14 x 14 x 10 + 10 = 5,890 of the head. The
+    shape `(channels, height, width)` of an image is given by studies from their data set, the
+    activation is `"relu"`, `"tanh"` or `"none"`, and the fields of `Window` are options too.
 
     Raises:
         ConfigError: If there is no shape, it does not fit the features, or an option makes no
@@ -86,12 +72,10 @@ def convolution(
         DataError: If the kernel is larger than the padded image.
     """
     image = _shape(num_features, num_classes, shape)
-    kind = dtype_of(dtype)
     filters = whole_number(filters, what="filters", least=1)
     maps = (filters, *window.positions(image[1:]))
-    kernel, stride, padding = window.pairs
-    layer = nn.Conv2d(image[0], filters, kernel, stride, padding, dtype=kind, device="meta")
-    seeded(layer, image[0] * window.pixels, seed=seed, name="filters")
+    layer = nn.Conv2d(image[0], filters, *window.pairs, dtype=start.precision, device="meta")
+    seeded(layer, image[0] * window.pixels, seed=start.seed, name="filters")
     facts = {
         "kind": "convolution",
         "image": list(image),
@@ -100,7 +84,7 @@ def convolution(
         "activation": activation,
         "maps": list(maps),
     }
-    return _student(layer, facts, num_classes, seed=seed, dtype=kind)
+    return _student(layer, facts, num_classes, start)
 
 
 @students.register("quanvolution")
@@ -125,21 +109,11 @@ def quanvolution(
     of the last qubit is read, which every weight can move. With amplitude encoding a patch of 2 x 2
     takes 2 qubits and a filter 5 weights.
 
-    Further options are those of `CircuitSpec`, where the encodings `angle` and `reuploading` have
-    the scale pi unless it is given (pixels are numbers from 0 to 1), and of `RunOptions`.
-
-    Args:
-        spec: The circuit of a filter, of as many features as an image.
-        num_classes: Number of logits.
-        run: How it is run.
-        shape: `(channels, height, width)` of an image; studies take it from their data set.
-        filters: Number of filters, all of one circuit.
-        activation: `"relu"`, `"tanh"` or `"none"`.
-        measured: Qubits read, each of which makes a map of every filter; None reads the last.
-        trainable: Whether the filters learn; if not they stay random and their maps are kept.
-        offset: Added to every pixel before encoding; None is 0, or 0.1 for encodings that
-            normalise a patch, since a black one has no norm.
-        window: Its fields `kernel_size`, `stride` and `padding` are options.
+    Options are those of `convolution`; of `CircuitSpec`, where the encodings `angle` and
+    `reuploading` have the scale pi unless it is given (pixels are numbers from 0 to 1); and of
+    `RunOptions`. Each of the qubits `measured` makes a map of every filter. Filters that are not
+    `trainable` stay random, and their maps are kept. The `offset` is added to every pixel; None is
+    0, or 0.1 for encodings that normalise a patch, since a black one has no norm.
 
     Raises:
         ConfigError: If there is no shape, it does not fit the features, a name is unknown, or an
@@ -175,21 +149,20 @@ def quanvolution(
         **spec.facts(),
         **run.facts(),
     }
-    return _student(layer, facts, num_classes, seed=run.seed, dtype=run.precision)
+    return _student(layer, facts, num_classes, run)
 
 
 def _student(
-    filters: nn.Module, facts: dict[str, Any], num_classes: int, *, seed: int, dtype: torch.dtype
+    filters: nn.Module, facts: dict[str, Any], num_classes: int, start: Start
 ) -> ImageStudent:
     activation = facts["activation"]
     check_activation(activation, _ACTIVATIONS)
-    size = math.prod(facts["maps"])
     layers = {
         "image": nn.Unflatten(-1, tuple(facts["image"])),
         "filters": filters,
         "activation": _ACTIVATIONS[activation](),
         "flatten": nn.Flatten(-3),  # of one image, too
-        "head": seeded_linear(size, num_classes, seed=seed, name="head", dtype=dtype),
+        "head": start.linear(math.prod(facts["maps"]), num_classes, "head"),
     }
     return ImageStudent(layers, facts)
 

@@ -35,42 +35,6 @@ AnyBackend = str | Backend | Engine
 """A name in the backend file, or the object itself."""
 
 
-def choose_engine(
-    backend: AnyBackend, gradient: str, shots: int | None, seed: int | None
-) -> Engine:
-    """The engine of a backend, or the engine given."""
-    if isinstance(backend, Engine):
-        if gradient != "auto" or shots is not None:
-            raise ConfigError(
-                "an engine already has its gradient rule and shots",
-                got=f"gradient={gradient!r}, shots={shots} beside an engine",
-                remedy="Leave them out, or pass the backend's name.",
-            )
-        return backend
-    if isinstance(backend, str):
-        backend = load_backend(backend)
-    if not isinstance(backend, Backend):
-        raise ConfigError(
-            "a backend is a name, a Backend or an Engine",
-            got=type(backend).__name__,
-            remedy="`qkd backends` lists the names.",
-        )
-    return backend.engine(gradient=gradient, shots=python_number(shots), seed=python_number(seed))
-
-
-def options_digest(backend: AnyBackend) -> str:
-    """Eight hexadecimal digits of all options of a backend; nothing of an engine given ready made.
-
-    Two backends of one name, say of a device before and after somebody changed the scale of its
-    noise, must not answer for each other where outputs are kept.
-    """
-    if isinstance(backend, Engine):
-        return ""
-    options = (load_backend(backend) if isinstance(backend, str) else backend).describe()
-    told = {key: value for key, value in options.items() if key not in ("source", "description")}
-    return hashlib.sha256(json.dumps(told, default=str, sort_keys=True).encode()).hexdigest()[:8]
-
-
 class CircuitLayer(nn.Module):
     """What layers made of one circuit model share: weights, and an engine that may be exchanged.
 
@@ -112,11 +76,38 @@ class CircuitLayer(nn.Module):
         self.register_parameter("weight", values)
 
     def _run_on(self, **asked: Any) -> None:
-        """An engine for `backend`, `gradient`, `shots` and `seed`; what is not given stays."""
+        """An engine for `backend`, `gradient`, `shots` and `seed`; what is not given stays.
+
+        Its digest are all options of its backend. Two backends of one name, say of a device before
+        and after somebody changed the scale of its noise, must not answer for each other where
+        outputs are kept.
+        """
         asked = {**self.__dict__.get("_asked", {}), **asked}
-        engine = choose_engine(**asked)
-        self._asked = asked
-        self._made, self._engine = (engine, options_digest(asked["backend"])), engine
+        backend, gradient, shots = (asked[name] for name in ("backend", "gradient", "shots"))
+        if isinstance(backend, str):
+            backend = load_backend(backend)
+        if isinstance(backend, Backend):
+            shots, seed = python_number(shots), python_number(asked["seed"])
+            engine = backend.engine(gradient=gradient, shots=shots, seed=seed)
+            options = backend.describe()
+            told = {k: v for k, v in options.items() if k not in ("source", "description")}
+            text = json.dumps(told, default=str, sort_keys=True)
+            digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        elif not isinstance(backend, Engine):
+            raise ConfigError(
+                "a backend is a name, a Backend or an Engine",
+                got=type(backend).__name__,
+                remedy="`qkd backends` lists the names.",
+            )
+        elif gradient != "auto" or shots is not None:
+            raise ConfigError(
+                "an engine already has its gradient rule and shots",
+                got=f"gradient={gradient!r}, shots={shots} beside an engine",
+                remedy="Leave them out, or pass the backend's name.",
+            )
+        else:
+            engine, digest = backend, ""
+        self._asked, self._made, self._engine = asked, (engine, digest), engine
 
     @property
     def engine(self) -> Engine:

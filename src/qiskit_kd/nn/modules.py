@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from qiskit_kd.circuits import CircuitModel, ClassGroups
 from qiskit_kd.errors import ConfigError
-from qiskit_kd.nn.layer import CircuitLayer, QuantumLayer
+from qiskit_kd.nn.layer import AnyBackend, CircuitLayer, QuantumLayer
 from qiskit_kd.seeding import stream
 from qiskit_kd.values import listed, real, shown, whole
 
@@ -215,18 +216,40 @@ def seeded_linear(
     return seeded(layer, fan_in, seed=seed, name=name)
 
 
-def seeded_layers(
-    sizes: Sequence[int], activation: str, last: str, *, seed: int, dtype: torch.dtype
-) -> dict[str, nn.Module]:
-    """Linear layers from each size to the next by name, with activations between them."""
-    layers: dict[str, nn.Module] = {}
-    for k, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-        end = k == len(sizes) - 2
-        name = last if end else f"hidden_{k}"
-        layers[name] = seeded_linear(fan_in, fan_out, seed=seed, name=name, dtype=dtype)
-        if not end:
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a network of no circuits starts from; a backend is accepted too, without effect.
+
+    Args:
+        seed: Fixes the initial weights.
+        backend: As everywhere.
+        dtype: Of the parameters.
+    """
+
+    seed: int
+    backend: AnyBackend = "exact"
+    dtype: torch.dtype | str = torch.float32
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The type of the parameters, single or double precision."""
+        kind = getattr(torch, self.dtype, None) if isinstance(self.dtype, str) else self.dtype
+        if kind not in (torch.float32, torch.float64):
+            raise ConfigError("unknown dtype", got=repr(self.dtype), expected="float32 or float64")
+        return kind
+
+    def linear(self, fan_in: int, fan_out: int, name: str) -> nn.Linear:
+        """A linear layer, see `seeded`."""
+        return seeded_linear(fan_in, fan_out, seed=self.seed, name=name, dtype=self.precision)
+
+    def layers(self, sizes: Sequence[int], activation: str, last: str) -> dict[str, nn.Module]:
+        """Linear layers from each size to the next by name, with activations between them."""
+        layers: dict[str, nn.Module] = {}
+        *inner, (fan_in, fan_out) = pairwise(sizes)
+        for k, widths in enumerate(inner):
+            layers[f"hidden_{k}"] = self.linear(*widths, f"hidden_{k}")
             layers[f"{activation}_{k}"] = ACTIVATIONS[activation]()
-    return layers
+        return {**layers, last: self.linear(fan_in, fan_out, last)}
 
 
 def fitted_widths(num_features: int, num_classes: int, budget: int) -> tuple[int, int]:
@@ -274,11 +297,3 @@ def check_activation(name: str, known: Collection[str]) -> None:
         raise ConfigError(
             "unknown activation", got=repr(name), expected=" or ".join(map(repr, sorted(known)))
         )
-
-
-def dtype_of(dtype: torch.dtype | str) -> torch.dtype:
-    """The type called `dtype`, single or double precision."""
-    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if kind not in (torch.float32, torch.float64):
-        raise ConfigError("unknown dtype", got=repr(dtype), expected="float32 or float64")
-    return kind

@@ -13,7 +13,6 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.nn.cache import OutputCache, module_hash, sample_keys
 from qiskit_kd.nn.layer import AnyBackend, CircuitLayer
-from qiskit_kd.values import listed, python_number, shown, whole
+from qiskit_kd.values import listed, real, shown, whole
 
 Pair = tuple[int, int]
 
@@ -170,13 +169,28 @@ class Quanvolution(CircuitLayer):
     ) -> None:
         super().__init__()
         check_model(model, part="a quanvolution")
-        filters = python_number(filters)
-        _check(filters, trainable, offset, cache_dir)
-        self.filters = int(filters)
+        self.filters = whole(filters, "filters is a whole number", least=1)
+        self.offset = real(offset, "offset is a finite number")
+        if not isinstance(trainable, bool):
+            raise ConfigError("trainable is true or false", got=repr(trainable))
+        if trainable and cache_dir is not None:
+            raise ConfigError(
+                "only maps of frozen weights are kept",
+                got="cache_dir beside trainable=True",
+                remedy="Leave cache_dir out, or set trainable=False.",
+            )
         self.window = Window(kernel_size, stride, padding)
         self.kernel_size, self.stride, self.padding = self.window.pairs
-        self.offset = float(offset)
-        self.channels = _channels(model, self.window)
+        pixels, (high, wide) = self.window.pixels, self.kernel_size
+        if model.num_features % pixels:
+            raise CircuitError(
+                "a filter takes one feature for each channel and pixel of its kernel",
+                got=f"{model.num_features} features for a kernel of {high}x{wide}",
+                expected=f"a multiple of {pixels}",
+                remedy=f"Use an encoding of {pixels} features per channel, e.g. angle({pixels}), "
+                "or another kernel_size.",
+            )
+        self.channels = model.num_features // pixels
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._kept: tuple[str, Engine, OutputCache] | None = None
         self._remembers = not trainable
@@ -369,32 +383,3 @@ class Quanvolution(CircuitLayer):
                 whole = torch.cat([chunk, filling]).to(self.weight.device)
                 parts.append(self._maps(whole, size)[: len(chunk)])
             return torch.cat(parts)
-
-
-def _channels(model: CircuitModel, window: Window) -> int:
-    pixels, (high, wide) = window.pixels, window.pairs[0]
-    if model.num_features % pixels:
-        raise CircuitError(
-            "a filter takes one feature for each channel and pixel of its kernel",
-            got=f"{model.num_features} features for a kernel of {high}x{wide}",
-            expected=f"a multiple of {pixels}",
-            remedy=f"Use an encoding of {pixels} features per channel, e.g. angle({pixels}), or "
-            "another kernel_size.",
-        )
-    return model.num_features // pixels
-
-
-def _check(filters: object, trainable: object, offset: object, cache_dir: object) -> None:
-    if not isinstance(filters, Integral) or isinstance(filters, bool) or filters < 1:
-        raise ConfigError("filters is a whole number", got=repr(filters), expected="1 or more")
-    if not isinstance(trainable, bool):
-        raise ConfigError("trainable is true or false", got=repr(trainable))
-    number = isinstance(offset, Real) and not isinstance(offset, bool)
-    if not number or not math.isfinite(offset):  # type: ignore[arg-type]
-        raise ConfigError("offset is a finite number", got=repr(offset))
-    if trainable and cache_dir is not None:
-        raise ConfigError(
-            "only maps of frozen weights are kept",
-            got="cache_dir beside trainable=True",
-            remedy="Leave cache_dir out, or set trainable=False.",
-        )

@@ -16,65 +16,52 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import nn
 
 from qiskit_kd.circuits import hardware_efficient
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.nn.circuit_spec import CircuitSpec, RunOptions, quantum_student
-from qiskit_kd.nn.layer import AnyBackend
 from qiskit_kd.nn.modules import (
     ACTIVATIONS,
     ClassicalStudent,
     FullyQuantumStudent,
     HybridStudent,
     Projection,
+    Start,
     check_activation,
     check_sharpness,
     check_sizes,
     check_widths,
-    dtype_of,
     fitted_widths,
-    seeded_layers,
-    seeded_linear,
     whole_number,
 )
 from qiskit_kd.nn.shots import warn_few_shots
 from qiskit_kd.registry import Registry
 from qiskit_kd.seeding import stream
-from qiskit_kd.values import python_number
+from qiskit_kd.values import python_number, spread
 
 students: Registry[Callable[..., nn.Module]] = Registry("student")
 """Builders `(num_features, num_classes, *, seed, backend="exact", **options) -> Module`."""
 
 
 @students.register("linear")
-def linear(
-    num_features: int,
-    num_classes: int,
-    *,
-    seed: int,
-    backend: AnyBackend = "exact",  # noqa: ARG001
-    dtype: torch.dtype | str = torch.float32,
-) -> ClassicalStudent:
+@spread(start=Start)
+def linear(num_features: int, num_classes: int, *, start: Start) -> ClassicalStudent:
     """One linear layer: `num_classes (num_features + 1)` parameters; 195 for 64 to 3."""
     num_features, num_classes = check_sizes(num_features, num_classes)
-    layer = seeded_linear(
-        num_features, num_classes, seed=seed, name="output", dtype=dtype_of(dtype)
-    )
+    layer = start.linear(num_features, num_classes, "output")
     return ClassicalStudent({"output": layer}, {"kind": "linear"})
 
 
 @students.register("mlp")
+@spread(start=Start)
 def mlp(
     num_features: int,
     num_classes: int,
     *,
-    seed: int,
-    backend: AnyBackend = "exact",  # noqa: ARG001
     hidden: Sequence[int] = (16, 8),
     activation: str = "relu",
-    dtype: torch.dtype | str = torch.float32,
+    start: Start,
 ) -> ClassicalStudent:
     """A multilayer perceptron, the usual teacher; 64-16-8-3 has 1,203 parameters.
 
@@ -86,19 +73,14 @@ def mlp(
     num_features, num_classes = check_sizes(num_features, num_classes)
     sizes = [num_features, *check_widths(hidden, what="hidden"), num_classes]
     check_activation(activation, ACTIVATIONS)
-    layers = seeded_layers(sizes, activation, "output", seed=seed, dtype=dtype_of(dtype))
-    return ClassicalStudent(layers, {"kind": "mlp", "layers": sizes, "activation": activation})
+    facts = {"kind": "mlp", "layers": sizes, "activation": activation}
+    return ClassicalStudent(start.layers(sizes, activation, "output"), facts)
 
 
 @students.register("equal_size")
+@spread(start=Start)
 def equal_size(
-    num_features: int,
-    num_classes: int,
-    *,
-    seed: int,
-    backend: AnyBackend = "exact",  # noqa: ARG001
-    budget: int = 74,
-    dtype: torch.dtype | str = torch.float32,
+    num_features: int, num_classes: int, *, budget: int = 74, start: Start
 ) -> ClassicalStudent:
     """The classical control of (nearly) the same size: frozen projection, then a tiny network.
 
@@ -114,12 +96,11 @@ def equal_size(
     num_features, num_classes = check_sizes(num_features, num_classes)
     budget = whole_number(budget, what="budget", least=1)
     f, h = fitted_widths(num_features, num_classes, budget)
-    kind = dtype_of(dtype)
     layers: dict[str, nn.Module] = {
-        "projection": Projection(num_features, f, seed=seed, dtype=kind),
-        "hidden": seeded_linear(f, h, seed=seed, name="hidden", dtype=kind),
+        "projection": Projection(num_features, f, seed=start.seed, dtype=start.precision),
+        "hidden": start.linear(f, h, "hidden"),
         "tanh": nn.Tanh(),
-        "output": seeded_linear(h, num_classes, seed=seed, name="output", dtype=kind),
+        "output": start.linear(h, num_classes, "output"),
     }
     facts = {"kind": "equal_size", "budget": budget, "projected_features": f, "hidden": h}
     return ClassicalStudent(layers, facts)
@@ -143,14 +124,9 @@ def hybrid(
     from that number alone. Reading all qubits is the stronger student: Linear(6, 3), 89 parameters.
     Warns of weights that cannot move the qubits read (up to about ten qubits).
 
-    Further options are those of `CircuitSpec` and `RunOptions`.
-
-    Args:
-        spec: The circuit.
-        num_classes: Number of logits.
-        run: How it is run.
-        measured: Qubits read, or `"all"`; None reads the last.
-        head: Widths of hidden layers (tanh) between the values read and the logits.
+    `measured` are the qubits read, or `"all"`; None reads the last. `head` are widths of hidden
+    layers (tanh) between the values read and the logits. Further options are those of `CircuitSpec`
+    and `RunOptions`.
 
     Raises:
         CircuitError: If the features do not fit the qubits or a part cannot be built.
@@ -162,7 +138,7 @@ def hybrid(
     widths = list(check_widths(head, what="head"))
     sizes = [len(spec.qubits_read), *widths, num_classes]
     facts = {"kind": "hybrid", **spec.facts(), **run.facts(), **({"head": sizes} if widths else {})}
-    made = seeded_layers(sizes, "tanh", "head", seed=run.seed, dtype=run.precision)
+    made = run.layers(sizes, "tanh", "head")
     # A single layer goes by the name that weights of published students have.
     top = made["head"] if not widths else nn.Sequential(OrderedDict(made))
     return HybridStudent(circuit, top, facts)
