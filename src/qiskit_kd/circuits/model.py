@@ -346,7 +346,7 @@ class CircuitModel:
         """Trainable weights in order: those of the first copy of the ansatz first."""
         return tuple(weight_parameters(self.num_weights))
 
-    @property
+    @cached_property
     def is_interleaved(self) -> bool:
         """Whether data enter behind weights, so that every sample has a circuit of its own."""
         return self.encoding.layers > 1 or self.encoding.mixed
