@@ -178,8 +178,13 @@ def test_faults_of_the_file_are_status_2(tiny: Path) -> None:
         (("run", "tiny.yaml", "--preset", "quik"), "unknown preset; got 'quik'"),
         (("run", "tiny.yaml", "data.options.train=9999"), "data: the parts of a split fit"),
         (("run", "tiny.yaml", "backend=exakt"), "unknown backend; got 'exakt'"),
+        (("run", "tiny.yaml", "variants.distilled.terms.1.options.temperature=-2"),
+         "override variants.distilled.terms.1.options.temperature: a temperature is a positive"),
+        (("run", "tiny.yaml", "variants.distilled.terms.1.loss=dkd"),
+         "variants.distilled.terms.1: decoupled distillation compares"),
+        (("estimate", "tiny.yaml", "--backend", "exact"), "an estimate is for a device; got 'ex"),
     ],
-)
+)  # fmt: skip
 def test_usage_errors(tiny: Path, words: tuple[str, ...], message: str) -> None:
     done = call(*words)
     assert done.exit_code == 2
@@ -193,23 +198,6 @@ def test_a_folder_is_not_run(tiny: Path, words: tuple[str, ...]) -> None:
     done = call("run", "mine", *words)
     assert done.exit_code == 2
     assert "an experiment is a YAML file or a shipped name; got the folder mine" in done.stderr
-
-
-def test_losses_and_samples_are_tried_beforehand(tiny: Path) -> None:
-    text = TINY.replace("{loss: kl}", "{loss: kl, options: {temperature: -2}}", 1)
-    tiny.write_text(text)
-    done = call("run", "tiny.yaml")
-    assert done.exit_code == 2
-    assert "variants.distilled.terms.1.options.temperature: a temperature is a positive" in (
-        done.stderr
-    )
-    assert "tiny.yaml:9:" in done.stderr
-    assert done.stderr.count("a temperature is") == 1
-    tiny.write_text(TINY)
-    done = call("run", "tiny.yaml", "variants.distilled.terms.1.loss=dkd")
-    assert done.exit_code == 2
-    assert "variants.distilled.terms.1: decoupled distillation compares" in done.stderr
-    assert not Path("runs").exists()
 
 
 def test_help_says_the_defaults() -> None:
@@ -311,14 +299,6 @@ def test_estimate_prints_price_and_plan() -> None:
     assert not Path("runs").exists()
 
 
-@pytest.mark.usefixtures("device")
-def test_estimate_needs_a_device() -> None:
-    done = call("estimate", "tiny.yaml", "--backend", "exact")
-    assert done.exit_code == 2
-    assert "an estimate is for a device; got 'exact' of kind 'exact'" in done.stderr
-    assert "expected a backend of kind 'runtime': device" in done.stderr
-
-
 @pytest.mark.usefixtures("tiny")
 def test_what_is_refused_for_money_is_status_3(monkeypatch: pytest.MonkeyPatch) -> None:
     from qiskit_kd.errors import BudgetError
@@ -378,7 +358,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
             ended.children_user - begun.children_user + ended.children_system
             - begun.children_system
         )  # fmt: skip
-    assert min(times) < 0.5  # processor time: other programs do not count
+    assert min(times) < 0.4  # processor time: other programs do not count
 
 
 @pytest.mark.slow

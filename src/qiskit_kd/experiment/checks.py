@@ -7,18 +7,23 @@ Works on the raw tree, so that a fault elsewhere in the file does not hide these
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import typing
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from qiskit_kd.errors import UnknownNameError
-from qiskit_kd.experiment.parts import complaint, has_temperature, option_fault, registry
-from qiskit_kd.experiment.schema import TEACHER_ROW
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+from qiskit_kd.errors import QiskitKDError, UnknownNameError
+from qiskit_kd.experiment.schema import TEACHER_ROW, has_temperature, option_names, registry
 from qiskit_kd.experiment.store import canonical
 
 if TYPE_CHECKING:
+    from qiskit_kd.distill.losses import Loss
     from qiskit_kd.execution.backends import Backend
 
 Path = tuple[str | int, ...]
@@ -353,3 +358,67 @@ def _opened(name: str) -> tuple[Backend | None, str]:
 def _complaint(loss: str, options: str) -> str | None:
     """Of three classes; every point of the axes asks the same."""
     return complaint(registry("loss")[loss], json.loads(options), num_classes=3)
+
+
+def complaint(loss: Loss, options: Mapping[str, Any], *, num_classes: int) -> str | None:
+    """Why a loss refuses its options, found out with one tiny batch; None if it does not."""
+    import torch
+
+    logits = torch.linspace(-1.0, 1.0, 4 * num_classes, dtype=torch.float64)
+    student, teacher = logits.sin().reshape(4, -1), logits.cos().reshape(4, -1)
+    try:
+        loss(student, teacher, torch.arange(4) % num_classes, **options)
+    except (QiskitKDError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def option_fault(builder: Callable[..., Any], what: str, option: str, value: object) -> str | None:
+    """Why a registered part does not take an option; None if it does.
+
+    Args:
+        builder: The part.
+        what: What messages call it.
+        option: Name of the option.
+        value: Its value.
+    """
+    known = option_names(builder)
+    if known is None:
+        return None
+    if option not in known:
+        near = difflib.get_close_matches(option, known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return (
+            f"unknown option of the {what}; got {option!r}. {hint}"
+            f"known: {', '.join(known) or 'none'}"
+        )
+    adapter = _adapter(builder, option)
+    if adapter is None:
+        return None
+    try:
+        understood = adapter.validate_python(value)
+    except ValidationError as error:
+        message = str(error.errors(include_url=False)[0]["msg"])
+        expected: str | None = message.removeprefix("Input should be ")
+    else:
+        expected = _turned_into(value, understood)
+    return None if expected is None else f"wrong value; got {value!r}; expected {expected}"
+
+
+@lru_cache(maxsize=512)
+def _adapter(builder: Callable[..., Any], option: str) -> TypeAdapter[Any] | None:
+    """What checks an option's type; None for one that only the builder itself can check."""
+    try:
+        hint = typing.get_type_hints(builder).get(option, Any)
+        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except (NameError, TypeError, PydanticSchemaGenerationError, PydanticUserError):
+        return None
+
+
+def _turned_into(value: object, understood: object) -> str | None:
+    """What pydantic silently made of a value; builders get the value as it stands."""
+    if isinstance(value, list) and isinstance(understood, list | tuple):
+        return next(filter(None, map(_turned_into, value, understood)), None)
+    kinds: dict[type, str] = {bool: "true or false", int: "an integer", float: "a number"}
+    same = type(value) is type(understood) or (type(value), type(understood)) == (int, float)
+    return None if same else kinds.get(type(understood))

@@ -28,7 +28,7 @@ from qiskit_kd.distill.outputs import FeatureCapture
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.execution.engine import Array, Engine, Needs, Pullback
 from qiskit_kd.execution.sampled import SampledEngine
-from qiskit_kd.experiment.parts import registry
+from qiskit_kd.experiment.schema import registry
 from qiskit_kd.nn.layer import CircuitLayer
 from qiskit_kd.nn.modules import FullyQuantumStudent, describe
 from qiskit_kd.nn.quanvolution import Quanvolution

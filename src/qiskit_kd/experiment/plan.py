@@ -21,7 +21,6 @@ from qiskit_kd.errors import ConfigError, QiskitKDError
 from qiskit_kd.experiment.checks import faults_of_parts
 from qiskit_kd.experiment.config import ExperimentConfig, Point, ResolvedPoint
 from qiskit_kd.experiment.devices import DEVICE, Opened, open_backend
-from qiskit_kd.experiment.parts import has_temperature, registry
 from qiskit_kd.experiment.preflight import Preflight
 from qiskit_kd.experiment.schema import (
     Label,
@@ -30,6 +29,8 @@ from qiskit_kd.experiment.schema import (
     TermConfig,
     TrainingOverrides,
     VariantConfig,
+    has_temperature,
+    registry,
     teacher_row,
 )
 from qiskit_kd.experiment.store import ROWS, canonical

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qiskit_kd.errors import BudgetError, ConfigError, ExecutionError, QiskitKDError
+from qiskit_kd.experiment.checks import complaint
 from qiskit_kd.experiment.config import ExperimentConfig, ResolvedPoint
 from qiskit_kd.experiment.devices import Opened, open_backend
-from qiskit_kd.experiment.parts import complaint, registry
+from qiskit_kd.experiment.schema import registry
 from qiskit_kd.experiment.store import canonical
 
 if TYPE_CHECKING:

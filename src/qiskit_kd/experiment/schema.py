@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sections of an experiment: frozen pydantic models, unknown keys refused.
+"""The sections of an experiment, and the registered parts that they name.
+
+Frozen pydantic models, unknown keys refused. Parts are imported when they are asked for: a worker
+sets its threads before torch loads.
 
 What a name in one section says about another (a variant about a teacher, an axis about a key) is
 checked by `checks`; here each section stands alone.
@@ -7,8 +10,11 @@ checked by `checks`; here each section stands alone.
 
 from __future__ import annotations
 
+import inspect
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -24,7 +30,47 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
-from qiskit_kd.experiment.parts import reads_teacher
+if TYPE_CHECKING:
+    from qiskit_kd.distill.losses import Loss
+
+
+_HOMES = {
+    "student": ("qiskit_kd.nn.students", "students"),
+    "loss": ("qiskit_kd.distill.losses", "losses"),
+    "adapter": ("qiskit_kd.distill.adapters", "adapters"),
+    "data set": ("qiskit_kd.data", "datasets"),
+    "perturbation": ("qiskit_kd.data.perturbations", "perturbations"),
+}
+# Arguments the runner itself gives to builders and losses: no options.
+_GIVEN = {"seed", "backend", "dtype", "shape", "samples", "num_features", "num_classes"}
+_GIVEN |= {"student", "teacher", "target"}
+
+
+def registry(kind: str) -> Mapping[str, Any]:
+    """The registry of `student`, `loss`, `adapter`, `data set` or `perturbation`."""
+    module, name = _HOMES[kind]
+    found: Mapping[str, Any] = getattr(import_module(module), name)
+    return found
+
+
+def option_names(builder: Callable[..., Any]) -> list[str] | None:
+    """Names of the options a registered part takes; None if it takes any."""
+    parameters = inspect.signature(builder).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return sorted(p.name for p in parameters if p.name not in _GIVEN)
+
+
+def reads_teacher(loss: str) -> bool:
+    """Whether a loss reads a teacher; one that is not registered may."""
+    table = registry("loss")
+    return loss not in table or bool(table[loss].teacher)
+
+
+def has_temperature(loss: Loss) -> bool:
+    """Whether a loss takes the option `temperature`."""
+    return "temperature" in (option_names(loss.function) or ())
+
 
 # Strict: neither "3" nor true is a number; an integer may stand for a float.
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]

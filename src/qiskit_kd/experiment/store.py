@@ -38,14 +38,17 @@ def canonical(value: object) -> str:
     )
 
 
+_PLAIN = (str, int, bool, type(None))
+
+
 def _finite(value: object) -> object:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, str | int):
-        return value
     if isinstance(value, Mapping):
-        return {str(key): _finite(inner) for key, inner in value.items()}
-    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {str(k): v if type(v) in _PLAIN else _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [v if type(v) in _PLAIN else _finite(v) for v in value]
+    return value
 
 
 def _sum(*parts: object) -> str:
