@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from qiskit_kd.experiment.result import Axis
 from qiskit_kd.seeding import stream
 
-from .fake_result import FakeResult, _row, compare
+from .fake_result import FakeResult, _row
 
 TEACHERS = {"teacher:hybrid": (5923, 0.012), "teacher:classical": (5905, 0.02)}
 STUDENTS = {
@@ -43,37 +43,14 @@ GAINS = {
 }
 
 
-TAUGHT, CONTROLS = ("soft", "features", "both"), ("untrained", "shuffled")
-PAIRS = (
-    *((v, "plain") for v in (*TAUGHT, *CONTROLS)),
-    *((v, control) for v in TAUGHT for control in CONTROLS),
-)
-
-
-@dataclass(frozen=True)
-class FakeAxis:
-    """Has the attributes of the experiment's `Axis`."""
-
-    title: str
-    values: tuple[Any, ...]
-
-
-@dataclass
-class FakeStudy(FakeResult):
-    """Has the attributes of a `StudyResult` with axes."""
-
-    axes: dict[str, FakeAxis] = field(default_factory=dict)
-    points: list[dict[str, Any]] = field(default_factory=lambda: [{}])
-
-
 def make(
     *, seeds: int = 6, train: Iterable[Any] = (50, 100, 250, 500, 1000, 5000),
     sees: Iterable[str] = ("same", "all"), students: Mapping[str, Any] | None = None,
     maps: bool = True, robust: bool = True,
-) -> FakeStudy:  # fmt: skip
+) -> FakeResult:  # fmt: skip
     """A study; the same arguments give the same numbers in every process."""
-    axes = {"train": FakeAxis(TITLES["train"], tuple(train)),
-            "sees": FakeAxis(TITLES["sees"], tuple(sees))}  # fmt: skip
+    axes = {"train": Axis(TITLES["train"], tuple(train)),
+            "sees": Axis(TITLES["sees"], tuple(sees))}  # fmt: skip
     axes = {name: axis for name, axis in axes.items() if axis.values}
     points: list[dict[str, Any]] = [{}]
     for name, axis in axes.items():
@@ -102,19 +79,13 @@ def make(
         },
         "evaluation": {"robustness": {"noise": [0.1, 0.2], "rotation": [10, 20]}},
     }  # fmt: skip
-    return FakeStudy(
-        rows=rows, comparisons=compare(rows, PAIRS), name="q2c-fake",
-        command="qkd run q2c-fake --out runs/fake", config=config, axes=axes, points=points,
-    )  # fmt: skip
-
-
-def kept(result: FakeStudy, rows: list[dict[str, Any]]) -> FakeStudy:
-    """The same study with these rows only: one that is not finished."""
-    return replace(result, rows=rows, comparisons=compare(rows, PAIRS))
+    return FakeResult(
+        rows, "q2c-fake", "qkd run q2c-fake --out runs/fake", config=config, axes=axes
+    )
 
 
 def _rows(
-    point: Mapping[str, Any], seeds: int, axes: Mapping[str, FakeAxis], students: Mapping[str, Any]
+    point: Mapping[str, Any], seeds: int, axes: Mapping[str, Axis], students: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     numbers = axes["train"].values if "train" in axes else (1000,)
     k = point.get("train", 1000)

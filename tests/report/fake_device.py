@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .fake_result import FakeResult, _row, compare
+from .fake_result import FakeResult, _row
 
 CE, KL = {"loss": "ce"}, {"loss": "kl"}
 TAUGHT: dict[str, Any] = {"terms": [CE, KL], "teacher": "teacher", "placebo": "none"}
@@ -18,7 +18,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "labels": {"terms": [CE], "backend": "model", "fine_tune": None},
     "shuffled": {**TAUGHT, "placebo": "shuffled", "backend": "model", "fine_tune": None},
 }
-PAIRS = tuple((name, "noise_aware") for name in VARIANTS if name != "noise_aware")
 LEVELS = {
     # KL on the validation data, KL and accuracy on the test data
     "noise_aware": (0.5, 0.6, 0.8), "fine_tuned": (0.4, 0.55, 0.82), "simulated": (0.7, 0.8, 0.801),
@@ -72,8 +71,7 @@ def make(
             if variant == "fine_tuned":
                 row["fine_tuning"] = _stage(seed, kept)
             jobs += [_job(len(jobs) + k, device, usd_per_second) for k in range(count)]
-    result = FakeResult(rows=rows, comparisons=compare(rows, PAIRS), name="device-fake", jobs=jobs)
-    result.command = "qkd run device-fake"
+    result = FakeResult(rows, "device-fake", "qkd run device-fake", jobs=jobs)
     result.config = {
         "name": "device-fake", "title": "Does it help there?", "headline": "sharp",
         "teachers": {"teacher": {"kind": "mlp", "sees": "all"}},

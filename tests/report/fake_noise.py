@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from qiskit_kd.report.grid import Grid, grid_of
+from qiskit_kd.experiment.result import Axis
 
-from .fake_axes import FakeAxis, FakeStudy
-from .fake_result import _row, compare
+from .fake_result import FakeResult, _row
 
 KL = {"loss": "kl", "weight": 1.0, "options": {}}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -21,7 +20,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "shuffled": {"terms": [{"loss": "ce"}, KL], "teacher": "classical", "placebo": "shuffled",
                  "backend": "device"},
 }  # fmt: skip
-PAIRS = tuple((name, "noisy") for name in VARIANTS if name != "noisy")
 STUDENTS: dict[str, tuple[str, ...]] = {
     "sharp": tuple(VARIANTS), "hybrid": ("noise_free", "noisy"),
 }  # fmt: skip
@@ -48,7 +46,7 @@ def make(
     encodings: Sequence[str] = ("amplitude", "angle"),
     students: Mapping[str, Sequence[str]] | None = None,
     effects: Mapping[str, Mapping[float, float]] | None = None,
-) -> FakeStudy:  # fmt: skip
+) -> FakeResult:  # fmt: skip
     """A study whose variants gain exactly what they should, give or take a hair per seed."""
     students, effects = students or STUDENTS, effects or EFFECTS
     values = {"scale": tuple(scales), "device": tuple(devices), "encoding": tuple(encodings)}
@@ -76,18 +74,8 @@ def make(
                 e: {f"students.{s}.options.encoding": e for s in students} for e in encodings}},
         },
     }  # fmt: skip
-    return FakeStudy(
-        rows=rows, comparisons=compare(rows, PAIRS), name="noise-fake",
-        command="qkd run noise-fake", config=config, points=points,
-        axes={name: FakeAxis(titles[name], found) for name, found in values.items()},
-    )  # fmt: skip
-
-
-def grid(result: FakeStudy) -> Grid:
-    """Its grid."""
-    found = grid_of(result)
-    assert found is not None
-    return found
+    axes = {name: Axis(titles[name], found) for name, found in values.items()}
+    return FakeResult(rows, "noise-fake", "qkd run noise-fake", config=config, axes=axes)
 
 
 def _rows(

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from qiskit_kd.experiment.result import Axis
 from qiskit_kd.seeding import stream
 
 CE, KL = {"loss": "ce"}, {"loss": "kl"}
@@ -33,17 +34,22 @@ class FakeResult:
     """Has the attributes of `StudyResult`."""
 
     rows: list[dict[str, Any]]
-    comparisons: list[dict[str, Any]]
     name: str = "c2q-fake"
     command: str = "qkd run c2q-fake --out runs/fake"
     fingerprint: str = "3f7a" * 16
-    verdict: str = "confirmed"
     config: dict[str, Any] = field(default_factory=dict)
-    table: list[dict[str, Any]] = field(default_factory=list)
+    axes: dict[str, Axis] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     jobs: list[dict[str, Any]] = field(default_factory=list)
     spent: dict[str, dict[str, float | None]] = field(default_factory=dict)
     estimate: dict[str, Any] | None = None
+
+    @property
+    def comparisons(self) -> list[dict[str, Any]]:
+        """Every training against the baseline."""
+        base = self.config.get("baseline", "plain")
+        found = dict.fromkeys((row["student"], row["variant"]) for row in self.rows)
+        return [{"student": s, "variant": v, "baseline": base} for s, v in found if v != base]
 
 
 def make(
@@ -59,8 +65,7 @@ def make(
             for variant, gain in zip(VARIANTS, (0.0, *gains), strict=True):
                 if variant in variants:
                     rows.append(_row(student, variant, seed, parameters, alone + gain, classes))
-    comparisons = compare(rows)
-    result = FakeResult(rows=rows, comparisons=comparisons, name=name)
+    result = FakeResult(rows, name)
     result.config = {
         "name": name, "data": {"name": "extended_xor", "num_train": 400, "num_test": 600},
         "teachers": {"teacher": {"kind": "mlp", "options": {"hidden": [16, 8]}, "sees": "all"}},
@@ -70,43 +75,6 @@ def make(
     }  # fmt: skip
     result.environment = {"python": "3.11.7", "qiskit": "2.6.2", "torch": "2.14.1"}
     return result
-
-
-PAIRS = (
-    ("distilled", "plain"),
-    ("shuffled", "plain"),
-    ("label_smoothing", "plain"),
-    ("distilled", "shuffled"),
-    ("distilled", "label_smoothing"),
-)
-
-
-def compare(
-    rows: list[dict[str, Any]], pairs: tuple[tuple[str, str], ...] = PAIRS
-) -> list[dict[str, Any]]:
-    """What a study compares, of pairs that share a seed at some point."""
-    found = {}
-    for row in rows:
-        for variant, baseline in pairs:
-            if row["variant"] == variant and any(
-                (r["student"], r["variant"], r["seed"], r.get("point"))
-                == (row["student"], baseline, row["seed"], row.get("point"))
-                for r in rows
-            ):
-                key = row["student"], variant, baseline, str(row.get("point"))
-                found[key] = {
-                    "student": row["student"],
-                    "variant": variant,
-                    "baseline": baseline,
-                    "metric": "accuracy",
-                    "point": row.get("point", {}),
-                }
-    return [*found.values()]
-
-
-def kept(result: FakeResult, rows: list[dict[str, Any]]) -> FakeResult:
-    """The same study with these rows only: one that is not finished."""
-    return replace(result, rows=rows, comparisons=compare(rows))
 
 
 def _row(
@@ -156,23 +124,15 @@ def tiny(
     alone: list[float], distilled: list[float], shuffled: list[float] | None = None
 ) -> FakeResult:
     """One student with given accuracies per seed."""
-    rows: list[dict[str, Any]] = []
+    common: dict[str, Any] = {
+        "student": "tiny", "parameters": 74, "options": {}, "curves": {}, "distribution": None,
+        "extra": {},
+    }  # fmt: skip
     groups = {"plain": alone, "distilled": distilled, "shuffled": shuffled or []}
-    for variant, numbers in groups.items():
-        for seed, number in enumerate(numbers):
-            rows.append(
-                {
-                    "student": "tiny",
-                    "variant": variant,
-                    "seed": seed,
-                    "parameters": 74,
-                    "options": {},
-                    "curves": {},
-                    "distribution": None,
-                    "extra": {},
-                    "test": {"accuracy": number, "macro_f1": number},
-                    "validation": {"accuracy": number},
-                }
-            )
-    config = {"headline": "tiny", "variants": VARIANTS}
-    return FakeResult(rows=rows, comparisons=compare(rows), config=config)
+    rows = [
+        {**common, "variant": variant, "seed": seed, "validation": {"accuracy": number},
+         "test": {"accuracy": number, "macro_f1": number}}
+        for variant, numbers in groups.items()
+        for seed, number in enumerate(numbers)
+    ]  # fmt: skip
+    return FakeResult(rows, config={"headline": "tiny", "variants": VARIANTS})

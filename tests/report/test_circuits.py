@@ -128,7 +128,7 @@ def test_students_that_an_axis_changes_sit_once_per_value() -> None:
     assert first.cost["weights"] == second.cost["weights"] == 74
     # One drawing and one list of traits for both: only the encoding differs.
     row = {"student": "sharp", "variant": "plain", "seed": 0, "test": {}, "parameters": 75}
-    found = circuits(Frame(FakeResult(rows=[row], comparisons=[], config=config)))
+    found = circuits(Frame(FakeResult(rows=[row], config=config)))
     assert found is not None
     _, _, drawings, traits = found.blocks
     assert isinstance(drawings, Pictures)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from qiskit_kd.experiment.loading import load
+from qiskit_kd.experiment.result import Axis
 from qiskit_kd.experiment.statistics import paired_gain
 from qiskit_kd.report.frame import (
     Contrast,
@@ -33,11 +34,10 @@ from qiskit_kd.report.frame import (
 from qiskit_kd.report.grid import changes_at, settled
 from qiskit_kd.report.sections.noise import preferred
 
-from .fake_axes import FakeAxis, FakeStudy
 from .fake_axes import make as without_noise
 from .fake_noise import make
+from .fake_result import FakeResult, tiny
 from .fake_result import make as plain
-from .fake_result import tiny
 
 RESULT = make()
 CONFIG = RESULT.config
@@ -183,7 +183,7 @@ def test_a_contrast_has_the_gains_of_its_points_and_counts_equal_runs_once() -> 
     assert FRAME.contrast("hybrid", "from_quantum") is None
 
 
-def invented(effects: dict[str, dict[int, float]], seeds: int = 5) -> FakeStudy:
+def invented(effects: dict[str, dict[int, float]], seeds: int = 5) -> FakeResult:
     """A study of one student whose variants gain exactly so much at each K, give or take."""
     points = [{"train": k} for k in next(iter(effects.values()))]
     rows = []
@@ -203,9 +203,8 @@ def invented(effects: dict[str, dict[int, float]], seeds: int = 5) -> FakeStudy:
         name: {"teacher": "t", "placebo": kind, "terms": [{"loss": "kl"}]}
         for name, kind in kinds.items()
     }
-    return FakeStudy(
-        rows=rows, comparisons=[], points=points,
-        axes={"train": FakeAxis("K", tuple(p["train"] for p in points))},
+    return FakeResult(
+        rows=rows,         axes={"train": Axis("K", tuple(p["train"] for p in points))},
         config={"headline": "convolution", "variants": variants},
     )  # fmt: skip
 

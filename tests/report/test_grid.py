@@ -9,15 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qiskit_kd.experiment.result import Axis
 from qiskit_kd.report.grid import at, grid_of, labels_of, rows_grid, shown, varied
 
-from .fake_axes import FakeAxis, FakeStudy, make
+from .fake_axes import make
+from .fake_result import FakeResult
 from .fake_result import make as plain
 
 
-def study(**axes: tuple[Any, ...]) -> FakeStudy:
-    named = {name: FakeAxis(f"the {name}", values) for name, values in axes.items()}
-    return FakeStudy(rows=[], comparisons=[], axes=named)
+def study(**axes: tuple[Any, ...]) -> FakeResult:
+    named = {name: Axis(f"the {name}", values) for name, values in axes.items()}
+    return FakeResult(rows=[], axes=named)
 
 
 def test_a_study_without_axes_has_no_grid() -> None:

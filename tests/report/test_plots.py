@@ -20,7 +20,7 @@ from qiskit_kd import report
 from qiskit_kd.circuits import hardware_efficient
 from qiskit_kd.errors import DataError
 from qiskit_kd.report import plot_accuracy, plot_circuit, plot_gains, plot_parameters, render
-from qiskit_kd.report.frame import gain_of, values, variants_of
+from qiskit_kd.report.frame import Frame, gain_of, values, variants_of
 from qiskit_kd.report.plots_sweep import plot_shots
 from qiskit_kd.report.plots_training import plot_fine_tuning
 from qiskit_kd.report.style import look
@@ -49,7 +49,7 @@ PLOTS: dict[str, tuple[int, Callable[..., Figure]]] = {
     "gains over": (2, lambda **o: report.plot_gains_over(SWEEP.rows, SWEEP.comparisons, **o)),
     "robustness": (4, lambda **o: report.plot_robustness(ROBUST.rows, **o)),
     "shots": (2, lambda **o: plot_shots(
-        NOISE.rows, points=[(p, p["encoding"]) for p in NOISE.points], **o)),
+        NOISE.rows, points=[(p, p["encoding"]) for p in Frame(NOISE).points], **o)),
 }  # fmt: skip
 
 
@@ -183,12 +183,11 @@ def test_intervals_end_where_accuracies_end() -> None:
 
 def test_gains_over_a_baseline_of_another_name() -> None:
     result = make(seeds=2, students=("hybrid",))
-    for item in result.comparisons:
-        item["baseline"] = item["baseline"].replace("plain", "labels")
     for row in result.rows:
         row["variant"] = row["variant"].replace("plain", "labels")
     assert not plot_gains(result.rows, result.comparisons).axes[0].texts
-    assert plot_gains(result.rows, result.comparisons, baseline="labels").axes[0].texts
+    pairs = [{**item, "baseline": "labels"} for item in result.comparisons]
+    assert plot_gains(result.rows, pairs, baseline="labels").axes[0].texts
 
 
 @pytest.mark.parametrize("placebo", ["distilled", "shuffled"])

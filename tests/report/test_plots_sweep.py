@@ -22,14 +22,15 @@ from qiskit_kd.report.style import looks_of, points, strokes
 
 from . import fake_axes
 from . import fake_noise as noise
-from .fake_axes import FakeStudy, kept, make
+from .fake_axes import make
+from .fake_result import FakeResult
 from .fake_result import make as plain
 
 RESULT = make(seeds=5, train=(50, 500, 5000), maps=False, robust=False)
 PLACEBOS = {"untrained", "shuffled"}
 
 
-def draw(plot: Callable[..., Figure], result: FakeStudy = RESULT, **options: Any) -> Figure:
+def draw(plot: Callable[..., Figure], result: FakeResult = RESULT, **options: Any) -> Figure:
     options = {"looks": strokes(result.rows, placebos=PLACEBOS), **options}
     if plot is plot_gains_over:
         return plot(result.rows, result.comparisons, **options)
@@ -143,7 +144,6 @@ def test_a_placebo_far_off_is_an_arrow_with_its_gain() -> None:
     for row in result.rows:
         if row["variant"] == "shuffled":
             row["test"]["accuracy"] -= 0.4
-    result = kept(result, result.rows)
     ax = draw(plot_gains_over, result).axes[0]
     low, high = ax.get_ylim()
     assert -30 < low < 0 < high
@@ -182,7 +182,7 @@ def test_a_divergence_is_drawn_in_nats_and_not_cut_at_one() -> None:
 def test_three_panels_or_six_stand_in_rows_of_three() -> None:
     result = noise.make(seeds=2, encodings=("amplitude", "amplitude_mps", "angle"))
     figure = plot_accuracy_over(
-        result.rows, grid=noise.grid(result), looks=looks_of(Frame(result), student="hybrid")
+        result.rows, grid=grid_of(result), looks=looks_of(Frame(result), student="hybrid")
     )
     tops = [round(one.get_position().y1, 2) for one in figure.axes]
     assert len(set(tops[:3])) == len(set(tops[3:])) == 1
@@ -226,7 +226,7 @@ def test_bands_allow_for_samples_that_seeds_share(
 # Shots and disturbances.
 
 NOISE = noise.make(devices=("torino",))
-PLACES = [(p, p["encoding"]) for p in noise.grid(NOISE).points if p["scale"] == 1]
+PLACES = [(p, p["encoding"]) for p in Frame(NOISE).points if p["scale"] == 1]
 LOOKS = looks_of(Frame(NOISE), student="sharp")
 
 

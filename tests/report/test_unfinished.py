@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from qiskit_kd.report.document import written
 from qiskit_kd.report.frame import Frame
 from qiskit_kd.report.page import rows_csv
 
-from .fake_result import FakeResult, kept, make
+from .fake_result import FakeResult, make
 
 VARIANTS = {
     "plain": {"teacher": "none", "terms": [{"loss": "ce"}]},
@@ -54,7 +55,7 @@ def everything_but_the_page(result: FakeResult) -> str:
 
 @pytest.mark.parametrize("count", range(1, len(STUDY.rows) + 1))
 def test_every_prefix(count: int) -> None:
-    text = everything_but_the_page(kept(STUDY, STUDY.rows[:count]))
+    text = everything_but_the_page(replace(STUDY, rows=STUDY.rows[:count]))
     hybrid = [r for r in STUDY.rows[:count] if r["student"] == "hybrid"]
     paired = {r["seed"] for r in hybrid if r["variant"] == "plain"} & {
         r["seed"] for r in hybrid if r["variant"] == "distilled"
@@ -66,13 +67,13 @@ def test_every_prefix(count: int) -> None:
 @given(st.lists(st.sampled_from(range(len(STUDY.rows))), min_size=1, unique=True))
 @settings(max_examples=25, deadline=None)
 def test_rows_dropped_at_random(chosen: list[int]) -> None:
-    everything_but_the_page(kept(STUDY, [STUDY.rows[k] for k in chosen]))
+    everything_but_the_page(replace(STUDY, rows=[STUDY.rows[k] for k in chosen]))
 
 
 @pytest.mark.parametrize("count", range(1, 11))
 def test_every_prefix_makes_a_page(count: int) -> None:
     result = study(("hybrid",))
-    page, _ = render(kept(result, result.rows[:count]))
+    page, _ = render(replace(result, rows=result.rows[:count]))
     assert "Results" in page
 
 
@@ -80,5 +81,5 @@ def test_every_prefix_makes_a_page(count: int) -> None:
 def test_a_page_without_the_student_alone(variants: tuple[str, ...]) -> None:
     result = study(("hybrid",))
     rows: list[dict[str, Any]] = [r for r in result.rows if r["variant"] in variants]
-    page, _ = render(kept(result, rows))
+    page, _ = render(replace(result, rows=rows))
     assert "No verdict yet for the hybrid student" in page

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from qiskit_kd.experiment import Study
+from qiskit_kd.experiment.result import Axis
 from qiskit_kd.report.contrasts import chance, contrasts
 from qiskit_kd.report.document import Entry, Facts, Headline
 from qiskit_kd.report.frame import Frame
 from qiskit_kd.report.sections.verdict import unfinished, verdict
 
 from . import fake_axes, fake_device, fake_noise
-from .fake_result import FakeResult, kept, make, tiny
+from .fake_result import FakeResult, make, tiny
 from .test_frame import invented
 
 
@@ -84,12 +85,12 @@ def test_nothing_to_compare_and_nothing_yet() -> None:
     result = make(seeds=2)
     result.config["headline"] = "hybrid"
     rows = [r for r in result.rows if (r["student"], r["variant"]) != ("hybrid", "plain")]
-    assert said(kept(result, rows)) == (
+    assert said(replace(result, rows=rows)) == (
         "No verdict yet for the hybrid student: no seed has finished both alone and distilled."
     )
     study = fake_axes.make(seeds=2, train=(50, 500), maps=False, robust=False)
     rows = [r for r in study.rows if (r["student"], r["variant"]) != ("convolution", "plain")]
-    assert said(fake_axes.kept(study, rows)).startswith(
+    assert said(replace(study, rows=rows)).startswith(
         "No verdict yet for the convolution student: no seed has finished both"
     )
 
@@ -209,7 +210,7 @@ def test_a_backend_that_no_row_has_used_is_called_by_its_own_name() -> None:
 def test_with_axes_no_line_stands_for_all_points() -> None:
     result = fake_device.make()
     result.rows = [{**row, "point": {"scale": s}} for s in (1, 2) for row in result.rows]
-    result.axes = {"scale": fake_axes.FakeAxis("scale", (1, 2))}  # type: ignore[attr-defined]
+    result.axes = {"scale": Axis("scale", (1, 2))}
     assert "Fine-tuning" not in said(result)
 
 
@@ -225,7 +226,7 @@ def digits(sees: str | None) -> FakeResult:
         {"backend": "exact", "gradient": "auto", "sharpness_mode": "learnable"},
         "parameters": 75, "test": {"accuracy": 0.5}, "validation": {"accuracy": 0.5},
     }  # fmt: skip
-    return FakeResult(rows=[row], comparisons=[], config=config)
+    return FakeResult(rows=[row], config=config)
 
 
 def test_what_the_teacher_saw_is_said_with_numbers() -> None:
