@@ -122,11 +122,8 @@ def job(**facts: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_no_jobs() -> None:
-    assert jobs_text([], {}) == "no jobs on devices"
-
-
 def test_one_line_for_each_job() -> None:
+    assert jobs_text([], {}) == "no jobs on devices"
     jobs = [job(), job(job_id="d3k2", seconds=0.0, status="sent", shots=None)]
     lines = jobs_text(jobs, spent_of(jobs, {"device": 600.0})).splitlines()
     assert lines[0].split() == ["job", "backend", "created", "shots", "executions", "s", "status"]

@@ -85,17 +85,6 @@ def test_too_few_axes(name: str, message: str) -> None:
         PLOTS[name][1](ax=Figure().subplots())
 
 
-@pytest.mark.parametrize("students", [("hybrid",), ("linear", "fully_quantum")])
-def test_any_number_of_students_and_seeds(students: tuple[str, ...]) -> None:
-    result = make(seeds=1, students=students)
-    for figure in (
-        plot_accuracy(result.rows),
-        plot_parameters(result.rows),
-        plot_gains(result.rows, result.comparisons),
-    ):
-        assert figure.axes[0].has_data()
-
-
 def test_accuracy_bars_are_the_means_and_every_seed_is_a_point() -> None:
     result = make(seeds=5, students=("hybrid",))
     ax = plot_accuracy(result.rows).axes[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,18 +81,9 @@ def test_tables_hold_every_student_and_agree_with_the_contrasts() -> None:
     ]  # fmt: skip
     assert [texts(accuracy, k)[0] for k in (0, 1)] == ["teacher", "linear"]
     assert len(accuracy.lines) == 7
-    one = frame.contrast("linear", "distilled")
-    assert one is not None
-    assert one.gain is not None
-    entry = gains.lines[0][1]
-    assert isinstance(entry, Entry)
-    assert entry.text.replace("−", "-") == f"{100 * one.gain.mean:+.1f}"
-    assert entry.verdict == one.gain.verdict
     # Placebos too, as the legend says of every number: unmarked means neither.
-    placebo = frame.contrast("linear", frame.having("placebo")[0])
-    assert placebo is not None
-    assert placebo.gain is not None
-    assert placebo.gain.verdict in {entry.verdict for entry in gains.lines[0][2:]}
+    for entry, name in zip(gains.lines[0][1:], frame.variants_of()[1:], strict=True):
+        assert entry == document.gained(frame.gain("linear", name))
 
 
 def test_a_sweep_has_a_table_a_student_and_one_a_panel() -> None:
@@ -138,12 +130,8 @@ def test_the_table_of_preferences_and_of_what_noise_takes() -> None:
     assert texts(first, 2)[:2] == ["2", "from classical"]
     assert cells["over from classical"] == "is preferred"
     point = {"scale": 2, "device": "torino", "encoding": "amplitude"}
-    one = frame.contrast("sharp", "from_classical", "noise_free", points=[point])
-    assert one is not None
-    assert one.gain is not None
-    entry = cells["over noise free"]
-    assert isinstance(entry, Entry)
-    assert (entry.text, entry.verdict) == (f"+{100 * one.gain.mean:.1f}", "confirmed")
+    gain = frame.gain("sharp", "from_classical", "noise_free", points=[point])
+    assert cells["over noise free"] == document.gained(gain)
 
 
 def test_shots_are_shown_at_the_devices_own_noise_or_at_the_last_value() -> None:
@@ -336,15 +324,6 @@ def test_changes_are_paired_by_seed_and_less_divergence_is_better() -> None:
     (item,) = device.tuned(Frame(worse))
     assert [change.verdict for change in item.changes] == ["harmful"] * 3
     assert [np.sign(change.gain.mean) for change in item.changes] == [1, 1, -1]
-
-
-def test_only_shared_seeds_count_and_none_make_no_entry() -> None:
-    result = fake_device.make(seeds=6)
-    result.rows = [r for r in result.rows if (r["variant"], r["seed"]) != ("fine_tuned", 3)]
-    (item,) = device.tuned(Frame(result))
-    assert {change.gain.n for change in item.changes} == {5}
-    result.rows = [row for row in result.rows if row["variant"] != "noise_aware"]
-    assert device.tuned(Frame(result)) == []
 
 
 def test_without_a_teacher_the_loss_stands_for_the_divergence() -> None:
@@ -578,45 +557,42 @@ def test_dates(written: str | None, said: str) -> None:
 # Settings.
 
 
-def test_options_tell_what_was_picked_per_student() -> None:
-    result = make(seeds=3, students=("hybrid",))
-    for row in result.rows:
-        row["options"] = {"temperature": 4 if row["variant"] == "distilled" else None, "layers": 4}
-    assert [*settings.choices(Frame(result))] == [("hybrid", "distilled", {"temperature": "4"})]
-    last = [row for row in result.rows if row["variant"] == "distilled"][-1]
-    last["options"]["temperature"] = 2
-    ((*_, picked),) = settings.choices(Frame(result))
-    assert picked["temperature"] == "2 (1 seed), 4 (2 seeds)"
-    last["options"]["temperature"] = None
-    ((*_, picked),) = settings.choices(Frame(result))
-    assert picked["temperature"] == "4 (2 of 3 seeds)"
-
-
-def test_what_every_variant_picked_of_several_is_told() -> None:
+def picked(options: Callable[[dict[str, Any]], Any], **config: Any) -> list[Any]:
+    """What a table of choices says of two seeds whose rows have these options."""
     result = make(seeds=2, students=("hybrid",))
     for row in result.rows:
-        row["options"] = {"control": "pca_linear", "learning_rate": 0.1, "layers": 4}
-    result.config |= {
-        "training": {"learning_rate": [0.1, 0.2]},
-        "students": {"hybrid": {"candidates": {"control": ["pca_linear", "pca_mlp"]}}},
-    }
-    found = [*settings.choices(Frame(result))]
+        row["options"] = options(row)
+    result.config |= config
+    return [*settings.choices(Frame(result))]
+
+
+def test_options_tell_what_was_picked_per_student() -> None:
+    def at(*values: int | None) -> Any:
+        return lambda row: {
+            "temperature": values[row["seed"]] if row["variant"] == "distilled" else None,
+            "layers": 4,
+        }
+
+    assert picked(at(4, 4)) == [("hybrid", "distilled", {"temperature": "4"})]
+    assert picked(at(4, 2))[0][2] == {"temperature": "2 (1 seed), 4 (1 seed)"}
+    assert picked(at(4, None))[0][2] == {"temperature": "4 (1 of 2 seeds)"}
+    found = picked(
+        lambda _: {"control": "pca_linear", "learning_rate": 0.1, "layers": 4},
+        training={"learning_rate": [0.1, 0.2]},
+        students={"hybrid": {"candidates": {"control": ["pca_linear", "pca_mlp"]}}},
+    )
     assert found
-    for *_, picked in found:
-        assert picked == {"control": "pca linear", "learning rate": "0.1"}
+    assert all(own == {"control": "pca linear", "learning rate": "0.1"} for *_, own in found)
 
 
 def test_sharpness_stands_with_the_settings() -> None:
-    result = make(seeds=2, students=("hybrid",))
-    for row in result.rows:
-        row["options"] = {}
-        if row["variant"] == "plain" and row["student"] == "hybrid":
-            row["extra"] = {"sharpness": 2.0 + row["seed"]}
-    ((*_, picked),) = settings.choices(Frame(result))
-    assert picked["sharpness reached"].startswith("2.50 ± ")
-    for row in result.rows:
-        row["options"] = {"sharpness_mode": "fixed"}
-    assert [*settings.choices(Frame(result))] == []
+    def learned(row: dict[str, Any], mode: str = "learnable") -> dict[str, Any]:
+        row["extra"] = {"sharpness": 2.0 + row["seed"]}
+        return {"sharpness_mode": mode} if row["student"] == "hybrid" else {}
+
+    (_, *mine), (_, *none) = picked(learned), picked(lambda row: learned(row, "fixed"))
+    assert [own["sharpness reached"][:7] for *_, own in mine] == ["2.50 ± "] * 4
+    assert none == []
 
 
 def test_settings_read_like_a_sentence() -> None:
