@@ -24,6 +24,9 @@ def part(count: int = 6, classes: int = 3, features: int = 4) -> Dataset:
     return Dataset(*samples(count, classes, features), classes, "toy")
 
 
+IMAGE = Dataset(*samples(6), 3, "toy", (1, 2, 2))
+
+
 class TestDataset:
     def test_keeps_private_copies_in_fixed_dtypes(self) -> None:
         x, y = samples()
@@ -131,35 +134,26 @@ class TestDataset:
 
 
 class TestSplit:
-    def test_parts_must_have_one_width(self) -> None:
-        with pytest.raises(
-            DataError, match="same number of features; got train: 4, validation: 5, test: 4"
-        ):
-            Split(part(), part(features=5), part())
-        with pytest.raises(DataError, match=r"same number of features; got .*transfer: 2"):
-            Split(part(), part(), part(), np.ones((3, 2)))
-
-    def test_parts_must_have_the_same_classes(self) -> None:
-        with pytest.raises(DataError, match="same classes; got train: 3, validation: 2"):
-            Split(part(), part(classes=2), part())
-
-    def test_parts_must_have_one_shape(self) -> None:
-        image = Dataset(*samples(6), 3, "toy", (1, 2, 2))
-        assert Split(image, image, image).shape == (1, 2, 2)
-        assert Split(part(), part(), part()).shape is None
-        with pytest.raises(
-            DataError, match=r"same shape of sample; got train: \(1, 2, 2\), validation: None, test"
-        ):
-            Split(image, part(), image)
-
-    def test_training_samples_of_one_class_are_refused(self) -> None:
-        one = Dataset(np.ones((3, 4)), [1, 1, 1], 3, "toy")
-        with pytest.raises(DataError, match="two classes; got only class 1 in the training sample"):
-            Split(one, part(), part())
-
-    def test_transfer_rows_are_checked(self) -> None:
-        with pytest.raises(DataError, match=r"the transfer set are finite .*nan in row 0, feature"):
-            Split(part(), part(), part(), np.full((1, 4), np.nan))
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"validation": part(features=5)}, "number of features; got train: 4, validation: 5, "),
+            ({"transfer": np.ones((3, 2))}, r"same number of features; got .*transfer: 2"),
+            ({"validation": part(classes=2)}, "same classes; got train: 3, validation: 2"),
+            ({"test": IMAGE}, r"shape of sample; got .*, validation: None, test: \(1, 2, 2\)"),
+            (
+                {"train": Dataset(np.ones((3, 4)), [1, 1, 1], 3, "toy")},
+                "got only class 1 in the tr",
+            ),
+            ({"transfer": np.full((1, 4), np.nan)}, "transfer set are finite .*nan in row 0, feat"),
+        ],
+    )
+    def test_parts_must_fit(self, change: dict[str, Any], message: str) -> None:
+        parts = dict.fromkeys(("train", "validation", "test"), part())
+        assert Split(**parts).shape is None
+        assert Split(IMAGE, IMAGE, IMAGE).shape == (1, 2, 2)
+        with pytest.raises(DataError, match=message):
+            Split(**{**parts, **change})
 
     def test_transfer_rows_handed_over_are_not_copied(self) -> None:
         x = np.ones((2, 4))

@@ -32,7 +32,7 @@ from qiskit_kd.distill.outputs import (
     passed,
 )
 from qiskit_kd.errors import DataError, DistillError, StorageError
-from qiskit_kd.nn.cache import OutputCache, module_hash, sample_keys
+from qiskit_kd.nn.cache import OutputCache, in_equal_passes, module_hash, sample_keys
 from qiskit_kd.nn.modules import as_student
 from qiskit_kd.values import numbers, shown
 
@@ -301,20 +301,18 @@ class ModuleTeacher(Teacher):
             folder = None if self._cache_dir is None else self._cache_dir / name
             self._caches[name] = OutputCache(folder)
         return self._caches[name].fetch(
-            sample_keys(rows), lambda places: self._run_chunks(rows[places], run)
+            sample_keys(rows), lambda places: self._run_all(rows[places], run)
         )
 
-    def _run_chunks(self, rows: NDArray[np.generic], run: _Run) -> Tensor:
-        outputs = []
+    def _run_all(self, rows: NDArray[np.generic], run: _Run) -> Tensor:
         for module in self._modules:
             module.eval()
         with torch.no_grad():
-            for start in range(0, len(rows), CHUNK):
-                chunk = rows[start : start + CHUNK]
-                padded = np.concatenate([chunk, np.repeat(chunk[-1:], CHUNK - len(chunk), 0)])
-                batch = torch.from_numpy(padded).to(self._device, self._dtype)
-                outputs.append(run(batch)[: len(chunk)].cpu())
-        return torch.cat(outputs)
+            return in_equal_passes(
+                torch.from_numpy(rows),
+                CHUNK,
+                lambda part: run(part.to(self._device, self._dtype)).cpu(),
+            )
 
     def _logits(self, batch: Tensor) -> Tensor:
         members = [

@@ -73,6 +73,19 @@ def module_hash(modules: Iterable[nn.Module]) -> str:
     return digest.hexdigest()
 
 
+def in_equal_passes(rows: Tensor, size: int, run: Callable[[Tensor], Tensor]) -> Tensor:
+    """Outputs of all rows, by passes of exactly `size`, the last one filled up.
+
+    Products of matrices round differently with their widths: so what comes out for a row does not
+    depend on which others happened to be asked for.
+    """
+    parts = []
+    for chunk in torch.split(rows, size):
+        filling = chunk[-1:].expand(size - len(chunk), *chunk.shape[1:])
+        parts.append(run(torch.cat([chunk, filling]))[: len(chunk)])
+    return torch.cat(parts)
+
+
 @dataclass
 class OutputCache:
     """Outputs of one network by sample key, in memory and, where one is given, in a folder."""

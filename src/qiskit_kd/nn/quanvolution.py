@@ -24,7 +24,7 @@ from qiskit_kd.errors import CircuitError, ConfigError, DataError
 from qiskit_kd.execution.autograd import refuse_export, run, uncompiled
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.exact import ExactEngine
-from qiskit_kd.nn.cache import OutputCache, module_hash, sample_keys
+from qiskit_kd.nn.cache import OutputCache, in_equal_passes, module_hash, sample_keys
 from qiskit_kd.nn.layer import AnyBackend, CircuitLayer
 from qiskit_kd.values import listed, real, shown, whole
 
@@ -374,12 +374,5 @@ class Quanvolution(CircuitLayer):
         with torch.no_grad():
             if not isinstance(self.engine, ExactEngine):
                 return self._maps(images.to(self.weight.device), size)
-            # Products of matrices round differently with their widths. Every pass has the same, so
-            # that the maps of an image do not depend on which others happened to be asked for.
-            parts = []
-            for start in range(0, len(images), _CHUNK):
-                chunk = images[start : start + _CHUNK]
-                filling = chunk[-1:].expand(_CHUNK - len(chunk), -1, -1, -1)
-                whole = torch.cat([chunk, filling]).to(self.weight.device)
-                parts.append(self._maps(whole, size)[: len(chunk)])
-            return torch.cat(parts)
+            home = self.weight.device
+            return in_equal_passes(images, _CHUNK, lambda part: self._maps(part.to(home), size))
