@@ -9,6 +9,7 @@ only in a loss draw the same initial weights, splits and batches because they as
 from __future__ import annotations
 
 import hashlib
+import struct
 
 import numpy as np
 
@@ -17,10 +18,10 @@ from qiskit_kd.values import whole
 
 def _sequence(seed: int, names: tuple[str | int, ...]) -> np.random.SeedSequence:
     # A hash of the names, not Python's hash(): the latter changes from process to process.
-    root = whole(seed, "a seed is a whole number")
-    digest = hashlib.sha256("\x1f".join(str(name) for name in names).encode()).digest()
-    key = tuple(int.from_bytes(digest[k : k + 4], "little") for k in range(0, 16, 4))
-    return np.random.SeedSequence(entropy=root, spawn_key=key)
+    fine = type(seed) is int and seed >= 0
+    root = seed if fine else whole(seed, "a seed is a whole number")
+    digest = hashlib.sha256("\x1f".join(map(str, names)).encode()).digest()
+    return np.random.SeedSequence(entropy=root, spawn_key=struct.unpack("<4I", digest[:16]))
 
 
 def stream(seed: int, *names: str | int) -> np.random.Generator:

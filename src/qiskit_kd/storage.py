@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 from qiskit_kd.errors import StorageError
 
@@ -147,20 +147,25 @@ class Database:
 
     def read(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         """Rows of a query."""
-        with self._guard, self.translated():
-            return self.db.execute(query, values).fetchall()
+        try:
+            with self._guard:
+                return self.db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            self._refuse(error)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All of what is written inside, or nothing; nobody else writes meanwhile."""
-        with self._guard, self.translated():
-            self.db.execute("BEGIN IMMEDIATE")
+        with self._guard:
             try:
+                self.db.execute("BEGIN IMMEDIATE")
                 yield
                 self.db.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if self.db.in_transaction:
                     self.db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    self._refuse(error)
                 raise
 
     @contextmanager
@@ -169,18 +174,19 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            text = " ".join(str(error).split())
-            faults = [
-                name for name, words in _FAULTS.items() if any(word in text for word in words)
-            ]
-            fault = next(iter(faults), "is damaged")
-            fault = fault if fault in self.remedies else "cannot be written"
-            raise StorageError(
-                f"{self.named.format(kind=self.kind, path=self.path)} {fault}",
-                got=text,
-                expected="a SQLite database" if fault == "is damaged" else None,
-                remedy=self.remedies[fault],
-            ) from None
+            self._refuse(error)
+
+    def _refuse(self, error: sqlite3.Error) -> NoReturn:
+        text = " ".join(str(error).split())
+        faults = [name for name, words in _FAULTS.items() if any(word in text for word in words)]
+        fault = next(iter(faults), "is damaged")
+        fault = fault if fault in self.remedies else "cannot be written"
+        raise StorageError(
+            f"{self.named.format(kind=self.kind, path=self.path)} {fault}",
+            got=text,
+            expected="a SQLite database" if fault == "is damaged" else None,
+            remedy=self.remedies[fault],
+        ) from None
 
 
 def connect(path: Path | None, *, write: bool = True) -> sqlite3.Connection:

@@ -19,7 +19,7 @@ from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.nn.layer import QuantumLayer
 
 ROOM = qiskit_kd.__path__[0]
-MOST = {"exact": 33, "noisy": 50}
+MOST = {"exact": 33, "noisy": 50, "aer_shots": 100, "fake_device": 150}
 
 
 @pytest.mark.parametrize("backend", MOST)

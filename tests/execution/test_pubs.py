@@ -16,8 +16,8 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_kd.errors import BudgetError, CircuitError, DataError
+from qiskit_kd.execution import compiled
 from qiskit_kd.execution.backends import Backend
-from qiskit_kd.execution.runtime import serialization
 from qiskit_kd.execution.runtime.journal import Journal
 from qiskit_kd.execution.runtime.session import open_session
 from qiskit_kd.execution.schema import AnyOptions
@@ -156,13 +156,13 @@ def test_a_circuit_changed_in_place_is_another_circuit(tmp_path: Path) -> None:
 
 def test_the_digest_of_a_circuit_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    digest = serialization.circuit_digest
+    digest = compiled.circuit_digest
 
     def counted(circuit: QuantumCircuit) -> str:
         calls.append(len(circuit.data))
         return digest(circuit)
 
-    monkeypatch.setattr(serialization, "circuit_digest", counted)
+    monkeypatch.setattr(compiled, "circuit_digest", counted)
     found = backend("a fake device", tiles=2, shots=8).engine(seed=0)
     found.outputs(MODEL, X, W)
     first = len(calls)

@@ -182,11 +182,7 @@ class AerEstimator(BaseEstimatorV2):  # type: ignore[misc]
 
 
 class AerSource(Source):
-    """Exact probabilities by Aer's statevector method.
-
-    Args:
-        optimization_level: Of the transpilation to Aer's gates.
-    """
+    """Exact probabilities by Aer's statevector method."""
 
     packed = True
 

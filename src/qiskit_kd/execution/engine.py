@@ -91,11 +91,7 @@ def check_run(
 
 
 def check_weights(model: CircuitModel, weights: Array) -> None:
-    """Refuse weights that are not `(..., num_weights)` finite numbers.
-
-    Raises:
-        DataError: Naming the shape, or the first weight that is not finite.
-    """
+    """Refuse weights that are not `(..., num_weights)` finite numbers, with a DataError."""
     if weights.shape[-1:] != (model.num_weights,):
         raise DataError(
             f"the model takes {model.num_weights} weights",
@@ -117,11 +113,7 @@ def not_negative(
 ) -> tuple[Array, Pullback]:
     """Class probabilities that rounding left below zero are zero, and nothing moves them.
 
-    Args:
-        model: The model; expectation values are left alone.
-        outputs: `(..., batch, num_outputs)`.
-        pullback: Their gradient.
-        needs: Which gradients will be asked for.
+    `(..., batch, num_outputs)`; expectation values are left alone.
     """
     if not isinstance(model.readout, ClassGroups) or not outputs.size or outputs.min() >= 0:
         return outputs, pullback
@@ -164,28 +156,16 @@ class Engine(ABC):
     def vjp(
         self, model: CircuitModel, features: Array, weights: Array, needs: Needs
     ) -> tuple[Array, Pullback]:
-        """Run the model and keep what its gradient needs.
-
-        Args:
-            model: The circuit model.
-            features: `(batch, num_features)`.
-            weights: `(..., num_weights)`.
-            needs: Which gradients will be asked for.
+        """Run the model as `outputs`, and keep what the gradients need that will be asked for.
 
         Returns:
-            The outputs, as `outputs`, and a pullback that may be called any number of times.
+            The outputs, and a pullback that may be called any number of times.
         """
 
     def jacobian(
         self, model: CircuitModel, features: Array, weights: Array, needs: Needs
     ) -> tuple[Array | None, Array | None]:
-        """Full Jacobians, for callers that want them instead of a product.
-
-        Args:
-            model: The circuit model.
-            features: `(batch, num_features)`.
-            weights: `(num_weights,)`.
-            needs: Which of the two to compute.
+        """Full Jacobians at weights `(num_weights,)`, for callers that want them.
 
         Returns:
             `(batch, num_outputs, num_features)` and `(batch, num_outputs, num_weights)`.
@@ -262,11 +242,9 @@ job_context: ContextVar[Callable[[], bytes] | None] = ContextVar("job_context", 
 
 @contextmanager
 def with_job_context(describe: Callable[[], bytes]) -> Iterator[None]:
-    """Have `describe` asked for every job that is sent inside the block.
+    """Have `describe` asked for the state of the work, once for each job sent inside the block.
 
-    Args:
-        describe: Returns the state, e.g. a checkpoint of weights, optimiser and generators. It is
-            called once for each job that is sent, not for one that the journal knows already.
+    A job that the journal knows already is not sent.
     """
     token = job_context.set(describe)
     try:

@@ -25,15 +25,7 @@ _COPIES = 4  # tables of the readout that the exact engine holds at once
 
 
 class EngineSource(Source):
-    """Probabilities of an exact engine, for multinomial shots or as they are.
-
-    Args:
-        engine: The exact engine.
-        shots: Shots per circuit; None for the exact values with a sampled engine's gradient rules.
-
-    Raises:
-        ConfigError: If `shots` is not positive.
-    """
+    """Probabilities of an exact engine, for multinomial shots or, without, as they are."""
 
     def __init__(self, engine: Engine, *, shots: int | None) -> None:
         if shots is not None:

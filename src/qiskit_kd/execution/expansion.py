@@ -37,12 +37,7 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True, eq=False)
 class AngleMap:
-    """Parameters of a circuit to the angles of its gates, and the transpose.
-
-    Args:
-        parameters: The circuit's parameters in order.
-        expressions: The expression in each slot.
-    """
+    """Parameters of a circuit, in order, to the expression in each slot, and the transpose."""
 
     parameters: tuple[Any, ...]
     expressions: tuple[ParameterExpression, ...]
@@ -116,11 +111,7 @@ def _rows(values: Floats) -> NDArray[np.float64]:
 
 
 def real(value: Any) -> float:
-    """A coefficient as Qiskit gives it: sometimes complex with no imaginary part.
-
-    Raises:
-        ValueError: If it has one, or is not finite.
-    """
+    """A finite real coefficient; Qiskit gives it as complex now and then."""
     number = complex(value)
     if not math.isfinite(number.real) or not abs(number.imag) <= 1e-9 * max(1.0, abs(number)):
         raise ValueError(f"{number} is no finite real number")
@@ -253,9 +244,6 @@ class Expansion:
 
     Where data and weights mix, every slot is an input slot, a function of angles and weights side
     by side, and there are no weight slots: each sample has a row of its own for every setting.
-
-    Args:
-        model: The model.
     """
 
     model: CircuitModel

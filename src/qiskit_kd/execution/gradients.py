@@ -28,11 +28,7 @@ GRADIENTS = ("auto", "shift", "spsa")
 
 
 def check_gradient(name: str) -> str:
-    """Return `name` if it is a gradient rule.
-
-    Raises:
-        UnknownNameError: If it is none of `GRADIENTS`.
-    """
+    """Return `name` if it is one of `GRADIENTS`, else raise an UnknownNameError."""
     if name not in GRADIENTS:
         raise UnknownNameError.of("gradient rule", name, GRADIENTS)
     return name
@@ -108,14 +104,11 @@ class Seen:
 
 @lru_cache
 def shift_rule(frequencies: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
-    """Shifts s and coefficients c with `f'(x) = sum c f(x + s)`, exact for these frequencies.
+    """Shifts s and coefficients c with `f'(x) = sum c f(x + s)`, exact for w, 2w, ..., Rw.
 
     The ansatz `sum_m c_m [f(x + s_m) - f(x - s_m)]` is exact when
-    `2 sum_m c_m sin(w_l s_m) = w_l` for every frequency; for frequencies `w, 2w, ..., Rw` the
-    shifts `(2m - 1) pi / (2 R w)` keep the variance least (arXiv:2107.12390, eq. 12 and 16).
-
-    Args:
-        frequencies: Equidistant positive frequencies, a multiple of the first.
+    `2 sum_m c_m sin(w_l s_m) = w_l` for every frequency; the shifts `(2m - 1) pi / (2 R w)` keep
+    the variance least (arXiv:2107.12390, eq. 12 and 16).
     """
     w = np.array(frequencies)
     shifts = (2 * np.arange(1, len(w) + 1) - 1) * np.pi / (2 * w[-1])
@@ -142,12 +135,7 @@ def _spread(values: Floats, seen: Floats) -> Floats:
 
 
 def shift_points(expansion: Expansion, weights: Floats) -> Points:
-    """Parameter shift of every weight slot.
-
-    Args:
-        expansion: The expanded model.
-        weights: `(..., num_weights)`.
-    """
+    """Parameter shift of every weight slot; weights `(..., num_weights)`."""
     displacement, share = _table(expansion.weight_frequencies)
     slots = expansion.weight_slots(weights)
     return Points(
@@ -157,12 +145,7 @@ def shift_points(expansion: Expansion, weights: Floats) -> Points:
 
 
 def input_shift_points(expansion: Expansion, angles: Floats) -> Points:
-    """Parameter shift of every input slot.
-
-    Args:
-        expansion: The expanded model.
-        angles: `(batch, num_inputs)` encoding angles.
-    """
+    """Parameter shift of every input slot; encoding angles `(batch, num_inputs)`."""
     displacement, share = _table(expansion.input_frequencies)
     slots = expansion.input_slots(angles)
     return Points(
@@ -198,12 +181,8 @@ def default_epsilon(num_weights: int) -> float:
     Stepping in all weights at once shrinks the mean of the estimate: an outcome in which n weights
     interfere is a product of n cosines, and its gradient is seen `cos(epsilon)**n`, about
     `exp(-n epsilon**2 / 2)`, times its size. With the square root the factor no longer depends on
-    the number of weights: at least about `exp(-0.5**2 / 2) = 0.88`, and 0.93 in the 74-weight
-    student, where a weight interferes with a part of the others. Shot noise grows as
+    the number of weights: at least about `exp(-0.5**2 / 2) = 0.88`. Shot noise grows as
     `1 / epsilon`; with 1,024 shots it stays below the noise of the random directions there.
-
-    Args:
-        num_weights: Weights of the model.
     """
     return min(0.2, 0.5 / math.sqrt(max(1, num_weights)))
 
@@ -219,16 +198,10 @@ def spsa_points(
     """Simultaneous perturbation: all weights at once, up and down, a few times.
 
     Each perturbation is a vector of random signs shared by the whole mini-batch (leading axes of
-    the weights draw their own), so a step costs `2 * perturbations` evaluations per sample however
-    many weights there are. The mean over perturbations is the gradient up to
-    O(num_weights * epsilon**2); see `default_epsilon`.
-
-    Args:
-        expansion: The expanded model; where data and weights mix, points are weights, not slots.
-        weights: `(..., num_weights)`.
-        generator: Source of the signs.
-        perturbations: How many directions to average.
-        epsilon: Step in radians.
+    the weights `(..., num_weights)` draw their own), so a step costs `2 * perturbations`
+    evaluations per sample however many weights there are. The mean over perturbations is the
+    gradient up to O(num_weights * epsilon**2); see `default_epsilon`. Where data and weights mix,
+    points are weights, not slots.
     """
     weights = np.asarray(weights, float)
     shape = (*weights.shape[:-1], perturbations, weights.shape[-1])

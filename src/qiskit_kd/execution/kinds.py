@@ -15,6 +15,7 @@ from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.transpiler import PassManager
 
 from qiskit_kd.execution.engine import Engine
+from qiskit_kd.execution.mitigation import warn_of_few_shots
 from qiskit_kd.execution.pubs import ExactEstimator, ExactSampler
 from qiskit_kd.execution.schema import (
     AerOptions,
@@ -29,7 +30,7 @@ from qiskit_kd.registry import Registry
 if TYPE_CHECKING:
     from qiskit_kd.execution.noise_sources import DeviceNoise
     from qiskit_kd.execution.noisy.program_cache import ProgramCache
-    from qiskit_kd.execution.sampled import Source
+    from qiskit_kd.execution.sampled import SampledEngine, Source
 
 _ANY_WIDTH = 20  # qubits of a device of rates that is asked for without a circuit
 
@@ -37,12 +38,7 @@ O = TypeVar("O", bound=BackendOptions)  # noqa: E741
 
 
 class Kind(ABC, Generic[O]):
-    """What makes engines, primitives and pass managers of one kind's entries.
-
-    Args:
-        name: Name of the entry.
-        options: Its options.
-    """
+    """What makes engines, primitives and pass managers of one kind's entries."""
 
     schema: ClassVar[type[BackendOptions]]
     """The class of the options; its field `kind` is a literal, the name of the kind."""
@@ -66,18 +62,19 @@ class Kind(ABC, Generic[O]):
     def pass_manager(self) -> PassManager:
         """What makes circuits runnable on this backend."""
 
-    def sampled(self, source: Source, gradient: str, seed: int | None) -> Engine:
+    def sampled(
+        self,
+        source: Source,
+        gradient: str,
+        seed: int | None,
+        *,
+        kind: type[SampledEngine] | None = None,
+    ) -> Engine:
         """An engine around a source, with the entry's settings of SPSA."""
         from qiskit_kd.execution.sampled import SampledEngine
 
-        return SampledEngine(
-            source,
-            name=self.name,
-            gradient=gradient,
-            perturbations=self.options.perturbations,
-            epsilon=self.options.epsilon,
-            seed=seed,
-        )
+        made = kind or SampledEngine
+        return made(source, name=self.name, gradient=gradient, seed=seed, **self.options.spsa())
 
 
 kinds: Registry[type[Kind[Any]]] = Registry("backend kind")
@@ -227,21 +224,39 @@ class _Runtime(Kind[RuntimeOptions]):
     schema = RuntimeOptions
 
     def engine(self, gradient: str, shots: int | None, seed: int | None) -> Engine:
-        from qiskit_kd.execution.runtime.engine import make_engine
+        from qiskit_kd.execution.runtime.engine import RuntimeEngine, RuntimeSource
+        from qiskit_kd.execution.sampled import fresh_seed
 
-        return make_engine(self.options, name=self.name, gradient=gradient, shots=shots, seed=seed)
+        options = self.options
+        assert shots is not None  # an entry has some
+        if options.mitigation != "none":
+            warn_of_few_shots(shots)
+        if seed is None:
+            # The same program, run again, asks a journal for the same jobs.
+            kept = options.journal is not None or not options.local
+            seed = 0 if kept else fresh_seed()
+        source = RuntimeSource(options, name=self.name, shots=shots)
+        return self.sampled(source, gradient, seed, kind=RuntimeEngine)
 
     def sampler(self, shots: int, seed: int | None) -> BaseSamplerV2:
-        from qiskit_kd.execution.runtime.engine import make_sampler
+        """A seed is which repetition its jobs are."""
+        from qiskit_kd.execution.runtime.primitives import RuntimeSampler
+        from qiskit_kd.execution.runtime.session import open_session
 
-        return make_sampler(self.options, name=self.name, shots=shots, seed=seed)
+        session = open_session(self.options, self.name)
+        return RuntimeSampler(session, repetition=seed, default_shots=shots)
 
     def estimator(self, precision: float, seed: int | None) -> BaseEstimatorV2:
-        from qiskit_kd.execution.runtime.engine import make_estimator
+        """A seed is which repetition its jobs are."""
+        from qiskit_kd.execution.runtime.primitives import RuntimeEstimator
+        from qiskit_kd.execution.runtime.session import open_session
 
-        return make_estimator(self.options, name=self.name, precision=precision, seed=seed)
+        session = open_session(self.options, self.name)
+        return RuntimeEstimator(session, repetition=seed, default_precision=precision)
 
     def pass_manager(self) -> PassManager:
-        from qiskit_kd.execution.runtime.engine import make_pass_manager
+        """To one copy of the circuit, where the transpiler puts it."""
+        from qiskit_kd.execution.runtime.compiler import device_pass_manager
+        from qiskit_kd.execution.runtime.device import open_device
 
-        return make_pass_manager(self.options)
+        return device_pass_manager(open_device(self.options), self.options)

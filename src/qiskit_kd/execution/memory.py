@@ -35,16 +35,7 @@ def simulation_bytes(model: CircuitModel) -> int:
 
 
 def require_memory(needed: int, what: str, remedy: str) -> None:
-    """Refuse `needed` bytes that are not there.
-
-    Args:
-        needed: Bytes.
-        what: What would need them, e.g. `"a statevector of 40 qubits"`.
-        remedy: What to do instead.
-
-    Raises:
-        ResourceError: If less is available.
-    """
+    """Refuse `needed` bytes for `what` where fewer are there, with a ResourceError."""
     if needed < _NEGLIGIBLE:
         return
     available = available_bytes()

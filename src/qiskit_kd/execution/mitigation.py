@@ -30,11 +30,7 @@ _known: ContextVar[bool] = ContextVar("few_shots_known", default=False)
 
 
 def check_mitigation(name: str) -> str:
-    """`name`, if it is one of `MITIGATIONS`.
-
-    Raises:
-        UnknownNameError: If it is not; the nearest is suggested.
-    """
+    """`name` if it is one of `MITIGATIONS`, else an UnknownNameError."""
     if name not in MITIGATIONS:
         raise UnknownNameError.of("readout mitigation", name, MITIGATIONS)
     return name
@@ -63,16 +59,13 @@ def few_shots_known() -> Iterator[None]:
 
 
 def invert(assignments: Sequence[Float]) -> list[Float]:
-    """The inverse of each qubit's assignment matrix.
+    """The inverse of each qubit's `(2, 2)` assignment matrix, probabilities `[read, state]`.
 
     With `a = P(1 | 0)` and `b = P(0 | 1)`, columns being states::
 
         A = | 1-a   b  |      A^-1 =      1      | 1-b  -b  |
             |  a   1-b |               ---------  |  -a  1-a |
                                        1 - a - b
-
-    Args:
-        assignments: `(2, 2)` each, probabilities `[read, state]`.
 
     Raises:
         ConfigError: If a qubit reads the same whatever its state (`a + b = 1`).
@@ -93,19 +86,9 @@ def invert(assignments: Sequence[Float]) -> list[Float]:
 
 
 def tensored(matrices: Sequence[Float], values: Float) -> Float:
-    """Apply one `(2, 2)` matrix per qubit, never building the matrix of all.
+    """Apply one `(2, 2)` matrix per qubit to `(..., outcomes)`, never building the matrix of all.
 
     `(A_k x ... x A_1 x A_0) v`, the first matrix acting on the lowest bit of the outcome.
-
-    Args:
-        matrices: One per measured qubit.
-        values: `(..., 2**len(matrices))`, indexed by outcome.
-
-    Raises:
-        DataError: If there are not that many outcomes.
-
-    Returns:
-        An array of the same shape.
     """
     values = np.asarray(values, float)
     if values.shape[-1:] != (2 ** len(matrices),):
@@ -122,7 +105,7 @@ def tensored(matrices: Sequence[Float], values: Float) -> Float:
 
 
 def project_simplex(values: Float) -> Float:
-    """The nearest distribution, in Euclidean distance, to each vector of the last axis.
+    """The nearest distribution, in Euclidean distance, to each vector of `(..., outcomes)`.
 
     `x = max(v - t, 0)`, with the `t` at which the entries of `x` add up to one. With `u` being `v`
     in descending order and `r` the largest number with `u_r > t_r`::
@@ -131,12 +114,6 @@ def project_simplex(values: Float) -> Float:
 
     References: Duchi et al., "Efficient projections onto the l1-ball", ICML 2008, figure 1; for
     measured distributions Smolin, Gambetta and Smith, arXiv:1106.5458.
-
-    Args:
-        values: `(..., outcomes)`.
-
-    Returns:
-        `(..., outcomes)`, not negative, adding up to one.
     """
     values = np.asarray(values, float)
     descending = -np.sort(-values, axis=-1)
@@ -147,7 +124,7 @@ def project_simplex(values: Float) -> Float:
 
 
 def mitigate(frequencies: Float, assignments: Sequence[Float]) -> Float:
-    """Frequencies of outcomes as they would have been read without errors.
+    """Shares of the outcomes as they would have been read without errors.
 
     The tensored inverse, then the projection. The inverse alone is unbiased: its mean is the
     distribution `p` before the readout. A mean value `f . A^-1 q` of an outcome's share `f` has the
@@ -160,9 +137,5 @@ def mitigate(frequencies: Float, assignments: Sequence[Float]) -> Float:
     Args:
         frequencies: `(..., 2**qubits)` shares of the shots, indexed by outcome.
         assignments: `(2, 2)` of each measured qubit, lowest bit first; see `invert`.
-
-    Raises:
-        ConfigError: If an assignment has no inverse.
-        DataError: If there are not that many outcomes.
     """
     return project_simplex(tensored(invert(assignments), frequencies))

@@ -97,23 +97,11 @@ class DeviceNoise:
         return int(self.target.num_qubits)
 
     def check_width(self, num_qubits: int) -> None:
-        """Refuse a circuit of more qubits than the device has.
-
-        Raises:
-            CircuitError: If it does not fit.
-        """
+        """Refuse a circuit of more qubits than the device has, with a CircuitError."""
         check_width(num_qubits, most=self.num_qubits, device=self.name, error=CircuitError)
 
     def gate_error(self, name: str, qubits: tuple[int, ...]) -> QuantumError | None:
-        """Aer's error behind a gate; None where there is none.
-
-        Args:
-            name: The target's name of the gate.
-            qubits: Physical qubits.
-
-        Raises:
-            CircuitError: If the device has no such gate there.
-        """
+        """Aer's error behind a gate on physical qubits; None where there is none."""
         key = (name, qubits)
         if key not in self._errors:
             self._errors[key] = self._gate_error(name, qubits)
@@ -132,15 +120,9 @@ class DeviceNoise:
         return np.array([[1 - one_of_zero, zero_of_one], [one_of_zero, 1 - zero_of_one]])
 
     def noise_model(self, circuit: QuantumCircuit, qubits: Sequence[int]) -> NoiseModel:
-        """The noise of a compact circuit, for Aer.
+        """Gate and readout errors of a compact circuit, wire k being `qubits[k]`, for Aer.
 
-        Args:
-            circuit: Gates of the device on wires 0, 1, ...
-            qubits: The physical qubit of each wire.
-
-        Returns:
-            Gate errors of the gates that occur, and the readout errors of all wires. Waiting times
-            are not covered: Aer attaches errors to gates, not to durations.
+        Waiting times are not covered: Aer attaches errors to gates, not to durations.
         """
         model = NoiseModel(basis_gates=sorted(self.target.operation_names))
         seen = set()
@@ -216,11 +198,7 @@ def fake_device_names() -> list[str]:
 
 
 def fake_device(name: str) -> Any:
-    """The fake device called `name`, e.g. `"fake_torino"`.
-
-    Raises:
-        UnknownNameError: If there is none; the nearest name is suggested.
-    """
+    """The fake device called `name`, e.g. `"fake_torino"`, else an UnknownNameError."""
     fakes = _fakes()
     if name not in fakes:
         raise UnknownNameError.of("fake device", name, fakes)
@@ -239,11 +217,8 @@ def fake_devices_near(name: str) -> list[str]:
 def readout_rates(backend: Any, properties: Any = None) -> Float:
     """`(num_qubits, 2)` P(1 | 0) and P(0 | 1) of a backend, zero where nothing is known.
 
-    The two differ by as much as a factor of ten; the target knows their mean only.
-
-    Args:
-        backend: A V2 backend.
-        properties: Those of another moment; None for the ones that the backend has now.
+    The two differ by as much as a factor of ten; the target knows their mean only. `properties`
+    are those of another moment.
     """
     target = backend.target
     rates = np.zeros((target.num_qubits, 2))

@@ -9,20 +9,20 @@ become class frequencies in numpy, never by dictionaries of bitstrings.
 from __future__ import annotations
 
 import copy
-import hashlib
-import io
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qiskit import QuantumCircuit, qpy
+from qiskit import QuantumCircuit
 from qiskit.primitives import BitArray
 from qiskit.transpiler import PassManager
 
 from qiskit_kd.circuits.readouts import Observables
 from qiskit_kd.errors import ConfigError, ExecutionError, QiskitKDError
+from qiskit_kd.execution.compiled import circuit_digest
 from qiskit_kd.execution.engine import Usage
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.measurement import Basis, bases, measured
@@ -94,6 +94,7 @@ class PrimitiveSource(Source):
                 )
         self.usage = Usage()
         self.sampler, self.estimator = sampler, estimator
+        self.estimates = estimator is not None
         self.pass_manager = pass_manager
         self._manager = pass_manager if hasattr(pass_manager, "run") else None
         self.shots = shots
@@ -113,9 +114,9 @@ class PrimitiveSource(Source):
 
     def measure(
         self, expansion: Expansion, blocks: Sequence[Block], key: Key
-    ) -> Iterator[Sequence[Measured]]:
+    ) -> list[Sequence[Measured]]:
         """See `Source.measure`."""
-        circuits = sum(block.size for block in blocks)
+        circuits = sum(map(attrgetter("size"), blocks))
         qubits = expansion.model.num_qubits
         state = simulation_bytes(expansion.model) if self.simulated else 0
         require_memory(
@@ -123,17 +124,16 @@ class PrimitiveSource(Source):
             f"{circuits:,} circuits of {qubits} qubits with {self.shots:,} shots each",
             "Use a smaller batch, fewer shots, fewer qubits or gradient='spsa'.",
         )
-        program = self._program(expansion)
+        program = self._programs.get(expansion) or self._program(expansion)
         rows = pack(blocks)
         settings = [rows[:, columns] for columns in program.columns]
         if program.observables is None:
-            yield self._sample(program, settings, key)
-        else:
-            yield [Measured(None, raw=self._estimate(program, settings[0], key))]
+            return [self._sample(program, settings, key)]
+        return [[Measured(None, raw=self._estimate(program, settings[0], key))]]
 
     def _sample(self, program: Program, settings: Sequence[Floats], key: Key) -> list[Measured]:
         pubs = [(c, v, self.shots) for c, v in zip(program.circuits, settings, strict=True)]
-        results = self._submit(self.sampler, pubs, len(pubs) * len(settings[0]), key)
+        results = self._submit("sampler", pubs, len(pubs) * len(settings[0]), key)
         return [
             Measured(None, raw=basis.of_outcomes(outcomes(result.data.meas)))
             for basis, result in zip(program.bases, results, strict=True)
@@ -143,11 +143,11 @@ class PrimitiveSource(Source):
         observables = [[operator] for operator in program.observables or ()]
         pub = (program.circuits[0], observables, settings, 1 / np.sqrt(self.shots))
         circuits = len(program.bases) * len(settings)
-        result = self._submit(self.estimator, [pub], circuits, key)[0]
+        result = self._submit("estimator", [pub], circuits, key)[0]
         return np.asarray(result.data.evs, float).T
 
-    def _submit(self, primitive: Any, pubs: list[Any], circuits: int, key: Key) -> Sequence[Any]:
-        primitive = _made(primitive, derive(*key))
+    def _submit(self, kind: Any, pubs: list[Any], circuits: int, key: Key) -> Sequence[Any]:
+        primitive = _made(getattr(self, kind), derive(*key))
         try:
             job = primitive.run(pubs)
             results: Sequence[Any] = job.result()
@@ -165,26 +165,19 @@ class PrimitiveSource(Source):
         return results
 
     def _program(self, expansion: Expansion) -> Program:
-        if expansion not in self._programs:
-            readout = expansion.model.readout
-            measures = bases(readout)
-            if (
-                self.estimator is not None
-                and isinstance(readout, Observables)
-                and len(measures) > 1
-            ):
-                circuit = self._compile(expansion.circuit)
-                layout = circuit.layout
-                operators = tuple(
-                    op if layout is None else op.apply_layout(layout) for op in readout.operators
-                )
-                program = Program((circuit,), measures, operators)
-            else:
-                compiled = [self._compile(measured(expansion.circuit, b)) for b in measures]
-                program = Program(tuple(compiled), measures)
-            columns = tuple([k for _, k in expansion.columns(c)] for c in program.circuits)
-            self._programs[expansion] = replace(program, columns=columns)
-        return self._programs[expansion]
+        readout = expansion.model.readout
+        measures, operators = bases(readout), None
+        if self.estimates and isinstance(readout, Observables) and len(measures) > 1:
+            circuit = self._compile(expansion.circuit)
+            layout, operators = circuit.layout, readout.operators
+            if layout is not None:
+                operators = tuple(op.apply_layout(layout) for op in operators)
+            circuits: tuple[QuantumCircuit, ...] = (circuit,)
+        else:
+            circuits = tuple(self._compile(measured(expansion.circuit, one)) for one in measures)
+        columns = tuple([k for _, k in expansion.columns(c)] for c in circuits)
+        self._programs[expansion] = program = Program(circuits, measures, operators, columns)
+        return program
 
     @property
     def _is_aer(self) -> bool:
@@ -203,9 +196,7 @@ class PrimitiveSource(Source):
             return _bindable(circuit)
         if self._manager is None:
             self._manager = self.pass_manager()
-        with io.BytesIO() as stream:
-            qpy.dump(circuit, stream)
-            key = hashlib.sha256(stream.getvalue()).hexdigest()
+        key = circuit_digest(circuit)
         if key not in self._compiled:
             found = self._manager.run(circuit)
             self._compiled[key] = _bindable(found) if self._is_aer else found

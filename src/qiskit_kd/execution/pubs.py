@@ -20,11 +20,7 @@ _MOST_SHOTS = 2**31 - 1  # what simulators and the service can count
 
 
 def sampler_pubs(pubs: Iterable[Any], shots: int | None) -> list[Any]:
-    """`SamplerPub`s of what a caller gave.
-
-    Args:
-        pubs: Circuits, or tuples of circuit, values and shots.
-        shots: Shots where a PUB names none.
+    """`SamplerPub`s of what a caller gave, with `shots` where a PUB names none.
 
     Raises:
         DataError: If there is no PUB in it, its values do not fit its circuit or are not real,
@@ -41,11 +37,7 @@ def sampler_pubs(pubs: Iterable[Any], shots: int | None) -> list[Any]:
 
 
 def estimator_pubs(pubs: Iterable[Any], precision: float | None) -> list[Any]:
-    """`EstimatorPub`s of what a caller gave.
-
-    Args:
-        pubs: Tuples of circuit, observables, values and precision.
-        precision: Standard error where a PUB names none; 0 for exact values.
+    """`EstimatorPub`s of what a caller gave, with `precision` where a PUB names none.
 
     Raises:
         DataError: See `sampler_pubs`; or its precision is no finite number from 0.

@@ -13,6 +13,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
 from threading import RLock
 from typing import Any
 
@@ -51,6 +53,7 @@ Floats = NDArray[np.float64]
 Key = tuple[int, str, int]
 """What random numbers of a job derive from, as `seeding.stream` takes it."""
 
+_SIZE = attrgetter("size")
 _COPIES = 4  # tables of frequencies that mitigation holds at once
 
 
@@ -68,7 +71,7 @@ class Block:
     weights: Floats
     features: Array | None = None
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of circuits."""
         return len(self.inputs) * len(self.weights)
@@ -87,7 +90,7 @@ def pack(blocks: Sequence[Block]) -> Floats:
 
 def unpack(values: Floats, blocks: Sequence[Block]) -> list[Floats]:
     """`(circuits, num_outputs)` in the order of `pack`, back to one array per block."""
-    edges = np.cumsum([block.size for block in blocks])[:-1]
+    edges = np.cumsum(list(map(_SIZE, blocks)))[:-1]
     return [
         part.reshape(len(block.weights), len(block.inputs), values.shape[-1])
         for part, block in zip(np.split(values, edges), blocks, strict=True)
@@ -136,13 +139,7 @@ class Source(ABC):
     def measure(
         self, expansion: Expansion, blocks: Sequence[Block], key: Key
     ) -> Iterable[Iterable[Measured]]:
-        """What each basis showed of each block, as a job of a device would.
-
-        Args:
-            expansion: The circuit.
-            blocks: Its rows.
-            key: What its random numbers derive from.
-        """
+        """What each basis showed of each block; random numbers derive from `key`."""
 
     def check(self, model: CircuitModel) -> None:
         """See `Engine.check`."""
@@ -164,11 +161,7 @@ def shares_of(outcomes: NDArray[np.integer], size: int) -> Floats:
 
 
 def require_table(rows: int, size: int) -> None:
-    """Refuse shares of the outcomes that do not fit into memory.
-
-    Raises:
-        ResourceError: If they do not.
-    """
+    """Refuse shares of the outcomes that do not fit into memory."""
     require_memory(
         8 * _COPIES * rows * size,
         f"the shots of {rows:,} circuits by {size:,} outcomes",
@@ -279,16 +272,7 @@ class SampledEngine(Engine):
     def outputs_with_raw(
         self, model: CircuitModel, features: Array, weights: Array
     ) -> tuple[Array, Array]:
-        """`outputs`, and what the same shots give without mitigation.
-
-        Args:
-            model: The circuit model.
-            features: `(batch, num_features)`.
-            weights: `(..., num_weights)`, radians.
-
-        Returns:
-            Mitigated and raw outputs, `(..., batch, num_outputs)` each.
-        """
+        """`outputs`, and what the same shots give without mitigation."""
         with self._guard:
             mitigated = self.outputs(model, features, weights)
             if not mitigated.size:  # no shots were drawn
@@ -420,7 +404,7 @@ class SampledEngine(Engine):
 
     def evaluate(self, expansion: Expansion, blocks: Sequence[Block]) -> list[Floats]:
         """Outputs of every block, `(settings, rows, num_outputs)` each, from one job."""
-        if all(block.size == 0 for block in blocks):  # nothing to run, so no job
+        if not any(map(_SIZE, blocks)):  # nothing to run, so no job
             outputs = expansion.model.num_outputs
             return [np.zeros((len(b.weights), len(b.inputs), outputs)) for b in blocks]
         source = self.source
@@ -429,10 +413,10 @@ class SampledEngine(Engine):
         generator = stream(*key) if draws else None
         values, raw = [], []
         for bases in source.measure(expansion, blocks, key):
-            parts = [self._read(one, generator) for one in bases]
-            values.append(np.sum([fixed for fixed, _ in parts], axis=0))
+            fixed, seen = zip(*[self._read(one, generator) for one in bases], strict=True)
+            values.append(np.sum(fixed, axis=0))
             if source.mitigates:
-                raw.append(np.sum([seen for _, seen in parts], axis=0))
+                raw.append(np.sum(seen, axis=0))
         self._drawn += 1  # a job that failed draws the same shots when it is asked for again
         if source.packed:
             values = unpack(np.concatenate(values), blocks)

@@ -92,15 +92,7 @@ _TIMING = ("granularity", "min_length", "pulse_alignment", "acquire_alignment")
 
 
 def save_snapshot(backend: Any, path: str | Path) -> None:
-    """Write the gates and the calibration of a device to a file.
-
-    Args:
-        backend: Any `BackendV2`: a device of an account, or a fake one.
-        path: The JSON file; overwritten.
-
-    Raises:
-        StorageError: If the file cannot be written.
-    """
+    """Write the gates and the calibration of any `BackendV2` to a JSON file, whatever is there."""
     target = backend.target
     known = target.qubit_properties or [None] * target.num_qubits
     readout = readout_rates(backend).tolist()
@@ -138,13 +130,7 @@ def save_snapshot(backend: Any, path: str | Path) -> None:
 
 
 def load_snapshot(path: str | Path) -> tuple[str, Target, Float]:
-    """Read a file written by `save_snapshot`.
-
-    Args:
-        path: The JSON file.
-
-    Returns:
-        Name, target and readout errors, as `DeviceNoise` takes them.
+    """Name, target and readout errors, as `DeviceNoise` takes them, of what `save_snapshot` wrote.
 
     Raises:
         StorageError: If the file is missing, cut short, or no snapshot.
@@ -219,7 +205,6 @@ def open_noise(
     Raises:
         UnknownNameError: If there is neither a fake device nor a snapshot of that name.
         StorageError: If the snapshot is missing or damaged.
-        ConfigError: If a number makes no sense.
     """
     width = num_qubits if noise.rates is not None else 0
     return _open(noise, noise.digest(), scale, readout, width)

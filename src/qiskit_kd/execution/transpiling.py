@@ -46,9 +46,6 @@ class CarefulPassManager(StagedPassManager):  # type: ignore[misc]
     Gates of no Qiskit class are replaced by their definitions. Where an angle is a formula, or many
     gates with free angles add to the global phase, passes see a parameter in place of each formula,
     and the result equals the circuit up to a global phase.
-
-    Args:
-        manager: The other one, as `generate_preset_pass_manager` makes it.
     """
 
     def __init__(self, manager: StagedPassManager) -> None:
@@ -78,16 +75,13 @@ def _ready(circuit: QuantumCircuit) -> tuple[QuantumCircuit, dict[Parameter, Any
 
 
 def inlined(circuit: QuantumCircuit) -> QuantumCircuit:
-    """`circuit` with every gate that is not one of Qiskit's own classes replaced by its definition.
+    """`circuit` with every gate of no class of Qiskit's own replaced by its definition; or itself.
 
     Simulators and transpiler passes know gates by name, so a user's sub-circuit called "x" or "id"
     would be run as X or as nothing. Gates without a definition become their matrix; what has
     neither stays. A `PauliEvolutionGate` is its definition too, the product formula that Aer and
     devices run: as a matrix it would be the exact exponential, another gate where terms do not
     commute.
-
-    Returns:
-        An equal circuit; the same object where nothing had to be done.
     """
     if not any(_is_touched(item.operation) for item in circuit.data):
         return circuit

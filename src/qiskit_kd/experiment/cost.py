@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 from qiskit_kd.errors import ConfigError, DeviceError
 from qiskit_kd.execution.backends import Backend, list_backends, load_backend
+from qiskit_kd.execution.compiled import circuit_duration
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.measurement import bases, measured
 from qiskit_kd.execution.runtime.consent import budget_of
@@ -30,7 +31,6 @@ from qiskit_kd.execution.runtime.cost import (
     STOCK_SHOTS,
     Cost,
     Tariff,
-    circuit_duration,
     cost_of_call,
     stock_cost,
     total,

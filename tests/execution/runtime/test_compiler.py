@@ -13,12 +13,12 @@ from qiskit.circuit import Parameter
 from qiskit.circuit.library import CZGate
 from qiskit.transpiler import Target
 
+from qiskit_kd.execution.compiled import circuit_digest
 from qiskit_kd.execution.noise_sources import fake_device
 from qiskit_kd.execution.runtime import compiler as compiler_module
 from qiskit_kd.execution.runtime.compiler import Compiled, Compiler
 from qiskit_kd.execution.runtime.device import Device
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.serialization import circuit_digest
 from qiskit_kd.execution.schema import RuntimeOptions
 
 

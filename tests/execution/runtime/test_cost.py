@@ -18,6 +18,7 @@ from qiskit_kd.circuits.encodings import angle, reuploading
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups, Observables
 from qiskit_kd.errors import ConfigError
+from qiskit_kd.execution.compiled import circuit_duration
 from qiskit_kd.execution.engine import Needs
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.runtime.cost import (
@@ -27,7 +28,6 @@ from qiskit_kd.execution.runtime.cost import (
     Cost,
     Tariff,
     ceiling,
-    circuit_duration,
     circuits_of,
     cost_of_call,
     cost_of_pubs,

@@ -309,7 +309,7 @@ def test_the_least_busy_device_is_chosen_once(
 
     def open_device(options: Any) -> Any:
         name = next(busy) if options.device == "least_busy" else options.device
-        return SimpleNamespace(name=name, target=target)
+        return SimpleNamespace(name=name, target=target, rep_delay=1e-4)
 
     def open_client(options: Any) -> Any:
         return SimpleNamespace(device=open_device(options), local=False)

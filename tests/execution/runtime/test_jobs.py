@@ -749,12 +749,11 @@ def test_jobs_of_this_process_end_with_it(
 
 
 def test_all_pubs_of_a_job_have_the_same_shots(lab: Lab) -> None:
-    with pytest.raises(
-        ConfigError,
-        match=r"all PUBs of a job have the same shots; got 16, 32\. Send them one by one",
-    ):
-        lab.process().perform("sampler", [(circuit(), VALUES, n) for n in (16, 32)], repetition=1)
-    assert not lab.service.jobs
+    pubs = [(circuit(), VALUES, n) for n in (16, 32, 16)]
+    found = lab.process().perform("sampler", pubs, repetition=1)
+    assert [one.data.meas.num_shots for one in found.results] == [16, 32, 16]
+    assert [len(job.request.pubs) for job in lab.service.jobs.values()] == [2, 1]
+    assert len(found.job_ids) == found.cost.jobs == 2
 
 
 def test_nothing_is_sent_beside_a_damaged_journal(lab: Lab) -> None:

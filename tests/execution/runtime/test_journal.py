@@ -27,7 +27,7 @@ from qiskit_kd.storage import held
 from .memory import Clock, circuit
 
 PUB = SamplerPub.coerce((circuit(), np.zeros((3, 1)), 10))
-INTENT = Job("k1", "sampler", (PUB,), "c", Cost(30, 1, 1, 2.5), backend="ibm", device="ibm_a")
+INTENT = Job("k1", "sampler", (PUB,), (), Cost(30, 1, 1, 2.5), backend="ibm", device="ibm_a")
 
 
 def another(number: int, **changes: object) -> Job:

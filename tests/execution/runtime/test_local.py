@@ -36,7 +36,7 @@ from qiskit_kd.execution.runtime.local import (
     LocalSampler,
     LocalSimulator,
 )
-from qiskit_kd.execution.runtime.session import open_client
+from qiskit_kd.execution.runtime.session import open_client, open_session
 from qiskit_kd.execution.schema import RuntimeOptions
 from tests.execution.engines import sampler_engine
 
@@ -413,9 +413,9 @@ def bell(sender: Client) -> QuantumCircuit:
     return passes.run(plain)
 
 
-def request(sender: Client, tag: str = "one", *, shots: int | None = 400) -> Job:
-    pub = SamplerPub.coerce((bell(sender), [[0.0], [np.pi]]), shots)
-    return Job(tag, "sampler", (pub,))
+def request(sender: Client, tag: str = "one") -> Job:
+    pubs = (SamplerPub.coerce((bell(sender), [[0.0], [np.pi]]), 400),)
+    return Job(tag, "sampler", pubs, cost=cost_of_pubs(pubs, target=sender.device.target))
 
 
 @pytest.mark.parametrize("device", ["fake_lagos", "aer"])
@@ -434,8 +434,7 @@ def test_a_job_runs_as_it_is_submitted(device: str) -> None:
     assert counts[1].get(3, 0) >= 400 * (1 - noise)
     state = sender.state(job_id)
     assert (state.status, state.reason) == ("done", "")
-    expected = cost_of_pubs(job.pubs, target=sender.device.target, shots=400).seconds
-    assert state.seconds == pytest.approx(expected)
+    assert state.seconds == job.cost.seconds > 2
     assert sender.find("one") == [state]
     assert sender.find("two") == []
     assert sender.tag_of(job_id) == "one"
@@ -446,7 +445,7 @@ def test_a_job_runs_as_it_is_submitted(device: str) -> None:
     assert repr(sender) == f"LocalClient({device!r})"
 
 
-def test_shots_follow_seed_and_tag_and_the_delay_is_charged() -> None:
+def test_shots_follow_seed_and_tag() -> None:
     def bits(tag: str, **more: object) -> np.ndarray:
         sender = client(**more)
         array: np.ndarray = sender.result(sender.submit(request(sender, tag)))[0].data.meas.array
@@ -456,22 +455,19 @@ def test_shots_follow_seed_and_tag_and_the_delay_is_charged() -> None:
     np.testing.assert_array_equal(bits("a"), bits("a", rep_delay=1e-4))
     assert (bits("a") != bits("b")).any()
     assert (bits("a") != bits("a", seed=1)).any()
-    slow, fast = client(), client(rep_delay=1e-4)
-    seconds = [c.state(c.submit(request(c))).seconds for c in (slow, fast)]
-    assert seconds[0] - seconds[1] == pytest.approx(800 * (250e-6 - 1e-4))
 
 
-def test_no_delay_is_a_delay_too() -> None:
-    sender = client(rep_delay=0.0)
-    job = request(sender)
-    expected = cost_of_pubs(job.pubs, target=sender.device.target, rep_delay=0.0).seconds
-    assert sender.state(sender.submit(job)).seconds == pytest.approx(expected)
-    assert expected < 2.1
+def test_the_delay_is_charged_and_none_is_a_delay_too() -> None:
+    def seconds(delay: float | None) -> float:
+        options = {"kind": "runtime", "device": "fake_lagos", "rep_delay": delay}
+        session = open_session(RuntimeOptions.model_validate(options), "lagos")
+        pub = (bell(session.client), [[0.0], [np.pi]], 400)
+        return session.perform("sampler", [pub], repetition=0).cost.seconds
 
-
-def test_shots_of_the_entry_count_where_a_job_names_none() -> None:
-    sender = client(shots=7)
-    assert sender.result(sender.submit(request(sender, shots=None)))[0].data.meas.num_shots == 7
+    default, fast, none = seconds(None), seconds(1e-4), seconds(0.0)
+    assert default - fast == pytest.approx(800 * (250e-6 - 1e-4))
+    assert fast - none == pytest.approx(800 * 1e-4)
+    assert none < 2.1
 
 
 def test_expectation_values() -> None:

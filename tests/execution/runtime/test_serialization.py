@@ -21,11 +21,10 @@ from qiskit_kd.circuits.encodings import amplitude
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.errors import StorageError
+from qiskit_kd.execution.compiled import circuit_bytes, circuit_digest
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.measurement import bases, measured
 from qiskit_kd.execution.runtime.serialization import (
-    circuit_bytes,
-    circuit_digest,
     content_key,
     misfit,
     pack_results,
@@ -120,14 +119,14 @@ def test_loose_bits_and_expressions_survive() -> None:
 
 
 def test_a_release_of_qiskit_is_no_part_of_a_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
-    from qiskit_kd.execution.runtime import serialization
+    from qiskit_kd.execution import compiled
 
     digest = circuit_digest(circuit())
     content = bytearray(circuit_bytes(circuit()))
     release = [int(part) for part in qiskit.__version__.split(".")[:3]]
     assert list(content[7:10]) == release
     content[9] += 1
-    monkeypatch.setattr(serialization, "circuit_bytes", lambda _: bytes(content))
+    monkeypatch.setattr(compiled, "circuit_bytes", lambda _: bytes(content))
     assert circuit_digest(circuit()) == digest
 
 

@@ -8,12 +8,14 @@ to send, wait or try again is the business of `jobs.JobRunner`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from qiskit.primitives import PubResult
 
+from qiskit_kd.execution.compiled import CompiledCircuit
 from qiskit_kd.execution.runtime.cost import Cost
 from qiskit_kd.execution.runtime.device import Device
 
@@ -22,7 +24,7 @@ Status = Literal["queued", "running", "done", "failed", "cancelled"]
 _TAG = 32  # digits of the key: 128 bits
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Job:
     """PUBs that a device runs together.
 
@@ -31,7 +33,7 @@ class Job:
         kind: Which primitive runs it.
         pubs: Coerced `SamplerPub`s or `EstimatorPub`s over ISA circuits, all with the same shots or
             precision.
-        circuits: Hash of its circuits.
+        compiled: The circuit of each PUB, as whoever sends them knows it.
         cost: What it is expected to cost.
         backend: Entry of `backends.yaml` that it is sent for.
         device: Name of the device.
@@ -44,7 +46,7 @@ class Job:
     key: str
     kind: Kind
     pubs: tuple[Any, ...]
-    circuits: str = ""
+    compiled: tuple[CompiledCircuit, ...] = ()
     cost: Cost = Cost()  # noqa: RUF009 - which cannot be changed
     backend: str = ""
     device: str = ""
@@ -52,20 +54,16 @@ class Job:
     max_seconds: int | None = None
     twirled: bool = False
 
-    @property
-    def tag(self) -> str:
+    def __post_init__(self) -> None:
+        self.tag = self.key[:_TAG]
         """Its name at the service, behind `TAG_PREFIX`; unique, so that it is found again by it."""
-        return self.key[:_TAG]
-
-    @property
-    def shots(self) -> int | None:
+        self.circuits = "+".join(map(attrgetter("label"), self.compiled))
+        """What the journal calls its circuits."""
+        first = self.pubs[0] if self.pubs else None
+        self.shots: int | None = getattr(first, "shots", None)
         """Shots of each row of values."""
-        return getattr(self.pubs[0], "shots", None) if self.pubs else None
-
-    @property
-    def precision(self) -> float | None:
+        self.precision: float | None = getattr(first, "precision", None)
         """Standard error asked for."""
-        return getattr(self.pubs[0], "precision", None) if self.pubs else None
 
 
 @dataclass(frozen=True)
@@ -126,11 +124,7 @@ class Client(Protocol):
         """The tag that the job was sent with, or None if this package did not send it."""
 
     def result(self, job_id: str, *, timeout: float | None = None) -> list[PubResult]:
-        """Wait for a job and return its results, one for each PUB.
-
-        Args:
-            job_id: The job.
-            timeout: Seconds to wait; None waits for as long as it takes.
+        """Wait for a job, `timeout` seconds at most, and return its results, one for each PUB.
 
         Raises:
             TransientError: If it has not ended by then; it goes on, and can be asked for again.
@@ -144,11 +138,7 @@ class Client(Protocol):
         """Seconds of the device that the account may still use; None if unknown."""
 
     def calibration(self, began: str | None) -> Calibration | None:
-        """The calibration in force at a time, now if None; None where there is only one for ever.
-
-        Args:
-            began: ISO time.
-        """
+        """The calibration at an ISO time, now if None; None where there is only one for ever."""
 
     def close(self) -> None:
         """Take no more jobs: a batch or session is told so. Jobs that were sent go on."""

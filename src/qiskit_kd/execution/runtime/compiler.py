@@ -22,19 +22,17 @@ from qiskit import QuantumCircuit, generate_preset_pass_manager, qpy
 from qiskit.transpiler import PassManager, Target
 
 from qiskit_kd.errors import ConfigError
+from qiskit_kd.execution.compiled import circuit_digest, circuit_duration
 from qiskit_kd.execution.noise_sources import readout_rates
-from qiskit_kd.execution.runtime.cost import circuit_duration
 from qiskit_kd.execution.runtime.device import Device
 from qiskit_kd.execution.runtime.errors import service_errors
 from qiskit_kd.execution.runtime.journal import Journal
-from qiskit_kd.execution.runtime.serialization import circuit_digest, damaged_circuit, read_circuit
-from qiskit_kd.execution.runtime.tiling import Tiling, tile_circuit
+from qiskit_kd.execution.runtime.serialization import damaged_circuit, read_circuit
+from qiskit_kd.execution.runtime.tiling import Tiling, measured_qubits, tile_circuit
 from qiskit_kd.execution.transpiling import CarefulPassManager
 
 if TYPE_CHECKING:
     from qiskit_kd.execution.schema import RuntimeOptions
-
-__all__ = ["Compiled", "Compiler", "device_pass_manager"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +60,7 @@ class Compiled:
     ) -> list[NDArray[np.float64]]:
         """`(2, 2)` probabilities `[read, state]` of each measured bit of a copy.
 
-        Args:
-            tile: The copy.
-            rates: `(num_qubits, 2)` those of the device when the job ran; None for those of the day
-                the circuit was made.
+        By `rates`, `(num_qubits, 2)` when the job ran, or those of the day it was made.
         """
         found = self.readout[tile] if rates is None else rates[list(self.qubits[tile])]
         return [np.array([[1 - a, b], [a, 1 - b]]) for a, b in found]
@@ -97,13 +92,7 @@ def device_pass_manager(device: Device, options: RuntimeOptions) -> PassManager:
 
 
 class Compiler:
-    """Makes circuits of a device, and remembers them by content.
-
-    Args:
-        device: The device.
-        options: An entry of kind `runtime`.
-        journal: Where circuits are pinned.
-    """
+    """Makes circuits of a device, remembers them by content, and pins them in a journal."""
 
     def __init__(self, device: Device, options: RuntimeOptions, journal: Journal) -> None:
         self.device, self.journal = device, journal
@@ -144,18 +133,24 @@ class Compiler:
         return list(self._known.values())
 
     def _pinned(self, name: str, circuit: QuantumCircuit) -> Compiled:
-        pins = self._pins(name)
-        found = self._of_use(pins, _FIT)
-        if found is None:
-            with self.journal.alone_with(name.replace(":", "-")):
-                pins = self._pins(name)
-                found = self._of_use(pins, _FIT) or self._anew(name, circuit, pins)
-        return found
+        found = self._of_use(self._pins(name), _FIT)
+        if found is not None:
+            return found
+        with self.journal.alone_with(name.replace(":", "-")):
+            pins = self._pins(name)
+            found = self._of_use(pins, _FIT)
+            if found is not None:
+                return found
+            body = self._transpiled(circuit)
+            # Where today's circuit makes do with the same faults, there is no reason for it.
+            found = self._of_use(pins, _fitness(self._read(body), self.device.target))
+            nth = f"{name}:{len(pins)}" if pins else name
+            return found or self._read(self.journal.pin(nth, body))
 
     def _pins(self, name: str) -> list[bytes]:
         """What was pinned under a name, oldest first: one more each time the device lost a part."""
         found: list[bytes] = []
-        while (body := self.journal.pinned(_nth(name, len(found)))) is not None:
+        while (body := self.journal.pinned(f"{name}:{len(found)}" if found else name)) is not None:
             found.append(body)
         return found
 
@@ -166,13 +161,6 @@ class Compiler:
         """
         read = map(self._read, reversed(pins))
         return next((one for one in read if _fitness(one, self.device.target) >= least), None)
-
-    def _anew(self, name: str, circuit: QuantumCircuit, pins: list[bytes]) -> Compiled:
-        body = self._transpiled(circuit)
-        made = self._read(body)
-        # Where today's circuit makes do with the same faults, there is no reason for another one.
-        found = self._of_use(pins, _fitness(made, self.device.target))
-        return found or self._read(self.journal.pin(_nth(name, len(pins)), body))
 
     def _read(self, body: bytes) -> Compiled:
         head, _, content = body.partition(b"\n")
@@ -197,17 +185,18 @@ class Compiler:
 
     def _transpiled(self, circuit: QuantumCircuit) -> bytes:
         self.device.check_width(circuit.num_qubits)
-        tiling = None
-        if self._options.tiles == 1 or not circuit.clbits:
-            found = device_pass_manager(self.device, self._options).run(circuit)
-            qubits = [_measured(found)]
+        options, tiling = self._options, None
+        if options.tiles == 1 or not circuit.clbits:
+            found = device_pass_manager(self.device, options).run(circuit)
+            qubits = [measured_qubits(found, found.clbits)]
         else:
+            level, seed = options.optimization_level, options.seed_transpiler
             tiling = tile_circuit(
                 circuit,
                 self.device.target,
-                tiles=self._options.tiles,
-                optimization_level=self._options.optimization_level,
-                seed=self._options.seed_transpiler,
+                tiles=options.tiles,
+                optimization_level=level,
+                seed=seed,
             )
             found = tiling.circuit
             qubits = [tiling.measured(tile) for tile in range(len(tiling.tiles))]
@@ -230,11 +219,7 @@ class Compiler:
             return readout_rates(self.device.backend)
 
     def check_mitigation(self, compiled: Compiled) -> None:
-        """Refuse to undo readout errors where there are none.
-
-        Raises:
-            ConfigError: If nothing is known of any measured qubit's.
-        """
+        """Refuse to undo readout errors where nothing is known of any measured qubit."""
         if not compiled.readout.any():
             raise ConfigError(
                 "readout mitigation undoes readout errors",
@@ -242,16 +227,6 @@ class Compiler:
                 expected="a device with readout errors",
                 remedy="Use mitigation: none.",
             )
-
-
-def _measured(circuit: QuantumCircuit) -> tuple[int, ...]:
-    """The physical qubit of each classical bit, lowest first."""
-    places = {
-        circuit.find_bit(item.clbits[0]).index: circuit.find_bit(item.qubits[0]).index
-        for item in circuit.data
-        if item.name == "measure"
-    }
-    return tuple(places[bit] for bit in sorted(places))
 
 
 _FIT, _POOR, _UNFIT = 2, 1, 0
@@ -274,7 +249,3 @@ def _fitness(compiled: Compiled, target: Target) -> int:
         if facts is not None and facts.error is not None and facts.error >= 1:
             found = _POOR  # how a service says of a part that it is out of order
     return found
-
-
-def _nth(name: str, place: int) -> str:
-    return name if place == 0 else f"{name}:{place}"

@@ -115,11 +115,7 @@ def _is_here(host: str) -> bool:
 
 
 def allowed_seconds() -> float | None:
-    """Seconds that the user allows on each device, by `QKD_BUDGET_SECONDS`; None if unsaid.
-
-    Raises:
-        ConfigError: If that is no positive number.
-    """
+    """Seconds that the user allows on each device, by `QKD_BUDGET_SECONDS`; None if unsaid."""
     text = os.environ.get(BUDGET)
     if not text:
         return None
@@ -145,12 +141,7 @@ def budget_of(options: RuntimeOptions) -> float | None:
 
 
 def check_budget(budget: float | None, *, local: bool, backend: str) -> None:
-    """Refuse to send anything to a device without a budget.
-
-    Args:
-        budget: Seconds of the device.
-        local: Whether jobs run in this process.
-        backend: Name of the entry of `backends.yaml`.
+    """Refuse to send anything to a device without a budget, which is `backend` in its file.
 
     Raises:
         BudgetError: If there is none, and the device is not local.

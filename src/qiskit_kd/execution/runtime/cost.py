@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qiskit.exceptions import QiskitError
 from qiskit.primitives import BitArray, DataBin, PubResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
@@ -24,11 +23,11 @@ from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_kd.circuits.readouts import Observables
 from qiskit_kd.errors import ConfigError
+from qiskit_kd.execution.compiled import circuit_duration
 from qiskit_kd.execution.measurement import bases
 from qiskit_kd.execution.runtime.device import DEFAULT_REP_DELAY
 
 if TYPE_CHECKING:
-    from qiskit import QuantumCircuit
     from qiskit.transpiler import Target
 
     from qiskit_kd.execution.expansion import Expansion
@@ -47,20 +46,11 @@ STOCK_SHOTS = 4096
 """Shots of IBM's sampler where nobody names a number."""
 
 _LEAST_CEILING, _MARGIN = 60, 3
-_NOMINAL_DURATION = 5e-6  # six qubits, sixty weights on a device with CZ gates: 4 to 5.4 us
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What some jobs cost; costs add up.
-
-    Args:
-        executions: Executions of circuits: bound circuits times shots.
-        jobs: Jobs.
-        pubs: Primitive unified blocs.
-        seconds: Seconds of quantum processor time.
-        usd: Price; None where no price per second is known.
-    """
+    """What some jobs cost: bound circuits times shots, jobs, PUBs, device seconds, a price."""
 
     executions: int = 0
     jobs: int = 0
@@ -105,13 +95,7 @@ def total(costs: Iterable[Cost]) -> Cost:
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """What one execution of a circuit costs on a device.
-
-    Args:
-        duration: Length of the circuit in seconds.
-        rep_delay: Delay before each execution in seconds.
-        usd_per_second: Price of a second; None where it is unknown.
-    """
+    """What one execution costs: seconds of the circuit and in front of it, a price if known."""
 
     duration: float
     rep_delay: float = DEFAULT_REP_DELAY
@@ -126,13 +110,7 @@ class Tariff:
             )
 
     def cost(self, rows: int, shots: int, *, pubs: int = 1) -> Cost:
-        """What it costs to run PUBs of equal size, in as few jobs as the limits allow.
-
-        Args:
-            rows: Bound circuits of each PUB; none cost nothing.
-            shots: Shots of each.
-            pubs: Number of PUBs. One that is cut by a limit counts once for each job.
-        """
+        """PUBs of `rows` circuits each, in as few jobs as may be; one that is cut counts twice."""
         if rows == 0:
             return Cost()
         jobs, sent = -(-rows * pubs // rows_per_job(shots)), pubs
@@ -149,9 +127,6 @@ def ceiling(estimate: float) -> int:
 
     Far above what is expected of it, so that an estimate that is off cuts off nothing; far below
     what a service allows, so that one job cannot use up a budget.
-
-    Args:
-        estimate: Seconds that the job is expected to take.
     """
     return min(JOB_LIMIT_SECONDS, max(_LEAST_CEILING, math.ceil(_MARGIN * estimate)))
 
@@ -175,15 +150,8 @@ def rows_per_job(shots: int) -> int:
 def split_rows(sizes: Sequence[int], shots: int) -> list[list[tuple[int, slice]]]:
     """Jobs that hold PUBs of these sizes, each as full as the limit of a job allows.
 
-    Args:
-        sizes: Bound circuits of each PUB.
-        shots: Shots of each circuit.
-
     Returns:
         For each job the places of its PUBs and the rows of them, in order.
-
-    Raises:
-        ConfigError: If a single circuit with so many shots is too much for a job.
     """
     room = most = rows_per_job(shots)
     jobs: list[list[tuple[int, slice]]] = [[]]
@@ -198,24 +166,6 @@ def split_rows(sizes: Sequence[int], shots: int) -> list[list[tuple[int, slice]]
             room -= stop - start
             start = stop
     return [job for job in jobs if job]
-
-
-def circuit_duration(isa: QuantumCircuit, target: Target | None) -> float:
-    """Length of a transpiled circuit in seconds, from the device's own gate times.
-
-    Five microseconds, as of a student of six qubits, where the target states no times: a simulator
-    that stands in for a device.
-
-    Args:
-        isa: Circuit of the target's own gates; it may have free parameters.
-        target: The device's target, or None.
-    """
-    if target is None:
-        return _NOMINAL_DURATION
-    try:
-        return float(isa.estimate_duration(target))
-    except QiskitError:
-        return _NOMINAL_DURATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,28 +186,14 @@ class Call:
 
 
 def gradient_points(expansion: Expansion, gradient: str, *, perturbations: int = 4) -> int:
-    """Evaluations per sample that a rule needs for the gradient of the weights.
-
-    Args:
-        expansion: The expanded model: a shift rule counts the frequencies of its gates.
-        gradient: `"shift"`, or `"spsa"`, which is also what `"auto"` means where values are
-            sampled.
-        perturbations: Directions of SPSA.
-    """
+    """Evaluations per sample for the gradient of the weights; `"auto"` is SPSA here."""
     if gradient == "shift":
         return 2 * sum(map(len, expansion.weight_frequencies))
     return 2 * perturbations
 
 
 def circuits_of(call: Call, expansion: Expansion, gradient: str, *, perturbations: int = 4) -> int:
-    """Bound circuits of a call, in each basis of the readout.
-
-    Args:
-        call: What is asked for.
-        expansion: The expanded model.
-        gradient: `"shift"`, `"spsa"` or `"auto"`.
-        perturbations: Directions of SPSA.
-    """
+    """Bound circuits of a call, in each basis of the readout."""
     points = 1
     if call.weights:
         points += gradient_points(expansion, gradient, perturbations=perturbations)
@@ -276,17 +212,7 @@ def cost_of_call(
     perturbations: int = 4,
     tiles: int = 1,
 ) -> Cost:
-    """What one call of an engine costs.
-
-    Args:
-        call: What is asked for.
-        expansion: The expanded model.
-        tariff: Of its transpiled circuit.
-        shots: Shots per circuit.
-        gradient: `"shift"`, `"spsa"` or `"auto"`.
-        perturbations: Directions of SPSA.
-        tiles: Copies of the circuit that run side by side on the device.
-    """
+    """What one call of an engine costs, with `tiles` copies of the circuit side by side."""
     circuits = circuits_of(call, expansion, gradient, perturbations=perturbations)
     measures = len(bases(expansion.model.readout))
     return tariff.cost(-(-circuits // tiles), shots, pubs=measures)
@@ -299,13 +225,7 @@ def stock_cost(
 
     `SamplerQNN` with parameter shift runs two circuits per weight and sample (more where a weight
     enters several rotations), each a PUB of its own, in a job apart from the forward one.
-    `EstimatorQNN` does so for every observable.
-
-    Args:
-        call: What is asked for; gradients of samples are not counted.
-        expansion: The expanded model.
-        tariff: Of its transpiled circuit.
-        shots: Shots per circuit.
+    `EstimatorQNN` does so for every observable. Gradients of samples are not counted.
     """
     model = expansion.model
     outputs = model.num_outputs if isinstance(model.readout, Observables) else 1
@@ -324,6 +244,7 @@ def cost_of_pubs(
     rep_delay: float | None = None,
     shots: int | None = None,
     usd_per_second: float | None = None,
+    durations: Sequence[float] | None = None,
 ) -> Cost:
     """What PUBs that are ready to be sent cost.
 
@@ -334,42 +255,47 @@ def cost_of_pubs(
         rep_delay: Delay before each execution in seconds; None for the default of devices.
         shots: Shots where a PUB names none.
         usd_per_second: Price of a second.
+        durations: Seconds of each circuit, where they are known.
 
     Raises:
         ConfigError: If a PUB names no shots and there are no others.
     """
-    found: list[tuple[int, int, float]] = []
-    for pub in pubs:
-        count = getattr(pub, "shots", None) or _shots_of(getattr(pub, "precision", None)) or shots
-        if count is None:
-            raise ConfigError(
-                "a price needs the number of shots",
-                got="a PUB without shots",
-                remedy="Name the shots of the PUB or of the job.",
-            )
-        circuits = pub.parameter_values.size if hasattr(pub, "observables") else pub.size
-        circuits *= _groups(pub)
-        found.append((circuits, count, circuit_duration(pub.circuit, target)))
-    if not any(circuits for circuits, _, _ in found):
-        return Cost()
     delay = DEFAULT_REP_DELAY if rep_delay is None else rep_delay
-    executions = sum(circuits * count for circuits, count, _ in found)
-    jobs = -(-sum(c for c, _, _ in found) // rows_per_job(max(count for _, count, _ in found)))
-    seconds = jobs * JOB_SECONDS + sum(c * n * (delay + length) for c, n, length in found)
+    lengths = durations or [circuit_duration(pub.circuit, target) for pub in pubs]
+    circuits = executions = most = 0
+    running = 0.0
+    for pub, length in zip(pubs, lengths, strict=True):
+        rows, count = _size(pub, shots)
+        circuits, executions, most = circuits + rows, executions + rows * count, max(most, count)
+        running += rows * count * (delay + length)
+    if not circuits:
+        return Cost()
+    jobs = -(-circuits // rows_per_job(most))
+    seconds = jobs * JOB_SECONDS + running
     usd = None if usd_per_second is None else seconds * usd_per_second
-    return Cost(executions, jobs, len(found), seconds, usd)
+    return Cost(executions, jobs, len(pubs), seconds, usd)
 
 
-def _shots_of(precision: float | None) -> int | None:
-    """Shots of an estimator that is asked for a precision."""
-    return None if not precision else max(1, round(precision**-2))
+def _size(pub: Any, shots: int | None = None) -> tuple[int, int]:
+    """Bound circuits of a PUB, and the shots of each, where it names none `shots`."""
+    rows: int = pub.parameter_values.size
+    if hasattr(pub, "observables"):
+        count = max(1, round(pub.precision**-2)) if pub.precision else shots
+        rows *= _groups(pub.observables)
+    else:
+        count = pub.shots or shots
+    if count is None:
+        raise ConfigError(
+            "a price needs the number of shots",
+            got="a PUB without shots",
+            remedy="Name the shots of the PUB or of the job.",
+        )
+    return rows, count
 
 
-def _groups(pub: Any) -> int:
-    """Measurement settings of an estimator's PUB; one for a sampler's."""
-    if not hasattr(pub, "observables"):
-        return 1
-    terms = {term for entry in pub.observables.ravel().tolist() for term in entry}
+def _groups(observables: Any) -> int:
+    """Measurement settings of observables."""
+    terms = {term for entry in observables.ravel().tolist() for term in entry}
     if any(set(term) - set("IXYZ") for term in terms):  # projectors: each one a setting at most
         return len(terms)
     return len(SparsePauliOp(sorted(terms)).group_commuting(qubit_wise=True))
@@ -378,33 +304,18 @@ def _groups(pub: Any) -> int:
 _Parts = list[list[tuple[int, slice]]]
 
 
-def split_pubs(pubs: Sequence[Any]) -> tuple[list[tuple[Any, ...]], _Parts]:
-    """Divide PUBs among as few jobs as the limit of a job allows.
-
-    Args:
-        pubs: Coerced PUBs, which name their shots or their precision.
-
-    Returns:
-        The PUBs of each job, and which rows of which PUB each of them holds.
-
-    Raises:
-        ConfigError: If a PUB is too large for a job and cannot be divided.
-    """
+def split_pubs(pubs: Sequence[Any]) -> tuple[list[list[Any]], _Parts]:
+    """PUBs that are too much for one job in as few as may be, and which rows are in each."""
     sizes = [pub.parameter_values.size for pub in pubs]
-    costs = [cost_of_pubs([pub], target=None).executions for pub in pubs]
-    if sum(costs) <= MAX_EXECUTIONS:
-        whole = [(place, slice(0, size)) for place, size in enumerate(sizes)]
-        return [tuple(pubs)], [whole]
-    parts = split_rows(sizes, max(c // max(1, s) for c, s in zip(costs, sizes, strict=True)))
-    return [tuple(_rows_of(pubs[place], rows) for place, rows in job) for job in parts], parts
+    each = [math.prod(_size(pub)) // max(1, size) for pub, size in zip(pubs, sizes, strict=True)]
+    parts = split_rows(sizes, max(each))
+    return [[_rows_of(pubs[place], rows) for place, rows in job] for job in parts], parts
 
 
 def join_results(
     pubs: Sequence[Any], answers: Sequence[Sequence[PubResult]], parts: _Parts
 ) -> list[PubResult]:
     """The results of the PUBs that `split_pubs` divided, and the `job_id` of each row."""
-    if len(parts) == 1:
-        return list(answers[0])
     pieces: list[list[PubResult]] = [[] for _ in pubs]
     for job, results in zip(parts, answers, strict=True):
         for (place, _), result in zip(job, results, strict=True):

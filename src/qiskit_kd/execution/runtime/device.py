@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
+from qiskit.circuit import CONTROL_FLOW_OP_NAMES
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
 from qiskit_kd.errors import DeviceError, UnknownNameError
+from qiskit_kd.execution.compiled import CompiledCircuit
 from qiskit_kd.execution.runtime.consent import check_addresses
 from qiskit_kd.execution.runtime.errors import service_errors
 from qiskit_kd.execution.schema import RuntimeOptions
@@ -25,6 +28,8 @@ from qiskit_kd.execution.transpiling import check_width
 DEFAULT_REP_DELAY = 250e-6
 """Seconds that most of IBM's devices wait between executions."""
 _FRACTIONAL = {"rx", "rzz"}
+_FITS = attrgetter("fits")
+_BY_VALUE = {"rzz", *CONTROL_FLOW_OP_NAMES}  # may hold gates whose angles are limited
 LEAST_BUSY = "least_busy"
 """Instead of a name: the device with the shortest queue."""
 
@@ -90,15 +95,15 @@ class Device:
         return hashlib.sha256(whose.encode()).hexdigest()[:16]
 
     def check_width(self, num_qubits: int) -> None:
-        """Refuse a circuit of more qubits than the device has.
-
-        Raises:
-            DeviceError: If it does not fit.
-        """
+        """Refuse a circuit of more qubits than the device has, with a DeviceError."""
         check_width(num_qubits, most=self.num_qubits, device=self.name, error=DeviceError)
 
-    def check_pubs(self, pubs: Sequence[Any]) -> None:
+    def check_pubs(self, pubs: Sequence[Any], compiled: Sequence[CompiledCircuit] = ()) -> None:
         """Refuse what the device cannot run: the service would find out when it has charged for it.
+
+        Args:
+            pubs: Coerced PUBs.
+            compiled: The circuit of each; one that fits is not looked at again.
 
         Raises:
             DeviceError: If a circuit is wider than the device, has gates or couplings that the
@@ -107,10 +112,14 @@ class Device:
         from qiskit_ibm_runtime.exceptions import IBMInputValueError
         from qiskit_ibm_runtime.utils.validations import validate_isa_circuits, validate_rzz_pubs
 
-        for pub in pubs:
+        if compiled and all(map(_FITS, compiled)):
+            return
+        compiled = compiled or [CompiledCircuit(pub.circuit) for pub in pubs]
+        fresh = [both for both in zip(pubs, compiled, strict=True) if not both[1].fits]
+        for pub, _ in fresh:
             self.check_width(pub.circuit.num_qubits)
         try:
-            validate_isa_circuits([pub.circuit for pub in pubs], self.target)
+            validate_isa_circuits([pub.circuit for pub, _ in fresh], self.target)
         except IBMInputValueError as error:
             said = str(error.message).split(" Circuits that do not match")[0]
             raise DeviceError(
@@ -120,7 +129,7 @@ class Device:
                 remedy="Transpile them with the backend's own pass_manager().",
             ) from None
         try:
-            validate_rzz_pubs(list(pubs))
+            validate_rzz_pubs([pub for pub, _ in fresh])
         except IBMInputValueError as error:
             raise DeviceError(
                 "an RZZ gate of a device turns by 0 to pi/2",
@@ -128,13 +137,11 @@ class Device:
                 remedy="Leave fractional_gates false while training: steps of a gradient leave that"
                 " range.",
             ) from None
+        for pub, one in fresh:
+            one.fits = _BY_VALUE.isdisjoint(pub.circuit.count_ops())
 
     def check_rep_delay(self, seconds: float | None) -> None:
-        """Refuse a delay that the device does not offer.
-
-        Raises:
-            DeviceError: If it is out of range.
-        """
+        """Refuse a delay that the device does not offer, with a DeviceError."""
         bounds = self.rep_delay_range
         if seconds is not None and bounds is not None:
             low, high = bounds
@@ -151,10 +158,7 @@ class Device:
 
 
 def open_device(options: RuntimeOptions) -> Device:
-    """The device that `options` name; the same object for the same question in one process.
-
-    Args:
-        options: An entry of kind `runtime`.
+    """The device that an entry of kind `runtime` names; the same object for the same question.
 
     Raises:
         AccountError: If there is no account, the service does not accept it, or its token would go

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines and primitives behind entries of kind `runtime`: one job and one PUB a step."""
+"""The engine behind entries of kind `runtime`: one job and one PUB a step."""
 
 from __future__ import annotations
 
@@ -10,56 +10,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
-from qiskit.transpiler import PassManager
+from qiskit.primitives import PubResult
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.sampler_pub import SamplerPub
 
-from qiskit_kd.execution.mitigation import warn_of_few_shots
 from qiskit_kd.execution.primitives import PrimitiveSource, Program, outcomes
 from qiskit_kd.execution.runtime.client import Calibration
-from qiskit_kd.execution.runtime.compiler import Compiled, device_pass_manager
-from qiskit_kd.execution.runtime.device import open_device
-from qiskit_kd.execution.runtime.primitives import RuntimeEstimator, RuntimeSampler
+from qiskit_kd.execution.runtime.compiler import Compiled
 from qiskit_kd.execution.runtime.session import DeviceSession, open_session
 from qiskit_kd.execution.runtime.tiling import TiledBatch
-from qiskit_kd.execution.sampled import Floats, Key, Measured, SampledEngine, fresh_seed, shares_of
+from qiskit_kd.execution.sampled import Floats, Key, Measured, SampledEngine, shares_of
 from qiskit_kd.execution.schema import RuntimeOptions
-
-SHOTS = 1024
-"""Shots where an entry names none: a device always draws some."""
+from qiskit_kd.seeding import derive
 
 
 class RuntimeSource(PrimitiveSource):
-    """Rows from a device, or from what stands in for it.
-
-    Args:
-        options: An entry of kind `runtime`.
-        name: Its name.
-        shots: Shots per circuit.
-    """
+    """Rows from the device of an entry of kind `runtime`, or from what stands in for it."""
 
     def __init__(self, options: RuntimeOptions, *, name: str, shots: int) -> None:
         self._entry = (options, name)
         self.mitigates = options.mitigation != "none"
+        super().__init__(None, shots=shots)
         # Expectation values of several copies, or mitigated here, come from samples.
-        estimates = options.tiles == 1 and not self.mitigates
-        estimator = self._estimator if estimates else None
-        super().__init__(self._sampler, estimator=estimator, shots=shots)
+        self.estimates = options.tiles == 1 and not self.mitigates
         self._made: dict[int, Compiled] = {}
         self._ran_under: dict[Any, Calibration | None] = {}
-        self._session: DeviceSession | None = None
+        self._session: DeviceSession | None = open_session(options, name)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_made": {}, "_ran_under": {}, "_session": None}
-
-    @property
-    def made(self) -> list[Compiled]:
-        """Circuits that were asked for so far."""
-        return list(self._made.values())
-
-    @property
-    def calibrations(self) -> list[str]:
-        """ISO dates of the calibrations that its jobs ran under, oldest first, as far as known."""
-        dates = {found.date for found in self._ran_under.values() if found is not None}
-        return sorted(dates, key=lambda date: datetime.fromisoformat(date).timestamp())
 
     @property
     def session(self) -> DeviceSession:
@@ -68,11 +47,15 @@ class RuntimeSource(PrimitiveSource):
             self._session = open_session(*self._entry)
         return self._session
 
-    def _sampler(self, repetition: int) -> RuntimeSampler:
-        return RuntimeSampler(self.session, repetition=repetition, default_shots=self.shots)
-
-    def _estimator(self, repetition: int) -> RuntimeEstimator:
-        return RuntimeEstimator(self.session, repetition=repetition)
+    def describe(self) -> dict[str, Any]:
+        """Its circuits; ISO dates of the calibrations its jobs ran under, as far as known."""
+        dates = {found.date for found in self._ran_under.values() if found is not None}
+        return {
+            "circuits": [made.describe() for made in self._made.values()],
+            "calibrations": sorted(
+                dates, key=lambda date: datetime.fromisoformat(date).timestamp()
+            ),
+        }
 
     def _compile(self, circuit: QuantumCircuit) -> QuantumCircuit:
         compiler = self.session.compiler
@@ -84,13 +67,19 @@ class RuntimeSource(PrimitiveSource):
         self._made[id(compiled.circuit)] = compiled  # kept by the compiler, so the id is its own
         return compiled.circuit
 
-    def _submit(self, primitive: Any, pubs: list[Any], circuits: int, key: Key) -> Sequence[Any]:
-        results = super()._submit(primitive, pubs, circuits, key)
-        journal = self.session.journal
-        for job_id in {i for result in results for i in np.ravel(result.metadata["job_id"])}:
+    def _submit(self, kind: Any, pubs: list[Any], circuits: int, key: Key) -> list[PubResult]:
+        del circuits  # the session counts
+        coerce = SamplerPub.coerce if kind == "sampler" else EstimatorPub.coerce
+        session, usage = self.session, self.usage
+        answer = session.measure(kind, list(map(coerce, pubs)), derive(*key))
+        usage.jobs += answer.cost.jobs
+        usage.pubs += answer.cost.pubs
+        usage.executions += answer.cost.executions
+        usage.qpu_seconds += answer.cost.seconds
+        for job_id in answer.job_ids:
             if job_id not in self._ran_under:
-                self._ran_under[job_id] = journal.calibration(job_id)
-        return results
+                self._ran_under[job_id] = session.journal.calibration(job_id)
+        return answer.results
 
     def _sample(self, program: Program, settings: Sequence[Floats], key: Key) -> list[Measured]:
         made = [self._made[id(circuit)] for circuit in program.circuits]
@@ -100,7 +89,7 @@ class RuntimeSource(PrimitiveSource):
             batch = None if one.tiling is None else one.tiling.tiled(rows, self.shots)
             batches.append(batch)
             pubs.append((one.circuit, rows, self.shots) if batch is None else batch.pub)
-        results = self._submit(self.sampler, pubs, 0, key)
+        results = self._submit("sampler", pubs, 0, key)
         measured = []
         for basis, one, batch, result in zip(program.bases, made, batches, results, strict=True):
             data = result.data if batch is None else batch.untiled(result.data)
@@ -138,97 +127,13 @@ class RuntimeEngine(SampledEngine):
     """Runs models on a device: one job and one PUB for each call of `outputs` or `vjp`.
 
     A call whose job was run before, in this process or in an earlier one, takes its results from
-    the journal. Observables that are not diagonal are estimated by the service's estimator, with
-    its own mitigation, unless copies of the circuit run side by side or readout errors are undone
-    here: then they are sampled, one PUB per basis.
-
-    Args:
-        options: An entry of kind `runtime`.
-        name: Its name, for reports and for the budget.
-        gradient: `"auto"` (SPSA), `"shift"` or `"spsa"`.
-        shots: Shots per circuit.
-        seed: Root seed of perturbations and of the jobs' repetitions: a run with the same seed asks
-            for the same jobs.
-
-    Raises:
-        UnknownNameError: If the gradient rule is unknown.
-        BudgetError: If a device that is not local has no budget.
+    the journal: a run with the same seed asks for the same jobs. Observables that are not diagonal
+    are estimated by the service's estimator, with its own mitigation, unless copies of the circuit
+    run side by side or readout errors are undone here: then they are sampled, one PUB per basis.
     """
 
     source: RuntimeSource
 
-    def __init__(
-        self,
-        options: RuntimeOptions,
-        *,
-        name: str,
-        gradient: str = "auto",
-        shots: int = SHOTS,
-        seed: int,
-    ) -> None:
-        super().__init__(
-            RuntimeSource(options, name=name, shots=shots),
-            name=name,
-            gradient=gradient,
-            seed=seed,
-            **options.spsa(),
-        )
-        _ = self.source.session  # what is wrong with it shows here, not in the first step
-
     def describe(self) -> dict[str, Any]:
         """See `DeviceSession.describe`; only the circuits of this engine."""
-        circuits = [made.describe() for made in self.source.made]
-        ran = {"circuits": circuits, "calibrations": self.source.calibrations}
-        return {**self.source.session.describe(), **ran}
-
-
-def make_engine(
-    options: RuntimeOptions,
-    *,
-    name: str,
-    gradient: str = "auto",
-    shots: int | None = None,
-    seed: int | None = None,
-) -> RuntimeEngine:
-    """See `Backend.engine`.
-
-    Without a seed, an engine with a journal takes 0: the same program, run again, asks for the same
-    jobs. One that keeps no journal takes a new seed.
-    """
-    shots = SHOTS if shots is None else shots
-    if options.mitigation != "none":
-        warn_of_few_shots(shots)
-    if seed is None:
-        seed = 0 if options.journal is not None or not options.local else fresh_seed()
-    return RuntimeEngine(options, name=name, gradient=gradient, shots=shots, seed=seed)
-
-
-def make_sampler(
-    options: RuntimeOptions,
-    *,
-    name: str,
-    shots: int | None = None,
-    seed: int | None = None,
-) -> RuntimeSampler:
-    """See `Backend.sampler`; a seed is which repetition its jobs are."""
-    return RuntimeSampler(
-        open_session(options, name), repetition=seed, default_shots=shots or SHOTS
-    )
-
-
-def make_estimator(
-    options: RuntimeOptions,
-    *,
-    name: str,
-    precision: float = 1 / 64,
-    seed: int | None = None,
-) -> RuntimeEstimator:
-    """See `Backend.estimator`; a seed is which repetition its jobs are."""
-    return RuntimeEstimator(
-        open_session(options, name), repetition=seed, default_precision=precision
-    )
-
-
-def make_pass_manager(options: RuntimeOptions) -> PassManager:
-    """See `Backend.pass_manager`: to one copy of the circuit, where the transpiler puts it."""
-    return device_pass_manager(open_device(options), options)
+        return {**self.source.session.describe(), **self.source.describe()}

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from json import JSONDecodeError
-from typing import Any
 
 from qiskit_kd.errors import (
     AccountError,
@@ -38,7 +37,6 @@ _SECRETS = (
 _QUOTA = re.compile(r"(?i)usage limit|quota|no more time|met its limit|allocation (is )?exceeded")
 _OPEN_PLAN = re.compile(r"(?i)session.*open plan|open plan.*session|\b1352\b")
 _PENDING_CAP = re.compile(r"\b3458\b|(?i:pending jobs? limit)")
-_UNAVAILABLE = range(500, 600)
 
 _FAULTS_OF_CODE = (AssertionError, AttributeError, NameError, TypeError, Warning)
 _OF_ANSWERS = (AttributeError, TypeError)
@@ -49,7 +47,73 @@ RESULT_AGAIN = (
     "stays so, `qkd jobs DIR --forget ID` gives the job up, to be sent again and paid for again."
 )
 """Remedy for a result that is not that of its job."""
-_LIST = "List the devices of the account with QiskitRuntimeService().backends()."
+Kind = Callable[..., QiskitKDError]
+
+_NOT_ACCEPTED = "the service does not accept the account"
+_CHECK_KEY = "Check the API key: make a new one at quantum.cloud.ibm.com and save it."
+
+# Class of the library, by name; what it becomes; the rule behind the name of the job; the remedy.
+_OF_JOBS: tuple[tuple[str, Kind, str, str], ...] = (
+    ("RuntimeJobTimeoutError", TransientError, "has not ended yet", _AGAIN),
+    (
+        "RuntimeJobNotFound",
+        JobError,
+        "is one of the account's jobs",
+        "Check the account and the instance. The service forgets old jobs: `qkd jobs DIR --forget "
+        "{}` gives it up, to be sent again and paid for again.",
+    ),
+    (
+        "RuntimeJobMaxTimeoutError",
+        JobError,
+        "ran longer than it may",
+        "Raise max_execution_time, or send fewer shots or samples.",
+    ),
+    (
+        "RuntimeJobFailureError",
+        JobError,
+        "failed on the device",
+        "Run the same command again; if it fails again, report the job id to IBM.",
+    ),
+    (
+        "RuntimeInvalidStateError",
+        JobError,
+        "was cancelled",
+        "Run the same command again to send it anew.",
+    ),
+)
+_OF_ACCOUNTS_AND_DEVICES: tuple[tuple[str, Kind, str, str], ...] = (
+    (
+        "AccountNotFoundError",
+        AccountError,
+        "a device of the service needs an account",
+        "Save one with QiskitRuntimeService.save_account, or set QISKIT_IBM_TOKEN.",
+    ),
+    ("InvalidAccountError", AccountError, _NOT_ACCEPTED, _CHECK_KEY),
+    (
+        "CloudResourceNameResolutionError",
+        AccountError,
+        "an instance is one of the account's",
+        "Check 'instance' in the backend file; QiskitRuntimeService().instances() lists them.",
+    ),
+    (
+        "QiskitBackendNotFoundError",
+        DeviceError,
+        "a device is one of the account's",
+        "List the devices of the account with QiskitRuntimeService().backends().",
+    ),
+    (
+        "RuntimeProgramNotFound",
+        DeviceError,
+        "the service runs the primitive on this device",
+        "Update qiskit-ibm-runtime, or choose another device.",
+    ),
+    (
+        "IBMInputValueError",
+        DeviceError,
+        "a job is one that the device takes",
+        "Transpile circuits with the backend's own pass manager.",
+    ),
+)
 
 
 @contextmanager
@@ -83,19 +147,13 @@ def mapped(
     secrets: Iterable[str] = (),
     answer: bool = False,
 ) -> QiskitKDError:
-    """The error of this package that says what an exception means.
+    """The error of this package that says what an exception of the client library means.
 
-    Args:
-        error: What the client library raised.
-        job_id: The job that was asked for, where there is one.
-        secrets: Texts that must not show, beside the token of the environment.
-        answer: See `service_errors`.
-
-    Returns:
-        `AccountError`, `DeviceError`, `QuotaError`, `TransientError`, `JobError`, or where none of
-        them says it an `ExecutionError`.
+    What none of the finer classes says is an `ExecutionError`; see `service_errors`.
     """
+    from qiskit.providers.exceptions import QiskitBackendNotFoundError
     from qiskit_ibm_runtime.accounts.exceptions import InvalidAccountError
+    from qiskit_ibm_runtime.exceptions import IBMError, IBMInputValueError
 
     if isinstance(error, QiskitKDError):
         return error
@@ -104,23 +162,44 @@ def mapped(
     if isinstance(error, InvalidAccountError) and hidden and _is_transient(_status(error), error):
         error = hidden
     text = redacted(str(getattr(error, "message", None) or error) or type(error).__name__, secrets)
-    found = _of_job(error, text, job_id)
-    if found is None and answer and _is_unreadable(error):
-        found = TransientError(
-            "the service's answer can be read", got=f"{type(error).__name__}: {text}", remedy=_AGAIN
-        )
-    found = found or _of_account(error, text) or _of_device(error, text)
-    return found or _of_status(error, text)
-
-
-def _is_unreadable(error: BaseException) -> bool:
-    """Whether the library did not say what is wrong, but fell over it."""
-    from qiskit.providers.exceptions import QiskitBackendNotFoundError
-    from qiskit_ibm_runtime.exceptions import IBMError, IBMInputValueError
-
-    said = isinstance(error, IBMError | QiskitBackendNotFoundError)
-    said = said and not isinstance(error, IBMInputValueError)
-    return not said and _status(error) is None and not _is_transient(None, error)
+    names = {one.__name__ for one in type(error).__mro__}
+    job = "a job" if job_id is None else f"the job {job_id}"
+    for name, kind, rule, remedy in _OF_JOBS:
+        if name in names:
+            more = {} if kind is TransientError else {"job_id": job_id}
+            remedy = remedy.format(job_id or "ID")
+            return kind(f"{job} {rule}", got=text, remedy=remedy, **more)
+    status = _status(error)
+    transient = _is_transient(status, error)
+    if answer and status is None and not transient:
+        said = isinstance(error, IBMError | QiskitBackendNotFoundError)
+        if not said or isinstance(error, IBMInputValueError):  # the library fell over the answer
+            got = f"{type(error).__name__}: {text}"
+            return TransientError("the service's answer can be read", got=got, remedy=_AGAIN)
+    if "IBMInputValueError" in names and "instance" in text.lower():
+        names = {"CloudResourceNameResolutionError"}
+    for name, kind, rule, remedy in _OF_ACCOUNTS_AND_DEVICES:
+        if name in names:
+            return kind(rule, got=text, remedy=remedy)
+    if _OPEN_PLAN.search(text):
+        remedy = "Write 'mode: batch' or 'mode: job' in the backend file."
+        return AccountError("the free plan has no sessions", got=text, remedy=remedy)
+    if _PENDING_CAP.search(text) or transient:
+        rule = "the service cannot be reached or is down"
+        rule = "the service asks for fewer requests" if status == 429 else rule
+        return TransientError(rule, got=text, remedy=_AGAIN, retry_after=_retry_after(error))
+    if status in (402, 403) and _QUOTA.search(text):
+        return quota_used_up(text)
+    if status == 401 or "IBMNotAuthorizedError" in names:
+        return AccountError(_NOT_ACCEPTED, got=text, remedy=_CHECK_KEY)
+    if status in (402, 403):
+        remedy = "Ask the owner of the instance for access, or name another instance."
+        return AccountError("the account may do this on this device", got=text, remedy=remedy)
+    return ExecutionError(
+        "the service carries out a request",
+        got=f"{type(error).__name__}: {text}",
+        remedy="If it says nothing to you, update qiskit-ibm-runtime and try again.",
+    )
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
@@ -132,121 +211,6 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
         text = pattern.sub(r"\1\2***", text)
     text = " ".join(text.split()).rstrip(".")
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-
-
-def _of_job(error: BaseException, text: str, job_id: str | None) -> QiskitKDError | None:
-    from qiskit_ibm_runtime import exceptions as ibm
-
-    where = "a job" if job_id is None else f"the job {job_id}"
-    if isinstance(error, ibm.RuntimeJobTimeoutError):
-        return TransientError(f"{where} has not ended yet", got=text, remedy=_AGAIN)
-    known: dict[type[BaseException], tuple[str, str]] = {
-        ibm.RuntimeJobNotFound: (
-            "is one of the account's jobs",
-            "Check the account and the instance. The service forgets old jobs: `qkd jobs DIR "
-            f"--forget {job_id or 'ID'}` gives it up, to be sent again and paid for again.",
-        ),
-        ibm.RuntimeJobMaxTimeoutError: (
-            "ran longer than it may",
-            "Raise max_execution_time, or send fewer shots or samples.",
-        ),
-        ibm.RuntimeJobFailureError: (
-            "failed on the device",
-            "Run the same command again; if it fails again, report the job id to IBM.",
-        ),
-        ibm.RuntimeInvalidStateError: (
-            "was cancelled",
-            "Run the same command again to send it anew.",
-        ),
-    }
-    for kind, (what, remedy) in known.items():
-        if isinstance(error, kind):
-            return JobError(f"{where} {what}", got=text, job_id=job_id, remedy=remedy)
-    return None
-
-
-def _of_account(error: BaseException, text: str) -> QiskitKDError | None:
-    from qiskit_ibm_runtime import exceptions as ibm
-    from qiskit_ibm_runtime.accounts import exceptions as accounts
-
-    if isinstance(error, accounts.AccountNotFoundError):
-        return AccountError(
-            "a device of the service needs an account",
-            got=text,
-            remedy="Save one with QiskitRuntimeService.save_account, or set QISKIT_IBM_TOKEN.",
-        )
-    if isinstance(error, accounts.InvalidAccountError):
-        return AccountError(
-            "the service does not accept the account",
-            got=text,
-            remedy="Check the API key: make a new one at quantum.cloud.ibm.com and save it.",
-        )
-    about_instance = isinstance(error, ibm.IBMInputValueError) and "instance" in text.lower()
-    if about_instance or isinstance(error, accounts.CloudResourceNameResolutionError):
-        return AccountError(
-            "an instance is one of the account's",
-            got=text,
-            remedy="Check 'instance' in the backend file; QiskitRuntimeService().instances() lists"
-            " them.",
-        )
-    return None
-
-
-def _of_device(error: BaseException, text: str) -> QiskitKDError | None:
-    from qiskit.providers.exceptions import QiskitBackendNotFoundError
-    from qiskit_ibm_runtime import exceptions as ibm
-
-    if isinstance(error, QiskitBackendNotFoundError):
-        return DeviceError("a device is one of the account's", got=text, remedy=_LIST)
-    if isinstance(error, ibm.RuntimeProgramNotFound):
-        return DeviceError(
-            "the service runs the primitive on this device",
-            got=text,
-            remedy="Update qiskit-ibm-runtime, or choose another device.",
-        )
-    if isinstance(error, ibm.IBMInputValueError):
-        return DeviceError(
-            "a job is one that the device takes",
-            got=text,
-            remedy="Transpile circuits with the backend's own pass manager.",
-        )
-    return None
-
-
-def _of_status(error: BaseException, text: str) -> QiskitKDError:
-    status = _status(error)
-    if _OPEN_PLAN.search(text):
-        return AccountError(
-            "the free plan has no sessions",
-            got=text,
-            remedy="Write 'mode: batch' or 'mode: job' in the backend file.",
-        )
-    if _PENDING_CAP.search(text) or _is_transient(status, error):
-        rule = (
-            "the service asks for fewer requests"
-            if status == 429
-            else "the service cannot be reached or is down"
-        )
-        return TransientError(rule, got=text, remedy=_AGAIN, retry_after=_retry_after(error))
-    if status in (402, 403) and _QUOTA.search(text):
-        return quota_used_up(text)
-    if status == 401 or type(error).__name__ == "IBMNotAuthorizedError":
-        return AccountError(
-            "the service does not accept the account",
-            got=text,
-            remedy="Check the API key: make a new one at quantum.cloud.ibm.com and save it.",
-        )
-    if status in (402, 403):
-        return AccountError(
-            "the account may do this on this device",
-            got=text,
-            remedy="Ask the owner of the instance for access, or name another instance.",
-        )
-    return ExecutionError(
-        "the service carries out a request",
-        got=f"{type(error).__name__}: {text}",
-        remedy="If it says nothing to you, update qiskit-ibm-runtime and try again.",
-    )
 
 
 def quota_used_up(got: str) -> QuotaError:
@@ -271,15 +235,16 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _status(error: BaseException) -> int | None:
     """The status of HTTP, -1 where the library lost it, None where there was none."""
     for one in _chain(error):
-        for value in (getattr(one, "status_code", None), _attribute(one, "response.status_code")):
-            if isinstance(value, int):
+        response = getattr(one, "response", None)
+        for holder in (one, response):
+            if isinstance(value := getattr(holder, "status_code", None), int):
                 return value
     return None
 
 
 def _is_transient(status: int | None, error: BaseException) -> bool:
     if status is not None:
-        return status in (-1, 408, 425, 429) or status in _UNAVAILABLE
+        return status in (-1, 408, 425, 429) or 500 <= status < 600
     from requests import RequestException
     from urllib3.exceptions import HTTPError
 
@@ -292,22 +257,17 @@ def _is_transient(status: int | None, error: BaseException) -> bool:
 
 def _retry_after(error: BaseException) -> float | None:
     """Seconds that the service asks to wait: a number, or a date beside the answer's own."""
-    for one in _chain(error):
-        headers = _attribute(one, "response.headers") or {}
-        if value := headers.get("Retry-After"):
-            try:
-                return max(0.0, float(value))
-            except ValueError:
-                pass
-            try:
-                until = parsedate_to_datetime(value)
-                return max(0.0, (until - parsedate_to_datetime(headers["Date"])).total_seconds())
-            except (KeyError, TypeError, ValueError):
-                return None
-    return None
-
-
-def _attribute(holder: Any, path: str) -> Any:
-    for name in path.split("."):
-        holder = getattr(holder, name, None)
-    return holder
+    answers = [getattr(getattr(one, "response", None), "headers", None) for one in _chain(error)]
+    headers = next((found for found in answers if found and found.get("Retry-After")), None)
+    if headers is None:
+        return None
+    value = headers["Retry-After"]
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        until = parsedate_to_datetime(value)
+        return max(0.0, (until - parsedate_to_datetime(headers["Date"])).total_seconds())
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -17,10 +17,11 @@ went and goes on from there:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 from qiskit.primitives import PubResult
 
@@ -55,13 +56,7 @@ _LAG = 5.0
 
 @dataclass(frozen=True)
 class Answer:
-    """Results, and what their jobs have cost, in this run or in an earlier one.
-
-    Args:
-        results: One for each PUB.
-        cost: Executions, jobs, PUBs, seconds and price of all its jobs.
-        job_ids: Ids of the jobs at the service.
-    """
+    """Results, one for each PUB, and what their jobs have cost, now or in an earlier run."""
 
     results: list[PubResult]
     cost: Cost
@@ -99,8 +94,7 @@ class JobRunner:
     Args:
         client: The device and its jobs.
         journal: Where jobs are written down.
-        budget: Seconds that all jobs of the device and account in the journal may cost; None for
-            any number.
+        budget: Seconds that all jobs of the device and account in the journal may cost.
         usd_per_second: Price of a second; None if unknown.
         policy: When jobs are sent, asked for and given up.
     """
@@ -123,19 +117,22 @@ class JobRunner:
 
     def run(self, job: Job) -> Answer:
         """Have a job run, or find out what it gave when it was run before; see `DeviceSession`."""
-        found = self._known(job)
+        record = self.journal.get(job.key)
+        found = None if record is None else self._known(job, record)
+        if found is None and not self.journal.lasting:
+            return self._work(job, record)
         if found is None:
             with self.journal.alone_with(job.key):
-                found = self._known(job)  # another process may have done it meanwhile
+                record = self.journal.get(job.key)  # another process may have done it meanwhile
+                found = None if record is None else self._known(job, record)
                 if found is None:
-                    return self._measured(job)
+                    return self._work(job, record)
         self.counts["reused"] += 1
         return found
 
-    def _known(self, job: Job) -> Answer | None:
+    def _known(self, job: Job, record: JobRecord) -> Answer | None:
         """What the journal knows; None where there is no result, or one that is damaged."""
-        record = self.journal.get(job.key)
-        if record is None or record.state != "done":
+        if record.state != "done" or not self.journal.lasting:
             return None
         try:
             content = self.journal.result(job.key)
@@ -144,27 +141,21 @@ class JobRunner:
             return None
         if found is None or misfit(found, job.pubs, twirled=job.twirled):
             return None
-        return _answer_of(record, found)
+        return _answer(job, found, str(record.job_id), record.seconds, record.usd)
 
-    def _measured(self, job: Job) -> Answer:
+    def _work(self, job: Job, record: JobRecord | None) -> Answer:
         """Have a job done that is not done yet; its owner alone may ask for that."""
-        before = self.journal.get(job.key)
-        found = self._work(job, before)
-        record = self.journal.get(job.key)
-        assert record is not None
         # A job whose result was not kept is run anew, and costs anew.
-        anew = before is not None and before.state == "done" and not self._keeps
-        return _answer_of(record, found, before.seconds if anew and before is not None else 0.0)
-
-    def _work(self, job: Job, record: JobRecord | None) -> list[PubResult]:
+        anew = record is not None and record.state == "done" and not self._keeps
+        paid = record.seconds if anew and record is not None else 0.0
         for attempt, wait in enumerate(_waits(self.policy.attempts), 1):
-            job_id = self._under_way(job, record)
+            job_id = None if record is None else self._under_way(job, record)
             if job_id is None:
                 job_id = self._begin(job)
             state = self._wait(job_id)
             if state.status == "done":
                 try:
-                    return self._finish(job, state)
+                    return self._finish(job, state, paid)
                 except JobError as error:
                     state = JobState(job_id, "failed", str(error), state.seconds)
             self._note_ended(job, [state])
@@ -179,9 +170,9 @@ class JobRunner:
             record = self.journal.get(job.key)
         raise AssertionError("at least one attempt is made")
 
-    def _under_way(self, job: Job, record: JobRecord | None) -> str | None:
+    def _under_way(self, job: Job, record: JobRecord) -> str | None:
         """The id of a job that was sent before; None where it has to be begun."""
-        if record is None or record.state == "failed" or self.client.local:
+        if record.state == "failed" or self.client.local:
             return None  # jobs in this process ended with the process that began them
         if record.state == "done" and not self._keeps:
             return None
@@ -194,7 +185,7 @@ class JobRunner:
         return record.job_id  # of one that is done, the result is fetched again: it was damaged
 
     def _check_ours(self, job: Job, job_id: str) -> None:
-        tag = self._ask(lambda: self.client.tag_of(job_id))
+        tag = self._ask(self.client.tag_of, job_id)
         if tag != job.tag:
             none = "a job without a tag of this package"
             raise JobError(
@@ -221,7 +212,7 @@ class JobRunner:
         ours: list[JobState] = []
         if not self.client.local:
             # Before anything is written: if the service cannot answer this, nothing is uncertain.
-            there = self._ask(lambda: self.client.find(job.tag))
+            there = self._ask(self.client.find, job.tag)
             ours = self._of_use(job, there)
             known = tuple(state.job_id for state in there if state not in ours)
             if not ours:
@@ -232,12 +223,13 @@ class JobRunner:
             context=context_bytes() if self.journal.lasting else b"",
             budget=None if ours else self._budget,  # what was sent is paid for
         )
-        best = _furthest(ours)
-        if best is None:
+        if not ours:
             return self._deliver(job, known, fresh=True)
+        best = _furthest(ours)
+        assert best is not None  # whatever is of use has not ended badly
         self.counts["adopted"] += 1
         self.journal.sent(job.key, best.job_id)
-        self._ask(lambda: self._cancel_all_but(best, ours, job))
+        self._ask(self._cancel_all_but, best, ours, job)
         return best.job_id
 
     def _of_use(self, job: Job, states: Sequence[JobState]) -> list[JobState]:
@@ -261,19 +253,17 @@ class JobRunner:
     def _deliver(self, job: Job, known: Sequence[str], *, fresh: bool) -> str:
         """Send a job that is written down, or find the one that was sent.
 
-        Args:
-            job: The job.
-            known: Ids of jobs with its tag that are none of ours.
-            fresh: Whether it has certainly not been sent yet.
+        Jobs with its tag in `known` are none of ours; a `fresh` one has certainly not been sent.
         """
         unclear = not fresh
-        problem = TransientError("the service was not asked")
+        problem: TransientError | None = None
         for wait in _waits(self.policy.tries):
             posted = False
             try:
                 if unclear and (found := self._sent_already(job, known)) is not None:
                     return found
-                self._keep_pace()
+                if not self.client.local:
+                    self._keep_pace()
                 unclear = posted = True
                 job_id = self.client.submit(job)
             except TransientError as error:
@@ -291,7 +281,8 @@ class JobRunner:
                 raise
             self.counts["sent"] += 1
             self.journal.sent(job.key, job_id)
-            return self._alone(job, job_id, known)
+            return job_id if self.client.local else self._alone(job, job_id, known)
+        assert problem is not None
         return self._give_up(job, known, problem)
 
     def _give_up(self, job: Job, known: Sequence[str], problem: TransientError) -> str:
@@ -325,14 +316,12 @@ class JobRunner:
 
     def _alone(self, job: Job, job_id: str, known: Sequence[str]) -> str:
         """See that a job is the only one of its tag that runs; the id of that which remains."""
-        if self.client.local:
-            return job_id
-        states = self._ask(lambda: self._with_tag(job, known))
+        states = self._ask(self._with_tag, job, known)
         others = [state for state in states if state.job_id != job_id]
         if len(others) == len(states):
-            if self._ask(lambda: self._is_ours(job, job_id)):
+            if self._ask(self._is_ours, job, job_id):
                 # A search that lags behind shows a twin only, or nothing.
-                states.append(self._ask(lambda: self.client.state(job_id)))
+                states.append(self._ask(self.client.state, job_id))
             else:
                 self.journal.unsent(job.key, job_id)
         self._note_ended(job, others)
@@ -348,7 +337,7 @@ class JobRunner:
             return job_id
         if best.job_id != job_id:
             self.journal.sent(job.key, best.job_id)
-        self._ask(lambda: self._cancel_all_but(best, states, job))
+        self._ask(self._cancel_all_but, best, states, job)
         return best.job_id
 
     def _is_ours(self, job: Job, job_id: str) -> bool:
@@ -383,7 +372,7 @@ class JobRunner:
         self.journal.alone(job.key)
 
     def _keep_pace(self) -> None:
-        most = None if self.client.local else self.policy.per_minute
+        most = self.policy.per_minute
         while most is not None:
             wait = self.journal.admit(self.client.device.name, most=most)
             if wait <= 0:
@@ -396,7 +385,7 @@ class JobRunner:
         clock, patience = self.policy.clock, self.policy.patience
         pause, begun = min(0.2, self.policy.poll), clock()
         while True:
-            state = self._ask(lambda: self.client.state(job_id))
+            state = self._ask(self.client.state, job_id)
             if state.status not in ("queued", "running"):
                 return state
             if patience is not None and clock() - begun >= patience:
@@ -408,24 +397,25 @@ class JobRunner:
             self._sleep(pause)
             pause = min(1.5 * pause, self.policy.poll)
 
-    def _finish(self, job: Job, state: JobState) -> list[PubResult]:
-        found = self._ask(lambda: self._result(job, state.job_id))
+    def _finish(self, job: Job, state: JobState, paid: float) -> Answer:
+        found = self._ask(self._result, job, state.job_id)
         # Before the result: whoever finds that in the journal finds the calibration, too.
-        calibration = self._ask(lambda: self.client.calibration(state.began))
-        self.journal.calibrated(state.job_id, calibration)
-        self.journal.done(
+        calibration = self._ask(self.client.calibration, state.began)
+        if calibration is not None:
+            self.journal.calibrated(state.job_id, calibration)
+        seconds, usd = self.journal.done(
             job.key,
             state.job_id,
             pack_results(found) if self.journal.lasting else None,
-            seconds=_charge(job, state),
+            seconds=_charge(job, state) if state.seconds is None else state.seconds,
             usd_per_second=self._usd_per_second,
         )
-        return found
+        return _answer(job, found, state.job_id, seconds - paid, usd)
 
     def _result(self, job: Job, job_id: str) -> list[PubResult]:
         """What a job gave, if it is what was asked for; worth another try if not."""
         found = self.client.result(job_id)
-        wrong = misfit(found, job.pubs, twirled=job.twirled)
+        wrong = None if self.client.local else misfit(found, job.pubs, twirled=job.twirled)
         if wrong:
             raise TransientError(
                 f"the result of the job {job_id} is that of its circuits",
@@ -434,12 +424,12 @@ class JobRunner:
             )
         return found
 
-    def _ask(self, question: Callable[[], T]) -> T:
+    def _ask(self, question: Callable[..., T], *about: Any) -> T:
         """Ask the service, again where it does not answer; the last error where it never does."""
-        waits = _waits(self.policy.tries)
+        waits = iter(_waits(self.policy.tries))
         while True:
             try:
-                return question()
+                return question(*about)
             except TransientError as error:
                 wait = next(waits, None)
                 if wait is None:
@@ -451,9 +441,6 @@ def refetch(client: Client, journal: Journal, record: JobRecord, state: JobState
     """Keep the result of a job that has ended, as far as its journal can tell that it is its own.
 
     Its circuits are not known here: the next run, which has them, looks again.
-
-    Raises:
-        TransientError: If the result is another job's, or cannot be read.
     """
     found = client.result(state.job_id)
     values = unpack_values(journal.inputs(record.key)[0])
@@ -467,22 +454,25 @@ def refetch(client: Client, journal: Journal, record: JobRecord, state: JobState
             expected=f"{record.pubs} results",
             remedy=RESULT_AGAIN,
         )
-    journal.calibrated(state.job_id, client.calibration(state.began))
+    if (calibration := client.calibration(state.began)) is not None:
+        journal.calibrated(state.job_id, calibration)
     price = record.usd / record.seconds if record.usd and record.seconds else None
     seconds = record.estimate if state.seconds is None else state.seconds
     content = pack_results(found)
     journal.done(record.key, state.job_id, content, seconds=seconds, usd_per_second=price)
 
 
-def _answer_of(record: JobRecord, found: list[PubResult], paid: float = 0.0) -> Answer:
-    cost = Cost(record.executions, 1, record.pubs, record.seconds - paid, record.usd)
-    named = [PubResult(one.data, {"job_id": record.job_id}) for one in found]
-    return Answer(named, cost, (str(record.job_id),))
+def _answer(
+    job: Job, found: list[PubResult], job_id: str, seconds: float, usd: float | None
+) -> Answer:
+    cost = Cost(job.cost.executions, 1, job.cost.pubs, seconds, usd)
+    return Answer([PubResult(one.data, {"job_id": job_id}) for one in found], cost, (job_id,))
 
 
-def _waits(times: int) -> Iterator[float]:
+@cache
+def _waits(times: int) -> tuple[float, ...]:
     """Seconds between tries: 1, 2, 4, ... 60, 60."""
-    return (min(60.0, 2.0**k) for k in range(times))
+    return tuple(min(60.0, 2.0**k) for k in range(times))
 
 
 def _charge(job: Job, state: JobState) -> float:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,6 +38,9 @@ JOURNAL = "qiskit_kd-jobs.db"
 """Journal of a device's jobs, in the working directory, where an entry names no other."""
 
 _RAN_UNDER = "calibration:"
+_ATTEMPT = "INSERT OR IGNORE INTO attempts VALUES (:id, :key, 'sent', '', 0, :now, NULL)"
+_OF_JOB = ("key", "tag", "backend", "device", "account", "kind", "circuits", "shots", "precision")
+_RESTORE = "Restore the journal from a copy, or start another one; nothing was sent."
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -63,9 +67,6 @@ class Journal(Database):
         path: The file; made if missing. None keeps what must be counted in memory, and no results:
             for jobs that cost nothing to repeat.
         clock: Seconds since 1970.
-
-    Raises:
-        StorageError: If the file is damaged, of another kind or version, or cannot be written.
     """
 
     kind = "journal"
@@ -85,6 +86,8 @@ class Journal(Database):
     def __init__(self, path: str | Path | None, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(path)
         self._clock = clock
+        self.lasting = path is not None
+        """Whether it outlives the process, and keeps results."""
         try:
             self.jobs()  # what was altered is said now, not when it has misled somebody
             self.attempts()
@@ -94,11 +97,6 @@ class Journal(Database):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.path,))
-
-    @property
-    def lasting(self) -> bool:
-        """Whether it outlives the process, and keeps results."""
-        return self.path is not None
 
     # Jobs
 
@@ -110,16 +108,11 @@ class Journal(Database):
 
     def get(self, key: str) -> JobRecord | None:
         """What is known of a job."""
-        found = self.jobs("key = ?", key)
-        return found[0] if found else None
+        rows = self.read(f"SELECT {row_names(JobRecord)} FROM jobs WHERE key = ?", (key,))
+        return read_row(JobRecord, rows[0]) if rows else None
 
     def jobs(self, where: str = "1", *values: Any) -> list[JobRecord]:
-        """Jobs in the order in which they were first intended.
-
-        Args:
-            where: A condition in SQL over the fields of `JobRecord`.
-            *values: Values for its question marks.
-        """
+        """Jobs in the order of their first intents, where SQL over `JobRecord` says so."""
         rows = self.read(
             f"SELECT {row_names(JobRecord)} FROM jobs WHERE {where} ORDER BY rowid", values
         )
@@ -163,9 +156,7 @@ class Journal(Database):
         context: bytes = b"",
         budget: float | None = None,
     ) -> None:
-        """Write down that a job is about to be sent.
-
-        A job that has failed before keeps what it has cost.
+        """Write down that a job is about to be sent; what it has cost before is kept.
 
         Args:
             job: The job.
@@ -180,16 +171,8 @@ class Journal(Database):
         """
         cost = job.cost
         row = {
-            "key": job.key,
-            "tag": job.tag,
+            **dict(zip(_OF_JOB, attrgetter(*_OF_JOB)(job), strict=True)),
             "state": "intent",
-            "backend": job.backend,
-            "device": job.device,
-            "account": job.account,
-            "kind": job.kind,
-            "circuits": job.circuits,
-            "shots": job.shots,
-            "precision": job.precision,
             "executions": cost.executions,
             "pubs": cost.pubs,
             "estimate": cost.seconds,
@@ -249,52 +232,46 @@ class Journal(Database):
         ).fetchone()
         return float(row[0] + row[1])
 
+    def _write(self, *statements: str, **values: Any) -> None:
+        """Statements over named values, all of them or none."""
+        with self.transaction():
+            for statement in statements:
+                self.db.execute(statement, values)
+
     def sent(self, key: str, job_id: str) -> None:
         """Write down the id of a job, as soon as it is known."""
-        now = self._clock()
-        with self.transaction():
-            self.db.execute(
-                "UPDATE jobs SET state = 'sent', job_id = ?, alone = 0, sent = ? WHERE key = ?",
-                (job_id, now, key),
-            )
-            self.db.execute(
-                "INSERT OR IGNORE INTO attempts VALUES (?, ?, 'sent', '', 0, ?, NULL)",
-                (job_id, key, now),
-            )
+        self._write(
+            "UPDATE jobs SET state = 'sent', job_id = :id, alone = 0, sent = :now WHERE key = :key",
+            _ATTEMPT,
+            key=key,
+            id=job_id,
+            now=self._clock(),
+        )
 
     def unsent(self, key: str, job_id: str) -> None:
         """Take back an id that was said to be that of a job, and is that of another one."""
-        with self.transaction():
-            self.db.execute(
-                "UPDATE jobs SET state = 'intent', job_id = NULL, sent = NULL "
-                "WHERE key = ? AND job_id = ?",
-                (key, job_id),
-            )
-            self.db.execute("DELETE FROM attempts WHERE key = ? AND job_id = ?", (key, job_id))
+        self._write(
+            "UPDATE jobs SET state = 'intent', job_id = NULL, sent = NULL "
+            "WHERE key = :key AND job_id = :id",
+            "DELETE FROM attempts WHERE key = :key AND job_id = :id",
+            key=key,
+            id=job_id,
+        )
 
     def alone(self, key: str) -> None:
         """Write down that no twin of a job is left to run."""
-        with self.transaction():
-            self.db.execute("UPDATE jobs SET alone = 1 WHERE key = ?", (key,))
+        self._write("UPDATE jobs SET alone = 1 WHERE key = :key", key=key)
 
     def ended(
         self, key: str, job_id: str, *, status: str, reason: str = "", seconds: float = 0.0
     ) -> None:
         """Write down how a job at the service ended without a result of use, and what it has cost.
 
-        Args:
-            key: The job it was sent for.
-            job_id: Its id; one that is not known yet is added (a twin).
-            status: `"failed"` or `"cancelled"`; `"done"` of a twin.
-            reason: Why.
-            seconds: Seconds of the device.
+        An id that is not known yet is added (a twin, which may be `"done"`).
         """
         now = self._clock()
         with self.transaction():
-            self.db.execute(
-                "INSERT OR IGNORE INTO attempts VALUES (?, ?, 'sent', '', 0, ?, NULL)",
-                (job_id, key, now),
-            )
+            self.db.execute(_ATTEMPT, {"key": key, "id": job_id, "now": now})
             self._settle(key, job_id, status, reason, seconds, now)
             self.db.execute(
                 "UPDATE jobs SET state = 'failed', error = ?, finished = ? "
@@ -304,16 +281,14 @@ class Journal(Database):
 
     def refused(self, key: str, error: str) -> None:
         """Strike out a job that was certainly not accepted; kept where earlier attempts cost."""
-        with self.transaction():
-            self.db.execute(
-                "DELETE FROM jobs WHERE key = ?1 AND state = 'intent' "
-                "AND NOT EXISTS (SELECT 1 FROM attempts WHERE key = ?1)",
-                (key,),
-            )
-            self.db.execute(
-                "UPDATE jobs SET state = 'failed', error = ? WHERE key = ? AND state = 'intent'",
-                (error, key),
-            )
+        self._write(
+            "DELETE FROM jobs WHERE key = :key AND state = 'intent' "
+            "AND NOT EXISTS (SELECT 1 FROM attempts WHERE key = :key)",
+            "UPDATE jobs SET state = 'failed', error = :error WHERE key = :key "
+            "AND state = 'intent'",
+            key=key,
+            error=error,
+        )
 
     def done(
         self,
@@ -323,16 +298,8 @@ class Journal(Database):
         *,
         seconds: float,
         usd_per_second: float | None = None,
-    ) -> None:
-        """Keep the result of a job and what it has cost.
-
-        Args:
-            key: The job.
-            job_id: Its id at the service.
-            result: As `pack_results` writes it; None where it is not kept.
-            seconds: Seconds of the device.
-            usd_per_second: Price of a second, for the price of all attempts at the job.
-        """
+    ) -> tuple[float, float | None]:
+        """Keep a result, as `pack_results` writes it; returns seconds and price of all attempts."""
         now = self._clock()
         kept = result if self.lasting else None
         digest = None if kept is None else _digest(key, kept)
@@ -343,6 +310,8 @@ class Journal(Database):
                 "finished = ? WHERE key = ?",
                 (kept, digest, usd_per_second, now, key),
             )
+            paid = self.db.execute("SELECT seconds, usd FROM jobs WHERE key = ?", (key,)).fetchone()
+        return float(paid[0]), paid[1]
 
     def _settle(
         self, key: str, job_id: str, status: str, reason: str, seconds: float, now: float
@@ -362,20 +331,13 @@ class Journal(Database):
     # What to do when nobody can say whether a job was sent
 
     def adopt(self, tag: str, job_id: str) -> None:
-        """Take a job of the service as the one that was intended under a tag.
-
-        Raises:
-            ConfigError: If no job without an id has this tag.
-        """
+        """Take a job of the service as the one that was intended under a tag."""
         self.sent(self._open_intent(tag), job_id)
 
     def resend(self, tag: str) -> None:
         """Take a job that was intended under a tag as never sent.
 
         The next run sends it, unless the service has a job of that tag by then.
-
-        Raises:
-            ConfigError: If no job without an id has this tag.
         """
         self.refused(self._open_intent(tag), "taken as never sent")
 
@@ -405,17 +367,7 @@ class Journal(Database):
     # Pace and pins
 
     def admit(self, device: str, *, most: int, window: float = 60.0) -> float:
-        """Ask to send one more job to a device.
-
-        Args:
-            device: Its name.
-            most: Jobs that all processes together may send in a window.
-            window: Its length in seconds.
-
-        Returns:
-            0 if it may be sent now, which is then counted; else seconds to wait before asking
-            again.
-        """
+        """Seconds to wait before one more job may be sent; 0 counts it among `most` in a window."""
         now = self._clock()
         with self.transaction():
             # Times in the future are those of a clock that was set back since.
@@ -439,34 +391,24 @@ class Journal(Database):
         return _bytes(rows[0][0]) if rows else None
 
     def pin(self, name: str, body: bytes) -> bytes:
-        """Settle something for all later runs; the first who does so decides.
+        """Settle something for all later runs; the first who does so decides. What is settled now.
 
         A transpiled circuit depends on the calibration of the day. A run that goes on the day after
         must ask for the same circuit, or it would not find its jobs again.
-
-        Returns:
-            What is settled now.
         """
-        with self.transaction():
-            self.db.execute(
-                "INSERT OR IGNORE INTO pins VALUES (?, ?, ?)", (name, body, self._clock())
-            )
+        pin = "INSERT OR IGNORE INTO pins VALUES (:name, :body, :now)"
+        self._write(pin, name=name, body=body, now=self._clock())
         found = self.pinned(name)
         assert found is not None
         return found
 
-    def calibrated(self, job_id: str, found: Calibration | None) -> None:
+    def calibrated(self, job_id: str, found: Calibration) -> None:
         """Keep with a job at the service the calibration that was in force when it ran."""
-        if found is not None:
-            body = {"calibrated": found.date, "readout": found.readout.tolist()}
-            self.pin(f"{_RAN_UNDER}{job_id}", json.dumps(body).encode())
+        body = {"calibrated": found.date, "readout": found.readout.tolist()}
+        self.pin(f"{_RAN_UNDER}{job_id}", json.dumps(body).encode())
 
     def calibration(self, job_id: str) -> Calibration | None:
-        """See `calibrated`; None of a job whose calibration was not kept.
-
-        Raises:
-            StorageError: If it is damaged.
-        """
+        """See `calibrated`; None of a job whose calibration was not kept."""
         body = self.pinned(f"{_RAN_UNDER}{job_id}")
         if body is None:
             return None
@@ -480,7 +422,7 @@ class Journal(Database):
             raise StorageError(
                 "the calibration of a job is as it was written down",
                 got=f"{body!r:.80}",
-                remedy="Restore the journal from a copy, or start another one; nothing was sent.",
+                remedy=_RESTORE,
             ) from None
         return Calibration(facts["calibrated"], rates)
 
@@ -495,6 +437,6 @@ def _bytes(value: Any) -> bytes:
         raise StorageError(
             "what a journal keeps in bytes is in bytes",
             got=f"{value!r:.80}",
-            remedy="Restore the journal from a copy, or start another one; nothing was sent.",
+            remedy=_RESTORE,
         )
     return value

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,12 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qiskit_kd.errors import JobError
+from qiskit_kd.execution.compiled import CompiledCircuit
 from qiskit_kd.execution.memory import require_memory
 from qiskit_kd.execution.noise_sources import DeviceNoise
 from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
 from qiskit_kd.execution.runtime.client import Job, JobState
-from qiskit_kd.execution.runtime.cost import cost_of_pubs
 from qiskit_kd.execution.runtime.device import Device
-from qiskit_kd.execution.runtime.serialization import Digests
 from qiskit_kd.execution.runtime.simulator import LocalSimulator
 from qiskit_kd.execution.schema import Noise, RuntimeOptions
 from qiskit_kd.execution.snapshots import open_noise
@@ -64,21 +64,29 @@ class LocalClient:
         self.device = device
         self._options = options
         self._jobs: dict[str, tuple[JobState, list[PubResult]]] = {}
-        self.digests = Digests()
-        """Of circuits; whoever sends jobs has asked for them already."""
         self._simulator: LocalSimulator | None = None
 
     def __repr__(self) -> str:
         return f"LocalClient({self.device.name!r})"
 
     def submit(self, job: Job) -> str:
-        """See `Client.submit`."""
-        self.device.check_pubs(job.pubs)
-        job_id = _PREFIX + job.tag
-        results = self._run(job)
+        """See `Client.submit`; a job is charged what it would have been on the device."""
+        self.device.check_pubs(job.pubs, job.compiled)
+        if self._simulator is None:
+            aer = self.device.name == "aer"
+            noise = None if aer else open_noise(Noise(device=self.device.name), 0)
+            self._simulator = LocalSimulator(noise)
+            self._primitives = {
+                "sampler": LocalSampler(self._simulator),
+                "estimator": LocalEstimator(self._simulator),
+            }
+        primitive = self._primitives[job.kind]
+        seed = derive(self._options.seed or 0, "runtime", job.tag)
+        results = primitive.results(job.pubs, job.compiled, seed)
         while len(self._jobs) >= _KEPT:
             del self._jobs[next(iter(self._jobs))]
-        self._jobs[job_id] = JobState(job_id, "done", seconds=self._seconds(job)), results
+        job_id = _PREFIX + job.tag
+        self._jobs[job_id] = JobState(job_id, "done", seconds=job.cost.seconds), results
         return job_id
 
     def find(self, tag: str) -> list[JobState]:
@@ -120,44 +128,29 @@ class LocalClient:
     def close(self) -> None:
         """See `Client.close`."""
 
-    def _run(self, job: Job) -> list[PubResult]:
-        if self._simulator is None:
-            noise = None
-            if self.device.name != "aer":
-                source = Noise(device=self.device.name)
-                noise = open_noise(source, 0)
-            self._simulator = LocalSimulator(noise, self.digests)
-        seed = derive(self._options.seed or 0, "runtime", job.tag)
-        if job.kind == "sampler":
-            shots = job.shots or self._options.shots
-            return list(LocalSampler(self._simulator, seed).run(job.pubs, shots=shots).result())
-        estimator = LocalEstimator(self._simulator, seed)
-        return list(estimator.run(job.pubs, precision=job.precision).result())
-
-    def _seconds(self, job: Job) -> float:
-        """What the job would have been charged on the device."""
-        asked = self._options.rep_delay
-        cost = cost_of_pubs(
-            job.pubs,
-            target=self.device.target,
-            shots=job.shots or self._options.shots,
-            rep_delay=self.device.rep_delay if asked is None else asked,
-        )
-        return cost.seconds
-
 
 class _Local:
-    """Circuits by content, and the random numbers of each."""
+    """What both primitives share: circuits by content, and the random numbers of each."""
 
-    simulator: LocalSimulator
-    seed: int
+    def __init__(self, device: DeviceNoise | LocalSimulator | None, seed: int = 0) -> None:
+        self.simulator = device if isinstance(device, LocalSimulator) else LocalSimulator(device)
+        self.seed = seed
 
-    def _stream(
-        self, circuit: QuantumCircuit, values: Floats, shots: int, number: int
-    ) -> np.random.Generator:
-        content = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
-        digest = self.simulator.digest(circuit)
-        return stream(self.seed, "local shots", digest, content, shots, number)
+    def results(
+        self, pubs: Sequence[Any], compiled: Sequence[CompiledCircuit], seed: int
+    ) -> list[PubResult]:
+        """What coerced PUBs give; the circuit of each as somebody knows it already."""
+        known = compiled or [self.simulator.compiled(pub.circuit) for pub in pubs]
+        return [self._one(*both, (seed, k)) for k, both in enumerate(zip(pubs, known, strict=True))]
+
+    def _one(self, pub: Any, compiled: CompiledCircuit, key: tuple[int, int]) -> PubResult:
+        raise NotImplementedError
+
+    def _job(self, pubs: Sequence[Any]) -> PrimitiveJob[Any]:
+        results = self.results(pubs, (), self.seed)
+        job: PrimitiveJob[Any] = PrimitiveJob(lambda: PrimitiveResult(results))
+        job._submit()  # noqa: SLF001 - as Qiskit's own primitives do
+        return job
 
 
 class LocalSampler(_Local, BaseSamplerV2):  # type: ignore[misc]
@@ -178,8 +171,8 @@ class LocalSampler(_Local, BaseSamplerV2):  # type: ignore[misc]
         *,
         default_shots: int = 1024,
     ) -> None:
-        self.simulator = device if isinstance(device, LocalSimulator) else LocalSimulator(device)
-        self.seed, self.default_shots = seed, default_shots
+        super().__init__(device, seed)
+        self.default_shots = default_shots
 
     def run(self, pubs: Iterable[Any], *, shots: int | None = None) -> Any:
         """See `BaseSamplerV2.run`.
@@ -187,34 +180,29 @@ class LocalSampler(_Local, BaseSamplerV2):  # type: ignore[misc]
         Raises:
             CircuitError: If a circuit measures nothing, is wider than the device, has a gate that
                 the device lacks, or goes on after a measurement.
-            ResourceError: If it does not fit into memory.
         """
-        coerced = sampler_pubs(pubs, self.default_shots if shots is None else shots)
-        results = [self._sample(pub, number) for number, pub in enumerate(coerced)]
-        return _job(results)
+        return self._job(sampler_pubs(pubs, self.default_shots if shots is None else shots))
 
-    def _sample(self, pub: SamplerPub, number: int) -> SamplerPubResult:
-        circuit = pub.circuit
-        parts = self.simulator.parts(circuit)
+    def _one(self, pub: SamplerPub, compiled: CompiledCircuit, key: tuple[int, int]) -> PubResult:
+        parts = self.simulator.parts(compiled)
         values = _rows(pub)
+        registers = compiled.registers
         size = len(values) * pub.shots
         require_memory(
-            size * (16 + sum(_bytes(r.size) for r in circuit.cregs)),
+            size * (16 + sum(map(itemgetter(2), registers))),
             f"{len(values):,} circuits with {pub.shots:,} shots each",
             "Use a smaller batch or fewer shots.",
         )
-        arrays = {r.name: np.zeros((size, _bytes(r.size)), np.uint8) for r in circuit.cregs}
-        generator = self._stream(circuit, values, pub.shots, number)
+        arrays = {name: np.zeros((size, width), np.uint8) for name, _, width in registers}
+        generator = _stream(key, compiled, values, pub.shots)
         for part in parts:
             outcomes = _draw(part.probabilities(values), pub.shots, generator).ravel()
-            for register in circuit.cregs:
-                places = {circuit.find_bit(bit).index: k for k, bit in enumerate(register)}
-                if not places.keys().isdisjoint(part.bits):
-                    arrays[register.name] |= _table(part.bits, places, register.size)[outcomes]
-        data = {
-            r.name: BitArray(arrays[r.name].reshape(*pub.shape, pub.shots, _bytes(r.size)), r.size)
-            for r in circuit.cregs
-        }
+            for name, table in part.tables.items():
+                arrays[name] |= table[outcomes]
+        data = {}
+        for name, bits, width in registers:
+            array = arrays[name].reshape(*pub.shape, pub.shots, width)
+            data[name] = BitArray(array, bits)
         return SamplerPubResult(DataBin(**data, shape=pub.shape), {"shots": pub.shots})
 
 
@@ -237,28 +225,22 @@ class LocalEstimator(_Local, BaseEstimatorV2):  # type: ignore[misc]
         *,
         default_precision: float = _DEFAULT_PRECISION,
     ) -> None:
-        self.simulator = device if isinstance(device, LocalSimulator) else LocalSimulator(device)
-        self.seed, self.default_precision = seed, default_precision
+        super().__init__(device, seed)
+        self.default_precision = default_precision
 
     def run(self, pubs: Iterable[Any], *, precision: float | None = None) -> Any:
-        """See `BaseEstimatorV2.run`.
-
-        Raises:
-            CircuitError: If a circuit is wider than the device, has a gate that the device lacks,
-                or goes on after a measurement.
-        """
+        """See `BaseEstimatorV2.run`; it raises as `LocalSampler.run`."""
         precision = self.default_precision if precision is None else precision
-        coerced = estimator_pubs(pubs, precision)
-        return _job([self._estimate(pub, number) for number, pub in enumerate(coerced)])
+        return self._job(estimator_pubs(pubs, precision))
 
-    def _estimate(self, pub: EstimatorPub, number: int) -> PubResult:
+    def _one(self, pub: EstimatorPub, compiled: CompiledCircuit, key: tuple[int, int]) -> PubResult:
         shots = math.ceil(pub.precision**-2) if pub.precision else 0
-        circuit, values = pub.circuit, _rows(pub)
+        values = _rows(pub)
         at = np.broadcast_to(np.arange(len(values)).reshape(pub.parameter_values.shape), pub.shape)
-        generator = self._stream(circuit, values, shots, number)
+        generator = _stream(key, compiled, values, shots)
         means, variances = np.zeros(pub.shape), np.zeros(pub.shape)
         labels = sorted({label for each in pub.observables.ravel() for label in each})
-        exact = {label: self._exact(circuit, label, values) for label in labels}
+        exact = {label: self._exact(pub.circuit, label, values) for label in labels}
         wide: Any = np.broadcast_to(np.asarray(pub.observables), pub.shape)
         for index in np.ndindex(pub.shape):
             for label, coefficient in wide[index].items():
@@ -283,6 +265,13 @@ class LocalEstimator(_Local, BaseEstimatorV2):  # type: ignore[misc]
         return product
 
 
+def _stream(
+    key: tuple[int, int], compiled: CompiledCircuit, values: Floats, shots: int
+) -> np.random.Generator:
+    content = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+    return stream(key[0], "local shots", compiled.digest, content, shots, key[1])
+
+
 def _measured(circuit: QuantumCircuit) -> set[int]:
     return {
         circuit.find_bit(item.qubits[0]).index
@@ -294,37 +283,12 @@ def _measured(circuit: QuantumCircuit) -> set[int]:
 def _rows(pub: SamplerPub | EstimatorPub) -> Floats:
     """`(rows, parameters)`, in the order of `circuit.parameters`."""
     values = pub.parameter_values
-    count = math.prod(values.shape)
-    width = pub.circuit.num_parameters
-    if not width:
-        return np.zeros((count, 0))
-    return np.asarray(values.as_array(pub.circuit.parameters), float).reshape(count, width)
+    found = np.asarray(values.as_array(pub.circuit.parameters), float)
+    return found.reshape(values.size, pub.circuit.num_parameters)
 
 
 def _draw(probabilities: Floats, shots: int, generator: np.random.Generator) -> NDArray[np.intp]:
     """`(rows, outcomes)` to `(rows, shots)` outcomes."""
     edges = np.cumsum(probabilities, axis=-1)[:, :-1]
     drawn = generator.random((len(probabilities), shots))
-    found = [np.searchsorted(e, u, side="right") for e, u in zip(edges, drawn, strict=True)]
-    return np.stack(found) if found else np.zeros((0, shots), np.intp)
-
-
-def _table(bits: tuple[int, ...], places: dict[int, int], size: int) -> NDArray[np.uint8]:
-    """`(2**bits, bytes)` what each outcome of a part writes into a register, big-endian."""
-    outcomes = np.arange(2 ** len(bits))
-    table = np.zeros((len(outcomes), _bytes(size)), np.uint8)
-    for k, bit in enumerate(bits):
-        if bit in places:
-            byte, shift = divmod(places[bit], 8)
-            table[:, -1 - byte] |= (((outcomes >> k) & 1) << shift).astype(np.uint8)
-    return table
-
-
-def _bytes(bits: int) -> int:
-    return -(-bits // 8)
-
-
-def _job(results: list[Any]) -> PrimitiveJob[Any]:
-    job: PrimitiveJob[Any] = PrimitiveJob(lambda: PrimitiveResult(results))
-    job._submit()  # noqa: SLF001 - as Qiskit's own primitives do
-    return job
+    return np.stack([np.searchsorted(e, u, "right") for e, u in zip(edges, drawn, strict=True)])

@@ -22,8 +22,6 @@ from scipy.sparse import csr_array
 
 from qiskit_kd.errors import ConfigError, DeviceError
 
-__all__ = ["Costs", "Tile", "Uses", "device_costs", "left_out", "paths"]
-
 _GROWN = 60  # unfinished paths kept per starting qubit; dense couplings have millions
 _OVER_A_QUBIT = 20  # candidates that hold a qubit; more make the programme slow, not better
 _GAP = 1e-3  # to the optimum, relative; less than one tile
@@ -48,13 +46,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Uses:
-    """How often a circuit uses each part of a path, in the order of the path.
-
-    Args:
-        coupling: Two-qubit gates on each pair of neighbours; one less than qubits.
-        qubit: One-qubit gates that can err on each qubit.
-        readout: Measurements of each qubit.
-    """
+    """How often a circuit uses each coupling, one-qubit gate and readout along a path."""
 
     coupling: tuple[float, ...]
     qubit: tuple[float, ...]
@@ -153,14 +145,7 @@ def paths(
 def left_out(
     target: Target, num_qubits: int, chosen: Sequence[Tile], *, uses: Uses | None = None
 ) -> list[Tile]:
-    """Disjoint paths that would have fitted beside those chosen, the best first.
-
-    Args:
-        target: The device.
-        num_qubits: Qubits of each path.
-        chosen: Tiles that are used.
-        uses: As for `paths`.
-    """
+    """Disjoint paths that would have fitted beside those chosen, the best first; see `paths`."""
     costs, uses = device_costs(target), uses or Uses.once(num_qubits)
     used = {q for tile in chosen for q in tile.qubits}
     found: list[Tile] = []
@@ -276,12 +261,7 @@ def _alone(costs: Costs, uses: Uses, qubit: int, place: int) -> float:
 
 
 def _packed(candidates: Sequence[Tile], count: int | None) -> list[Tile]:
-    """Disjoint candidates: as many as possible, or `count`; empty if no `count` were found.
-
-    Args:
-        candidates: What to choose from, best first.
-        count: How many; None for as many as possible.
-    """
+    """Disjoint candidates: as many as possible, or `count`; empty if there are fewer."""
     greedy: list[Tile] = []
     taken: set[int] = set()
     for tile in candidates:

@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import math
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,105 +19,18 @@ from typing import Any, Literal, TypeVar, cast, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
-from qiskit import QuantumCircuit, QuantumRegister, qpy
-from qiskit.circuit import Parameter, ParameterExpression
+from qiskit import QuantumCircuit, qpy
 from qiskit.primitives import BitArray, DataBin, PubResult
 
-from qiskit_kd.errors import ConfigError, StorageError
+from qiskit_kd.errors import StorageError
 
 T = TypeVar("T")
 
 State = Literal["intent", "sent", "done", "failed"]
 
-_KEPT_DIGESTS = 64
-_VERSION = slice(7, 10)  # of Qiskit, in the head of a QPY file
-_FORMAT = min(18, qpy.QPY_VERSION)  # a later one would give every job that was paid a new key
-
-
-def circuit_bytes(circuit: QuantumCircuit) -> bytes:
-    """A circuit as QPY, the same in every process that builds it the same way.
-
-    Parameters keep their names and get an identity that follows from it; the names of the circuit
-    and of its qubits are left out, and so is the layout.
-    """
-    plain = QuantumCircuit(QuantumRegister(circuit.num_qubits, "q"), name="circuit")
-    plain.add_bits(circuit.clbits)
-    for register in circuit.cregs:
-        plain.add_register(register)
-    plain.compose(circuit, range(circuit.num_qubits), plain.clbits, inplace=True)
-    same = {
-        p: Parameter(p.name, uuid=uuid.uuid5(uuid.NAMESPACE_OID, p.name)) for p in plain.parameters
-    }
-    plain.assign_parameters(same, inplace=True)
-    with io.BytesIO() as stream:
-        qpy.dump(plain, stream, version=_FORMAT)
-        return stream.getvalue()
-
-
-def circuit_digest(circuit: QuantumCircuit) -> str:
-    """SHA-256 of `circuit_bytes`, whatever release of Qiskit from 2.6 on wrote them."""
-    content = bytearray(circuit_bytes(_with_named_angles(circuit)))
-    content[_VERSION] = bytes(3)
-    return hashlib.sha256(content).hexdigest()
-
-
-class Digests:
-    """`circuit_digest` of the circuits that were asked for last, each computed once.
-
-    A circuit that was changed in place since is another circuit: to see that costs a hundredth of
-    its digest.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[QuantumCircuit, Any, str]] = {}
-
-    def __call__(self, circuit: QuantumCircuit) -> str:
-        """See `circuit_digest`."""
-        known = self._known.get(id(circuit))
-        if known is None or known[0] is not circuit or known[1] != _state(circuit):
-            while len(self._known) >= _KEPT_DIGESTS:
-                self._known.pop(next(iter(self._known)))
-            known = circuit, _state(circuit), circuit_digest(circuit)
-            self._known[id(circuit)] = known
-        return known[2]
-
-
-def _state(circuit: QuantumCircuit) -> tuple[Any, ...]:
-    data = circuit._data.copy()  # noqa: SLF001 - `circuit.data` compares gate by gate
-    return data, circuit.global_phase, circuit.name, [*circuit.qregs], [*circuit.cregs]
-
-
-def _with_named_angles(circuit: QuantumCircuit) -> QuantumCircuit:
-    """Angles such as `a + 0.3 * b` as parameters of that name.
-
-    QPY writes the terms of a sum in an order that changes from one call to the next.
-    """
-    named: dict[str, Parameter] = {}
-
-    def name_of(value: Any) -> Any:
-        if not isinstance(value, ParameterExpression) or isinstance(value, Parameter):
-            return value
-        return named.setdefault(str(value), Parameter(f"= {value}"))
-
-    plain = circuit.copy_empty_like()
-    plain.global_phase = name_of(circuit.global_phase)
-    for item in circuit.data:
-        values = list(item.params)
-        angles = [name_of(value) for value in values]
-        if any(new is not old for new, old in zip(angles, values, strict=True)):
-            operation = item.operation.to_mutable()
-            operation.params = angles
-            item = item.replace(operation=operation)
-        plain.append(item)
-    return plain
-
 
 def read_circuit(content: bytes) -> QuantumCircuit:
-    """The circuit behind `circuit_bytes`.
-
-    Raises:
-        StorageError: If the bytes are none.
-    """
+    """The circuit behind `circuit_bytes`; a StorageError if there is none."""
     try:
         with io.BytesIO(content) as stream:
             found: QuantumCircuit = qpy.load(stream)[0]
@@ -149,28 +61,25 @@ def content_key(
 
     Args:
         kind: `"sampler"` or `"estimator"`.
-        pubs: Coerced PUBs.
+        pubs: Coerced PUBs, all with the same shots or precision.
         digests: `circuit_digest` of each PUB's circuit.
         device: Name of the device.
         options: Settings of the primitive that change results, as plain data.
         repetition: Which of several measurements of the same content this is.
-
-    Raises:
-        ConfigError: If PUBs differ in their shots or in their precision.
     """
     content = {
         "kind": kind,
         "pubs": [
             {
                 "circuit": digest,
-                "shape": list(_values(pub).shape),
-                "values": hashlib.sha256(_values(pub).tobytes()).hexdigest(),
-                "observables": _observables(pub),
+                "shape": list(values.shape),
+                "values": hashlib.sha256(values.tobytes()).hexdigest(),
+                "observables": pub.observables.tolist() if kind == "estimator" else None,
             }
-            for pub, digest in zip(pubs, digests, strict=True)
+            for pub, digest, values in zip(pubs, digests, map(_values, pubs), strict=True)
         ],
-        "shots": _common(pubs, "shots"),
-        "precision": _common(pubs, "precision"),
+        "shots": getattr(pubs[0], "shots", None),
+        "precision": getattr(pubs[0], "precision", None),
         "device": device,
         "options": dict(options),
         "occasion": repetition,
@@ -179,26 +88,9 @@ def content_key(
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _common(pubs: Sequence[Any], name: str) -> Any:
-    """The shots, or the precision, of all PUBs of a job: the service takes no mixture."""
-    values = {getattr(pub, name, None) for pub in pubs}
-    if len(values) > 1:
-        raise ConfigError(
-            f"all PUBs of a job have the same {name}",
-            got=", ".join(sorted(map(str, values))),
-            remedy="Send them one by one.",
-        )
-    return values.pop() if values else None
-
-
 def _values(pub: Any) -> NDArray[np.float64]:
     """`(..., parameters)` in the order of the circuit's parameters, little-endian doubles."""
-    names = [p.name for p in pub.circuit.parameters]
-    return np.ascontiguousarray(pub.parameter_values.as_array(names), "<f8")
-
-
-def _observables(pub: Any) -> Any:
-    return pub.observables.tolist() if hasattr(pub, "observables") else None
+    return np.ascontiguousarray(pub.parameter_values.as_array(pub.circuit.parameters), "<f8")
 
 
 def pack_values(pubs: Sequence[Any]) -> bytes:
@@ -207,23 +99,13 @@ def pack_values(pubs: Sequence[Any]) -> bytes:
 
 
 def unpack_values(content: bytes) -> list[NDArray[np.float64]]:
-    """What `pack_values` was given.
-
-    Raises:
-        StorageError: If the bytes are damaged.
-    """
+    """What `pack_values` was given; a StorageError if the bytes are damaged."""
     arrays = _arrays(content)
     return [arrays[str(place)] for place in range(len(arrays))]
 
 
 def misfit(results: Sequence[Any], pubs: Sequence[Any], *, twirled: bool = False) -> str | None:
-    """What keeps results from being those of PUBs; None where nothing does.
-
-    Args:
-        results: What the service, or a journal, gave.
-        pubs: The coerced PUBs that were sent.
-        twirled: Whether shots were rounded up to equal shares of random circuits.
-    """
+    """What keeps results from being those of PUBs; `twirled` ones may have more shots."""
     if len(results) != len(pubs):
         return f"{len(results)} results for {len(pubs)} PUBs"
     for place, (result, pub) in enumerate(zip(results, pubs, strict=True)):
@@ -279,11 +161,7 @@ def pack_results(results: Sequence[Any]) -> bytes:
 
 
 def unpack_results(content: bytes) -> list[PubResult]:
-    """What `pack_results` was given.
-
-    Raises:
-        StorageError: If the bytes are damaged.
-    """
+    """What `pack_results` was given; a StorageError if the bytes are damaged."""
     arrays = _arrays(content)
     try:
         found = []
@@ -359,17 +237,14 @@ class Attempt:
     finished: float | None
 
 
+@cache
 def row_names(kind: Any) -> str:
     """Fields of a row, as SQL names them."""
     return ", ".join(_allowed(kind))
 
 
 def read_row(kind: type[T], row: Sequence[Any]) -> T:
-    """A `JobRecord` or an `Attempt` from a row of the file, which anybody may have changed.
-
-    Raises:
-        StorageError: If a value is none that a journal writes.
-    """
+    """A row of the file, which anybody may have changed; a StorageError if it is none of ours."""
     types, values = _allowed(cast(Any, kind)), []
     for (name, allowed), value in zip(types.items(), row, strict=True):
         if bool in allowed and value in (0, 1):

@@ -44,12 +44,7 @@ _CLOSED = re.compile(r"(?i)(session|batch).*(clos|expired|not found|not accept)"
 
 
 class RuntimeClient:
-    """The service, through whichever primitives the installed client has.
-
-    Args:
-        device: A device of the service.
-        options: How its jobs are run.
-    """
+    """The service, through whichever primitives the installed client has."""
 
     local = False
 
@@ -67,7 +62,7 @@ class RuntimeClient:
 
     def submit(self, job: Job) -> str:
         """See `Client.submit`."""
-        self.device.check_pubs(job.pubs)
+        self.device.check_pubs(job.pubs, job.compiled)
         with self._errors():
             # The library itself only warns, and sends the job to wait for better days.
             if self._service.usage().get("usage_limit_reached"):
@@ -202,12 +197,7 @@ class RuntimeClient:
 
 
 def make_primitive(kind: str, mode: Any) -> Any:
-    """A sampler or estimator of the client: the newer ones, where it has them.
-
-    Args:
-        kind: `"sampler"` or `"estimator"`.
-        mode: A backend, batch or session.
-    """
+    """A sampler or estimator for a backend, batch or session: the newer ones, where there are."""
     import qiskit_ibm_runtime
 
     try:
@@ -219,13 +209,7 @@ def make_primitive(kind: str, mode: Any) -> Any:
 
 
 def configure(target: Any, options: RuntimeOptions, job: Job) -> None:
-    """Write the entry's settings into a primitive's options, which both generations spell alike.
-
-    Args:
-        target: Options of a primitive.
-        options: The entry of the backend file.
-        job: What is sent.
-    """
+    """Write an entry's settings into a primitive's options, which both generations spell alike."""
     target.environment.job_tags = [TAG_PREFIX + job.tag, *options.tags]
     limit = options.max_execution_time or job.max_seconds
     if limit is not None:
@@ -347,9 +331,6 @@ def _check_answer(response: Response) -> None:
 
 def post_once(service: Any) -> None:
     """Have an account's requests that spend posted once; other accounts are left as they are.
-
-    Args:
-        service: A `QiskitRuntimeService`.
 
     Raises:
         ExecutionError: If the installed client hides how it sends requests; nothing was sent.

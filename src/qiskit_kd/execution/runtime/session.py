@@ -6,13 +6,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from qiskit.primitives import PubResult
+
+from qiskit_kd.execution.compiled import CompiledCircuits
 from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
-from qiskit_kd.execution.runtime.client import Client, Job
+from qiskit_kd.execution.runtime.client import Client, Job, Kind
 from qiskit_kd.execution.runtime.compiler import Compiler
 from qiskit_kd.execution.runtime.consent import budget_of, check_budget
 from qiskit_kd.execution.runtime.cost import (
@@ -26,11 +30,10 @@ from qiskit_kd.execution.runtime.device import LEAST_BUSY, Device, environment, 
 from qiskit_kd.execution.runtime.jobs import Answer, JobRunner, SubmitPolicy
 from qiskit_kd.execution.runtime.journal import JOURNAL, Journal
 from qiskit_kd.execution.runtime.local import LocalClient
-from qiskit_kd.execution.runtime.serialization import Digests, content_key
+from qiskit_kd.execution.runtime.serialization import content_key
 from qiskit_kd.execution.runtime.service import RuntimeClient
 from qiskit_kd.execution.schema import RuntimeOptions
 
-_RESULT_OPTIONS = ("rep_delay", "dynamical_decoupling", "twirling", "resilience_level")
 _ACCOUNT = {"account", "instance", "channel", "url"}
 _CIRCUITS = _ACCOUNT | {
     "kind",
@@ -43,6 +46,10 @@ _CIRCUITS = _ACCOUNT | {
     "journal",
 }
 _ASKED_EACH_TIME = {"description", "gradient", "perturbations", "epsilon", "shots", "mitigation"}
+
+# In the way of every step: read without a call of ours.
+_SHOTS, _PRECISION, _CIRCUIT = map(attrgetter, ("shots", "precision", "circuit"))
+_DURATION, _DIGEST = map(attrgetter, ("duration", "digest"))
 
 
 class DeviceSession:
@@ -77,6 +84,7 @@ class DeviceSession:
         self.client, self.journal, self.options, self.backend = client, journal, options, backend
         self.device: Device = client.device
         self._compiler = compiler
+        self._circuits = CompiledCircuits(self.device.target)
         self._runner = JobRunner(
             client,
             journal,
@@ -84,8 +92,9 @@ class DeviceSession:
             usd_per_second=options.usd_per_second,
             policy=policy,
         )
-        # A device that this machine plays knows circuits by the same digest.
-        self._digest = client.digests if isinstance(client, LocalClient) else Digests()
+        delay = self.device.rep_delay if options.rep_delay is None else options.rep_delay
+        self._rates = {"rep_delay": delay, "usd_per_second": options.usd_per_second}
+        self._settings = {k: _result_options(options, k, client.local) for k in get_args(Kind)}
 
     @property
     def compiler(self) -> Compiler:
@@ -105,8 +114,8 @@ class DeviceSession:
 
     def perform(
         self,
-        kind: Any,
-        pubs: Sequence[Any],
+        kind: Kind,
+        pubs: Iterable[Any],
         *,
         repetition: int,
         shots: int | None = None,
@@ -114,15 +123,16 @@ class DeviceSession:
     ) -> Answer:
         """Have PUBs run, or find out what they gave when they were run before.
 
-        They are one job, or as few as the limit of a job allows.
+        They are one job for each number of shots, or precision, that they name, or as few as the
+        limit of a job allows.
 
         Args:
             kind: `"sampler"` or `"estimator"`.
             pubs: PUBs over circuits of the device.
             repetition: Which of several measurements of the same content this is; a run that is
                 repeated names the same ones.
-            shots: Shots of every PUB (sampler).
-            precision: Standard deviation asked for (estimator).
+            shots: Shots of a PUB that names none (sampler).
+            precision: Standard deviation asked for where a PUB names none (estimator).
 
         Raises:
             BudgetError: If a job would cross the budget; it was not sent.
@@ -134,39 +144,63 @@ class DeviceSession:
             UncertainJobError: If nobody can say whether a job was sent.
             StorageError: If the journal is damaged.
         """
-        coerced = (
-            sampler_pubs(pubs, shots) if kind == "sampler" else estimator_pubs(pubs, precision)
-        )
-        chunks, parts = split_pubs(coerced)
-        answers = [self._runner.run(self._job(kind, chunk, repetition)) for chunk in chunks]
+        if kind == "sampler":
+            return self.measure(kind, sampler_pubs(pubs, shots), repetition)
+        return self.measure(kind, estimator_pubs(pubs, precision), repetition)
+
+    def measure(self, kind: Kind, coerced: Sequence[Any], repetition: int) -> Answer:
+        """See `perform`: of coerced PUBs that name their shots or their precision."""
+        groups: dict[Any, list[int]] = {}
+        for place, asked in enumerate(map(_SHOTS if kind == "sampler" else _PRECISION, coerced)):
+            groups.setdefault(asked, []).append(place)
+        answers: list[Answer] = []
+        results: dict[int, PubResult] = {}
+        for places in groups.values():
+            own = list(map(coerced.__getitem__, places))
+            job = self._job(kind, own, repetition)
+            if job.cost.jobs <= 1:
+                answers.append(self._runner.run(job))
+                joined = answers[-1].results
+            else:
+                chunks, parts = split_pubs(own)
+                split = [self._runner.run(self._job(kind, one, repetition)) for one in chunks]
+                joined = join_results(own, [answer.results for answer in split], parts)
+                answers += split
+            results.update(zip(places, joined, strict=True))
+        if len(answers) == 1:
+            return answers[0]
         return Answer(
-            join_results(coerced, [answer.results for answer in answers], parts),
+            [results[place] for place in range(len(coerced))],
             total(answer.cost for answer in answers),
             tuple(i for answer in answers for i in answer.job_ids),
         )
 
-    def _job(self, kind: Any, pubs: tuple[Any, ...], repetition: int) -> Job:
-        device, options, local = self.device, self.options, self.client.local
-        digests = [self._digest(pub.circuit) for pub in pubs]
-        cost = cost_of_pubs(
-            pubs,
-            target=device.target,
-            rep_delay=device.rep_delay if options.rep_delay is None else options.rep_delay,
-            usd_per_second=options.usd_per_second,
-        )
-        settings = _result_options(options, kind, local=local)
-        return Job(
-            content_key(
-                kind, pubs, digests, device=device.name, options=settings, repetition=repetition
-            ),
+    def _job(self, kind: Kind, pubs: Sequence[Any], repetition: int) -> Job:
+        device, options = self.device, self.options
+        compiled = tuple(map(self._circuits, map(_CIRCUIT, pubs)))
+        durations = list(map(_DURATION, compiled))
+        cost = cost_of_pubs(pubs, target=None, durations=durations, **self._rates)
+        key = content_key(
             kind,
             pubs,
-            circuits="+".join(digest[:16] for digest in digests),
+            list(map(_DIGEST, compiled)),
+            device=device.name,
+            options=self._settings[kind],
+            repetition=repetition,
+        )
+        limit = None
+        if not self.client.local:
+            limit = options.max_execution_time or ceiling(cost.seconds)
+        return Job(
+            key,
+            kind,
+            tuple(pubs),
+            compiled,
             cost=cost,
             backend=self.backend,
             device=device.name,
             account=device.account,
-            max_seconds=None if local else options.max_execution_time or ceiling(cost.seconds),
+            max_seconds=limit,
             twirled=options.twirling is not None,
         )
 
@@ -188,46 +222,31 @@ class DeviceSession:
         }
 
 
-def _result_options(options: Any, kind: str, *, local: bool) -> Mapping[str, Any]:
+def _result_options(options: Any, kind: Kind, local: bool) -> dict[str, Any]:
     """Settings that change what a job gives, as plain data; here, all but one change nothing."""
-    names = [n for n in _RESULT_OPTIONS if n != "resilience_level" or kind == "estimator"]
-    values: dict[str, Any] = {
-        name: None if local and name != "rep_delay" else getattr(options, name, None)
-        for name in names
-    }
-    return {k: v.model_dump() if hasattr(v, "model_dump") else v for k, v in values.items()}
+    found: dict[str, Any] = {"rep_delay": options.rep_delay}
+    for name in ("dynamical_decoupling", "twirling", "resilience_level"):
+        if name != "resilience_level" or kind == "estimator":
+            value: Any = None if local else getattr(options, name, None)
+            found[name] = value.model_dump() if hasattr(value, "model_dump") else value
+    return found
 
 
 def open_client(options: RuntimeOptions) -> Client:
-    """A client of the device that `options` name.
-
-    Args:
-        options: An entry of kind `runtime`.
-
-    Raises:
-        AccountError: If there is no account, or the service does not accept it.
-        DeviceError: If there is no such device, or it cannot keep to the options.
-        TransientError: If the service cannot be reached.
-    """
+    """A client of the device that `options` name, with the errors of `open_device`."""
     device = open_device(options)
     device.check_rep_delay(options.rep_delay)
     return LocalClient(device, options) if device.local else RuntimeClient(device, options)
 
 
 def open_session(options: RuntimeOptions, name: str) -> DeviceSession:
-    """The session of an entry: the same one for the same question in one process.
-
-    Args:
-        options: An entry of kind `runtime`.
-        name: Its name; the budget is that of all its jobs in the journal.
+    """The session of an entry called `name`: the same one for the same question in one process.
 
     Raises:
         BudgetError: If a device that is not local has no budget; nobody is asked for anything.
         ConfigError: If the budget is not positive.
         StorageError: If the journal is damaged.
-        AccountError: If there is no account, or the service does not accept it.
-        DeviceError: If there is no such device.
-        TransientError: If the service cannot be reached.
+        ExecutionError: See `open_device`.
     """
     budget, path = budget_of(options), options.journal
     check_budget(budget, local=options.local, backend=name)

@@ -7,7 +7,7 @@ few of them by the blocks of the noisy engine, for all rows at once, more of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,6 +23,7 @@ from qiskit_aer import AerSimulator
 
 from qiskit_kd.errors import CircuitError, ExecutionError
 from qiskit_kd.execution.aer import bindable
+from qiskit_kd.execution.compiled import CompiledCircuit, CompiledCircuits
 from qiskit_kd.execution.expansion import Expanded, expand
 from qiskit_kd.execution.measurement import Basis
 from qiskit_kd.execution.memory import require_memory
@@ -32,14 +33,15 @@ from qiskit_kd.execution.noisy.fusion import fuse, steps
 from qiskit_kd.execution.noisy.isa import Gate, Part, delay_seconds
 from qiskit_kd.execution.noisy.programs import observable_rows, zero_state
 from qiskit_kd.execution.noisy.sweeps import Section
-from qiskit_kd.execution.runtime.serialization import Digests
 from qiskit_kd.execution.torch_use import one_thread
 
 Floats = NDArray[np.float64]
 _KEPT = 32  # circuits
+INPUT = "input_"
+"""In the names of parameters that are data; see `circuits.parameters`."""
 _BLOCK_QUBITS = 7  # above, the table of outcomes takes more than the state
 _CUTOFF = 1e-10  # terms of errors that Aer leaves out
-_ROWS = 32  # carried at once, so that their matrices stay in the processor's cache
+_ROWS = 32  # carried at once at least: few, so that they stay in the processor's cache
 
 
 class LocalSimulator:
@@ -47,16 +49,15 @@ class LocalSimulator:
 
     Args:
         noise: The device; None for perfect gates and no limits on them.
-        digest: Of circuits, where somebody else asks for them, too.
     """
 
-    def __init__(self, noise: DeviceNoise | None, digest: Digests | None = None) -> None:
-        self.noise = noise
-        self.digest = digest or Digests()
-        """Digest of a circuit, by which it is kept."""
+    def __init__(self, noise: DeviceNoise | None) -> None:
+        self.noise, self.compiled = noise, CompiledCircuits()
         self._parts: dict[tuple[str, frozenset[int]], list[SimulatedPart]] = {}
 
-    def parts(self, circuit: QuantumCircuit, *, keep: Iterable[int] = ()) -> list[SimulatedPart]:
+    def parts(
+        self, circuit: QuantumCircuit | CompiledCircuit, *, keep: Iterable[int] = ()
+    ) -> list[SimulatedPart]:
         """The parts of a circuit on which something is measured or kept, ready to run.
 
         Args:
@@ -68,31 +69,26 @@ class LocalSimulator:
                 measurement.
             ResourceError: If a part is too large for this machine.
         """
-        if self.noise is not None:
-            self.noise.check_width(circuit.num_qubits)
+        compiled = circuit if isinstance(circuit, CompiledCircuit) else self.compiled(circuit)
         wanted = frozenset(keep)
-        key = (self.digest(circuit), wanted)
+        key = (compiled.digest, wanted)
         if key not in self._parts:
+            whole = compiled.circuit
+            if self.noise is not None:
+                self.noise.check_width(whole.num_qubits)
             if len(self._parts) >= _KEPT:
                 del self._parts[next(iter(self._parts))]
-            order = {p: k for k, p in enumerate(circuit.parameters)}
             self._parts[key] = [
-                SimulatedPart(part, self.noise, order) for part in subcircuits(circuit, keep=wanted)
+                SimulatedPart(part, self.noise, whole) for part in subcircuits(whole, keep=wanted)
             ]
         return self._parts[key]
 
 
 class SimulatedPart:
-    """One subcircuit with its noise.
-
-    Args:
-        subcircuit: Gates, places and measurements.
-        noise: The device.
-        order: Place of each parameter of the whole circuit.
-    """
+    """One subcircuit of the whole circuit, with its noise."""
 
     def __init__(
-        self, subcircuit: Subcircuit, noise: DeviceNoise | None, order: Mapping[Any, int]
+        self, subcircuit: Subcircuit, noise: DeviceNoise | None, whole: QuantumCircuit
     ) -> None:
         self.subcircuit = subcircuit
         self.bits = tuple(bit for _, bit in subcircuit.measured)
@@ -108,7 +104,9 @@ class SimulatedPart:
         few = len(qubits) <= _BLOCK_QUBITS
         self._blocks = _Blocks(subcircuit, expanded, noise) if noise and noisy and few else None
         self._angles = expanded.angles
+        order = {p: k for k, p in enumerate(whole.parameters)}
         self._columns = [order[p] for p in expanded.angles.parameters]
+        self._registers = {r.name: [whole.find_bit(b).index for b in r] for r in whole.cregs}
         self._readout = [
             np.eye(2) if noise is None else noise.assignment(qubits[w]) for w in self._wires
         ]
@@ -134,14 +132,28 @@ class SimulatedPart:
         model = noise.noise_model(gates, qubits)
         return whole, AerSimulator(method="density_matrix", noise_model=model)
 
+    @cached_property
+    def tables(self) -> dict[str, NDArray[np.uint8]]:
+        """What each outcome writes into the registers of the whole circuit: `(2**bits, bytes)`.
+
+        Bytes are big-endian; registers to which the part writes nothing are left out.
+        """
+        outcomes, tables = np.arange(2 ** len(self.bits)), {}
+        for name, places in self._registers.items():
+            own = [(k, places.index(bit)) for k, bit in enumerate(self.bits) if bit in places]
+            if own:
+                table = np.zeros((len(outcomes), -(-len(places) // 8)), np.uint8)
+                for k, place in own:
+                    byte, shift = divmod(place, 8)
+                    table[:, -1 - byte] |= (((outcomes >> k) & 1) << shift).astype(np.uint8)
+                tables[name] = table
+        return tables
+
     def probabilities(self, values: Floats) -> Floats:
-        """Of the outcomes of the measured bits, the first bit being the lowest, as they are read.
+        """Of outcomes as they are read, the first measured bit being the lowest: `(rows, 2**bits)`.
 
         Args:
             values: `(rows, parameters of the whole circuit)`.
-
-        Returns:
-            `(rows, 2**bits)`.
         """
         require_memory(
             24 * len(values) * 2 ** len(self._wires),
@@ -193,43 +205,71 @@ class SimulatedPart:
 class _Blocks:
     """A part as the noisy engine's fused blocks: all rows at once.
 
-    Args:
-        subcircuit: Places and measurements.
-        expanded: Its gates, with one parameter per angle.
-        noise: The device.
+    Rows of a step are pairs of samples and settings of weights. What comes in front of the first
+    weight is carried out once per sample, and the matrices of the rest are built once per setting.
     """
 
     def __init__(self, subcircuit: Subcircuit, expanded: Expanded, noise: DeviceNoise) -> None:
         qubits = subcircuit.qubits
         slot = {p: k for k, p in enumerate(expanded.circuit.parameters)}
-        gates = []
+        data = {
+            k
+            for k, angle in enumerate(expanded.angles.expressions)
+            if all(INPUT in p.name for p in angle.parameters)
+        }
+        front: list[Gate] = []
+        rest: list[Gate] = []
+        reached: set[int] = set()  # qubits that a weight has moved
         for item in expanded.circuit.data:
             operation = item.operation
             where = tuple(qubits[expanded.circuit.find_bit(q).index] for q in item.qubits)
             slots = tuple(slot[p] for p in operation.params if p in slot)
             seconds = delay_seconds(operation, noise) if isinstance(operation, Delay) else None
-            gates.append(Gate(operation, where, () if seconds is not None else slots, seconds))
+            slots = () if seconds is not None else slots
+            early = data.issuperset(slots) and reached.isdisjoint(where)
+            (front if early else rest).append(Gate(operation, where, slots, seconds))
+            if not early:
+                reached.update(where)
         # Blocks act on pairs; a single qubit gets one that nothing happens to.
         wires = {q: k for k, q in enumerate(qubits if len(qubits) > 1 else (*qubits, -1))}
-        part = Part("basis", tuple(gates), expanded.angles, ())
-        blocks = fuse(steps(part, noise, wires, cutoff=_CUTOFF), len(wires))
-        self._section = Section(blocks, expanded.num_slots, torch.float64, "cpu")
+        self._sections = []
+        for gates in (front, rest):
+            part = Part("basis", tuple(gates), expanded.angles, ())
+            blocks = fuse(steps(part, noise, wires, cutoff=_CUTOFF), len(wires))
+            section = Section(blocks, expanded.num_slots, torch.float64, "cpu")
+            self._sections.append((section, sorted({s for gate in gates for s in gate.slots})))
         measured = tuple(qubits[wire] for wire, _ in subcircuit.measured)
         basis = Basis(None, tuple(range(len(measured))), np.eye(2 ** len(measured)))
         self._outcomes = torch.from_numpy(observable_rows(basis, noise, measured, wires))
         self._zero = torch.from_numpy(zero_state(len(wires)))
+        self._rows = max(_ROWS, 2**15 // len(self._zero))
 
     def probabilities(self, slots: Floats) -> Floats:
         """`(rows, slots)` to `(rows, outcomes)`, with readout errors."""
         found = np.empty((len(slots), len(self._outcomes)))
+        (front, early), (rest, late) = self._sections
         with one_thread(), torch.no_grad():
-            for first in range(0, len(slots), _ROWS):
-                some = torch.from_numpy(np.ascontiguousarray(slots[first : first + _ROWS]))
-                matrices = self._section.matrices(some)
-                states = self._zero.expand(len(some), -1)
-                states = self._section.sweep(states, matrices, adjoint=False)
-                found[first : first + _ROWS] = (states @ self._outcomes.T).numpy()
+            order = np.arange(len(slots))
+            if len(slots) > self._rows:  # rows of a sample lie beside each other
+                order = np.argsort(_distinct(slots, early)[1].numpy(), kind="stable")
+            for first in range(0, len(slots), self._rows):
+                own = order[first : first + self._rows]
+                alike, sample = _distinct(slots[own], early)
+                starts = self._zero.expand(len(alike), -1)
+                starts = front.sweep(starts, front.matrices(alike), adjoint=False)
+                alike, setting = _distinct(slots[own], late)
+                matrices = rest.matrices(alike)[:, setting]
+                states = rest.sweep(starts[sample], matrices, adjoint=False)
+                found[own] = (states @ self._outcomes.T).numpy()
         return found
+
+
+def _distinct(rows: Floats, columns: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """One row for each that differs in these columns, and which of them stands for each row."""
+    if not columns:
+        return torch.from_numpy(rows[:1]), torch.zeros(len(rows), dtype=torch.long)
+    _, first, of_row = np.unique(rows[:, columns], axis=0, return_index=True, return_inverse=True)
+    return torch.from_numpy(rows[first]), torch.from_numpy(of_row.reshape(-1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,14 +288,7 @@ class Subcircuit:
 
 
 def subcircuits(circuit: QuantumCircuit, *, keep: Iterable[int] = ()) -> list[Subcircuit]:
-    """The parts of a circuit whose measurements all come at the end.
-
-    Args:
-        circuit: The circuit on the device's qubits.
-        keep: Qubits of interest beside the measured ones.
-
-    Returns:
-        The parts on which something is measured or kept, ordered by their least qubit.
+    """The parts on which something is measured or kept, ordered by their least qubit.
 
     Raises:
         CircuitError: If a qubit is used after its measurement, reset or controlled by an outcome,

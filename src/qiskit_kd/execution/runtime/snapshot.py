@@ -15,19 +15,10 @@ from qiskit_kd.execution.runtime.errors import service_errors
 from qiskit_kd.execution.schema import RuntimeOptions
 from qiskit_kd.execution.snapshots import save_snapshot
 
-__all__ = ["Taken", "account_of", "take_snapshot"]
-
 
 @dataclass(frozen=True)
 class Taken:
-    """A snapshot that was written.
-
-    Args:
-        file: Where.
-        device: Name of the device.
-        num_qubits: Its qubits.
-        calibrated: ISO date of its calibration, or None if unknown.
-    """
+    """A snapshot that was written: where, of which device, of what size and calibration."""
 
     file: Path
     device: str
@@ -52,43 +43,32 @@ def account_of(
 
     Raises:
         ConfigError: If both an entry and an account are named, or the entry is no device's.
-        UnknownNameError: If there is no such entry.
     """
     from qiskit_kd.execution.backends import load_backend
 
     given = {"account": account, "instance": instance}
-    settings = {name: value for name, value in given.items() if value is not None}
-    if backend is None:
-        return _checked({"kind": "runtime", "device": device, **settings})
-    if settings:
-        raise ConfigError(
-            "an entry of the backend file names its own account",
-            got=f"the entry {backend!r} and {' and '.join(settings)}",
-            remedy="Leave one of them out.",
-        )
-    options = load_backend(backend).options
-    if not isinstance(options, RuntimeOptions):
-        raise ConfigError(
-            "a snapshot is of a device",
-            got=f"{backend!r} of kind {options.kind!r}",
-            expected="an entry of kind 'runtime'",
-        )
-    return _checked({**options.model_dump(), "device": device})
-
-
-def _checked(settings: dict[str, Any]) -> RuntimeOptions:
-    try:
-        return RuntimeOptions.model_validate(settings)
-    except ValidationError as error:
-        found = error.errors(include_url=False)[0]
-        said = found.get("ctx", {}).get("error")
-        raise (
-            said
-            if isinstance(said, ConfigError)
-            else ConfigError(
-                "a device has a name", got=repr(settings["device"]), expected="such as ibm_fez"
+    settings: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
+    if backend is not None:
+        if settings:
+            raise ConfigError(
+                "an entry of the backend file names its own account",
+                got=f"the entry {backend!r} and {' and '.join(settings)}",
+                remedy="Leave one of them out.",
             )
-        ) from None
+        options = load_backend(backend).options
+        if not isinstance(options, RuntimeOptions):
+            raise ConfigError(
+                "a snapshot is of a device",
+                got=f"{backend!r} of kind {options.kind!r}",
+                expected="an entry of kind 'runtime'",
+            )
+        settings = options.model_dump()
+    try:
+        return RuntimeOptions.model_validate({**settings, "kind": "runtime", "device": device})
+    except ValidationError as error:
+        said = error.errors(include_url=False)[0].get("ctx", {}).get("error")
+        nameless = ConfigError("a device has a name", got=repr(device), expected="such as ibm_fez")
+        raise (said if isinstance(said, ConfigError) else nameless) from None
 
 
 def take_snapshot(
@@ -103,10 +83,7 @@ def take_snapshot(
 
     Raises:
         ConfigError: If the device has no calibration, or the file exists.
-        AccountError: If there is no account, or the service does not accept it.
-        DeviceError: If there is no such device.
-        TransientError: If the service cannot be reached.
-        StorageError: If the file cannot be written.
+        ExecutionError: See `open_device`.
     """
     if options.device == "aer":
         raise ConfigError(
@@ -114,28 +91,22 @@ def take_snapshot(
             got="'aer'",
             remedy="Name a device such as ibm_fez or fake_torino.",
         )
-    if file is None and options.device != LEAST_BUSY:
-        file = f"{options.device}.json"
-    path = None if file is None else Path(file)
-    if path is not None:
+    path = Path(file or f"{options.device}.json")
+    if file is not None or options.device != LEAST_BUSY:
         _check_free(path, force=force)
     device = open_device(options)
-    if path is None:
+    if file is None and options.device == LEAST_BUSY:
         path = Path(f"{device.name}.json")
         _check_free(path, force=force)
-    secrets = () if device.service is None else secrets_of(device.service)
-    with service_errors(secrets=secrets):
+    with service_errors(secrets=() if device.service is None else secrets_of(device.service)):
         save_snapshot(device.backend, path)
     return Taken(path, device.name, device.num_qubits, device.calibrated)
 
 
 def _check_free(path: Path, *, force: bool) -> None:
     if path.is_dir():
-        raise StorageError(
-            "a snapshot is a file",
-            got=f"the folder {path}",
-            remedy="Name a file in it.",
-        )
+        remedy = "Name a file in it."
+        raise StorageError("a snapshot is a file", got=f"the folder {path}", remedy=remedy)
     if path.exists() and not force:
         raise ConfigError(
             "the file exists already",

@@ -29,8 +29,6 @@ from qiskit_kd.errors import CircuitError, DataError, DeviceError
 from qiskit_kd.execution.runtime.placement import Tile, Uses, left_out, paths
 from qiskit_kd.execution.transpiling import CarefulPassManager
 
-__all__ = ["TiledBatch", "Tiling", "line_target", "tile_circuit"]
-
 Floats = NDArray[np.floating]
 _DATA = "input_"  # parameters of the encoding; see `circuits.parameters`
 
@@ -54,12 +52,7 @@ class Tiling:
 
     @classmethod
     def from_dict(cls, circuit: QuantumCircuit, facts: Mapping[str, Any]) -> Self:
-        """The tiling of a stored circuit.
-
-        Args:
-            circuit: `circuit` of a tiling.
-            facts: What its `as_dict` returned.
-        """
+        """The tiling of a stored circuit, from what `as_dict` returned."""
         tiles, left_out = (
             tuple(Tile(tuple(one["qubits"]), one["error"]) for one in facts.get(name, ()))
             for name in ("tiles", "left_out")
@@ -107,32 +100,15 @@ class Tiling:
 
     def measured(self, tile: int) -> tuple[int, ...]:
         """Physical qubit of each classical bit of a copy, lowest bit first."""
-        digits = _digits(tile, len(self.tiles))
-        order = {
-            bit: k
-            for k, bit in enumerate(
-                b for r in self.circuit.cregs if r.name.endswith(f"_{digits}") for b in r
-            )
-        }
-        places = {
-            order[item.clbits[0]]: self.circuit.find_bit(item.qubits[0]).index
-            for item in self.circuit.data
-            if item.operation.name == "measure" and item.clbits[0] in order
-        }
-        return tuple(places[bit] for bit in sorted(places))
+        ending = f"_{_digits(tile, len(self.tiles))}"
+        own = [bit for r in self.circuit.cregs if r.name.endswith(ending) for bit in r]
+        return measured_qubits(self.circuit, own)
 
     def tiled(self, values: Floats, shots: int) -> TiledBatch:
-        """Samples as one PUB of `ceil(samples / copies)` rows.
+        """Samples `(samples, parameters)` as one PUB of `ceil(samples / copies)` rows.
 
         Rows of equal data stay on one copy as far as they fit there, so that what differs between
         two settings of the weights is not the copy.
-
-        Args:
-            values: `(samples, parameters)`, in the order of `parameters`.
-            shots: Shots per sample.
-
-        Raises:
-            DataError: If there are not that many parameters.
         """
         values = np.asarray(values, float)
         count, copies = len(values), len(self.tiles)
@@ -194,24 +170,13 @@ class TiledBatch:
         return found
 
     def each(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """What is said of the PUB's rows, for each sample.
-
-        Args:
-            rows: `(rows,)` of any kind.
-        """
+        """`(rows,)` of the PUB to `(samples,)`."""
         found = np.empty(len(self.order), rows.dtype)
         found[self.order] = np.tile(rows, self.copies)[: len(self.order)]
         return found
 
     def untiled(self, data: Any) -> DataBin:
-        """Shots of each sample, in registers called as in the original.
-
-        Args:
-            data: `result[0].data` of the PUB.
-
-        Returns:
-            One `BitArray` of shape `(samples,)` for each register.
-        """
+        """Shots `(samples,)` in registers called as in the original, from those of the PUB."""
         ending = f"_{_digits(0, self.copies)}"
         names = [
             r.name.removesuffix(ending) for r in self.pub.circuit.cregs if r.name.endswith(ending)
@@ -226,6 +191,16 @@ class TiledBatch:
         return DataBin(**found, shape=(len(self.order),))
 
 
+def measured_qubits(circuit: QuantumCircuit, bits: Sequence[Any]) -> tuple[int, ...]:
+    """The physical qubit that is measured into each of these bits, as far as one is."""
+    places = {
+        item.clbits[0]: circuit.find_bit(item.qubits[0]).index
+        for item in circuit.data
+        if item.operation.name == "measure"
+    }
+    return tuple(places[bit] for bit in bits if bit in places)
+
+
 def tile_circuit(
     circuit: QuantumCircuit,
     target: Target,
@@ -235,10 +210,10 @@ def tile_circuit(
     optimization_level: int = 3,
     seed: int = 0,
 ) -> Tiling:
-    """Transpile a circuit onto a line of qubits and repeat it on the device's best lines.
+    """Transpile a measured circuit onto a line of qubits and repeat it on the best lines.
 
     Args:
-        circuit: The circuit, measured.
+        circuit: The circuit.
         target: The device.
         tiles: How many copies; `"auto"` for as many as fit.
         worst: A line on which more than `worst` times as many faults are to be expected as on the
@@ -248,7 +223,6 @@ def tile_circuit(
 
     Raises:
         CircuitError: If nothing is measured.
-        ConfigError: If a number is out of range.
         DeviceError: If fewer copies fit than are asked for, or the circuit cannot be written in
             the device's gates.
     """
@@ -273,12 +247,7 @@ def tile_circuit(
 
 
 def line_target(target: Target, qubits: Sequence[int]) -> Target:
-    """A device that has these qubits alone, and of their couplings those along the line.
-
-    Args:
-        target: The device.
-        qubits: Physical qubits; wire k of the result is `qubits[k]`.
-    """
+    """A device of these qubits alone, wire k on `qubits[k]`, with the couplings along the line."""
     wire = {q: k for k, q in enumerate(qubits)}
     known = target.qubit_properties
     small = Target(
