@@ -18,15 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 
-from qiskit_kd.circuits.amplitude_encoding import (
-    mps_angles,
-    mps_circuit,
-    tree_angles,
-    tree_circuit,
-    tree_pullback,
-)
+from qiskit_kd.circuits.amplitude_encoding import mps_angles, mps_circuit
 from qiskit_kd.circuits.checks import check_layers, check_qubits
-from qiskit_kd.circuits.model import Encoding
+from qiskit_kd.circuits.model import Encoding, amplitudes, scaled
 from qiskit_kd.circuits.parameters import input_parameters
 from qiskit_kd.errors import CircuitError
 from qiskit_kd.registry import Registry
@@ -51,14 +45,7 @@ def amplitude(num_qubits: int, *, num_features: int | None = None) -> Encoding:
         Mottonen et al., arXiv:quant-ph/0407010, eq. 8.
     """
     num_qubits = check_qubits(num_qubits, most=MAX_AMPLITUDE_QUBITS, part="amplitude encoding")
-    return Encoding(
-        "amplitude",
-        tree_circuit(num_qubits),
-        _features(num_qubits, num_features),
-        partial(tree_angles, num_qubits),
-        angle_pullback=partial(tree_pullback, num_qubits),
-        is_amplitude=True,
-    )
+    return amplitudes(num_qubits, _features(num_qubits, num_features))
 
 
 @encodings.register("amplitude_mps")
@@ -118,14 +105,7 @@ def dense_angle(num_qubits: int, *, scale: float = 2 * math.pi) -> Encoding:
     for qubit in range(num_qubits):
         circuit.ry(inputs[2 * qubit], qubit)
         circuit.rz(inputs[2 * qubit + 1], qubit)
-    return Encoding(
-        "dense_angle",
-        circuit,
-        2 * num_qubits,
-        partial(_scaled, scale),
-        angle_pullback=partial(_scaled_pullback, scale),
-        scale=float(scale),
-    )
+    return scaled("dense_angle", circuit, 2 * num_qubits, scale)
 
 
 @encodings.register("reuploading")
@@ -154,15 +134,7 @@ def _angle(name: str, num_qubits: int, axis: str, scale: float, *, layers: int) 
         if axis == "z":
             circuit.h(qubit)
         getattr(circuit, f"r{axis}")(parameter, qubit)
-    return Encoding(
-        name,
-        circuit,
-        num_qubits,
-        partial(_scaled, scale),
-        angle_pullback=partial(_scaled_pullback, scale),
-        layers=layers,
-        scale=float(scale),
-    )
+    return scaled(name, circuit, num_qubits, scale, layers=layers)
 
 
 def _features(num_qubits: int, num_features: int | None) -> int:
@@ -189,12 +161,3 @@ def _check_scale(scale: float) -> None:
         raise CircuitError(
             "the scale of an angle encoding is a finite number other than zero", got=repr(scale)
         )
-
-
-# Named functions, not lambdas: encodings are pickled to worker processes.
-def _scaled(scale: float, x: Array) -> Array:
-    return scale * x
-
-
-def _scaled_pullback(scale: float, x: Array, gradient: Array) -> Array:  # noqa: ARG001
-    return scale * gradient

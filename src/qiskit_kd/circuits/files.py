@@ -12,12 +12,12 @@ import re
 import struct
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from qiskit import QuantumCircuit, qasm2, qasm3, qpy
 from qiskit.circuit import Parameter, ParameterExpression, ParameterVector
 
 from qiskit_kd.circuits.checks import bare, check_unitary, is_inert, is_standard, of_the_library
+from qiskit_kd.circuits.mixing import unmeasured
 from qiskit_kd.circuits.parameters import rename, weight_parameters
 from qiskit_kd.errors import CircuitError, StorageError
 from qiskit_kd.values import named_path
@@ -71,25 +71,10 @@ def load_ansatz(path: str | Path, *, trainable: bool = False) -> QuantumCircuit:
     """
     path = named_path(path, _NAMED, error=StorageError)
     part = f"an ansatz ({path.name})"
-    circuit = _unmeasured(read_circuit(path))
+    circuit, _ = unmeasured(read_circuit(path))
     check_unitary(circuit, part=part)
     circuit = bare(circuit, part=part)
     return _all_free(circuit) if trainable else circuit
-
-
-def _unmeasured(circuit: QuantumCircuit) -> QuantumCircuit:
-    """Without final measurements and the barriers before them; all else in its own order."""
-    kept: list[Any] = []
-    later: set[Any] = set()
-    for item in reversed(circuit.data):
-        bits = {*item.qubits, *item.clbits}
-        if item.operation.name not in ("measure", "barrier") or later & bits:
-            later |= bits
-            kept.append(item)
-    rest = circuit.copy_empty_like()
-    for item in reversed(kept):
-        rest.append(item)
-    return rest
 
 
 def read_circuit(path: str | Path) -> QuantumCircuit:

@@ -28,48 +28,43 @@ _AMPLITUDES = "ParameterizedInitialize"  # of qiskit-machine-learning, which has
 
 @dataclass(frozen=True)
 class Parts:
-    """A circuit in canonical parameter names.
-
-    Args:
-        num_features: Inputs of the circuit.
-        encoding: The gates of the data, which all come first; None where data and weights mix.
-        ansatz: What follows: the gates of the weights, or the whole circuit.
-        is_amplitude: The data are the amplitudes themselves.
-    """
+    """A circuit in canonical parameter names."""
 
     num_features: int
     encoding: QuantumCircuit | None
+    """The gates of the data, which all come first; None where data and weights mix."""
     ansatz: QuantumCircuit
+    """What follows: the gates of the weights, or the whole circuit."""
     is_amplitude: bool = False
+    """Whether the data are the amplitudes themselves."""
 
 
 def unmeasured(circuit: QuantumCircuit) -> tuple[QuantumCircuit, tuple[int, ...] | None]:
     """The circuit without its last measurements, and the qubits they read, lowest bit first.
 
-    The qubits are None where there is no measurement. One that a gate follows stays.
+    The qubits are None where there is no measurement. One that a gate follows stays; barriers at
+    the end go too.
     """
-    last: dict[Any, int] = {}
-    for place, item in enumerate(circuit.data):
-        if not is_inert(item.operation):
-            last |= dict.fromkeys(item.qubits, place)
-    kept = circuit.copy_empty_like()
+    kept: list[Any] = []
+    later: set[Any] = set()
     read: dict[int, int] = {}
-    for place, item in enumerate(circuit.data):
-        if item.operation.name == "measure" and last[item.qubits[0]] == place:
-            bit, qubit = item.clbits[0], item.qubits[0]
-            read[circuit.find_bit(bit).index] = circuit.find_bit(qubit).index
-        else:
-            kept.append(item)
-    return kept, tuple(read[bit] for bit in sorted(read)) or None
+    for item in reversed(circuit.data):
+        bits = {*item.qubits, *item.clbits}
+        if item.operation.name in ("measure", "barrier") and later.isdisjoint(bits):
+            for qubit, bit in zip(item.qubits, item.clbits, strict=False):
+                read[circuit.find_bit(bit).index] = circuit.find_bit(qubit).index
+            continue
+        if not is_inert(item.operation):
+            later |= bits
+        kept.append(item)
+    rest = circuit.copy_empty_like()
+    for item in reversed(kept):
+        rest.append(item)
+    return rest, tuple(read[bit] for bit in sorted(read)) or None
 
 
 def take_apart(circuit: QuantumCircuit, inputs: Any, weights: Any) -> Parts:
-    """A circuit as `CircuitModel.from_circuit` reads it.
-
-    Args:
-        circuit: The circuit, unmeasured.
-        inputs: Parameters or names that the data set; None for all others than `weights`.
-        weights: The same for the weights.
+    """An unmeasured circuit as `CircuitModel.from_circuit` reads it.
 
     Raises:
         CircuitError: If a parameter is neither or both, or amplitudes are encoded in the middle.

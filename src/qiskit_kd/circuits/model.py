@@ -9,7 +9,7 @@ torch: its circuits are for any Qiskit user.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import InitVar, dataclass, field
+from dataclasses import InitVar, dataclass, field, fields
 from functools import cached_property, partial
 from typing import Any
 
@@ -100,6 +100,9 @@ class Encoding:
         object.__setattr__(self, "circuit", circuit)
         if self.is_amplitude:
             object.__setattr__(self, "zero_is_undefined", True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in fields(self)}  # without caches
 
     @cached_property
     def num_qubits(self) -> int:
@@ -279,25 +282,10 @@ class CircuitModel:
         assert readout is not None
         n, count = parts.ansatz.num_qubits, parts.num_features
         if parts.is_amplitude:
-            encoding = Encoding(
-                "amplitude",
-                tree_circuit(n),
-                count,
-                partial(tree_angles, n),
-                angle_pullback=partial(tree_pullback, n),
-                is_amplitude=True,
-            )
+            encoding = amplitudes(n, count)
         else:
-            mixed = parts.encoding is None
-            encoding = Encoding(
-                "features",
-                parts.encoding or QuantumCircuit(n),
-                count,
-                _as_they_are,
-                angle_pullback=_slope_as_it_is,
-                scale=1.0,
-                mixed=mixed and count > 0,
-            )
+            mixed, own = parts.encoding is None and count > 0, parts.encoding or QuantumCircuit(n)
+            encoding = scaled("features", own, count, 1.0, mixed=mixed)
         return cls(encoding, parts.ansatz, readout)
 
     def __copy__(self) -> CircuitModel:
@@ -383,21 +371,38 @@ class CircuitModel:
         return whole
 
 
-# Named functions: encodings are pickled to worker processes.
-def _as_they_are(x: Array) -> Array:
-    return x
+def amplitudes(num_qubits: int, num_features: int) -> Encoding:
+    """The exact encoding of so many features as amplitudes."""
+    return Encoding(
+        "amplitude",
+        tree_circuit(num_qubits),
+        num_features,
+        partial(tree_angles, num_qubits),
+        angle_pullback=partial(tree_pullback, num_qubits),
+        is_amplitude=True,
+    )
 
 
-def _slope_as_it_is(x: Array, gradient: Array) -> Array:  # noqa: ARG001
-    return gradient
+def scaled(
+    name: str, circuit: QuantumCircuit, num_features: int, scale: float, **options: Any
+) -> Encoding:
+    """An encoding whose angles are the features, times a scale."""
+    back = partial(_slope_times, scale)
+    options = {"angle_pullback": back, "scale": float(scale), **options}
+    return Encoding(name, circuit, num_features, partial(_times, scale), **options)
+
+
+# Named functions, not lambdas: encodings are pickled to worker processes.
+def _times(scale: float, x: Array) -> Array:
+    return scale * x
+
+
+def _slope_times(scale: float, x: Array, gradient: Array) -> Array:  # noqa: ARG001
+    return scale * gradient
 
 
 def check_model(model: object, *, part: str) -> None:
-    """Refuse anything but a circuit model.
-
-    Raises:
-        CircuitError: If `model` is no `CircuitModel`.
-    """
+    """Refuse anything but a circuit model."""
     if not isinstance(model, CircuitModel):
         raise CircuitError(
             f"{part} is made from a CircuitModel",

@@ -65,11 +65,7 @@ def rename(
 
 
 def parameter_names(given: object, rule: str) -> list[str]:
-    """Names of parameters given as such or by name; a `ParameterVector` stands for its elements.
-
-    Raises:
-        CircuitError: With `rule`, if they are no list.
-    """
+    """Names of parameters given as such or by name; a `ParameterVector` stands for its elements."""
     entries = [given] if isinstance(given, ParameterVector) else given
     if isinstance(entries, ParameterView):  # of `circuit.parameters`, in order
         entries = list(entries)
