@@ -3,26 +3,8 @@
 
 from __future__ import annotations
 
-from qiskit_kd.report.sections import (
-    backends,
-    circuits,
-    cost,
-    device,
-    noise,
-    results,
-    settings,
-    training,
-    verdict,
-)
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = [
-    "backends",
-    "circuits",
-    "cost",
-    "device",
-    "noise",
-    "results",
-    "settings",
-    "training",
-    "verdict",
-]
+for module in iter_modules(__path__):
+    import_module(f"{__name__}.{module.name}")

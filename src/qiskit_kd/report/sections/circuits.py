@@ -6,7 +6,6 @@ Rows hold results only; the networks are built again from the configuration, unt
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from qiskit import QuantumCircuit
 
-from qiskit_kd.circuits import dead_weights
-from qiskit_kd.errors import QiskitKDError, ResourceError
-from qiskit_kd.execution import effective_weights
+from qiskit_kd.errors import QiskitKDError
 from qiskit_kd.experiment.schema import teacher_row
 from qiskit_kd.report.document import (
     Block,
@@ -49,6 +46,8 @@ _LABELS = {
     "gradient": "gradient rule",
     "smoothing": "smoothing of probabilities",
 }
+_COUNTED = ("dead_weights", "effective_weights")
+"""Stand with the circuits; None where a circuit is too large to look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,7 @@ def _portrait(
     models = (getattr(module, "model", None) for module in network.modules())
     for model in models:
         if isinstance(model, CircuitModel):
-            return Portrait(name, facts, where, _cost(model), drawable(model))
+            return Portrait(name, facts, where, _cost(model, facts), drawable(model))
     return Portrait(name, facts, where)
 
 
@@ -182,20 +181,17 @@ def drawable(model: CircuitModel) -> QuantumCircuit:
     return circuit
 
 
-def _cost(model: CircuitModel) -> dict[str, int]:
+def _cost(model: CircuitModel, facts: Mapping[str, Any]) -> dict[str, int]:
     """Counts of the circuits as written; a device's own gates come on top."""
     encoding, repeats = model.encoding.circuit, model.encoding.layers
     ansatz = QuantumCircuit(model.num_qubits)
     for block in model.ansatz_blocks:
         ansatz.compose(block, inplace=True)
-    dead: dict[str, int] = {}
-    with contextlib.suppress(ResourceError):  # too large to look: the page then says nothing of it
-        dead["dead weights"] = len(dead_weights(model))
-        dead["effective weights"] = effective_weights(model)
+    counted = {key.replace("_", " "): facts.get(key) for key in _COUNTED}
     return {
         "qubits": model.num_qubits,
         "weights": model.num_weights,
-        **dead,
+        **{key: int(count) for key, count in counted.items() if count is not None},
         "encoding: depth": encoding.depth() * repeats,
         "encoding: two-qubit gates": encoding.num_nonlocal_gates() * repeats,
         "ansatz: depth": ansatz.depth(),
@@ -243,8 +239,7 @@ def _alike(one: Portrait, drawing: QuantumCircuit) -> object:
 
 def traits(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a network says of itself, as labels and text for people."""
-    # Dead and effective weights are counted with the circuits.
-    kept = {k: v for k, v in facts.items() if k not in ("dead_weights", "effective_weights")}
+    kept = {key: value for key, value in facts.items() if key not in _COUNTED}
     for key in ("parameters", "live_parameters", "effective_parameters"):
         if isinstance(kept.get(key), int):
             kept[key] = f"{kept[key]:,}"

@@ -222,7 +222,10 @@ def trainings(frame: Frame, grid: Grid, students: Sequence[str]) -> list[Table]:
     if len(panels) > _MANY:
         panels = [(f"mean over {len(panels)} settings each", list(grid.panels))]
     drawn = looks(frame.variants_of())
-    who = ", ".join(map(readable, students)) + ", " if len(frame.compared) > 1 else ""
+    several = len(frame.compared) > 1
+    who = ", ".join(map(readable, students)) + ", " if several else ""
+    # As in the figures, which show each student by itself where there are several.
+    styles = {name: looks_of(frame, student=name if several else None) for name in students}
     out = []
     for where, own in panels:
         columns = [[grid.point(panel, value) for panel in own] for value in grid.values]
@@ -237,7 +240,7 @@ def trainings(frame: Frame, grid: Grid, students: Sequence[str]) -> list[Table]:
                 Entry(
                     f"{readable(student)}: " * (len(students) > 1)
                     + called(frame, variant, drawn[variant].label),
-                    color=drawn[variant].color,
+                    color=styles[student][student, variant].color,
                 ),
                 *map(gained, found),
             ]

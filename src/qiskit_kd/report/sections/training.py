@@ -65,7 +65,13 @@ def curves(frame: Frame) -> Section | None:
     pictures = [
         Picture(
             f"curves-{name}",
-            partial(plot_curves, rows, student=student, looks=styles, title=where or None),
+            partial(
+                plot_curves,
+                rows,
+                student=student,
+                looks=styles,
+                title=where.replace(", ", "\n") or None,
+            ),
             f"Validation accuracy of the {readable(student)} student over the epochs"
             f"{' at ' * bool(where)}{where}, per variant.",
         )
