@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
-from qiskit_kd.experiment.statistics import Gain
 from qiskit_kd.report.document import LEGEND, Entry, Table, gained, tabled
 from qiskit_kd.report.frame import Contrast, Frame
 from qiskit_kd.report.grid import Point
@@ -56,7 +57,8 @@ def contrasts(
     def versus(one: Contrast) -> str:
         return " over ".join(called(frame, name) for name in (one.variant, one.baseline))
 
-    def extreme(point: Point, gain: Gain) -> Entry:
+    def extreme(which: Callable[..., Any], one: Contrast) -> Entry:
+        point, gain = which(one.places, key=lambda item: item[1].mean)
         where = "" if frame.grid is None else frame.grid.say(point)
         return Entry(points(gain.mean), where, gain.verdict)
 
@@ -76,8 +78,8 @@ def contrasts(
             ),
             "seeds" if many else "pairs": lambda one: str(one.gain.n) if one.gain else "",
             "sign-flip p": lambda one: f"{one.gain.p:.2g}" if one.gain else "",
-            "at best": many and (lambda one: extreme(*one.ends[-1])),
-            "at worst": many and (lambda one: extreme(*one.ends[0])),
+            "at best": many and partial(extreme, max),
+            "at worst": many and partial(extreme, min),
             "verdict": not many and (lambda one: one.gain.verdict if one.gain else ""),
         },
         title=title + "; extremes are no estimates" * (many and not brief),

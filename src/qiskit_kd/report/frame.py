@@ -89,11 +89,6 @@ class Contrast:
         found = [gain.verdict for _, gain in self.places]
         return found.count("confirmed"), found.count("not confirmed"), found.count("harmful")
 
-    @property
-    def ends(self) -> list[tuple[Point, Gain]]:
-        """All places from the smallest mean gain to the largest."""
-        return sorted(self.places, key=lambda item: item[1].mean)
-
 
 class Frame:
     """A study as one table.
@@ -194,24 +189,23 @@ class Frame:
         *,
         points: Sequence[Point] | None = None,
         metric: str = "accuracy",
-        part: str = "test",
     ) -> Contrast | None:
         """One training of a student against another, or the study's baseline; None without seeds.
 
-        It is about one metric of a part of the data, at these points or at all.
+        It is about one test metric, at these points or at all.
         """
         other = self.baseline if baseline is None else baseline
         found: dict[Any, tuple[Point, Gain]] = {}
         for point in self.points if points is None else points:
             where = _key(point)
-            key = student, variant, other, where, metric, part
+            key = student, variant, other, where, metric
             if key not in self._gains:
                 left = self.cells.get((where, student, variant), [])
                 right = self.cells.get((where, student, other), [])
                 runs: Any = where  # of both sides, along axes and if rows have keys
                 if self.grid and left and right and "key" in left[0]:
                     runs = frozenset([r["key"] for r in left]), frozenset([r["key"] for r in right])
-                self._gains[key] = contrast(left, right, metric, part=part), runs
+                self._gains[key] = contrast(left, right, metric), runs
             gain, runs = self._gains[key]
             if gain is not None:
                 found.setdefault(runs, (point, gain))
@@ -221,7 +215,7 @@ class Frame:
         mean: Gain | None = places[0][1]
         if len(places) > 1:
             pairs = [[self.cell(student, n, p) for n in (variant, other)] for p, _ in places]
-            mean = averaged(pairs, metric, part, [gain.shared for _, gain in places])
+            mean = averaged(pairs, metric, [gain.shared for _, gain in places])
         return Contrast(student, variant, other, places, mean)
 
     def gain(self, student: str, *names: str, **options: Any) -> Gain | None:
@@ -239,7 +233,7 @@ class Frame:
             for panel in grid.panels
         ]
         pairs = [pair for pair in pairs if all(pair)]
-        return averaged(pairs, "accuracy", "test", [shared_variance(*pair) for pair in pairs])
+        return averaged(pairs, "accuracy", [shared_variance(*pair) for pair in pairs])
 
     # Where students are trained and judged, and under how much noise.
 
@@ -278,18 +272,13 @@ def _key(point: Point) -> frozenset[Any]:
 
 
 def averaged(
-    pairs: Sequence[Sequence[Sequence[Row]]], metric: str, part: str, shared: Sequence[float]
+    pairs: Sequence[Sequence[Sequence[Row]]], metric: str, shared: Sequence[float]
 ) -> Gain | None:
     """The mean of several comparisons, seed by seed, over the seeds that all of them have."""
-    tables = [
-        [
-            {row["seed"]: row[part][metric] for row in side if row[part].get(metric) is not None}
-            for side in pair
-        ]
-        for pair in pairs
-    ]
+    tables = [[by_seed(side, metric) for side in pair] for pair in pairs]
     sides = [set(side) for table in tables for side in table]
-    if not (seeds := sorted(set.intersection(*sides)) if sides else []):
+    seeds = sorted(set.intersection(*sides)) if sides else []
+    if not seeds:
         return None
     left, right = (
         [float(np.mean([table[k][seed] for table in tables])) for seed in seeds] for k in (0, 1)
@@ -328,14 +317,15 @@ def variants_of(
     return sorted(dict.fromkeys(names), key=lambda name: rank.get(roles.get(name, ""), 1))
 
 
+def by_seed(rows: Iterable[Row], metric: str) -> dict[int, float]:
+    """Test metric per seed, of rows that have it."""
+    found = {int(r["seed"]): r["test"][metric] for r in rows if r["test"].get(metric) is not None}
+    return dict(sorted(found.items()))
+
+
 def values(rows: Iterable[Row], student: str, variant: str, metric: str) -> dict[int, float]:
     """Test metric per seed of one student under one variant, where rows have it."""
-    found = {
-        int(row["seed"]): float(row["test"][metric])
-        for row in rows
-        if row["student"] == student and row["variant"] == variant and metric in row["test"]
-    }
-    return dict(sorted(found.items()))
+    return by_seed(rows_of(rows, student, variant), metric)
 
 
 def rows_of(rows: Iterable[Row], student: str, variant: str) -> list[Row]:

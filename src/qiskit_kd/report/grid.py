@@ -96,12 +96,16 @@ def at(rows: Sequence[Row], point: Point) -> list[Row]:
     return [row for row in rows if row.get("point", {}) == point]
 
 
-def varied(config: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The settings that the axes of a resolved configuration change: dotted key to values."""
+def varied(config: Mapping[str, Any], *, always: bool = False) -> dict[str, list[Any]]:
+    """The settings that the axes of a resolved configuration change: dotted key to values.
+
+    With `always`, only those that an axis changes at all its values.
+    """
     found: dict[str, list[Any]] = {}
     for axis in config.get("axes", {}).values():
-        for label in labels_of(axis):
-            for key, setting in _leaves(changes_at(axis, label)):
+        changes = [dict(_leaves(changes_at(axis, label))) for label in labels_of(axis)]
+        for key, setting in (item for change in changes for item in change.items()):
+            if not always or all(key in change for change in changes):
                 known = found.setdefault(key, [])
                 known += [] if setting in known else [setting]
     return found

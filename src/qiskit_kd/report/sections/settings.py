@@ -8,7 +8,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from typing import Any
 
 from qiskit_kd.experiment.schema import VariantConfig, is_teacher
@@ -83,11 +82,14 @@ def runs(frame: Frame) -> Table:
             "" if row["test"].get(key) is None else f"{scale * row['test'][key]:.{digits}f}"
         )
 
+    def value(axis: str) -> Callable[[Row], str]:
+        return lambda row: shown(row["point"][axis])
+
     axes = {} if frame.grid is None else frame.grid.titles
     return tabled(
         frame.rows,
         {
-            **{title: partial(_value, name) for name, title in axes.items()},
+            **{title: value(name) for name, title in axes.items()},
             "student": lambda row: readable(str(row["student"])),
             "variant": lambda row: "" if is_teacher(row["student"]) else look(row["variant"]).label,
             "seed": lambda row: str(row["seed"]),
@@ -99,10 +101,6 @@ def runs(frame: Frame) -> Table:
         },
         words=len(axes) + 2,
     )
-
-
-def _value(axis: str, row: Row) -> str:
-    return shown(row["point"][axis])
 
 
 def choices(frame: Frame) -> Iterator[tuple[str, str, dict[str, str]]]:
@@ -150,10 +148,10 @@ def _swept(config: Mapping[str, Any], student: str, variant: str) -> list[str]:
 
 
 def _counted(counts: Counter[str], total: int, unit: str) -> str:
-    [(value, n), *more] = sorted(counts.items())
-    if not more:
+    if len(counts) == 1:
+        ((value, n),) = counts.items()
         return value + f" ({n} of {total} {unit}s)" * (n != total)
-    return ", ".join(f"{value} ({n} {unit}{'s' * (n > 1)})" for value, n in [(value, n), *more])
+    return ", ".join(f"{value} ({n} {unit}{'s' * (n > 1)})" for value, n in sorted(counts.items()))
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,32 +166,22 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(axes := kept.get("axes"), Mapping):
         kept["axes"] = {axis.get("title") or name: labels_of(axis) for name, axis in axes.items()}
     if isinstance(teachers := kept.get("teachers"), Mapping):
-        said = {
+        kept["teachers"] = {
             name: {key: value for key, value in item.items() if value is not False}
             for name, item in teachers.items()
         }
-        kept["teachers"] = said
-        if [*said] == [TEACHER]:
-            kept = {TEACHER if k == "teachers" else k: v for k, v in kept.items()}
-            kept[TEACHER] = said[TEACHER]
+        if [*teachers] == [TEACHER]:
+            said = {"teachers": (TEACHER, kept["teachers"][TEACHER])}
+            kept = dict(said.get(key, (key, value)) for key, value in kept.items())
     return kept
 
 
 def _with_axes(config: Mapping[str, Any]) -> dict[str, Any]:
     """A copy in which settings that an axis changes at all its values are texts: `50 or 500`."""
     found = copy.deepcopy(dict(config))
-    partly = {
-        key
-        for name, axis in config.get("axes", {}).items()
-        for key in varied({"axes": {name: axis}})
-        if any(
-            key not in varied({"axes": {name: {**axis, "only": [label]}}})
-            for label in labels_of(axis)
-        )
-    }
-    for key, values in varied(config).items():
+    for key, values in varied(config, always=True).items():
         *path, last = key.split(".")
-        if path[:1] in (["variants"], ["students"]) or key in partly:
+        if path[:1] in (["variants"], ["students"]):
             continue  # the whole configuration says it
         here: Any = found
         for part in ["teachers", *path] if path[:1] == [TEACHER] else path:
