@@ -30,7 +30,9 @@ ALLOWED: dict[str, set[str]] = {
     "distill": BASE | {"circuits", "execution", "nn", "data"},
     "experiment": BASE | {"circuits", "execution", "nn", "data", "distill"},
     "report": BASE | {"circuits", "execution", "nn", "data", "distill", "experiment"},
-    "cli": BASE | {"circuits", "execution", "nn", "data", "distill", "experiment", "report"},
+    "interop": BASE | {"circuits", "execution", "nn", "data", "distill", "experiment"},
+    "cli": BASE
+    | {"circuits", "execution", "nn", "data", "distill", "experiment", "report", "interop"},
 }
 TORCH_FREE = {"circuits", *BASE}
 

@@ -17,7 +17,7 @@ import pytest
 import qiskit_kd
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("circuits", "data", "distill", "execution", "experiment", "nn", "report")
+ROOMS = ("circuits", "data", "distill", "execution", "experiment", "interop", "nn", "report")
 
 
 def test_about_twenty_names_sorted_and_unique() -> None:

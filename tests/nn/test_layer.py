@@ -213,7 +213,7 @@ def test_arguments_that_make_no_sense(model):
         QuantumLayer(model, ExactEngine(), gradient="spsa")
     with pytest.raises(ConfigError, match=r"shots=5 beside an engine\. Leave them out"):
         QuantumLayer(model, ExactEngine(), shots=5)
-    with pytest.raises(ConfigError, match=r"a name, a Backend or an Engine; got NoneType"):
+    with pytest.raises(ConfigError, match=r"a V2 primitive or a BackendV2; got NoneType"):
         QuantumLayer(model, None)
     with pytest.raises(ConfigError, match=r"weights are real numbers; got torch\.complex64"):
         QuantumLayer(model, dtype=torch.complex64)

@@ -10,22 +10,28 @@ from __future__ import annotations
 import importlib.resources
 import json
 import os
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
+from qiskit import generate_preset_pass_manager
+from qiskit.primitives import BackendEstimatorV2, BaseEstimatorV2, BaseSamplerV2
+from qiskit.providers import BackendV2
 from qiskit.transpiler import PassManager
 
 from qiskit_kd.errors import ConfigError, UnknownNameError
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.gradients import check_gradient
 from qiskit_kd.execution.kinds import Kind, kinds
+from qiskit_kd.execution.primitives import PrimitiveSource, backend_under, sampler_of
+from qiskit_kd.execution.sampled import SampledEngine
 from qiskit_kd.execution.schema import BackendOptions
+from qiskit_kd.execution.transpiling import CarefulPassManager
 from qiskit_kd.values import named_path, shown
 from qiskit_kd.yamlfile import faults, load_yaml, parse_yaml, validation_error
 
@@ -70,6 +76,29 @@ class Backend:
         self.name = name
         self.options = options
         self.source = source
+
+    @staticmethod
+    def of(
+        thing: Any,
+        *,
+        pass_manager: PassManager | None = None,
+        shots: int | None = None,
+        name: str | None = None,
+    ) -> Backend:
+        """Somebody else's primitive or backend as one of ours; `backend=thing` is short for it.
+
+        Args:
+            thing: A V2 sampler or estimator, or a `BackendV2`: a simulator, a fake device, or one
+                of another vendor. Of an estimator come expectation values only.
+            pass_manager: What makes circuits runnable there; None for that of the backend, or of
+                the backend that a primitive knows; primitives without one take any circuit.
+            shots: Shots per circuit; None for 1,024, or an estimator's own precision.
+            name: What reports call it; None for its own name.
+
+        Raises:
+            ConfigError: If it is neither, or a device that costs money, which needs a budget.
+        """
+        return HandedIn(thing, pass_manager=pass_manager, shots=shots, name=name)
 
     def __repr__(self) -> str:
         return f"Backend({self.name!r}, kind={self.kind!r}, shots={self.shots})"
@@ -232,6 +261,121 @@ class Backend:
         found = {"name": self.name, "source": self.source, **self.options.shown()}
         names = self.options.without_effect()
         return {**found, "without_effect": ", ".join(names)} if names else found
+
+
+class HandedIn(Backend):
+    """A V2 primitive or a `BackendV2` of somebody else's; see `Backend.of`."""
+
+    def __init__(
+        self,
+        thing: Any,
+        *,
+        pass_manager: PassManager | None = None,
+        shots: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        kinds = (BackendV2, BaseSamplerV2, BaseEstimatorV2)
+        if not isinstance(thing, kinds):
+            raise ConfigError(
+                "a backend is a name, a Backend, an Engine, a V2 primitive or a BackendV2",
+                got=type(thing).__name__,
+                remedy="`qkd backends` lists the names; primitives and backends of version 1 are "
+                "no longer Qiskit's.",
+            )
+        under: Any = thing if isinstance(thing, BackendV2) else backend_under(thing)
+        if any(kind.__module__ == "qiskit_ibm_runtime.ibm_backend" for kind in type(under).__mro__):
+            raise ConfigError(
+                "a device that costs money is used with a budget",
+                got=f"{type(thing).__name__} on {under.name!r}",
+                expected="an entry of kind runtime in backends.yaml",
+                remedy=f"Write one with device: {under.name} and a budget, and pass its name.",
+            )
+        self.name = str(name or getattr(under, "name", None) or type(thing).__name__)
+        self.source, self.options = type(thing).__name__, None
+        self._thing, self._shots = thing, shots
+        if pass_manager is None and under is not None:
+            pass_manager = CarefulPassManager(
+                generate_preset_pass_manager(optimization_level=1, backend=under, seed_transpiler=0)
+            )
+        self._pass_manager = pass_manager
+        self._identity = uuid.uuid4().hex  # no two of them answer for each other
+
+    def __repr__(self) -> str:
+        return f"Backend.of({self.source} {self.name!r}, shots={self.shots})"
+
+    @property
+    def kind(self) -> str:
+        """What was handed in: the name of its class."""
+        return self.source
+
+    @property
+    def shots(self) -> int | None:
+        """See `Backend.shots`."""
+        return self._shots or (None if isinstance(self._thing, BaseEstimatorV2) else SHOTS)
+
+    def engine(
+        self, *, gradient: str = "auto", shots: int | None = None, seed: int | None = None
+    ) -> Engine:
+        """See `Backend.engine`."""
+        thing, estimator = self._thing, None
+        sampler: Any = thing
+        if isinstance(thing, BackendV2):
+            sampler = partial(sampler_of, thing)
+        elif isinstance(thing, BaseEstimatorV2):
+            sampler, estimator = None, thing
+        source = PrimitiveSource(
+            sampler,
+            estimator=estimator,
+            pass_manager=self._pass_manager,
+            shots=self.shots if shots is None else shots,
+        )
+        return SampledEngine(source, name=self.name, gradient=gradient, seed=seed)
+
+    def sampler(self, *, seed: int | None = None) -> BaseSamplerV2:
+        """See `Backend.sampler`."""
+        found = sampler_of(self._thing, seed) if isinstance(self._thing, BackendV2) else self._thing
+        return self._primitive(found, BaseSamplerV2)
+
+    def estimator(self, *, seed: int | None = None) -> BaseEstimatorV2:
+        """See `Backend.estimator`."""
+        del seed
+        thing = self._thing
+        found = BackendEstimatorV2(backend=thing) if isinstance(thing, BackendV2) else thing
+        return self._primitive(found, BaseEstimatorV2)
+
+    def _primitive(self, found: Any, kind: type) -> Any:
+        if isinstance(found, kind):
+            return found
+        raise ConfigError(
+            "a primitive is of the kind that was handed in",
+            got=self.source,
+            expected=kind.__name__,
+        )
+
+    def pass_manager(self) -> PassManager:
+        """See `Backend.pass_manager`."""
+        return self._pass_manager or generate_preset_pass_manager(optimization_level=0)
+
+    def describe(self) -> dict[str, Any]:
+        """Name and class of what was handed in."""
+        return {"name": self.name, "source": self.source, "identity": self._identity}
+
+    def shown(self) -> dict[str, Any]:
+        """See `Backend.shown`."""
+        return {"name": self.name, "source": self.source}
+
+    def changed(self, name: str, settings: Mapping[str, Any]) -> Backend:
+        """See `Backend.changed`; what was handed in has no entry.
+
+        Raises:
+            ConfigError: Always.
+        """
+        del settings
+        raise ConfigError(
+            "settings are those of an entry in the backend file",
+            got=f"{name!r} from a {self.source}",
+            remedy="Change it before it is handed in.",
+        )
 
 
 def _faults(

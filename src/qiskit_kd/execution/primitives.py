@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
-from qiskit.primitives import BitArray
+from qiskit.primitives import BackendSamplerV2, BaseSamplerV2, BitArray
+from qiskit.providers import BackendV2
 from qiskit.transpiler import PassManager
 
 from qiskit_kd.circuits.readouts import Observables
@@ -57,23 +58,23 @@ class PrimitiveSource(Source):
 
     Args:
         sampler: A V2 sampler, or a function that makes one from a seed; it is called for every
-            job, so that jobs do not repeat each other's shots.
+            job, so that jobs do not repeat each other's shots. None where there is an estimator
+            alone, which gives expectation values only.
         estimator: The same for an estimator; None measures non-diagonal observables with the
             sampler, one PUB per basis. It is asked for the precision `1 / sqrt(shots)`, which
             simulators take as the width of normal noise on every exact value: use one only where
             it runs on a device.
         pass_manager: What makes circuits runnable, or a function that makes it (then the engine can
             be pickled); None where the primitive takes any circuit.
-        shots: Shots per circuit.
+        shots: Shots per circuit; None leaves its precision to an estimator that is alone.
         simulated: Whether the circuits run in this process, so memory must be checked.
 
     Raises:
         ConfigError: If `shots` is not positive, or the sampler is none.
     """
 
-    shots: int
-    draws = True
-    packed = True
+    shots: Any  # an integer, but for an estimator alone
+    samples = draws = packed = True
 
     def __init__(
         self,
@@ -81,10 +82,11 @@ class PrimitiveSource(Source):
         *,
         estimator: Any = None,
         pass_manager: PassManager | Callable[[], PassManager] | None = None,
-        shots: int = 1024,
+        shots: int | None = 1024,
         simulated: bool = False,
     ) -> None:
-        shots = whole(shots, "a sampler takes at least one shot", least=1)
+        if shots is not None or sampler is not None:
+            shots = whole(shots, "a sampler takes at least one shot", least=1)
         for part, value in (("sampler", sampler), ("estimator", estimator)):
             if value is not None and not (hasattr(value, "run") or callable(value)):
                 raise ConfigError(
@@ -94,7 +96,7 @@ class PrimitiveSource(Source):
                 )
         self.usage = Usage()
         self.sampler, self.estimator = sampler, estimator
-        self.estimates = estimator is not None
+        self.samples, self.estimates = sampler is not None, estimator is not None
         self.pass_manager = pass_manager
         self._manager = pass_manager if hasattr(pass_manager, "run") else None
         self.shots = shots
@@ -120,8 +122,8 @@ class PrimitiveSource(Source):
         qubits = expansion.model.num_qubits
         state = simulation_bytes(expansion.model) if self.simulated else 0
         require_memory(
-            state + circuits * (8 * len(expansion.circuit.parameters) + 16 * self.shots),
-            f"{circuits:,} circuits of {qubits} qubits with {self.shots:,} shots each",
+            state + circuits * (8 * len(expansion.circuit.parameters) + 16 * (self.shots or 0)),
+            f"{circuits:,} circuits of {qubits} qubits with {self.shots or 0:,} shots each",
             "Use a smaller batch, fewer shots, fewer qubits or gradient='spsa'.",
         )
         program = self._programs.get(expansion) or self._program(expansion)
@@ -141,7 +143,8 @@ class PrimitiveSource(Source):
 
     def _estimate(self, program: Program, settings: Floats, key: Key) -> Floats:
         observables = [[operator] for operator in program.observables or ()]
-        pub = (program.circuits[0], observables, settings, 1 / np.sqrt(self.shots))
+        precision = None if self.shots is None else 1 / np.sqrt(self.shots)
+        pub = (program.circuits[0], observables, settings, precision)
         circuits = len(program.bases) * len(settings)
         result = self._submit("estimator", [pub], circuits, key)[0]
         return np.asarray(result.data.evs, float).T
@@ -160,14 +163,23 @@ class PrimitiveSource(Source):
         cost = getattr(job, "cost", None)  # of primitives that count for themselves
         self.usage.jobs += 1 if cost is None else cost.jobs
         self.usage.pubs += len(pubs) if cost is None else cost.pubs
-        self.usage.executions += circuits * self.shots if cost is None else cost.executions
+        self.usage.executions += circuits * (self.shots or 1) if cost is None else cost.executions
         self.usage.qpu_seconds += 0.0 if cost is None else cost.seconds
         return results
 
     def _program(self, expansion: Expansion) -> Program:
         readout = expansion.model.readout
         measures, operators = bases(readout), None
-        if self.estimates and isinstance(readout, Observables) and len(measures) > 1:
+        alone = not self.samples
+        if alone and not isinstance(readout, Observables):
+            raise ConfigError(
+                "an estimator gives expectation values",
+                got="class groups to read",
+                expected="Observables",
+                remedy="Hand in a sampler, or a backend.",
+            )
+        several = alone or len(measures) > 1
+        if self.estimates and isinstance(readout, Observables) and several:
             circuit = self._compile(expansion.circuit)
             layout, operators = circuit.layout, readout.operators
             if layout is not None:
@@ -229,3 +241,17 @@ def _made(primitive: Any, seed: int) -> Any:
             expected="lambda seed: SamplerV2(seed=seed)",
         )
     return made
+
+
+def sampler_of(backend: BackendV2, seed: int | None) -> BaseSamplerV2:
+    """A sampler on somebody's backend, of a seed that simulators can read."""
+    short = None if seed is None else seed % 2**31
+    return BackendSamplerV2(backend=backend, options={"seed_simulator": short})
+
+
+def backend_under(primitive: Any) -> BackendV2 | None:
+    """The backend that a primitive says it runs on; None where it names none, as simulators do."""
+    found = getattr(primitive, "backend", None)
+    if callable(found) and not isinstance(found, BackendV2):
+        found = found()
+    return found if isinstance(found, BackendV2) else None

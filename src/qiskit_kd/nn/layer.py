@@ -12,12 +12,16 @@ import hashlib
 import io
 import json
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from qiskit import qpy
+from qiskit import QuantumCircuit, qpy
+from qiskit.circuit import Parameter
+from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
+from qiskit.providers import BackendV2
+from qiskit.quantum_info import SparsePauliOp
 from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.neural_networks import NeuralNetwork
 from torch import Tensor, nn
@@ -31,8 +35,8 @@ from qiskit_kd.execution.engine import Engine, Needs
 from qiskit_kd.seeding import stream
 from qiskit_kd.values import python_number
 
-AnyBackend = str | Backend | Engine
-"""A name in the backend file, or the object itself."""
+AnyBackend: TypeAlias = str | Backend | Engine | BaseSamplerV2 | BaseEstimatorV2 | BackendV2
+"""A name in the backend file, the object itself, or what `Backend.of` takes."""
 
 
 class CircuitLayer(nn.Module):
@@ -86,6 +90,8 @@ class CircuitLayer(nn.Module):
         backend, gradient, shots = (asked[name] for name in ("backend", "gradient", "shots"))
         if isinstance(backend, str):
             backend = load_backend(backend)
+        elif not isinstance(backend, Backend | Engine):
+            backend = asked["backend"] = Backend.of(backend)
         if isinstance(backend, Backend):
             shots, seed = python_number(shots), python_number(asked["seed"])
             engine = backend.engine(gradient=gradient, shots=shots, seed=seed)
@@ -93,12 +99,6 @@ class CircuitLayer(nn.Module):
             told = {k: v for k, v in options.items() if k not in ("source", "description")}
             text = json.dumps(told, default=str, sort_keys=True)
             digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        elif not isinstance(backend, Engine):
-            raise ConfigError(
-                "a backend is a name, a Backend or an Engine",
-                got=type(backend).__name__,
-                remedy="`qkd backends` lists the names.",
-            )
         elif gradient != "auto" or shots is not None:
             raise ConfigError(
                 "an engine already has its gradient rule and shots",
@@ -250,6 +250,27 @@ class EngineNetwork(NeuralNetwork):
         self.model = model
         self.engine = engine
 
+    @property
+    def circuit(self) -> QuantumCircuit:
+        """The circuit, unmeasured; its parameters are `input_params`, then `weight_params`."""
+        return self.model.circuit.copy()
+
+    @property
+    def input_params(self) -> list[Parameter]:
+        """Parameters that the angles of a sample set."""
+        return list(self.model.inputs)
+
+    @property
+    def weight_params(self) -> list[Parameter]:
+        """Parameters that the weights set."""
+        return list(self.model.weights)
+
+    @property
+    def observables(self) -> tuple[SparsePauliOp, ...]:
+        """What is read; none where classes are."""
+        readout = self.model.readout
+        return () if isinstance(readout, ClassGroups) else readout.operators
+
     def _forward(self, input_data: Any, weights: Any) -> Array:
         return self.engine.outputs(self.model, input_data, weights)
 
@@ -273,7 +294,8 @@ class QuantumLayer(CircuitLayer, TorchConnector):
 
     Args:
         model: The circuit model.
-        backend: A name in `backends.yaml`, a `Backend`, or an `Engine`.
+        backend: A name in `backends.yaml`, a `Backend`, an `Engine`, or a V2 primitive or
+            `BackendV2` of somebody else's (see `Backend.of`).
         gradient: `"auto"`, `"shift"` or `"spsa"`; auto is exact where the engine differentiates.
         shots: Overrides the backend's number of shots.
         seed: Seeds the initial weights, uniform in [-pi, pi), and the shots; None draws fresh shots
@@ -297,7 +319,7 @@ class QuantumLayer(CircuitLayer, TorchConnector):
     def __init__(
         self,
         model: CircuitModel,
-        backend: str | Backend | Engine = "exact",
+        backend: AnyBackend = "exact",
         gradient: str = "auto",
         shots: int | None = None,
         seed: int | None = 0,

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In and out: objects of other packages as ours, and ours for those who have none of it."""
+
+from qiskit_kd.interop.qnn import from_qnn
+
+__all__ = ["from_qnn"]
