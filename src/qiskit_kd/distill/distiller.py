@@ -26,7 +26,7 @@ from qiskit_kd.distill.batches import AnySamples, Labelled, check_sets, labelled
 from qiskit_kd.distill.callbacks import Callback, History, Progress, State
 from qiskit_kd.distill.checkpoints import Keeper, run_hash
 from qiskit_kd.distill.objective import LOGITS, Objective, check_sources, named, norm
-from qiskit_kd.distill.outputs import FeatureCapture, check_logits, class_rows, passed
+from qiskit_kd.distill.outputs import FeatureCapture, check_logits, logits_of
 from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term, check_terms
 from qiskit_kd.distill.training import Training
@@ -281,7 +281,7 @@ class Distiller:
         self.student.eval()
         with torch.no_grad():
             found = [
-                class_rows(passed(self.student, part, role="student"), len(part), role="student")
+                logits_of(self.student, part, role="student")
                 for part in torch.split(held_out.features, CHUNK)
             ]
             logits = torch.cat(found)

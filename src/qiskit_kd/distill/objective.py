@@ -19,10 +19,9 @@ from qiskit_kd.distill.outputs import (
     FeatureCapture,
     check_logits,
     check_paths,
-    class_rows,
     engines,
+    logits_of,
     map_rows,
-    passed,
     untouched,
 )
 from qiskit_kd.distill.teacher import Teacher
@@ -174,8 +173,7 @@ class Objective:
                     stack.enter_context(layer.without_memory())
             stack.enter_context(untouched(self.student))
             stack.enter_context(torch.no_grad())
-            first = passed(self.student, self.data.features[:1], role="student")
-            logits = class_rows(first, 1, role="student")
+            logits = logits_of(self.student, self.data.features[:1], role="student")
         for engine, position in drawn:
             engine.seek(position)
         return {LOGITS: logits} | {path: self._capture[path] for path in self._capture.outputs}
@@ -185,8 +183,8 @@ class Objective:
 
         A term that needs targets sees the labelled rows only, and is None where there are none.
         """
-        output = passed(self.student, self.data.features.index_select(0, rows), role="student")
-        logits = self._check(output, len(rows))
+        samples = self.data.features.index_select(0, rows)
+        logits = self._checked(logits_of(self.student, samples, role="student"))
         target = self.data.labels.index_select(0, rows[:labelled]) if labelled else None
         targets = {key: table.index_select(0, rows) for key, table in self.targets.items()}
         found: list[Tensor | None] = []
@@ -207,10 +205,9 @@ class Objective:
                 found.append(None)
         return found
 
-    def _check(self, output: object, rows: int) -> Tensor:
-        """The student's output, if it is one row of logits per sample for the data's classes."""
-        logits = class_rows(output, rows, role="student")
-        classes = self.data.num_classes
+    def _checked(self, logits: Tensor) -> Tensor:
+        """The student's logits, if they are of the data's classes."""
+        rows, classes = len(logits), self.data.num_classes
         if logits.shape[1] != classes:
             raise DistillError(
                 "a student returns one row of class logits per sample",

@@ -46,8 +46,9 @@ def passed(network: nn.Module, batch: Tensor, *, role: str) -> object:
         ) from error
 
 
-def class_rows(output: object, rows: int, *, role: str) -> Tensor:
+def logits_of(network: nn.Module, batch: Tensor, *, role: str) -> Tensor:
     """A network's output, if it is one row of real numbers for two or more classes per sample."""
+    output, rows = passed(network, batch, role=role), len(batch)
     rule = f"a {role} returns one row of class logits per sample"
     if not isinstance(output, Tensor):
         inner = hasattr(output, "logits") or (isinstance(output, dict) and "logits" in output)

@@ -26,8 +26,8 @@ from qiskit_kd.distill.outputs import (
     BINARY,
     FeatureCapture,
     check_logits,
-    class_rows,
     log_probabilities,
+    logits_of,
     map_rows,
     passed,
 )
@@ -315,10 +315,7 @@ class ModuleTeacher(Teacher):
             )
 
     def _logits(self, batch: Tensor) -> Tensor:
-        members = [
-            class_rows(passed(module, batch, role="teacher"), len(batch), role="teacher")
-            for module in self._modules
-        ]
+        members = [logits_of(module, batch, role="teacher") for module in self._modules]
         members = [m if m.dtype == torch.float64 else m.float() for m in members]
         shapes = [tuple(m.shape) for m in members]
         if len(set(shapes)) > 1:

@@ -39,7 +39,7 @@ from qiskit_kd.errors import (
     UnknownNameError,
 )
 from qiskit_kd.execution.exact.engine import effective_weights
-from qiskit_kd.nn.layer import QuantumLayer, circuit_digest
+from qiskit_kd.nn.layer import QuantumLayer
 from qiskit_kd.nn.modules import Start, check_sizes
 from qiskit_kd.registry import Registry
 from qiskit_kd.values import (
@@ -128,14 +128,9 @@ class CircuitSpec:
             return None
         readout: object = self.readout if self.num_classes is not None else tuple(self.qubits_read)
         layers = (self.layers, type(self.layers))
-        key = (
-            (self.code, readout, self.ansatz, ansatze[self.ansatz], layers),
-            _hashable(
-                _checked(
-                    f"ansatz {self.ansatz!r}", ansatze[self.ansatz], self.ansatz_options, given=2
-                )
-            ),
-        )
+        build = ansatze[self.ansatz]
+        options = _checked(f"ansatz {self.ansatz!r}", build, self.ansatz_options, given=2)
+        key = (self.code, readout, self.ansatz, build, layers, _hashable(options))
         return key if _can_hash(key) else None
 
     @cached_property
@@ -143,7 +138,16 @@ class CircuitSpec:
         """The encoding; equal questions have the same object for an answer."""
         given = self.encoding
         if isinstance(given, Encoding):
-            return self._fitting(given)
+            asked = (self.num_features, self.num_qubits or given.num_qubits)
+            if asked != (given.num_features, given.num_qubits) or self.encoding_options:
+                raise CircuitError(
+                    f"the encoding {given.name!r} takes {given.num_features} features on "
+                    f"{given.num_qubits} qubits",
+                    got=f"num_features={self.num_features}, num_qubits={self.num_qubits}, "
+                    f"encoding_options={self.encoding_options}",
+                    remedy="Leave num_qubits and encoding_options out, and take as many features.",
+                )
+            return given
         name = _part_name(encodings, given)
         build: Any = encodings.get(name, given)
         if not callable(build):
@@ -153,19 +157,6 @@ class CircuitSpec:
             options.setdefault("num_features", self.num_features)
         key = (build, name, self.num_features, self.num_qubits, _hashable(options))
         return _encoding(*key) if _can_hash(key) else _encoding.__wrapped__(*key)
-
-    def _fitting(self, code: Encoding) -> Encoding:
-        """A ready encoding, if it is what else was asked for."""
-        asked = (self.num_features, self.num_qubits or code.num_qubits)
-        if asked != (code.num_features, code.num_qubits) or self.encoding_options:
-            raise CircuitError(
-                f"the encoding {code.name!r} takes {code.num_features} features on "
-                f"{code.num_qubits} qubits",
-                got=f"num_features={self.num_features}, num_qubits={self.num_qubits}, "
-                f"encoding_options={self.encoding_options}",
-                remedy="Leave num_qubits and encoding_options out, and take as many features.",
-            )
-        return code
 
     @property
     def qubits_read(self) -> list[int]:
@@ -202,10 +193,7 @@ class CircuitSpec:
     @cached_property
     def model(self) -> CircuitModel:
         """Encoding, ansatz and readout as one model."""
-        return self._built() if self._key is None else _model(self)
-
-    def _built(self) -> CircuitModel:
-        return CircuitModel(self.code, self._circuit(), self.readout)
+        return _model(self)
 
     def _circuit(self) -> QuantumCircuit:
         """The ansatz of that name or builder, the circuit given, or that of the file."""
@@ -232,11 +220,6 @@ class CircuitSpec:
                 remedy="Use fewer layers.",
             )
         return _made(build, QuantumCircuit, n, self.layers, **options)
-
-    @property
-    def digest(self) -> str:
-        """Sixteen hexadecimal digits of circuit, readout and map of the features."""
-        return circuit_digest(self.model)
 
     @property
     def dead_weights(self) -> tuple[int, ...] | None:
@@ -426,7 +409,7 @@ def _encoding(
 
 @lru_cache(maxsize=_KEPT)
 def _model(spec: CircuitSpec) -> CircuitModel:
-    return spec._built()  # noqa: SLF001
+    return CircuitModel(spec.code, spec._circuit(), spec.readout)  # noqa: SLF001
 
 
 @lru_cache(maxsize=_KEPT)
