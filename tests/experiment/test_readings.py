@@ -16,7 +16,7 @@ from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.execution.backends import load_backend
 from qiskit_kd.experiment.evaluation import both_readings
 from qiskit_kd.nn.layer import QuantumLayer
-from qiskit_kd.nn.quanvolution import Quanvolution, cut_patches
+from qiskit_kd.nn.quanvolution import Quanvolution
 
 pytestmark = [
     pytest.mark.usefixtures("devices"),
@@ -152,7 +152,7 @@ def test_maps_of_a_quanvolution_are_read_both_ways(kind: str, trainable: bool) -
     mitigated, raw = both_readings(net, run)
     assert raw is not None
     assert not torch.allclose(mitigated, raw)
-    patches = cut_patches(images, (2, 1), net.stride, net.padding).T.numpy()
+    patches = net.window.cut(images).T.numpy()
     pair = twin.engine.outputs_with_raw(MODEL, patches, twin.weight.detach().numpy())
     for found, values in zip((mitigated, raw), pair, strict=True):
         expected = values.reshape(2, 2, *found.shape[2:], 2).transpose(1, 0, 4, 2, 3)
