@@ -12,7 +12,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -202,7 +202,15 @@ def estimate(
         replaced = named.kind == DEVICE if uses else named.name in homes
         return other if other is not None and replaced else named
 
-    runs, pricing = DryRuns(tasks, chosen), _Pricing()
+    runs, made = DryRuns(tasks, chosen), lru_cache(maxsize=None)(DeviceCircuit)
+
+    def cost(asked: Counter[Asked], **how: Any) -> Cost:
+        return total(made(it.backend, it.model).cost(it, **how) * n for it, n in asked.items())
+
+    def stock(shots: int | None) -> Cost:
+        asked = everything.items() if compared else ()
+        return total(made(it.backend, it.model).stock(it, shots) * n for it, n in asked)
+
     everything: Counter[Asked] = Counter()
     kinds: dict[tuple[str, ...], Kind] = {}
     for task in students:
@@ -210,8 +218,8 @@ def estimate(
         paid = Counter({it: n for it, n in asked.items() if it.backend.kind == DEVICE})
         if paid:
             key = (task.student, task.variant, task.where, shape(task.spec))
-            known = kinds.get(key) or Kind(*key[:3], 0, pricing.cost(paid))
-            kinds[key] = Kind(*key[:3], known.tasks + 1, known.each)
+            known = kinds.get(key) or Kind(*key[:3], 0, cost(paid))
+            kinds[key] = replace(known, tasks=known.tasks + 1)
             for it, times in paid.items():
                 everything[it] += times
     if not kinds:
@@ -219,18 +227,24 @@ def estimate(
         raise ConfigError(rule, got=got, expected="a quantum student")
     specs = [task.spec for task in students]
     stages = [*specs, *(spec["fine_tune"] for spec in specs if "fine_tune" in spec)]
-    stock = everything if compared else Counter()
+    at: dict[tuple[str, str], Counter[Asked]] = {}  # one name may mean several devices
+    for it, times in everything.items():
+        at.setdefault(made(it.backend, it.model).site, Counter())[it] = times
     return Estimate(
         name=config.name,
-        sites=pricing.sites(everything),
+        sites=_sites(
+            list(dict.fromkeys(made(it.backend, it.model) for it in everything)),
+            {site: cost(mine) for site, mine in at.items()},
+            {site: tuple(sorted(set(map(_shots, mine)))) for site, mine in at.items()},
+        ),
         kinds=tuple(kinds.values()),
         choices=tuple(
-            Choice(rule, tiled, pricing.cost(everything, gradient=rule, tiled=tiled))
+            Choice(rule, tiled, cost(everything, gradient=rule, tiled=tiled))
             for rule in ("spsa", "shift") * compared
             for tiled in (False, True)
         ),
-        stock=pricing.stock(stock, None),
-        stock_default=pricing.stock(stock, STOCK_SHOTS),
+        stock=stock(None),
+        stock_default=stock(STOCK_SHOTS),
         may_end_early=any(stage["training"]["patience"] is not None for stage in stages),
     )
 
@@ -251,77 +265,35 @@ def _shots(asked: Asked) -> int:
     return asked.shots or DEFAULT_SHOTS
 
 
-class _Pricing:
-    """What calls cost, every circuit compiled once."""
-
-    def __init__(self) -> None:
-        self._made = lru_cache(maxsize=None)(DeviceCircuit)
-
-    def _circuit(self, asked: Asked) -> DeviceCircuit:
-        return self._made(asked.backend, asked.model)
-
-    def cost(
-        self, asked: Counter[Asked], *, gradient: str | None = None, tiled: bool | None = None
-    ) -> Cost:
-        """As they are asked for, or with another gradient rule and tiling."""
-        costs = []
-        for it, times in asked.items():
-            circuit = self._circuit(it)
-            tiles, tariff = circuit.fit(
-                tiled=circuit.options.tiles != 1 if tiled is None else tiled
-            )
-            each = cost_of_call(
-                it.call,
-                circuit.expansion,
-                tariff,
-                shots=_shots(it),
-                gradient=gradient or it.gradient,
-                perturbations=circuit.options.perturbations,
-                tiles=tiles,
-            )
-            costs.append(each * times)
-        return total(costs)
-
-    def stock(self, asked: Counter[Asked], shots: int | None) -> Cost:
-        """As stock networks ask for them."""
-        costs = []
-        for it, times in asked.items():
-            circuit = self._circuit(it)
-            _, tariff = circuit.fit(tiled=False)
-            each = stock_cost(it.call, circuit.expansion, tariff, shots=shots or _shots(it))
-            costs.append(each * times)
-        return total(costs)
-
-    def sites(self, everything: Counter[Asked]) -> tuple[Site, ...]:
-        """The devices, by name of backend and device: one name may mean several devices."""
-        asked: dict[tuple[str, str], Counter[Asked]] = {}
-        for it, times in everything.items():
-            asked.setdefault(self._circuit(it).site, Counter())[it] = times
-        costs = {site: self.cost(mine) for site, mine in asked.items()}
-        circuits = list(dict.fromkeys(map(self._circuit, everything)))
-        circuits.sort(key=lambda circuit: circuit.fit(tiled=False)[1].duration)
-        found = []
-        for site, longest in {circuit.site: circuit for circuit in circuits}.items():
-            options = longest.options
-            tiles, tariff = longest.fit(tiled=options.tiles != 1)
-            made = Site(
-                *site,
-                shots=options.shots or DEFAULT_SHOTS,
-                gradient="shift" if options.gradient == "shift" else "spsa",
-                perturbations=options.perturbations,
-                tiles=tiles,
-                fitting=longest.fit(tiled=True)[0],
-                rep_delay=tariff.rep_delay,
-                duration=tariff.duration,
-                calibrated=longest.device.calibrated,
-                usd_per_second=options.usd_per_second,
-                budget_seconds=budget_of(options),
-                cost=costs[site],
-                device_seconds=sum(c.seconds for (_, name), c in costs.items() if name == site[1]),
-                numbers=tuple(sorted({_shots(it) for it in asked[site]})),
-            )
-            found.append(made)
-        return tuple(found)
+def _sites(
+    circuits: list[DeviceCircuit],
+    costs: Mapping[tuple[str, str], Cost],
+    numbers: Mapping[tuple[str, str], tuple[int, ...]],
+) -> tuple[Site, ...]:
+    """The devices, by name of backend and device, and the longest circuit on each."""
+    circuits.sort(key=lambda circuit: circuit.fit(tiled=False)[1].duration)
+    found = []
+    for site, longest in {circuit.site: circuit for circuit in circuits}.items():
+        options = longest.options
+        tiles, tariff = longest.fit()
+        made = Site(
+            *site,
+            shots=options.shots or DEFAULT_SHOTS,
+            gradient="shift" if options.gradient == "shift" else "spsa",
+            perturbations=options.perturbations,
+            tiles=tiles,
+            fitting=longest.fit(tiled=True)[0],
+            rep_delay=tariff.rep_delay,
+            duration=tariff.duration,
+            calibrated=longest.device.calibrated,
+            usd_per_second=options.usd_per_second,
+            budget_seconds=budget_of(options),
+            cost=costs[site],
+            device_seconds=sum(c.seconds for (_, name), c in costs.items() if name == site[1]),
+            numbers=numbers[site],
+        )
+        found.append(made)
+    return tuple(found)
 
 
 class DeviceCircuit:
@@ -344,11 +316,30 @@ class DeviceCircuit:
         self._circuits = [measured(self.expansion.circuit, one) for one in bases(model.readout)]
         self._fits: dict[bool, tuple[int, Tariff]] = {}
 
-    def fit(self, *, tiled: bool) -> tuple[int, Tariff]:
-        """Copies side by side, and what one execution of all of them costs.
+    def cost(self, asked: Asked, *, gradient: str | None = None, tiled: bool | None = None) -> Cost:
+        """What a call of it costs, as it is asked for or with another gradient rule and tiling."""
+        tiles, tariff = self.fit(tiled=tiled)
+        return cost_of_call(
+            asked.call,
+            self.expansion,
+            tariff,
+            shots=_shots(asked),
+            gradient=gradient or asked.gradient,
+            perturbations=self.options.perturbations,
+            tiles=tiles,
+        )
+
+    def stock(self, asked: Asked, shots: int | None) -> Cost:
+        """What stock networks would cost for the same call, with so many or as many shots."""
+        _, tariff = self.fit(tiled=False)
+        return stock_cost(asked.call, self.expansion, tariff, shots=shots or _shots(asked))
+
+    def fit(self, *, tiled: bool | None = None) -> tuple[int, Tariff]:
+        """Copies side by side, and what one execution of them costs; None: as the entry says.
 
         Tiled, as many as the entry asks for; as fit, where it asks for one.
         """
+        tiled = self.options.tiles != 1 if tiled is None else tiled
         if tiled not in self._fits:
             self._fits[tiled] = self._tiled() if tiled else self._alone()
         return self._fits[tiled]

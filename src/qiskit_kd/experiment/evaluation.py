@@ -271,13 +271,8 @@ def _distribution(network: nn.Module, logits: _Numbers) -> _Numbers:
 def both_readings(network: nn.Module, run: Callable[[], Any]) -> tuple[Any, Any]:
     """What `run` returns, and what it returns when it is given raw readings.
 
-    Args:
-        network: A network; circuits of all its quantum layers are read both ways.
-        run: Runs the network without gradients; called twice, the second time on readings of the
-            first.
-
-    Returns:
-        Mitigated and raw; the second is None if no layer's engine undoes readout errors.
+    It runs the network without gradients, the second time on readings of the first; the second is
+    None if no layer's engine undoes readout errors.
     """
     found = {
         layer: _Replayed(layer.engine)

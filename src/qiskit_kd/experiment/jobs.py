@@ -23,15 +23,11 @@ if TYPE_CHECKING:
 def listing(
     path: Path, **acts: Sequence[str]
 ) -> tuple[list[str], list[Mapping[str, Any]], Mapping[str, Any]]:
-    """The jobs of a study, or of a journal alone, after something was done to some of them.
+    """What `manage` says, then the jobs as `jobs_of` has them and their cost as `spent_of` has it.
 
     Args:
         path: The folder of a study, a journal, or a folder that holds only that.
         **acts: See `manage`.
-
-    Returns:
-        What `manage` says; the jobs, as `jobs_of` returns them; what they have cost, as `spent_of`
-        does.
 
     Raises:
         StorageError: If there is neither, or it is damaged; else see `manage`.

@@ -64,15 +64,9 @@ class Origins(Locator):
         key_place: str | None = None,
         what: str = "override",
     ) -> None:
-        """Put a value in; see `set_key`.
+        """Put a value in, as `set_key`; it was said where `locate` finds it, below `above`.
 
-        Args:
-            path: Where.
-            value: What.
-            locate: Where it was said,
-            above: below this path.
-            key_place: Where the path was said; by default where the value was.
-            what: What messages call this.
+        Its path was said at `key_place`, by default at the same place.
         """
         for made, inner in set_key(self.data, path, copy.deepcopy(value), what=what):
             for known in [known for known in self._said if known[: len(made)] == made]:

@@ -330,14 +330,7 @@ def collapsed_of(rows: Sequence[Row]) -> int:
 
 
 def longer_training(rows: Sequence[Row], student: str, variant: str, baseline: str) -> str:
-    """What a variant was given of training that its baseline was not; empty where it is the same.
-
-    Args:
-        rows: Of a study.
-        student: Whose.
-        variant: What is compared.
-        baseline: With what.
-    """
+    """What a variant had of training that its baseline had not; empty where it is the same."""
     seen: list[tuple[list[int], bool]] = []
     for name in (variant, baseline):
         mine = [row for row in rows if (row["student"], row["variant"]) == (student, name)]

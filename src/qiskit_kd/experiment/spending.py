@@ -228,13 +228,7 @@ def at_entry(
     experiment: str | None = None,
     backend: str | None = None,
 ) -> Iterator[None]:
-    """Errors of a device tell the place of its entry: `file:line:col: backends.name: ...`.
-
-    Args:
-        config: The experiment.
-        experiment: Its file, or the name of a shipped one.
-        backend: The entry, where it is known.
-    """
+    """Errors of a device tell the place of its entry: `file:line:col: backends.name: ...`."""
     from qiskit_kd.execution.backends import load_backend
     from qiskit_kd.experiment.loading import find_experiment
 
@@ -351,15 +345,7 @@ def stopped(
     total: int,
     spent: Mapping[str, Mapping[str, float | None]],
 ) -> QiskitKDError:
-    """The error that ended a study, with how things stand and what to do.
-
-    Args:
-        error: What a task ended with.
-        folder: Where finished rows are.
-        missing: Tasks without a row.
-        total: Tasks of the plan.
-        spent: See `spent_of`.
-    """
+    """The error that ended a study, with how things stand and what to do."""
     lines = [str(error), f"{missing} of {total} tasks have no row yet; the others are in {folder}."]
     for name, sums in spent.items():
         budget, whole = sums["budget_seconds"], sums.get("device_seconds")

@@ -184,8 +184,7 @@ class Study:
                 stack.callback(discard, pool, before)
             tasks = self.tasks()
             if not idle:
-                shots = few_shots_of(tasks)
-                if shots is not None:
+                if (shots := few_shots_of(tasks)) is not None:
                     from qiskit_kd.execution.mitigation import warn_of_few_shots
 
                     warn_of_few_shots(shots)  # for all networks, once
@@ -205,7 +204,7 @@ class Study:
                 watch=watch,
                 where=self._where,
             )
-            result = self._read(store)
+        result = self.result()  # no worker is left that may still send a job
         if self.summary is not None and (error := self.summary.stopped) is not None:
             missing, total = result.missing, len(tasks)
             raise stopped(
@@ -278,13 +277,10 @@ class Study:
                 got="one that was not",
                 remedy="Call run(out), or Study.load(folder).",
             )
-        with Store(self.folder) as store:
-            return self._read(store)
-
-    def _read(self, store: Store) -> StudyResult:
-        """What a store holds for the plan that it was last run with."""
-        facts, rows, failures = store.description(), store.rows(), store.failures()
-        specs, folder = store.specs(), store.folder
+        folder = self.folder
+        with Store(folder) as store:
+            facts, rows, failures = store.description(), store.rows(), store.failures()
+            specs = store.specs()
         if "plan" not in facts:
             raise StorageError(
                 f"{folder / FILE} has no plan",

@@ -163,7 +163,7 @@ def moved(
         split: Its data.
         entry: The backend, as `ResolvedPoint.entry` describes it.
         shots: Instead of the backend's own and of the network's.
-        opened: From the entry of a backend to the backend.
+        opened: See `run_task`.
         name: Of the random stream its shots are drawn from.
     """
     options = dict(spec["options"])
@@ -208,10 +208,7 @@ def sources(
 ) -> dict[str, Teacher]:
     """What the terms of a spec learn from: teachers and placebos, by the names `terms` uses.
 
-    Args:
-        spec: A task's spec.
-        split: Its data.
-        network_of: From the name of a teacher, and whether it has to be trained, to its network.
+    `network_of` leads from the name of a teacher, and whether it has to be trained, to its network.
     """
     found: dict[str, Teacher] = {}
     for term in spec["terms"]:

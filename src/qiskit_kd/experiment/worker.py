@@ -121,16 +121,7 @@ def work(
     checkpoint_epochs: int | None,
     journal: str | None = None,
 ) -> Outcome:
-    """Run one task and never raise: a failed task comes back as one.
-
-    Args:
-        key: The task's key.
-        spec: The task.
-        teachers: Files with the weights of its teachers, by their keys.
-        scratch: Folder for checkpoints of a long task.
-        checkpoint_epochs: How often it leaves one; None never.
-        journal: The study's journal of jobs on devices.
-    """
+    """Run one task, see `run_task`, and never raise: a failed task comes back as one."""
     begun = time.perf_counter()
     row, weights, error, trace, stop = None, None, "", "", None
     try:
