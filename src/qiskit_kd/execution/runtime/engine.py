@@ -32,7 +32,7 @@ class RuntimeSource(PrimitiveSource):
         self.mitigates = options.mitigation != "none"
         super().__init__(None, shots=shots)
         # Expectation values of several copies, or mitigated here, come from samples.
-        self.estimates = options.tiles == 1 and not self.mitigates
+        self.samples, self.estimates = True, options.tiles == 1 and not self.mitigates
         self._made: dict[int, Compiled] = {}
         self._ran_under: dict[Any, Calibration | None] = {}
         self._session: DeviceSession | None = open_session(options, name)
