@@ -218,6 +218,30 @@ def closed(figure: Figure, axes: Sequence[Axes], where: Canvas) -> Figure:
     return saved(figure, where.get("filename"))
 
 
+def stroke(ax: Axes, x: Any, y: Any, style: Look, **options: Any) -> None:
+    """A line in a look."""
+    own = {"color": style.color, "alpha": style.alpha, "linestyle": style.dash}
+    ax.plot(x, y, **{**own, "linewidth": style.width, **options})
+
+
+def mark(
+    ax: Axes, x: float, y: float, style: Look, size: float, *, filled: bool = True, **options: Any
+) -> None:
+    """A single mark in a look, filled or hollow."""
+    own = {"marker": style.marker, "markersize": size, "linestyle": "none", "alpha": style.alpha}
+    inside = style.color if filled else "none"
+    ax.plot(x, y, **{**own, "markeredgecolor": style.color, "markerfacecolor": inside, **options})
+
+
+def write(
+    ax: Axes, x: float, y: float, text: str, at: str = "center bottom", **options: Any
+) -> None:
+    """A small text, at its `at` horizontally and vertically."""
+    across, down = at.split()
+    own = {"ha": across, "va": down, "fontsize": SMALL, "color": INK}
+    ax.text(x, y, text, **{**own, **options})
+
+
 def line(
     ax: Axes,
     places: Sequence[float],
@@ -258,17 +282,7 @@ def line(
     ends = mean, np.clip(mean - half, *cut), np.clip(mean + half, *cut)
     middle, low, high = (10**end for end in ends) if log else ends
     own = {"marker": style.marker, "markersize": 4.2 if band else 0, "markeredgewidth": 0} | marks
-    ax.plot(
-        places,
-        middle,
-        color=style.color,
-        linestyle=style.dash,
-        linewidth=style.width,
-        alpha=style.alpha,
-        label=style.label,
-        zorder=3 if band else 2,
-        **own,
-    )
+    stroke(ax, places, middle, style, label=style.label, zorder=3 if band else 2, **own)
     if not band or not half.any():
         return float(middle.min()), float(middle.max())
     if len(numbers) > 1:

@@ -30,7 +30,10 @@ from qiskit_kd.report.drawing import (
     canvas,
     finish,
     legend,
+    mark,
     saved,
+    stroke,
+    write,
 )
 from qiskit_kd.report.frame import BASELINE, Cell, Row, cells, gain_of, variants_of
 from qiskit_kd.report.style import INK, MUTED, PAPER, TEACHER, look, looks, readable
@@ -166,19 +169,9 @@ def plot_gains(
         ax.scatter(single, np.full(len(single), position), color=style.color, **pale)
         if gain.ends:
             ends = 100 * np.asarray(gain.ends)
-            bar: dict[str, Any] = {"linewidth": 2.4, "solid_capstyle": "butt", "zorder": 3}
-            ax.plot(ends, [position, position], color=style.color, **bar)
-        ax.plot(
-            100 * gain.mean,
-            position,
-            marker=style.marker,
-            markersize=6.5,
-            markerfacecolor=style.color if gain.ends else "none",
-            markeredgecolor=style.color,
-            linestyle="none",
-            label=style.label,
-            zorder=4,
-        )
+            stroke(ax, ends, [position] * 2, style, linewidth=2.4, solid_capstyle="butt", zorder=3)
+        filled = gain.ends is not None
+        mark(ax, 100 * gain.mean, position, style, 6.5, filled=filled, label=style.label, zorder=4)
     ax.set_xlim(*at_least(*ax.get_xlim(), 6.0))
     ax.set_xlabel(f"points of test {METRICS.get(metric, metric)} gained over {over}")
     legend([ax])
@@ -195,15 +188,13 @@ def _grouped(
         groups.setdefault(student, []).append(item)
     position = 0.0
     for student, group in groups.items():
-        ax.text(
+        write(
+            ax,
             0,
             position - 0.62,
             readable(student) + sizes.get(student, ""),
+            "left bottom",
             transform=ax.get_yaxis_transform(),
-            ha="left",
-            va="bottom",
-            fontsize=SMALL,
-            color=INK,
             fontweight="bold",
             bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6},
         )

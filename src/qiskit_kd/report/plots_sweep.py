@@ -34,8 +34,10 @@ from qiskit_kd.report.drawing import (
     finish,
     focused,
     line,
+    mark,
     panels,
     several,
+    stroke,
     ticks,
 )
 from qiskit_kd.report.frame import BASELINE, Row, gain_of, rows_of, values
@@ -117,17 +119,10 @@ def plot_gains_over(
             for one in found:
                 _mark(*one)
             marks += found
-            stroke: dict[str, Any] = {"color": style.color, "linestyle": style.dash}
-            ax.plot(
-                [place for _, place, *_ in found],
-                [100 * gain.mean for *_, gain, _ in found],
-                linewidth=0.6 * style.width,
-                alpha=0.7 * style.alpha,
-                zorder=2,
-                **stroke,
-            )
-            stroke |= {"linewidth": style.width, "alpha": style.alpha, "marker": style.marker}
-            ax.plot([], [], markersize=5.5, label=style.label, **stroke)
+            places, means = [place for _, place, *_ in found], [100 * g.mean for *_, g, _ in found]
+            pale: dict[str, Any] = {"linewidth": 0.6 * style.width, "alpha": 0.7 * style.alpha}
+            stroke(ax, places, means, style, zorder=2, **pale)
+            stroke(ax, [], [], style, marker=style.marker, markersize=5.5, label=style.label)
         _grid_ticks(ax, grid)
     _frame(axes[0], marks)
     beside(axes, f"points of test {METRICS.get(metric, metric)} gained")
@@ -326,26 +321,16 @@ def _levels(
 
 def _mark(ax: Axes, place: float, gain: Gain, style: Look) -> None:
     """Interval and mark of one gain: filled confirmed, crossed harmful, hollow neither."""
-    edge: dict[str, Any] = {
-        "linestyle": "none",
-        "markeredgecolor": style.color,
-        "alpha": style.alpha,
-    }
+    y, size = 100 * gain.mean, 8.0 if style.marker == "P" else 6.6
+    confirmed = gain.verdict == "confirmed"
+    edge: dict[str, Any] = {"markeredgewidth": 1.1}
     if gain.ends:
-        bar: dict[str, Any] = {"linewidth": 1.6, "solid_capstyle": "butt", "zorder": 3}
-        ends = 100 * np.asarray(gain.ends)
-        ax.plot([place, place], ends, color=style.color, alpha=style.alpha, **bar)
-    shape: dict[str, Any] = {
-        "marker": style.marker,
-        "markersize": 8.0 if style.marker == "P" else 6.6,
-    }
-    paper: dict[str, Any] = {"markerfacecolor": PAPER, "markeredgewidth": 0, "linestyle": "none"}
-    inside = style.color if gain.verdict == "confirmed" else "none"
-    y = 100 * gain.mean
-    ax.plot(place, y, **shape, **paper, zorder=4)
-    ax.plot(place, y, **shape, **edge, markerfacecolor=inside, markeredgewidth=1.1, zorder=5)
+        bar = {"linewidth": 1.6, "solid_capstyle": "butt", "zorder": 3, "linestyle": "-"}
+        stroke(ax, [place, place], 100 * np.asarray(gain.ends), style, **bar)
+    mark(ax, place, y, style, size, markerfacecolor=PAPER, markeredgewidth=0, alpha=1, zorder=4)
+    mark(ax, place, y, style, size, filled=confirmed, zorder=5, **edge)
     if gain.verdict == "harmful":
-        ax.plot(place, y, marker="x", markersize=8.4, markeredgewidth=1.1, zorder=6, **edge)
+        mark(ax, place, y, style, 8.4, marker="x", zorder=6, **edge)
 
 
 def _frame(ax: Axes, marks: Sequence[tuple[Axes, float, Gain, Look]]) -> None:
@@ -371,9 +356,8 @@ def _frame(ax: Axes, marks: Sequence[tuple[Axes, float, Gain, Look]]) -> None:
         near = (id(one), below, round(8 * float(width) / one.bbox.width))
         rank = stacked[near] = stacked.get(near, -1) + 1
         sign, edge = (1, low) if below else (-1, high)
-        look: dict[str, Any] = {"color": style.color, "alpha": style.alpha, "markersize": 5}
         arrow = edge + sign * 0.025 * (high - low)
-        one.plot(place, arrow, marker="v" if below else "^", zorder=5, **look)
+        mark(one, place, arrow, style, 5, marker="v" if below else "^", zorder=5)
         one.annotate(
             points(gain.mean),
             (place, edge),

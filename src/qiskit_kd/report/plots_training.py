@@ -20,7 +20,18 @@ from numpy.typing import NDArray
 
 from qiskit_kd.errors import DataError
 from qiskit_kd.experiment.statistics import shared_variance
-from qiskit_kd.report.drawing import SIZE, SMALL, Canvas, canvas, finish, line, saved
+from qiskit_kd.report.drawing import (
+    SIZE,
+    SMALL,
+    Canvas,
+    canvas,
+    finish,
+    line,
+    mark,
+    saved,
+    stroke,
+    write,
+)
 from qiskit_kd.report.frame import Row, rows_of, variants_of
 from qiskit_kd.report.style import INK, MUTED, PAPER, SERIES, Look, Looks, look, readable
 from qiskit_kd.report.style import looks as together
@@ -103,9 +114,8 @@ def plot_distributions(
         classes = len(mean)
         color = looks[student, variant].color if looks else drawn[variant].color
         _cells(ax, mean, offset, color)
-        above: dict[str, Any] = {"ha": "center", "va": "bottom", "fontweight": "bold"}
         centre, text = offset + classes / 2, drawn[variant].label
-        ax.text(centre, -0.12 * classes, text, fontsize=SMALL, color=color, **above)
+        write(ax, centre, -0.12 * classes, text, color=color, fontweight="bold")
         offset += 1.18 * classes
     ax.set_xlim(0, offset - 0.18 * classes)
     ax.set_ylim(classes, -0.3 * classes)
@@ -140,16 +150,15 @@ def plot_fine_tuning(
             remedy="Name a variant with fine_tune.",
         )
     _, ax = canvas(where, (5.6, 3.2))
-    color = look(variant).color
-    hollow: dict[str, Any] = {"markersize": 4.4, "markerfacecolor": "none", "markeredgewidth": 0.9}
+    style = replace(look(variant), marker="o", width=1.3)
+    hollow = {"marker": "o", "markersize": 4.4, "markerfacecolor": "none", "markeredgewidth": 0.9}
     lines = {}
     for row in sorted(rows, key=lambda row: int(row["seed"])):
         epochs, losses = lines[str(row["seed"])] = _losses(row)
-        ax.plot(epochs, losses, color=color, linewidth=1.3, marker="o", alpha=0.85, **hollow)
+        stroke(ax, epochs, losses, style, alpha=0.85, **hollow)
         best = row["fine_tuning"].get("best_epoch")
         if best in epochs:
-            kept = losses[epochs.index(best)]
-            ax.plot(best, kept, color=color, marker="o", markersize=6.6, linestyle="none")
+            mark(ax, best, losses[epochs.index(best)], style, 6.6)
     _name_ends(ax, [(e[-1], losses[-1], name) for name, (e, losses) in lines.items()])
     ax.set_xlabel("epoch of fine-tuning")
     ax.set_ylabel("validation loss, nats")
@@ -202,12 +211,12 @@ def plot_feature_maps(
         low, high = map_range([m for m, own in zip(stacks, shared, strict=True) if own == scale])
         left += _GAP
         _column(ax, left, name, stack[: len(pictures)], (low, high))
-        below: dict[str, Any] = {"ha": "left", "va": "top", "fontsize": SMALL, "color": MUTED}
-        ax.text(left + 0.04, len(pictures) + 0.08, f"{low:.2f} to {high:.2f}", **below)
+        ends = f"{low:.2f} to {high:.2f}"
+        write(ax, left + 0.04, len(pictures) + 0.08, ends, "left top", color=MUTED)
         left += stack.shape[1]
     for place, sample in enumerate(samples[: len(pictures)]):
-        side: dict[str, Any] = {"ha": "right", "va": "center", "rotation": 90, "color": MUTED}
-        ax.text(-0.08, place + 0.5, f"{sample:,}", fontsize=SMALL - 1, **side)
+        side: dict[str, Any] = {"rotation": 90, "color": MUTED, "fontsize": SMALL - 1}
+        write(ax, -0.08, place + 0.5, f"{sample:,}", "right center", **side)
     ax.set_xlim(-0.3, left + 0.02)
     ax.set_ylim(len(pictures) + 0.4, -0.42)
     ax.set_aspect("equal")
@@ -273,9 +282,8 @@ def _cells(ax: Axes, table: NDArray[np.float64], offset: float, color: str) -> N
         corner, depth = (offset + predicted + 0.03, true + 0.03), 0.04 + 0.96 * p
         ax.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=color, alpha=depth, linewidth=0))
         if classes <= 4:
-            middle: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL}
-            ink = PAPER if p > 0.55 else INK
-            ax.text(offset + predicted + 0.5, true + 0.5, f"{p:.2f}", color=ink, **middle)
+            ink, x = PAPER if p > 0.55 else INK, offset + predicted + 0.5
+            write(ax, x, true + 0.5, f"{p:.2f}", "center center", color=ink)
     edge: dict[str, Any] = {"facecolor": "none", "edgecolor": MUTED, "linewidth": 0.6}
     ax.add_patch(Rectangle((offset, 0), classes, classes, **edge))
 
@@ -346,5 +354,4 @@ def _column(
                 aspect="auto",
                 extent=(left + k + gap, left + k + 1 - gap, place + 1 - gap, place + gap),
             )
-    above: dict[str, Any] = {"ha": "center", "va": "bottom", "fontweight": "bold", "color": INK}
-    ax.text(left + planes.shape[1] / 2, -0.1, name, fontsize=SMALL, **above)
+    write(ax, left + planes.shape[1] / 2, -0.1, name, fontweight="bold")
