@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -28,6 +29,15 @@ _FACTS = {
     "gates": "gates",
     "depth": "depth",
 }
+
+
+@dataclass
+class Compiled:
+    """A circuit as it became on a device, and which students have it at which points."""
+
+    facts: Mapping[str, Any]
+    students: set[str] = field(default_factory=set)
+    points: list[Point] = field(default_factory=list)
 
 
 @section("backends", place=40)
@@ -149,36 +159,38 @@ def shot_noise(frame: Frame) -> str:
 @section("compiled", place=45)
 def compiled(frame: Frame) -> Section | None:
     """Every distinct circuit as it became on a device, and which students at which settings."""
-    places: dict[tuple[Any, ...], list[tuple[str, Point]]] = {}
+    found: dict[tuple[Any, ...], Compiled] = {}
     for row in frame.rows:
         for facts in () if is_teacher(str(row["student"])) else row.get("circuits") or ():
-            key = (facts["device"], *(facts[name] for name in _FACTS), facts["seconds"])
-            places.setdefault(key, []).append((str(row["student"]), row.get("point", {})))
-    if not places:
+            key = tuple(facts[name] for name in ("device", *_FACTS, "seconds"))
+            one = found.setdefault(key, Compiled(facts))
+            one.students.add(str(row["student"]))
+            one.points.append(row.get("point", {}))
+    if not found:
         return None
-    grid = frame.grid
-    axes = [] if grid is None else [name for name in grid.titles if _tells(name, places, grid)]
-    Found = tuple[tuple[Any, ...], list[tuple[str, Point]]]
+    every, grid = [*found.values()], frame.grid
+    axes = [] if grid is None else [name for name in grid.titles if _tells(name, every, grid)]
 
-    def students(found: Found) -> str:
-        return ", ".join(readable(s) for s in frame.students if s in {name for name, _ in found[1]})
+    def values(axis: str, one: Compiled) -> str:
+        return listed(dict.fromkeys(shown(point[axis]) for point in one.points))
 
-    def values(axis: str, found: Found) -> str:
-        return listed(dict.fromkeys(shown(point[axis]) for _, point in found[1]))
+    def fact(name: str, one: Compiled) -> str:
+        return f"{one.facts[name]:,}"
 
-    def fact(place: int, found: Found) -> str:
-        return f"{found[0][1 + place]:,}"
+    def duration(one: Compiled) -> str:
+        seconds = one.facts["seconds"]
+        return "" if seconds is None else f"{1e6 * seconds:.2f}"
 
     table = tabled(
-        places.items(),
+        every,
         {
-            "device": lambda found: readable(str(found[0][0])),
+            "device": lambda one: readable(str(one.facts["device"])),
             **{grid.titles[name]: partial(values, name) for name in axes if grid},
-            "student": students,
-            **{name: partial(fact, place) for place, name in enumerate(_FACTS.values())},
-            "duration, µs": lambda found: (
-                "" if found[0][-1] is None else f"{1e6 * found[0][-1]:.2f}"
+            "student": lambda one: ", ".join(
+                readable(name) for name in frame.students if name in one.students
             ),
+            **{title: partial(fact, name) for name, title in _FACTS.items()},
+            "duration, µs": duration,
         },
         words=2 + len(axes),
     )
@@ -189,15 +201,13 @@ def compiled(frame: Frame) -> Section | None:
     return Section("What the circuits became on the device", [Text(said), table])
 
 
-def _tells(
-    axis: str, places: Mapping[tuple[Any, ...], Sequence[tuple[str, Point]]], grid: Grid
-) -> bool:
+def _tells(axis: str, every: Sequence[Compiled], grid: Grid) -> bool:
     """Whether circuits differ along an axis, and in more than the device that stands beside it."""
-    values = [{point[axis] for _, point in found} for found in places.values()]
-    every = set(grid.values) if axis == grid.x else {panel[axis] for panel in grid.panels}
-    if len(every) < 2 or all(seen == every for seen in values):
+    values = [{point[axis] for point in one.points} for one in every]
+    whole = set(grid.values) if axis == grid.x else {panel[axis] for panel in grid.panels}
+    if len(whole) < 2 or all(seen == whole for seen in values):
         return False
     of_device: dict[str, set[Any]] = {}
-    for key, seen in zip(places, values, strict=True):
-        of_device.setdefault(str(key[0]), set()).update(seen)
+    for one, seen in zip(every, values, strict=True):
+        of_device.setdefault(str(one.facts["device"]), set()).update(seen)
     return not all(len(seen) == 1 for seen in of_device.values())

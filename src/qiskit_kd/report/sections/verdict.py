@@ -213,7 +213,7 @@ def _question(frame: Frame) -> str:
         f"{' of ' * bool(own)}{own}, as much as these labels themselves would",
     }
     said = "; and ".join(text for sees, text in parts.items() if sees in seen)
-    return said and f"{said}?"
+    return f"{said}?" if said else ""
 
 
 def _saw(frame: Frame) -> Iterator[tuple[str, str]]:
@@ -227,8 +227,9 @@ def _saw(frame: Frame) -> Iterator[tuple[str, str]]:
         if len(split.transfer):
             through = f", and through teachers on {len(split.transfer):,} unlabelled ones"
     if counts := changes.get("data.options.train"):
-        *most, last = (f"{n:,}" if isinstance(n, int) else "all" for n in counts)
-        own = f"{' or '.join([*[', '.join(most)] * bool(most), last])} labelled samples"
+        numbers = [f"{n:,}" if isinstance(n, int) else "all" for n in counts]
+        said = filter(None, (", ".join(numbers[:-1]), numbers[-1]))
+        own = f"{' or '.join(said)} labelled samples"
     kinds = {"same": "the students' own samples", "all": f"the whole labelled pool{pool}"}
     groups: dict[str, list[str]] = {}
     for name, item in (config.get("teachers") or {}).items():
