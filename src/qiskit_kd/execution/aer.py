@@ -36,7 +36,7 @@ from qiskit_kd.errors import ExecutionError
 from qiskit_kd.execution.engine import Usage
 from qiskit_kd.execution.expansion import AngleMap, Expansion, expand
 from qiskit_kd.execution.measurement import Basis, bases
-from qiskit_kd.execution.memory import require_memory, simulation_bytes
+from qiskit_kd.execution.memory import require_statevector
 from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
 from qiskit_kd.execution.sampled import Block, Key, Measured, Source, pack
 from qiskit_kd.execution.transpiling import CarefulPassManager, inlined
@@ -200,11 +200,7 @@ class AerSource(Source):
     ) -> Iterator[list[Measured]]:
         """See `Source.measure`; more than one run only where memory asks for it."""
         del key
-        require_memory(
-            simulation_bytes(expansion.model),
-            f"a statevector of {expansion.model.num_qubits} qubits",
-            "Use fewer qubits or a device.",
-        )
+        require_statevector(expansion.model)
         compiled = self._compile(expansion)
         rows = pack(blocks)
         each = 8 * sum(len(item.basis.matrix) for item in compiled)

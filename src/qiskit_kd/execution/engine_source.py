@@ -16,7 +16,7 @@ from qiskit_kd.circuits.readouts import ClassGroups, Readout
 from qiskit_kd.execution.engine import Array, Engine, Usage
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.measurement import Basis, bases
-from qiskit_kd.execution.memory import require_memory, simulation_bytes
+from qiskit_kd.execution.memory import require_memory, require_statevector
 from qiskit_kd.execution.sampled import Block, Key, Measured, Source, pack
 from qiskit_kd.execution.transpiling import CircuitFacts
 from qiskit_kd.values import whole
@@ -47,11 +47,7 @@ class EngineSource(Source):
     ) -> Iterator[Iterable[Measured]]:
         """See `Source.measure`; outcomes that count alike are not told apart."""
         del key
-        require_memory(
-            simulation_bytes(expansion.model),
-            f"a statevector of {expansion.model.num_qubits} qubits",
-            "Use fewer qubits or a device.",
-        )
+        require_statevector(expansion.model)
         proxies = proxies_of(expansion)
         for block in blocks:
             yield (self._measured(proxy, block) for proxy in proxies)

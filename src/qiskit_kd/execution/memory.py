@@ -46,3 +46,10 @@ def require_memory(needed: int, what: str, remedy: str) -> None:
             expected=f"at most the {available / _GIB:,.1f} GiB available",
             remedy=remedy,
         )
+
+
+def require_statevector(model: CircuitModel) -> None:
+    """Refuse a model whose state does not fit into memory."""
+    qubits = model.num_qubits
+    what, remedy = f"a statevector of {qubits} qubits", "Use fewer qubits or a device."
+    require_memory(simulation_bytes(model), what, remedy)

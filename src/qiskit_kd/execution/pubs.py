@@ -17,6 +17,9 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit_kd.errors import CircuitError, DataError, QiskitKDError
 
 _MOST_SHOTS = 2**31 - 1  # what simulators and the service can count
+_NOTHING = "Nothing was run."
+_NUMBERS = "values of parameters are real, finite numbers"
+_OF_QISKIT = (QiskitError, TypeError, ValueError, AttributeError, LookupError, OverflowError)
 
 
 def sampler_pubs(pubs: Iterable[Any], shots: int | None) -> list[Any]:
@@ -64,32 +67,30 @@ def _coerced(coerce: Callable[[Any], Any], pubs: Iterable[Any], values: int) -> 
     found = []
     for place, pub in enumerate(pubs):
         if isinstance(pub, tuple) and len(pub) > values and _is_complex(pub[values]):
-            raise _refused(place, "complex numbers", "Their imaginary parts would be lost.")
+            remedy = f"Their imaginary parts would be lost. {_NOTHING}"
+            got = f"complex numbers, in PUB {place}"
+            raise DataError(_NUMBERS, got=got, expected="angles in radians", remedy=remedy)
         try:
             coerced = coerce(pub)
             numbers = coerced.parameter_values.as_array(coerced.circuit.parameters)
         except QiskitKDError:
             raise
-        except (
-            QiskitError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            LookupError,
-            OverflowError,
-        ) as error:
+        except _OF_QISKIT as error:
             said = " ".join(str(getattr(error, "message", error)).split())
+            free = getattr(pub, "parameters", None)
             raise DataError(
                 "a PUB is a circuit with as many real values as it has parameters, in its order",
                 got=f"PUB {place}: {said or type(error).__name__}",
-                expected=f"values for the {len(getattr(pub, 'parameters', ()))} parameters"
+                expected=f"values for the {size} parameters"
                 if hasattr(pub, "parameters")
                 else None,
-                remedy="Nothing was run.",
+                remedy=_NOTHING,
             ) from None
-        if (bad := ~np.isfinite(numbers)).any():
-            where = np.argwhere(bad)[0].tolist()
-            raise _refused(place, f"{numbers[tuple(where)]} at {where}", "Look where it is from.")
+        if not np.isfinite(numbers).all():
+            where = np.argwhere(~np.isfinite(numbers))[0].tolist()
+            got = f"{numbers[tuple(where)]} at {where}, in PUB {place}"
+            remedy = f"Look where it is from. {_NOTHING}"
+            raise DataError(_NUMBERS, got=got, expected="angles in radians", remedy=remedy)
         _check_asked(place, coerced)
         found.append(coerced)
     return found
@@ -98,11 +99,8 @@ def _coerced(coerce: Callable[[Any], Any], pubs: Iterable[Any], values: int) -> 
 def _check_asked(place: int, pub: Any) -> None:
     """Refuse a PUB that asks for nothing, or for what is no number: it would be paid for."""
     if not math.prod(pub.shape):
-        raise DataError(
-            "a PUB has one row of values or more",
-            got=f"shape {pub.shape}, in PUB {place}",
-            remedy="Nothing was run.",
-        )
+        got = f"shape {pub.shape}, in PUB {place}"
+        raise DataError("a PUB has one row of values or more", got=got, remedy=_NOTHING)
     if not hasattr(pub, "observables"):
         if not pub.circuit.cregs:
             raise CircuitError(
@@ -113,20 +111,8 @@ def _check_asked(place: int, pub: Any) -> None:
         return
     for observable in pub.observables.ravel().tolist():
         if not all(map(math.isfinite, observable.values())):
-            raise DataError(
-                "coefficients of observables are real, finite numbers",
-                got=f"{observable!r:.80}, in PUB {place}",
-                remedy="Nothing was run.",
-            )
-
-
-def _refused(place: int, got: str, remedy: str) -> DataError:
-    return DataError(
-        "values of parameters are real, finite numbers",
-        got=f"{got}, in PUB {place}",
-        expected="angles in radians",
-        remedy=f"{remedy} Nothing was run.",
-    )
+            rule = "coefficients of observables are real, finite numbers"
+            raise DataError(rule, got=f"{observable!r:.80}, in PUB {place}", remedy=_NOTHING)
 
 
 def _is_complex(values: Any) -> bool:
@@ -138,28 +124,21 @@ def _is_complex(values: Any) -> bool:
         return False
 
 
-def _shots(shots: Any) -> Any:
+def _shots(shots: Any) -> int | None:
     whole = isinstance(shots, Integral) and not isinstance(shots, bool)
     if shots is None or (whole and 1 <= shots <= _MOST_SHOTS):
         return None if shots is None else int(shots)
-    raise DataError(
-        "a number of shots is a positive integer",
-        got=repr(shots),
-        expected=f"1 to {_MOST_SHOTS:,}",
-        remedy="Nothing was run.",
-    )
+    rule, expected = "a number of shots is a positive integer", f"1 to {_MOST_SHOTS:,}"
+    raise DataError(rule, got=repr(shots), expected=expected, remedy=_NOTHING)
 
 
-def _precision(precision: Any) -> Any:
+def _precision(precision: Any) -> float | None:
     number = isinstance(precision, Real) and not isinstance(precision, bool)
     if precision is None or (number and 0 <= precision < math.inf):
         return None if precision is None else float(precision)
-    raise DataError(
-        "a precision is a standard error",
-        got=repr(precision),
-        expected="a finite number from 0, where 0 stands for exact values",
-        remedy="Nothing was run.",
-    )
+    rule = "a precision is a standard error"
+    expected = "a finite number from 0, where 0 stands for exact values"
+    raise DataError(rule, got=repr(precision), expected=expected, remedy=_NOTHING)
 
 
 class ExactSampler(StatevectorSampler):  # type: ignore[misc]

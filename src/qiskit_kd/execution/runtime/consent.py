@@ -11,7 +11,6 @@ import ipaddress
 import math
 import os
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
@@ -25,6 +24,7 @@ TRUSTED = "QKD_TRUSTED_URLS"
 BUDGET = "QKD_BUDGET_SECONDS"
 """Variable with the seconds that the user allows on each device, whatever files say."""
 
+_POSITIVE = "a budget is a positive number of seconds"
 _IBM = "cloud.ibm.com"
 _PLAIN = re.compile(r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[\w./-]*)?")
 # A name, or a CRN, whose sixth part (the region) becomes the beginning of an address.
@@ -52,7 +52,15 @@ def check_addresses(options: RuntimeOptions) -> None:
     for address in ([options.url] if options.url else []) + list(proxies.values()):
         _check_trusted(address, proxy=address in proxies.values())
     if options.url and urlsplit(options.url).scheme == "http":
-        _check_stays_here(options.url, proxies)
+        # It would be readable on the way.
+        first = proxies.get("http", options.url)
+        if not _is_here(urlsplit(first).hostname or ""):
+            raise AccountError(
+                "the account's token travels over https",
+                got=f"{options.url}, by way of {first}",
+                expected="https://, or an address on this machine",
+                remedy="Correct 'url' in the backend file; nobody was contacted.",
+            )
 
 
 def _check_trusted(address: str, *, proxy: bool) -> None:
@@ -93,18 +101,6 @@ def _same(found: SplitResult, trusted: str) -> bool:
         return False
 
 
-def _check_stays_here(url: str, proxies: Mapping[str, str]) -> None:
-    """Refuse http that leaves this machine: the token would be readable on the way."""
-    first = proxies.get("http", url)
-    if not _is_here(urlsplit(first).hostname or ""):
-        raise AccountError(
-            "the account's token travels over https",
-            got=f"{url}, by way of {first}",
-            expected="https://, or an address on this machine",
-            remedy="Correct 'url' in the backend file; nobody was contacted.",
-        )
-
-
 def _is_here(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -123,14 +119,14 @@ def allowed_seconds() -> float | None:
         found = float(text)
     except ValueError:
         found = math.nan
-    if not 0 < found < math.inf:
-        raise ConfigError(
-            "a budget is a positive number of seconds",
-            got=f"{BUDGET}={text}",
-            expected="more than 0",
-            remedy=f"Correct the variable {BUDGET}.",
-        )
-    return found
+    if 0 < found < math.inf:
+        return found
+    raise ConfigError(
+        _POSITIVE,
+        got=f"{BUDGET}={text}",
+        expected="more than 0",
+        remedy=f"Correct the variable {BUDGET}.",
+    )
 
 
 def budget_of(options: RuntimeOptions) -> float | None:
@@ -149,7 +145,7 @@ def check_budget(budget: float | None, *, local: bool, backend: str) -> None:
     """
     if budget is not None and not budget > 0:
         raise ConfigError(
-            "a budget is a positive number of seconds",
+            _POSITIVE,
             got=f"budget_seconds: {budget:g}",
             expected="more than 0",
             remedy=f"Correct the entry {backend!r} of the backend file.",

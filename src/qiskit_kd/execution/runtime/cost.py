@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,13 +79,7 @@ class Cost:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain dictionary, for tables and records."""
-        return {
-            "executions": self.executions,
-            "jobs": self.jobs,
-            "pubs": self.pubs,
-            "seconds": self.seconds,
-            "usd": self.usd,
-        }
+        return asdict(self)
 
 
 def total(costs: Iterable[Cost]) -> Cost:
@@ -117,9 +111,14 @@ class Tariff:
         if jobs > 1:
             sent = sum(map(len, split_rows([rows] * pubs, shots)))
         executions = rows * pubs * shots
-        seconds = jobs * JOB_SECONDS + executions * (self.rep_delay + self.duration)
-        usd = None if self.usd_per_second is None else seconds * self.usd_per_second
-        return Cost(executions, jobs, sent, seconds, usd)
+        running = executions * (self.rep_delay + self.duration)
+        return _priced(executions, jobs, sent, running, self.usd_per_second)
+
+
+def _priced(executions: int, jobs: int, pubs: int, running: float, price: float | None) -> Cost:
+    """The formula: what each job takes, and its executions' own seconds."""
+    seconds = jobs * JOB_SECONDS + running
+    return Cost(executions, jobs, pubs, seconds, None if price is None else seconds * price)
 
 
 def ceiling(estimate: float) -> int:
@@ -271,9 +270,7 @@ def cost_of_pubs(
     if not circuits:
         return Cost()
     jobs = -(-circuits // rows_per_job(most))
-    seconds = jobs * JOB_SECONDS + running
-    usd = None if usd_per_second is None else seconds * usd_per_second
-    return Cost(executions, jobs, len(pubs), seconds, usd)
+    return _priced(executions, jobs, len(pubs), running, usd_per_second)
 
 
 def _size(pub: Any, shots: int | None = None) -> tuple[int, int]:
