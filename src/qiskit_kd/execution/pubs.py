@@ -81,9 +81,7 @@ def _coerced(coerce: Callable[[Any], Any], pubs: Iterable[Any], values: int) -> 
             raise DataError(
                 "a PUB is a circuit with as many real values as it has parameters, in its order",
                 got=f"PUB {place}: {said or type(error).__name__}",
-                expected=f"values for the {size} parameters"
-                if hasattr(pub, "parameters")
-                else None,
+                expected=None if free is None else f"values for the {len(free)} parameters",
                 remedy=_NOTHING,
             ) from None
         if not np.isfinite(numbers).all():
