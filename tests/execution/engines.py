@@ -40,11 +40,7 @@ def sampler_engine(
     **rule: Any,
 ) -> SampledEngine:
     source = PrimitiveSource(
-        sampler,
-        estimator=estimator,
-        pass_manager=pass_manager,
-        shots=shots,
-        simulated=simulated,
+        sampler, estimator=estimator, pass_manager=pass_manager, shots=shots, simulated=simulated
     )
     return SampledEngine(source, **rule)
 

@@ -32,13 +32,7 @@ from qiskit_kd.errors import (
 )
 from qiskit_kd.execution import aer as aer_module
 from qiskit_kd.execution import memory
-from qiskit_kd.execution.aer import (
-    AerEstimator,
-    AerSampler,
-    aer_pass_manager,
-    aer_target,
-    bindable,
-)
+from qiskit_kd.execution.aer import AerEstimator, AerSampler, aer_pass_manager, aer_target, bindable
 from qiskit_kd.execution.engine import Needs
 from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.execution.expansion import FREQUENCIES

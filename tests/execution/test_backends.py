@@ -24,12 +24,7 @@ from qiskit_kd.circuits.readouts import ClassGroups, Observables
 from qiskit_kd.errors import CircuitError, ConfigError, StorageError, UnknownNameError
 from qiskit_kd.execution import backends as module
 from qiskit_kd.execution.aer import AerSource
-from qiskit_kd.execution.backends import (
-    backend_file,
-    backends_path,
-    list_backends,
-    load_backend,
-)
+from qiskit_kd.execution.backends import backend_file, backends_path, list_backends, load_backend
 from qiskit_kd.execution.engine_source import EngineSource
 from qiskit_kd.execution.exact import ExactEngine
 from qiskit_kd.execution.kinds import kinds

@@ -287,8 +287,7 @@ def test_a_snapshot_that_vanished_has_no_hash(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "got"),
-    [({}, "none"), ({"device": "a", "snapshot": "b"}, "device and snapshot")],
+    ("given", "got"), [({}, "none"), ({"device": "a", "snapshot": "b"}, "device and snapshot")]
 )
 def test_one_source(given: dict[str, str], got: str) -> None:
     with pytest.raises((ConfigError, QiskitKDError, ValueError), match=f"noise comes from one "

@@ -223,9 +223,7 @@ def test_durations_that_nobody_knows() -> None:
     assert circuit_facts(circuit, poor, device="poor").seconds is None
 
 
-def test_of_a_circuit_whose_density_matrices_would_not_fit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_of_a_circuit_whose_density_matrices_would_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Aer may sample what the engine of density matrices has no memory for."""
     model = CircuitModel(angle(2), hardware_efficient(2, 1), ClassGroups(2, 2))
     device = fake_device("fake_lagos")

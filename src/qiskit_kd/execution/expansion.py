@@ -18,10 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit, transpile
-from qiskit.circuit import (
-    AnnotatedOperation,
-    ParameterExpression,
-)
+from qiskit.circuit import AnnotatedOperation, ParameterExpression
 from qiskit.circuit.library import standard_gates as gates
 from qiskit.exceptions import QiskitError
 from scipy.sparse import csc_array, csr_array

@@ -98,12 +98,7 @@ class Study:
     """
 
     def __init__(
-        self,
-        options: dict[str, Any],
-        path: Path,
-        clock: Clock,
-        *,
-        wrap: Wrap | None = None,
+        self, options: dict[str, Any], path: Path, clock: Clock, *, wrap: Wrap | None = None
     ) -> None:
         forget()
         full = {"kind": "runtime", "budget_seconds": 600.0, **options}

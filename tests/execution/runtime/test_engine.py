@@ -130,12 +130,7 @@ def test_a_step_is_one_job_and_one_pub_and_transpiles_once_ever(tmp_path: Path, 
     for step in range(3):
         np.testing.assert_array_equal(third.vjp(again, X, W + step, WEIGHTS)[0], values[step])
     assert third.usage.as_dict() == {**usage.as_dict(), "transpilations": 0}
-    assert third.source.session.counts == {
-        "sent": 0,
-        "reused": 3,
-        "adopted": 0,
-        "twins": 0,
-    }
+    assert third.source.session.counts == {"sent": 0, "reused": 3, "adopted": 0, "twins": 0}
 
 
 def test_without_a_journal_circuits_are_shared_by_the_engines_of_a_process() -> None:

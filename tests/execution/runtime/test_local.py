@@ -19,12 +19,7 @@ from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.errors import CircuitError, DataError, DeviceError, JobError, ResourceError
 from qiskit_kd.execution import memory
-from qiskit_kd.execution.noise_sources import (
-    DeviceNoise,
-    fake_device,
-    rate_device,
-    readout_rates,
-)
+from qiskit_kd.execution.noise_sources import DeviceNoise, fake_device, rate_device, readout_rates
 from qiskit_kd.execution.noisy import NoisyEngine
 from qiskit_kd.execution.noisy.program_cache import ProgramCache
 from qiskit_kd.execution.primitives import outcomes

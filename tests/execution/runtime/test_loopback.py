@@ -161,10 +161,7 @@ SERVICE: dict[str, tuple[Arrange, type[Exception] | None]] = {
         lambda s, k: s.inject("POST", "*/jobs", 503, after=k, times=7),
         None,
     ),
-    "503 on every status": (
-        lambda s, k: s.inject("GET", "*/jobs/*", 503, after=k, times=13),
-        None,
-    ),
+    "503 on every status": (lambda s, k: s.inject("GET", "*/jobs/*", 503, after=k, times=13), None),
     "502 on the result": (
         lambda s, k: s.inject("GET", "*/jobs/*/results", 502, after=k, times=7),
         None,

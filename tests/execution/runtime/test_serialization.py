@@ -38,11 +38,7 @@ from .memory import circuit
 
 
 def key(pub: object, **changes: object) -> str:
-    facts = {
-        "device": "ibm_a",
-        "options": {"rep_delay": None},
-        "repetition": 1,
-    }
+    facts = {"device": "ibm_a", "options": {"rep_delay": None}, "repetition": 1}
     pubs = [pub]
     return content_key(
         "sampler", pubs, [circuit_digest(p.circuit) for p in pubs], **{**facts, **changes}

@@ -31,11 +31,7 @@ from qiskit_kd.errors import (
 )
 from qiskit_kd.execution.runtime.client import Job
 from qiskit_kd.execution.runtime.device import Device
-from qiskit_kd.execution.runtime.service import (
-    RuntimeClient,
-    configure,
-    make_primitive,
-)
+from qiskit_kd.execution.runtime.service import RuntimeClient, configure, make_primitive
 from qiskit_kd.execution.runtime.session import open_client
 from qiskit_kd.execution.schema import RuntimeOptions
 from tests.loopback import LoopbackService

@@ -7,12 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qiskit_kd.errors import (
-    ConfigError,
-    DeviceError,
-    StorageError,
-    UnknownNameError,
-)
+from qiskit_kd.errors import ConfigError, DeviceError, StorageError, UnknownNameError
 from qiskit_kd.execution.runtime import snapshot
 from qiskit_kd.execution.runtime.snapshot import Taken, account_of, take_snapshot
 from qiskit_kd.execution.schema import RuntimeOptions

@@ -22,12 +22,7 @@ from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.errors import CircuitError, ConfigError, DataError, DeviceError
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.measurement import bases, measured
-from qiskit_kd.execution.noise_sources import (
-    DeviceNoise,
-    fake_device,
-    rate_device,
-    readout_rates,
-)
+from qiskit_kd.execution.noise_sources import DeviceNoise, fake_device, rate_device, readout_rates
 from qiskit_kd.execution.primitives import outcomes
 from qiskit_kd.execution.runtime.cost import JOB_SECONDS, cost_of_pubs
 from qiskit_kd.execution.runtime.local import LocalSampler, LocalSimulator

@@ -435,8 +435,6 @@ def _digest(key: str, content: bytes) -> str:
 def _bytes(value: Any) -> bytes:
     if not isinstance(value, bytes):
         raise StorageError(
-            "what a journal keeps in bytes is in bytes",
-            got=f"{value!r:.80}",
-            remedy=_RESTORE,
+            "what a journal keeps in bytes is in bytes", got=f"{value!r:.80}", remedy=_RESTORE
         )
     return value

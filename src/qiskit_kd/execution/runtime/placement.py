@@ -104,9 +104,7 @@ def paths(
         raise ConfigError("tiles are counted from 1", got=str(tiles), expected="1, 2, ... or auto")
     if not worst >= 1:
         raise ConfigError(
-            "tiles may be at least as bad as the best",
-            got=f"worst={worst:g}",
-            expected="1 or more",
+            "tiles may be at least as bad as the best", got=f"worst={worst:g}", expected="1 or more"
         )
     costs, uses = device_costs(target), uses or Uses.once(num_qubits)
     found = _candidates(costs, num_qubits, uses, set())

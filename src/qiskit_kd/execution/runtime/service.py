@@ -24,12 +24,7 @@ from qiskit_kd.errors import ExecutionError, TransientError
 from qiskit_kd.execution.noise_sources import readout_rates
 from qiskit_kd.execution.runtime.client import Calibration, Job, JobState, Status
 from qiskit_kd.execution.runtime.device import Device, secrets_of
-from qiskit_kd.execution.runtime.errors import (
-    RESULT_AGAIN,
-    quota_used_up,
-    redacted,
-    service_errors,
-)
+from qiskit_kd.execution.runtime.errors import RESULT_AGAIN, quota_used_up, redacted, service_errors
 from qiskit_kd.execution.schema import TAG_PREFIX, RuntimeOptions
 
 _STATUS: dict[str, Status] = {

@@ -19,13 +19,7 @@ from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
 from qiskit_kd.execution.runtime.client import Client, Job, Kind
 from qiskit_kd.execution.runtime.compiler import Compiler
 from qiskit_kd.execution.runtime.consent import budget_of, check_budget
-from qiskit_kd.execution.runtime.cost import (
-    ceiling,
-    cost_of_pubs,
-    join_results,
-    split_pubs,
-    total,
-)
+from qiskit_kd.execution.runtime.cost import ceiling, cost_of_pubs, join_results, split_pubs, total
 from qiskit_kd.execution.runtime.device import LEAST_BUSY, Device, environment, open_device
 from qiskit_kd.execution.runtime.jobs import Answer, JobRunner, SubmitPolicy
 from qiskit_kd.execution.runtime.journal import JOURNAL, Journal
