@@ -8,7 +8,7 @@ import pytest
 from qiskit import ClassicalRegister, QuantumCircuit, generate_preset_pass_manager, transpile
 from qiskit.circuit import Parameter
 from qiskit.circuit.library import CZGate
-from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2, StatevectorSampler
+from qiskit.primitives import StatevectorSampler
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import SparsePauliOp, Statevector
@@ -17,23 +17,19 @@ from qiskit_kd.circuits.ansatze import hardware_efficient
 from qiskit_kd.circuits.encodings import angle
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
-from qiskit_kd.errors import CircuitError, DataError, DeviceError, JobError, ResourceError
+from qiskit_kd.errors import CircuitError, DeviceError, JobError, ResourceError
 from qiskit_kd.execution import memory
 from qiskit_kd.execution.noise_sources import DeviceNoise, fake_device, rate_device, readout_rates
 from qiskit_kd.execution.noisy import NoisyEngine
 from qiskit_kd.execution.noisy.program_cache import ProgramCache
 from qiskit_kd.execution.primitives import outcomes
+from qiskit_kd.execution.pubs import estimator_pubs, sampler_pubs
 from qiskit_kd.execution.runtime.client import Client, Job
 from qiskit_kd.execution.runtime.cost import cost_of_pubs
-from qiskit_kd.execution.runtime.local import (
-    LocalClient,
-    LocalEstimator,
-    LocalSampler,
-    LocalSimulator,
-)
+from qiskit_kd.execution.runtime.local import LocalClient
 from qiskit_kd.execution.runtime.session import open_client, open_session
+from qiskit_kd.execution.runtime.simulator import LocalSimulator
 from qiskit_kd.execution.schema import RuntimeOptions
-from tests.execution.engines import sampler_engine
 
 SHOTS = 20_000
 
@@ -56,6 +52,14 @@ def frequencies(bits) -> np.ndarray:
 def distance(p: np.ndarray, q: np.ndarray) -> float:
     """The largest total variation among rows."""
     return float(np.abs(np.asarray(p) - q).sum(-1).max() / 2)
+
+
+def sampled(device: DeviceNoise | None, pubs: list, shots: int = 1024, *, seed: int = 0) -> list:
+    return LocalSimulator(device).run(sampler_pubs(pubs, shots), seed)
+
+
+def estimated(device: DeviceNoise | None, pub: tuple, precision: float = 0.0) -> list:
+    return LocalSimulator(device).run(estimator_pubs([pub], precision), 0)
 
 
 def two_islands(*, wait: bool = False) -> QuantumCircuit:
@@ -109,7 +113,7 @@ def test_equal_in_law_to_the_fake_device(scheduled: bool) -> None:
     isa = on_lagos(two_islands(wait=scheduled), **options)
     assert scheduled == ("delay" in isa.count_ops())
     names = "left", "mixed"
-    mine = LocalSampler(noise("fake_lagos"), 3).run([(isa, VALUES, SHOTS)]).result()[0].data
+    mine = sampled(noise("fake_lagos"), [(isa, VALUES, SHOTS)], seed=3)[0].data
     bound = [isa.assign_parameters(row) for row in VALUES]
     counts = fake_device("fake_lagos").run(bound, shots=SHOTS, seed_simulator=7).result()
     theirs = np.zeros((len(VALUES), 32))
@@ -120,7 +124,7 @@ def test_equal_in_law_to_the_fake_device(scheduled: bool) -> None:
     seen = joint(mine, *names)
     assert distance(seen, theirs) < limit
     for other in (noise("fake_lagos", readout=False), None):  # the test would notice
-        wrong = LocalSampler(other, 3).run([(isa, VALUES, SHOTS)]).result()[0].data
+        wrong = sampled(other, [(isa, VALUES, SHOTS)], seed=3)[0].data
         assert distance(joint(wrong, *names), theirs) > 2 * limit
 
 
@@ -187,9 +191,7 @@ def test_wide_parts_run_on_aer() -> None:
 
 def test_without_noise_registers_bits_and_rows_lie_where_they_belong() -> None:
     circuit = two_islands()
-    sampler = LocalSampler(None, 5, default_shots=SHOTS)
-    assert isinstance(sampler, BaseSamplerV2)
-    data = sampler.run([(circuit, VALUES[:, None])]).result()[0].data
+    data = sampled(None, [(circuit, VALUES[:, None])], seed=5, shots=SHOTS)[0].data
     assert data.shape == data.left.shape == data.mixed.shape == (2, 1)
     assert (data.left.num_bits, data.mixed.num_bits) == (2, 3)
     assert data.left.num_shots == SHOTS
@@ -206,8 +208,8 @@ def test_registers_wider_than_a_byte_match_qiskits_own_sampler() -> None:
     for qubit in (0, 3, 7, 8, 10):
         circuit.x(qubit)
     circuit.measure(range(11), [*range(3, 11), 0, 1, 2])
-    for sampler in (LocalSampler(None), StatevectorSampler()):
-        data = sampler.run([circuit], shots=5).result()[0].data
+    theirs = StatevectorSampler().run([circuit], shots=5).result()
+    for data in (sampled(None, [circuit], 5)[0].data, theirs[0].data):
         assert data.wide.get_counts() == {"".join(reversed("10110010001")): 5}
         assert data.unused.get_counts() == {"0": 5}
         assert data.wide.array.shape == (5, 2)
@@ -218,7 +220,7 @@ def test_shots_are_a_function_of_seed_and_content() -> None:
 
     def shots(seed: int, circuit=circuit, values=VALUES, job: int = 0) -> np.ndarray:
         pubs = [(circuit, values, 50)] * (job + 1)
-        return LocalSampler(None, seed).run(pubs).result()[job].data.mixed.array
+        return sampled(None, pubs, seed=seed)[job].data.mixed.array
 
     renamed = circuit.copy(name="another name")
     np.testing.assert_array_equal(shots(1), shots(1))
@@ -253,37 +255,18 @@ def test_fifteen_tiles_of_six_qubits_are_no_circuit_of_ninety() -> None:
         for k in range(5):
             whole.cx(6 * tile + k, 6 * tile + k + 1)
         whole.measure(range(6 * tile, 6 * tile + 6), register)
-    result = LocalSampler(None).run([(whole, [[0.3], [0.4], [0.5]], 7)]).result()[0].data
+    result = sampled(None, [(whole, [[0.3], [0.4], [0.5]], 7)])[0].data
     assert len(result) == 15
     assert all(result[f"tile_{k}"].shape == (3,) for k in range(15))
 
 
-def test_serves_an_engine() -> None:
-    model, engine = model_on_torino()
-    rng = np.random.default_rng(0)
-    x, w = rng.normal(size=(2, 4)), rng.normal(size=model.num_weights)
-    manager = generate_preset_pass_manager(
-        target=noise("fake_torino").target, optimization_level=3, seed_transpiler=0
-    )
-    simulator = LocalSimulator(noise("fake_torino"))
-    sampled = sampler_engine(
-        lambda seed: LocalSampler(simulator, seed), pass_manager=manager, shots=SHOTS, seed=0
-    )
-    found = sampled.outputs(model, x, w)
-    assert sampled.usage.jobs == sampled.usage.pubs == 1
-    limit = 1.3 * np.sqrt(16 / (2 * np.pi * SHOTS)) + 0.05  # not the same qubits
-    assert distance(found, engine.outputs(model, x, w)) < limit
-
-
-def test_without_parameters_or_rows() -> None:
+def test_without_parameters() -> None:
     circuit = QuantumCircuit(2, 2)
     circuit.x(1)
     circuit.measure([0, 1], [0, 1])
-    data = LocalSampler(None).run([circuit], shots=3).result()[0].data
+    data = sampled(None, [circuit], 3)[0].data
     assert data.c.shape == ()
     assert data.c.get_counts() == {"10": 3}
-    with pytest.raises(DataError, match="one row of values or more"):
-        LocalSampler(None).run([(two_islands(), np.zeros((0, 2)), 3)])
 
 
 def test_estimates() -> None:
@@ -294,24 +277,22 @@ def test_estimates() -> None:
         SparsePauliOp("IZIIIYI"),  # a product over both
         SparsePauliOp("IIIIIII"),
     ]
-    ideal = LocalEstimator(None)
-    assert isinstance(ideal, BaseEstimatorV2)
     pub = (isa, [[o] for o in operators], VALUES)
-    exact = ideal.run([pub], precision=0.0).result()[0].data
+    exact = estimated(None, pub)[0].data
     assert exact.evs.shape == (3, 2)
     for column, row in enumerate(VALUES):
         state = Statevector(bare.assign_parameters(row))
         expected = [state.expectation_value(o).real for o in operators]
         np.testing.assert_allclose(exact.evs[:, column], expected, atol=1e-12)
     assert (exact.stds == 0).all()
-    noisy = LocalEstimator(noise("fake_lagos")).run([pub], precision=0.0).result()[0].data
+    noisy = estimated(noise("fake_lagos"), pub)[0].data
     assert (np.abs(noisy.evs[1]) < np.abs(exact.evs[1])).all()
-    sampled = ideal.run([pub]).result()[0]
-    assert sampled.metadata["target_precision"] == ideal.default_precision == 1 / 64
-    error = sampled.data.evs - exact.evs
-    assert (np.abs(error) < 4.5 * np.maximum(sampled.data.stds, 1e-3)).all()
+    (found,) = estimated(None, pub, 1 / 64)
+    assert found.metadata["target_precision"] == 1 / 64
+    error = found.data.evs - exact.evs
+    assert (np.abs(error) < 4.5 * np.maximum(found.data.stds, 1e-3)).all()
     assert np.abs(error).max() > 1e-4
-    assert (sampled.data.stds[2] == 0).all()
+    assert (found.data.stds[2] == 0).all()
 
 
 def test_noise_of_estimates_is_that_of_aers_density_matrix() -> None:
@@ -323,8 +304,8 @@ def test_noise_of_estimates_is_that_of_aers_density_matrix() -> None:
     bare.save_expectation_value(operator, range(7))
     simulator = AerSimulator.from_backend(fake_device("fake_lagos"), method="density_matrix")
     expected = simulator.run(bare).result().data(0)["expectation_value"]
-    found = LocalEstimator(noise("fake_lagos")).run([(isa, operator, VALUES[0])], precision=0.0)
-    assert found.result()[0].data.evs == pytest.approx(expected, abs=1e-7)
+    found = estimated(noise("fake_lagos"), (isa, operator, VALUES[0]))
+    assert found[0].data.evs == pytest.approx(expected, abs=1e-7)
 
 
 def broken(kind: str) -> QuantumCircuit:
@@ -364,15 +345,13 @@ def broken(kind: str) -> QuantumCircuit:
 )
 def test_circuits_that_cannot_be_run(kind: str, message: str) -> None:
     with pytest.raises(CircuitError, match=message):
-        LocalSampler(noise("fake_lagos")).run([broken(kind)])
+        sampled(noise("fake_lagos"), [broken(kind)])
 
 
 def test_other_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(CircuitError, match="runs circuits with measurements; got no classical reg"):
-        LocalSampler(None).run([QuantumCircuit(1)])
     wide = QuantumCircuit(8, 1)
     with pytest.raises(CircuitError, match="no wider than the device; got 8 qubits"):
-        LocalSampler(noise("fake_lagos")).run([wide])
+        sampled(noise("fake_lagos"), [wide])
     target, readout = rate_device(20, one_qubit=1e-3)
     monkeypatch.setattr(memory, "available_bytes", lambda: 2**30)
     tied = QuantumCircuit(20, 1)
@@ -380,16 +359,16 @@ def test_other_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
         tied.cz(k, k + 1)
     tied.measure(0, 0)
     with pytest.raises(ResourceError, match="noisy state of 20 qubits that gates tie together"):
-        LocalSampler(DeviceNoise("rates", target, readout)).run([tied])
+        sampled(DeviceNoise("rates", target, readout), [tied])
     many = QuantumCircuit(1, 1)
     many.measure(0, 0)
     with pytest.raises(ResourceError, match="1 circuits with 1,000,000,000 shots each"):
-        LocalSampler(None).run([many], shots=10**9)
+        sampled(None, [many], 10**9)
     tall = QuantumCircuit(26, 26)
     tall.cx(range(25), range(1, 26))
     tall.measure(range(26), range(26))
     with pytest.raises(ResourceError, match="the probabilities of 1 circuits and 26 qubits"):
-        LocalSampler(None).run([tall], shots=1)
+        sampled(None, [tall], 1)
 
 
 # As a client that runs jobs

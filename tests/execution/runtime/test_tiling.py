@@ -25,8 +25,8 @@ from qiskit_kd.execution.measurement import bases, measured
 from qiskit_kd.execution.noise_sources import DeviceNoise, fake_device, rate_device, readout_rates
 from qiskit_kd.execution.primitives import outcomes
 from qiskit_kd.execution.runtime.cost import JOB_SECONDS, cost_of_pubs
-from qiskit_kd.execution.runtime.local import LocalSampler, LocalSimulator
 from qiskit_kd.execution.runtime.placement import Tile
+from qiskit_kd.execution.runtime.simulator import LocalSimulator
 from qiskit_kd.execution.runtime.tiling import Tiling, line_target, tile_circuit
 
 ENCODINGS = {
@@ -159,7 +159,7 @@ def test_every_bit_of_every_sample_comes_back_where_it_belongs(data) -> None:
     on = rng.integers(0, 2, (samples, len(TRICKY[names])))
     assert tiled.parameters == ordered(TRICKY[names])
     batch = tiled.tiled(on * np.pi, shots)
-    result = LocalSampler(SIMULATOR).run([batch.pub]).result()[0].data
+    result = SIMULATOR.run([batch.pub], 0)[0].data
     assert len(result) == 2 * len(tiled.tiles)
     seen = batch.untiled(result)
     meas, rest = switched(TRICKY[names], on)
@@ -168,9 +168,10 @@ def test_every_bit_of_every_sample_comes_back_where_it_belongs(data) -> None:
         np.testing.assert_array_equal(
             outcomes(bits), np.broadcast_to(expected[:, None], (samples, shots))
         )
-    alone = LocalSampler(SIMULATOR).run([(tiled.single, on[:, of_single(tiled)] * np.pi, 1)])
-    np.testing.assert_array_equal(outcomes(alone.result()[0].data.meas)[:, 0], meas)
-    np.testing.assert_array_equal(outcomes(alone.result()[0].data.rest)[:, 0], rest)
+    pub = SamplerPub.coerce((tiled.single, on[:, of_single(tiled)] * np.pi, 1))
+    alone = SIMULATOR.run([pub], 0)[0].data
+    np.testing.assert_array_equal(outcomes(alone.meas)[:, 0], meas)
+    np.testing.assert_array_equal(outcomes(alone.rest)[:, 0], rest)
     assert batch.pub.shots == shots
     assert batch.pub.shape == (-(-samples // len(tiled.tiles)),)
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
@@ -207,17 +208,9 @@ def _without_fractional_gates(target: Target) -> Target:
     """The target without RX and RZZ, which IBM calls fractional; itself where it has neither."""
     if not _FRACTIONAL & set(target.operation_names):
         return target
-    kept = Target(
-        description=target.description,
-        num_qubits=target.num_qubits,
-        dt=target.dt,
-        granularity=target.granularity,
-        min_length=target.min_length,
-        pulse_alignment=target.pulse_alignment,
-        acquire_alignment=target.acquire_alignment,
-        qubit_properties=target.qubit_properties,
-        concurrent_measurements=target.concurrent_measurements,
-    )
+    names = ("description", "num_qubits", "dt", "granularity", "min_length", "pulse_alignment")
+    names += ("acquire_alignment", "qubit_properties", "concurrent_measurements")
+    kept = Target(**{name: getattr(target, name) for name in names})
     for name in target.operation_names:
         gate = target.operation_from_name(name)
         if name not in _FRACTIONAL:  # a class stands for control flow of any width
@@ -267,6 +260,7 @@ def secrets_of(service: Any) -> tuple[str, ...]:
 
 def _service(options: RuntimeOptions) -> Any:
     """The account, tied to one instance: the one that is asked and charged from here on."""
+    from qiskit.providers.exceptions import QiskitBackendNotFoundError
     from qiskit_ibm_runtime import QiskitRuntimeService
 
     settings = _credentials(options)
@@ -276,23 +270,16 @@ def _service(options: RuntimeOptions) -> Any:
         settings["instance"] = settings["instance"] or "auto"
         service = QiskitRuntimeService(**settings)
         if settings["instance"] == "auto" and len(service.instances()) > 1:
-            _choose(service, options)
+            # The instance that has the device becomes the active one; if none has, it is said where
+            # the device is opened.
+            with suppress(QiskitBackendNotFoundError):
+                if options.device == LEAST_BUSY:
+                    service.least_busy()
+                else:
+                    service.backend(options.device)
             settings["instance"] = service.active_instance()
             service = QiskitRuntimeService(**settings)
     return service
-
-
-def _choose(service: Any, options: RuntimeOptions) -> None:
-    """Make the instance that has the device the active one."""
-    from qiskit.providers.exceptions import QiskitBackendNotFoundError
-
-    try:
-        if options.device == LEAST_BUSY:
-            service.least_busy()
-        else:
-            service.backend(options.device)
-    except QiskitBackendNotFoundError:
-        return  # said where the device is opened
 
 
 def _credentials(options: RuntimeOptions) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from qiskit.transpiler import Target
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
-from qiskit_kd.errors import ConfigError, DeviceError
+from qiskit_kd.errors import DeviceError
 
 _GROWN = 60  # unfinished paths kept per starting qubit; dense couplings have millions
 _OVER_A_QUBIT = 20  # candidates that hold a qubit; more make the programme slow, not better
@@ -92,20 +92,11 @@ def paths(
         uses: How often a path's parts are used; None for once each.
 
     Raises:
-        ConfigError: If a number is out of range.
         DeviceError: If fewer paths fit than are asked for, or none at all.
 
     References: the choice is a maximum weight set packing; Caprara et al., "Algorithms for the set
     covering problem", Ann. Oper. Res. 98 (2000) 353, section 1.
     """
-    if num_qubits < 1:
-        raise ConfigError("a tile has at least one qubit", got=str(num_qubits))
-    if tiles != "auto" and tiles < 1:
-        raise ConfigError("tiles are counted from 1", got=str(tiles), expected="1, 2, ... or auto")
-    if not worst >= 1:
-        raise ConfigError(
-            "tiles may be at least as bad as the best", got=f"worst={worst:g}", expected="1 or more"
-        )
     costs, uses = device_costs(target), uses or Uses.once(num_qubits)
     found = _candidates(costs, num_qubits, uses, set())
     if not found:

@@ -7,9 +7,12 @@ few of them by the blocks of the noisy engine, for all rows at once, more of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import Delay
+from qiskit.primitives import BitArray, DataBin, PubResult, SamplerPubResult
 from qiskit.quantum_info import Pauli
 from qiskit_aer import AerSimulator
 
@@ -33,7 +37,9 @@ from qiskit_kd.execution.noisy.fusion import fuse, steps
 from qiskit_kd.execution.noisy.isa import Gate, Part, delay_seconds
 from qiskit_kd.execution.noisy.programs import observable_rows, zero_state
 from qiskit_kd.execution.noisy.sweeps import Section
+from qiskit_kd.execution.runtime.tiling import measured_qubits
 from qiskit_kd.execution.torch_use import one_thread
+from qiskit_kd.seeding import stream
 
 Floats = NDArray[np.float64]
 _KEPT = 32  # circuits
@@ -45,7 +51,7 @@ _ROWS = 32  # carried at once at least: few, so that they stay in the processor'
 
 
 class LocalSimulator:
-    """Exact probabilities of circuits on a device; circuits and noise models are kept by content.
+    """Circuits on a device, however wide; they and their noise models are kept by content.
 
     Args:
         noise: The device; None for perfect gates and no limits on them.
@@ -82,6 +88,101 @@ class LocalSimulator:
                 SimulatedPart(part, self.noise, whole) for part in subcircuits(whole, keep=wanted)
             ]
         return self._parts[key]
+
+    def run(
+        self, pubs: Sequence[Any], seed: int, compiled: Sequence[CompiledCircuit] = ()
+    ) -> list[PubResult]:
+        """What coerced PUBs give: shots, or expectation values.
+
+        Shots are a function of the seed, the circuit's content, its values and its place among the
+        PUBs. Of expectation values, readout errors count as mitigated, as IBM's estimator does by
+        default, and every Pauli string is measured by itself, in `1 / precision**2` shots.
+
+        Args:
+            pubs: Coerced PUBs over circuits of the device.
+            seed: Seed of the shots.
+            compiled: The circuit of each, where somebody knows it already.
+
+        Raises:
+            CircuitError: See `parts`.
+            ResourceError: If it does not fit into memory.
+        """
+        known = compiled or [self.compiled(pub.circuit) for pub in pubs]
+        found = []
+        for number, (pub, one) in enumerate(zip(pubs, known, strict=True)):
+            values = np.asarray(pub.parameter_values.as_array(pub.circuit.parameters), float)
+            values = values.reshape(pub.parameter_values.size, pub.circuit.num_parameters)
+            shots = getattr(pub, "shots", None)
+            if shots is None:
+                shots = math.ceil(pub.precision**-2) if pub.precision else 0
+            content = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+            generator = stream(seed, "local shots", one.digest, content, shots, number)
+            measured = self._estimate if hasattr(pub, "observables") else self._sample
+            found.append(measured(pub, one, values, shots, generator))
+        return found
+
+    def _sample(
+        self,
+        pub: Any,
+        compiled: CompiledCircuit,
+        values: Floats,
+        shots: int,
+        generator: np.random.Generator,
+    ) -> PubResult:
+        parts, registers = self.parts(compiled), compiled.registers
+        size = len(values) * shots
+        require_memory(
+            size * (16 + sum(map(itemgetter(2), registers))),
+            f"{len(values):,} circuits with {shots:,} shots each",
+            "Use a smaller batch or fewer shots.",
+        )
+        arrays = {name: np.zeros((size, width), np.uint8) for name, _, width in registers}
+        for part in parts:
+            edges = np.cumsum(part.probabilities(values), axis=-1)[:, :-1]
+            drawn = zip(edges, generator.random((len(values), shots)), strict=True)
+            outcomes = np.stack([np.searchsorted(e, u, "right") for e, u in drawn]).ravel()
+            for name, table in part.tables.items():
+                arrays[name] |= table[outcomes]
+        data = {}
+        for name, bits, width in registers:
+            data[name] = BitArray(arrays[name].reshape(*pub.shape, shots, width), bits)
+        return SamplerPubResult(DataBin(**data, shape=pub.shape), {"shots": shots})
+
+    def _estimate(
+        self,
+        pub: Any,
+        compiled: CompiledCircuit,
+        values: Floats,
+        shots: int,
+        generator: np.random.Generator,
+    ) -> PubResult:
+        at = np.broadcast_to(np.arange(len(values)).reshape(pub.parameter_values.shape), pub.shape)
+        means, variances = np.zeros(pub.shape), np.zeros(pub.shape)
+        labels = sorted({label for each in pub.observables.ravel() for label in each})
+        exact = {label: self._exact(compiled.circuit, label, values) for label in labels}
+        wide: Any = np.broadcast_to(np.asarray(pub.observables), pub.shape)
+        for index in np.ndindex(pub.shape):
+            for label, coefficient in wide[index].items():
+                mean = float(exact[label][at[index]])
+                if shots:
+                    ones = generator.binomial(shots, min(1.0, max(0.0, (1 + mean) / 2)))
+                    mean = 2 * ones / shots - 1
+                    variances[index] += coefficient**2 * (1 - mean**2) / shots
+                means[index] += coefficient * mean
+        data = DataBin(evs=means, stds=np.sqrt(variances), shape=pub.shape)
+        return PubResult(data, {"target_precision": pub.precision})
+
+    def _exact(self, circuit: QuantumCircuit, label: str, values: Floats) -> Floats:
+        """`(rows,)` mean of a Pauli string, whatever is measured behind it."""
+        letters = {q: letter for q, letter in enumerate(reversed(label)) if letter != "I"}
+        if not letters.keys().isdisjoint(measured_qubits(circuit, circuit.clbits)):
+            circuit = circuit.remove_final_measurements(inplace=False)
+        product = np.ones(len(values))
+        for part in self.parts(circuit, keep=letters):
+            own = "".join(letters.get(q, "I") for q in reversed(part.subcircuit.qubits))
+            if set(own) != {"I"}:
+                product *= part.expectation(own, values)
+        return product
 
 
 class SimulatedPart:
