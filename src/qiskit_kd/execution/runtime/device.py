@@ -30,6 +30,8 @@ DEFAULT_REP_DELAY = 250e-6
 """Seconds that most of IBM's devices wait between executions."""
 _FRACTIONAL = {"rx", "rzz"}
 _FITS = attrgetter("fits")
+_OF_TARGETS = ["description", "num_qubits", "dt", "granularity", "min_length", "pulse_alignment"]
+_OF_TARGETS += ["acquire_alignment", "qubit_properties", "concurrent_measurements"]
 _BY_VALUE = {"rzz", *CONTROL_FLOW_OP_NAMES}  # may hold gates whose angles are limited
 LEAST_BUSY = "least_busy"
 """Instead of a name: the device with the shortest queue."""
@@ -208,9 +210,7 @@ def _without_fractional_gates(target: Target) -> Target:
     """The target without RX and RZZ, which IBM calls fractional; itself where it has neither."""
     if not _FRACTIONAL & set(target.operation_names):
         return target
-    names = ("description", "num_qubits", "dt", "granularity", "min_length", "pulse_alignment")
-    names += ("acquire_alignment", "qubit_properties", "concurrent_measurements")
-    kept = Target(**{name: getattr(target, name) for name in names})
+    kept = Target(**{name: getattr(target, name) for name in _OF_TARGETS})
     for name in target.operation_names:
         gate = target.operation_from_name(name)
         if name not in _FRACTIONAL:  # a class stands for control flow of any width
