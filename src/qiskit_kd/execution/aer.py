@@ -102,6 +102,20 @@ def bindable(circuit: QuantumCircuit) -> QuantumCircuit:
     return circuit
 
 
+def aer_result(
+    simulator: AerSimulator, circuits: list[QuantumCircuit], binds: Any, **options: Any
+) -> Any:
+    """What Aer gives for rows of parameters' values, bound in its own loop.
+
+    Raises:
+        ExecutionError: If Aer fails.
+    """
+    result = simulator.run(circuits, parameter_binds=binds, **options).result()
+    if not result.success:
+        raise ExecutionError("Aer failed", got=str(result.status))
+    return result
+
+
 class AerSampler(BaseSamplerV2):  # type: ignore[misc]
     """Qiskit Aer's `SamplerV2` that runs any parametrised circuit correctly.
 
@@ -209,15 +223,12 @@ class AerSource(Source):
             yield self._run(compiled, rows[first : first + step])
 
     def _run(self, compiled: list[_Compiled], rows: NDArray[np.float64]) -> list[Measured]:
-        job = self._simulator.run(
+        circuits, binds = (
             [item.circuit for item in compiled],
-            parameter_binds=[item.binds(rows) for item in compiled],
-            shots=1,
-            runtime_parameter_bind_enable=True,
+            [item.binds(rows) for item in compiled],
         )
-        result = job.result()
-        if not result.success:
-            raise ExecutionError("Aer failed", got=str(result.status))
+        options = {"shots": 1, "runtime_parameter_bind_enable": True}
+        result = aer_result(self._simulator, circuits, binds, **options)
         self.usage.jobs += 1
         self.usage.pubs += len(compiled)
         self.usage.executions += len(compiled) * len(rows)

@@ -7,7 +7,7 @@ data and what depends on the weights can then be carried out apart from each oth
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from qiskit import QuantumCircuit, generate_preset_pass_manager
 from qiskit.circuit import Barrier, Delay, Parameter
 from qiskit.exceptions import QiskitError
 from qiskit.transpiler import PassManager
+from qiskit_aer.noise import NoiseModel
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.errors import CircuitError
@@ -263,6 +264,31 @@ def _part(source: Source, piece: QuantumCircuit, device: DeviceNoise, model: Cir
     column = {p.name: k for k, p in enumerate(parameters)}
     columns = tuple(column[p.name] for p in expanded.angles.parameters)
     return Part(source, tuple(found), expanded.angles, columns)
+
+
+def noisy_circuit(
+    gates: Iterable[Gate], wires: Mapping[int, int], noise: DeviceNoise | None
+) -> tuple[QuantumCircuit, NoiseModel | None]:
+    """Gates of a device as a circuit for Aer, with waiting as an error of its own, and the model.
+
+    A noise model knows gates, not durations.
+
+    Args:
+        gates: The gates; their operations are appended as they are.
+        wires: Wire of each physical qubit, in order.
+        noise: The noise; None for none, and no waiting.
+    """
+    whole, timeless = QuantumCircuit(len(wires)), QuantumCircuit(len(wires))
+    for gate in gates:
+        places = [wires[q] for q in gate.qubits]
+        if gate.seconds is None:
+            whole.append(gate.operation, places)
+            timeless.append(gate.operation, places)
+        elif noise is not None:
+            error = noise.idle_error(gate.qubits[0], gate.seconds)
+            if error is not None:
+                whole.append(error.to_instruction(), places)
+    return whole, None if noise is None else noise.noise_model(timeless, tuple(wires))
 
 
 def delay_seconds(delay: Delay, device: DeviceNoise) -> float:

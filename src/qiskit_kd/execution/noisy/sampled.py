@@ -11,24 +11,25 @@ to go where the engine's observables would not fit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qiskit import ClassicalRegister, QuantumCircuit
+from qiskit import ClassicalRegister
 from qiskit.circuit import Parameter
 from qiskit_aer import AerSimulator
 
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
-from qiskit_kd.errors import ConfigError, ExecutionError, UnknownNameError
+from qiskit_kd.errors import ConfigError, UnknownNameError
+from qiskit_kd.execution.aer import aer_result
 from qiskit_kd.execution.engine_source import EngineSource, Proxy
 from qiskit_kd.execution.expansion import Expansion, Floats
 from qiskit_kd.execution.mitigation import check_mitigation, warn_of_few_shots
 from qiskit_kd.execution.noise_sources import DeviceNoise, Float
 from qiskit_kd.execution.noisy.engine import NoisyEngine
-from qiskit_kd.execution.noisy.isa import ISACircuit, Part
+from qiskit_kd.execution.noisy.isa import Gate, ISACircuit, noisy_circuit
 from qiskit_kd.execution.noisy.primitives import aer_method
 from qiskit_kd.execution.sampled import Block, Key, Measured, require_table
 from qiskit_kd.seeding import stream
@@ -171,23 +172,17 @@ class AerCircuit:
     def __init__(self, native: ISACircuit, device: DeviceNoise, measured: Sequence[int]) -> None:
         self._parts = native.parts
         self._outcomes = 2 ** len(measured)
-        wire = {qubit: k for k, qubit in enumerate(native.active)}
-        self._circuit = QuantumCircuit(len(wire))
-        gates = QuantumCircuit(len(wire))
+        wires = {qubit: k for k, qubit in enumerate(native.active)}
         self._parameters: list[Parameter] = []
+        gates: list[Gate] = []
         for number, part in enumerate(native.parts):
             own = [Parameter(f"part_{number}_{k}") for k in range(len(part.angles.expressions))]
             self._parameters += own
-            for operation, qubits, is_gate in _instructions(part, device, own):
-                places = [wire[q] for q in qubits]
-                self._circuit.append(operation, places)
-                if is_gate:
-                    gates.append(operation, places)
+            gates += [_with_slots(gate, own) for gate in part.gates]
+        self._circuit, model = noisy_circuit(gates, wires, device)
         self._circuit.add_register(ClassicalRegister(len(measured), "meas"))
-        self._circuit.measure([wire[native.final[q]] for q in measured], range(len(measured)))
-        self._simulator = AerSimulator(
-            method=aer_method(len(wire)), noise_model=device.noise_model(gates, native.active)
-        )
+        self._circuit.measure([wires[native.final[q]] for q in measured], range(len(measured)))
+        self._simulator = AerSimulator(method=aer_method(len(wires)), noise_model=model)
 
     def frequencies(
         self, angles: Floats, weights: Floats, shots: int, seed: int
@@ -214,12 +209,8 @@ class AerCircuit:
         rows = np.concatenate([np.broadcast_to(s, (*lead, s.shape[-1])) for s in slots], -1)
         rows = rows.reshape(-1, rows.shape[-1])
         binds = {p: rows[:, k].tolist() for k, p in enumerate(self._parameters)}
-        job = self._simulator.run(
-            [self._circuit], parameter_binds=[binds], shots=shots, seed_simulator=seed
-        )
-        result = job.result()
-        if not result.success:
-            raise ExecutionError("Aer failed", got=str(result.status))
+        options = {"shots": shots, "seed_simulator": seed}
+        result = aer_result(self._simulator, [self._circuit], [binds], **options)
         counts = np.zeros((len(rows), self._outcomes))
         for row in range(len(rows)):
             for outcome, count in result.data(row)["counts"].items():
@@ -227,21 +218,13 @@ class AerCircuit:
         return counts.reshape(*lead, -1) / shots
 
 
-def _instructions(
-    part: Part, device: DeviceNoise, slots: Sequence[Parameter]
-) -> Iterator[tuple[Any, tuple[int, ...], bool]]:
-    """Instructions, their physical qubits, and whether they are gates; angles become `slots`."""
-    for gate in part.gates:
-        if gate.seconds is not None:
-            error = device.idle_error(gate.qubits[0], gate.seconds)
-            if error is not None:
-                yield error.to_instruction(), gate.qubits, False
-            continue
-        operation = gate.operation
-        if gate.slots:
-            free = iter(gate.slots)
-            operation = operation.to_mutable()
-            operation.params = [
-                slots[next(free)] if getattr(p, "parameters", None) else p for p in operation.params
-            ]
-        yield operation, gate.qubits, True
+def _with_slots(gate: Gate, slots: Sequence[Parameter]) -> Gate:
+    """The gate with `slots` in place of its free angles."""
+    if not gate.slots:
+        return gate
+    free = iter(gate.slots)
+    operation = gate.operation.to_mutable()
+    operation.params = [
+        slots[next(free)] if getattr(p, "parameters", None) else p for p in operation.params
+    ]
+    return replace(gate, operation=operation)

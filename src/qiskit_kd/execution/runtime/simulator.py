@@ -25,16 +25,16 @@ from qiskit.primitives import BitArray, DataBin, PubResult, SamplerPubResult
 from qiskit.quantum_info import Pauli
 from qiskit_aer import AerSimulator
 
-from qiskit_kd.errors import CircuitError, ExecutionError
-from qiskit_kd.execution.aer import bindable
+from qiskit_kd.errors import CircuitError
+from qiskit_kd.execution.aer import aer_result, bindable
 from qiskit_kd.execution.compiled import CompiledCircuit, CompiledCircuits
-from qiskit_kd.execution.expansion import Expanded, expand
+from qiskit_kd.execution.expansion import AngleMap, expand
 from qiskit_kd.execution.measurement import Basis
 from qiskit_kd.execution.memory import require_memory
 from qiskit_kd.execution.mitigation import tensored
 from qiskit_kd.execution.noise_sources import DeviceNoise
 from qiskit_kd.execution.noisy.fusion import fuse, steps
-from qiskit_kd.execution.noisy.isa import Gate, Part, delay_seconds
+from qiskit_kd.execution.noisy.isa import Gate, Part, delay_seconds, noisy_circuit
 from qiskit_kd.execution.noisy.programs import observable_rows, zero_state
 from qiskit_kd.execution.noisy.sweeps import Section
 from qiskit_kd.execution.runtime.tiling import measured_qubits
@@ -203,35 +203,36 @@ class SimulatedPart:
         )
         expanded = expand(subcircuit.circuit if noise else bindable(subcircuit.circuit))
         few = len(qubits) <= _BLOCK_QUBITS
-        self._blocks = _Blocks(subcircuit, expanded, noise) if noise and noisy and few else None
-        self._angles = expanded.angles
+        slot = {p: k for k, p in enumerate(expanded.circuit.parameters)}
+        self._gates = []
+        for item in expanded.circuit.data:
+            operation = item.operation
+            where = tuple(qubits[expanded.circuit.find_bit(q).index] for q in item.qubits)
+            if isinstance(operation, Delay):
+                seconds = 0.0 if noise is None else delay_seconds(operation, noise)
+                self._gates.append(Gate(operation, where, (), seconds))
+            else:
+                slots = tuple(slot[p] for p in operation.params if p in slot)
+                self._gates.append(Gate(operation, where, slots))
+        self._blocks = None
+        if noise is not None and noisy and few:
+            self._blocks = _Blocks(subcircuit, self._gates, expanded.angles, noise)
+        self._angles, self._parameters = expanded.angles, list(expanded.circuit.parameters)
         order = {p: k for k, p in enumerate(whole.parameters)}
         self._columns = [order[p] for p in expanded.angles.parameters]
         self._registers = {r.name: [whole.find_bit(b).index for b in r] for r in whole.cregs}
         self._readout = [
             np.eye(2) if noise is None else noise.assignment(qubits[w]) for w in self._wires
         ]
-        self._expanded, self._noise, self._noisy = expanded, noise, noisy
+        self._noise, self._noisy = noise, noisy
 
     @cached_property
     def _aer(self) -> tuple[QuantumCircuit, AerSimulator]:
         """The circuit with relaxation while waiting, and a simulator with all other errors."""
-        qubits, noise = self.subcircuit.qubits, self._noise
-        gates, whole = QuantumCircuit(len(qubits)), QuantumCircuit(len(qubits))
-        for item in self._expanded.circuit.data:
-            wires = [self._expanded.circuit.find_bit(q).index for q in item.qubits]
-            if not isinstance(item.operation, Delay):
-                whole.append(item.operation, wires)
-                gates.append(item.operation, wires)
-            elif noise is not None:
-                seconds = delay_seconds(item.operation, noise)
-                error = noise.idle_error(qubits[wires[0]], seconds)
-                if error is not None:
-                    whole.append(error.to_instruction(), wires)
-        if noise is None or not self._noisy:
-            return whole, AerSimulator(method="statevector")
-        model = noise.noise_model(gates, qubits)
-        return whole, AerSimulator(method="density_matrix", noise_model=model)
+        wires = {q: k for k, q in enumerate(self.subcircuit.qubits)}
+        whole, model = noisy_circuit(self._gates, wires, self._noise if self._noisy else None)
+        method = "density_matrix" if self._noisy else "statevector"
+        return whole, AerSimulator(method=method, noise_model=model)
 
     @cached_property
     def tables(self) -> dict[str, NDArray[np.uint8]]:
@@ -286,19 +287,9 @@ class SimulatedPart:
         count = len(slots) if slots.shape[1] else min(1, len(slots))
         if not count:
             return np.zeros((0, 2 ** len(self._wires)) if kind == "probabilities" else 0)
-        binds = {p: slots[:, k].tolist() for k, p in enumerate(self._expanded.circuit.parameters)}
-        result = (
-            self._aer[1]
-            .run(
-                [circuit],
-                parameter_binds=[binds] if binds else None,
-                shots=1,
-                runtime_parameter_bind_enable=True,
-            )
-            .result()
-        )
-        if not result.success:
-            raise ExecutionError("Aer failed", got=str(result.status))
+        binds = {p: slots[:, k].tolist() for k, p in enumerate(self._parameters)}
+        options = {"shots": 1, "runtime_parameter_bind_enable": True}
+        result = aer_result(self._aer[1], [circuit], [binds] if binds else None, **options)
         found = np.stack([np.asarray(result.data(k)[kind], float) for k in range(count)])
         return np.broadcast_to(found, (len(slots), *found.shape[1:]))
 
@@ -310,35 +301,31 @@ class _Blocks:
     weight is carried out once per sample, and the matrices of the rest are built once per setting.
     """
 
-    def __init__(self, subcircuit: Subcircuit, expanded: Expanded, noise: DeviceNoise) -> None:
+    def __init__(
+        self, subcircuit: Subcircuit, gates: list[Gate], angles: AngleMap, noise: DeviceNoise
+    ) -> None:
         qubits = subcircuit.qubits
-        slot = {p: k for k, p in enumerate(expanded.circuit.parameters)}
         data = {
             k
-            for k, angle in enumerate(expanded.angles.expressions)
+            for k, angle in enumerate(angles.expressions)
             if all(INPUT in p.name for p in angle.parameters)
         }
         front: list[Gate] = []
         rest: list[Gate] = []
         reached: set[int] = set()  # qubits that a weight has moved
-        for item in expanded.circuit.data:
-            operation = item.operation
-            where = tuple(qubits[expanded.circuit.find_bit(q).index] for q in item.qubits)
-            slots = tuple(slot[p] for p in operation.params if p in slot)
-            seconds = delay_seconds(operation, noise) if isinstance(operation, Delay) else None
-            slots = () if seconds is not None else slots
-            early = data.issuperset(slots) and reached.isdisjoint(where)
-            (front if early else rest).append(Gate(operation, where, slots, seconds))
+        for gate in gates:
+            early = data.issuperset(gate.slots) and reached.isdisjoint(gate.qubits)
+            (front if early else rest).append(gate)
             if not early:
-                reached.update(where)
+                reached.update(gate.qubits)
         # Blocks act on pairs; a single qubit gets one that nothing happens to.
         wires = {q: k for k, q in enumerate(qubits if len(qubits) > 1 else (*qubits, -1))}
         self._sections = []
-        for gates in (front, rest):
-            part = Part("basis", tuple(gates), expanded.angles, ())
+        for some in (front, rest):
+            part = Part("basis", tuple(some), angles, ())
             blocks = fuse(steps(part, noise, wires, cutoff=_CUTOFF), len(wires))
-            section = Section(blocks, expanded.num_slots, torch.float64, "cpu")
-            self._sections.append((section, sorted({s for gate in gates for s in gate.slots})))
+            section = Section(blocks, len(angles.expressions), torch.float64, "cpu")
+            self._sections.append((section, sorted({s for gate in some for s in gate.slots})))
         measured = tuple(qubits[wire] for wire, _ in subcircuit.measured)
         basis = Basis(None, tuple(range(len(measured))), np.eye(2 ** len(measured)))
         self._outcomes = torch.from_numpy(observable_rows(basis, noise, measured, wires))
