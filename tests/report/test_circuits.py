@@ -34,7 +34,6 @@ CONFIG: dict[str, Any] = {
 
 def test_counts_of_the_published_students() -> None:
     split = split_of(CONFIG)
-    assert split is not None
     linear, hybrid, sharp = portraits(CONFIG, split)
     assert linear.drawing is None
     assert not linear.cost
@@ -98,7 +97,6 @@ def test_data_that_axes_change_is_that_of_their_last_values() -> None:
     axes = {"k": {"key": "data.options.train", "values": [30, 60]}}
     data = {"kind": "digits", "options": {"classes": [3, 5, 8], "train": 30}}
     split = split_of({"data": data, "axes": axes, "seeds": [0]})
-    assert split is not None
     assert len(split.train.labels) == 60
 
 
@@ -119,7 +117,6 @@ def test_students_that_an_axis_changes_sit_once_per_value() -> None:
     students = {"sharp": CONFIG["students"]["sharp"]}
     config = {**CONFIG, "students": students, "axes": axes}
     split = split_of(config)
-    assert split is not None
     assert split.num_features == 6
     first, second = portraits(config, split)
     assert (first.where, second.where) == ("encoding: amplitude", "encoding: angle")
@@ -129,7 +126,6 @@ def test_students_that_an_axis_changes_sit_once_per_value() -> None:
     # One drawing and one list of traits for both: only the encoding differs.
     row = {"student": "sharp", "variant": "plain", "seed": 0, "test": {}, "parameters": 75}
     found = circuits(Frame(FakeResult(rows=[row], config=config)))
-    assert found is not None
     _, _, drawings, traits = found.blocks
     assert isinstance(drawings, Pictures)
     (drawing,) = drawings.items

@@ -55,7 +55,6 @@ def changed(change: Callable[[dict[str, Any]], None], **more: Any) -> Frame:
 
 def found(frame: Frame, *names: str, **options: Any) -> Contrast:
     one = frame.contrast(*names, **options)
-    assert one is not None
     return one
 
 
@@ -154,15 +153,12 @@ def test_contrasts_pair_by_seed_not_by_position_and_leave_out_lonely_seeds() -> 
     result = tiny([0.1, 0.5, 0.9], [0.2, 0.6, 1.0])
     result.rows = [result.rows[k] for k in (5, 0, 4, 2, 3, 1)]
     gain = found(Frame(result), "tiny", "distilled").gain
-    assert gain is not None
     assert gain.differences == pytest.approx((0.1, 0.1, 0.1))
     assert gain == paired_gain([0.2, 0.6, 1.0], [0.1, 0.5, 0.9])
     assert gain.before == pytest.approx(0.5)
     two = found(Frame(tiny([0.1, 0.5], [0.2, 0.6, 1.0])), "tiny", "distilled").gain
-    assert two is not None
     assert two.n == 2
     one = found(Frame(tiny([0.5], [0.6])), "tiny", "distilled").gain
-    assert one is not None
     assert (one.ends, one.verdict) == (None, "not confirmed")
     assert Frame(result).contrast("tiny", "shuffled") is None
 
@@ -213,10 +209,8 @@ def test_counts_add_up_and_extremes_are_extremes(effects: list[float]) -> None:
     assert one.counts == (effects.count(0.1), effects.count(-0.001), effects.count(-0.1))
     means = [gain.mean for _, gain in one.places]
     table = contrasts(Frame(result), "convolution")
-    assert table is not None
     best, worst = (str(getattr(cell, "text", cell)) for cell in table.lines[0][-2:])
     assert (best, worst) == (points(max(means)), points(min(means)))
-    assert one.gain is not None
     assert one.gain.mean == pytest.approx(np.mean(means))
 
 
@@ -225,13 +219,11 @@ def test_means_over_settings_are_taken_seed_by_seed() -> None:
     one = found(FRAME, "sharp", "noise_free", points=where)
     by_seed = np.mean([gain.differences for _, gain in one.places], axis=0)
     gain = one.gain
-    assert gain is not None
     assert (gain.mean, gain.n) == (pytest.approx(by_seed.mean()), 5)
     half = 2.776445105 * by_seed.std(ddof=1) / np.sqrt(5)
     assert gain.ends == pytest.approx((gain.mean - half, gain.mean + half))
     rows = [r for r in RESULT.rows if (r["seed"], r["point"]) != (3, FRAME.points[-1])]
     partly = found(Frame(replace(RESULT, rows=rows)), "sharp", "noise_free", points=where)
-    assert partly.gain is not None
     assert partly.gain.n == 4
     assert FRAME.contrast("sharp", "noise_free", points=[]) is None
 
@@ -239,8 +231,6 @@ def test_means_over_settings_are_taken_seed_by_seed() -> None:
 def test_what_a_variant_loses_along_the_axis() -> None:
     lost = FRAME.lost("sharp", "noise_free")
     steady = FRAME.lost("sharp", "noisy")
-    assert lost is not None
-    assert steady is not None
     assert lost.mean == pytest.approx(-0.4, abs=0.004)
     assert steady.mean == pytest.approx(-0.1)
     assert FRAME.lost("hybrid", "shuffled") is None

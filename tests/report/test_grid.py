@@ -40,7 +40,6 @@ def test_a_study_without_axes_has_no_grid() -> None:
 )
 def test_lines_run_along_numbers(axes: dict[str, tuple[Any, ...]], x: str) -> None:
     grid = grid_of(study(**axes))
-    assert grid is not None
     assert grid.x == x
 
 
@@ -49,7 +48,6 @@ def test_lines_run_along_numbers(axes: dict[str, tuple[Any, ...]], x: str) -> No
 def test_points_are_every_combination_once(numbers: list[int], words: list[str]) -> None:
     axes: dict[str, tuple[Any, ...]] = {"words": tuple(words), "numbers": tuple(numbers)}
     grid = grid_of(study(**{name: values for name, values in axes.items() if values}))
-    assert grid is not None
     assert grid.x == "numbers"
     assert len(grid.points) == len(numbers) * max(len(words), 1)
     wanted = [{"numbers": n, **({"words": w} if w else {})} for n in numbers for w in words or [""]]
@@ -59,7 +57,6 @@ def test_points_are_every_combination_once(numbers: list[int], words: list[str])
 def test_more_than_a_decade_is_drawn_on_a_logarithmic_axis() -> None:
     def logarithmic(*values: Any) -> bool:
         grid = grid_of(study(x=values))
-        assert grid is not None
         return grid.logarithmic
 
     assert logarithmic(50, 100, 5000)
@@ -71,7 +68,6 @@ def test_more_than_a_decade_is_drawn_on_a_logarithmic_axis() -> None:
 def test_rows_alone_give_the_same_grid_with_the_axes_names() -> None:
     result = make(seeds=1, train=(500, 50), sees=("same", "all"), maps=False, robust=False)
     grid = rows_grid(result.rows)
-    assert grid is not None
     assert grid.values == (50, 500)
     assert grid.titles == {"train": "train", "sees": "sees"}
     assert grid.panels == ({"sees": "same"}, {"sees": "all"})
@@ -79,7 +75,6 @@ def test_rows_alone_give_the_same_grid_with_the_axes_names() -> None:
 
 def test_points_are_said_in_the_order_of_the_axes() -> None:
     grid = grid_of(make(seeds=1, train=(50, 5000), maps=False, robust=False))
-    assert grid is not None
     assert grid.say(grid.point({"sees": "all"}, 5000)) == (
         "labelled samples K = 5,000, teacher data: all"
     )

@@ -134,7 +134,6 @@ def test_a_placebo_far_off_is_an_arrow_with_its_gain() -> None:
     assert -30 < low < 0 < high
     texts = [text.get_text() for text in ax.texts]
     found = Frame(result).contrast("convolution", "shuffled", points=[{"train": 50, "sees": "all"}])
-    assert found is not None
     assert len(texts) == 2
     assert texts[0] == points(found.places[0][1].mean)
     assert not draw(plot_gains_over).axes[0].texts

@@ -66,7 +66,6 @@ def test_other_curves_are_not_in_per_cent() -> None:
 def test_gradients_have_a_line_per_term() -> None:
     ax = plot_gradients(fake_result.make(seeds=3).rows, student="hybrid").axes[0]
     legend = ax.get_legend()
-    assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["ce", "kl"]
     assert ax.get_yscale() == "log"
 

@@ -44,12 +44,10 @@ def texts(table: Table, line: int) -> list[str]:
 
 
 def tables(found: Section | None) -> list[Table]:
-    assert found is not None
     return [block for block in found.blocks if isinstance(block, Table)]
 
 
 def note(found: Section | None) -> str:
-    assert found is not None
     assert isinstance(found.blocks[0], Text)
     return found.blocks[0].text
 
@@ -136,7 +134,6 @@ def test_the_table_of_preferences_and_of_what_noise_takes() -> None:
 
 def test_shots_are_shown_at_the_devices_own_noise_or_at_the_last_value() -> None:
     found = noise.shots(Frame(NOISE))
-    assert found is not None
     (group,) = [block for block in found.blocks if isinstance(block, Pictures)]
     assert [picture.title for picture in group.items] == [
         "Accuracy of the sharp student", "KL(teacher ‖ student) of the sharp student",
@@ -184,7 +181,6 @@ def changed(part: str, change: Any) -> Frame:
 
 def test_a_cell_per_backend() -> None:
     table = backends.beside(Frame(NOISE), "hybrid")
-    assert table is not None
     assert list(table.heads) == [
         "variant", "exact: exact, probabilities", "aer: aer, probabilities",
         "device: noisy, probabilities", "aer device: noisy, 4,096 shots",
@@ -209,7 +205,6 @@ def test_a_backend_that_some_lack_and_no_teacher() -> None:
             row["backends"] = [e for e in row["backends"] if e["backend"] != "aer"]
 
     table = backends.beside(changed("backends", without), "hybrid")
-    assert table is not None
     noisy = next(k for k in range(8) if texts(table, k)[0] == "noisy")
     assert table.lines[noisy][2] == Entry("")
     assert isinstance(table.lines[noisy][1], Entry)
@@ -441,7 +436,6 @@ def test_against_the_estimate(factor: float, end: str) -> None:
     for early in (False, True):
         result.estimate["may_end_early"] = early
         found = cost.cost(Frame(result))
-        assert found is not None
         assert isinstance(found.blocks[1], Text)
         most = "at most " * early
         assert found.blocks[1].text == f"Expected before the run: {most}{end}"
@@ -452,7 +446,6 @@ def test_every_job_with_a_short_id_and_nothing_of_an_account() -> None:
     result.jobs[0] |= {"account": "mine", "token": "secret", "error": "crn:v1:secret"}
     result.jobs[1] |= {"job_id": "d3k2abc", "sent": None, "usd": None}
     found = cost.cost(Frame(result))
-    assert found is not None
     details = found.blocks[-1]
     assert isinstance(details, Details)
     assert details.summary == "Every job (60)"
@@ -498,7 +491,6 @@ def test_the_bill() -> None:
 
 def test_where_circuits_ran_every_copy_best_first() -> None:
     found = cost.layout(Frame(fake_device.make()))
-    assert found is not None
     facts, table = found.blocks
     assert isinstance(facts, Facts)
     assert isinstance(table, Table)
@@ -531,7 +523,6 @@ def test_one_copy_other_circuits_days_and_backends() -> None:
     rows[1]["devices"][0]["circuits"] = [alone, {**alone, "depth": 9}]
     rows[2]["devices"][0]["calibrated"] = None
     found = cost.layout(Frame(result))
-    assert found is not None
     facts = [dict(block.items) for block in found.blocks if isinstance(block, Facts)]
     assert facts[0]["used as"] == "device and tuner"
     assert facts[0]["kind"] == "quantum processor"

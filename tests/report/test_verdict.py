@@ -145,7 +145,6 @@ def test_training_under_noise_and_the_placebos_have_a_sentence_each() -> None:
 def test_a_line_a_contrast() -> None:
     frame = Frame(fake_noise.make())
     table = contrasts(frame, "sharp", frame.noisy_points)
-    assert table is not None
     assert [str(line[0]) for line in table.lines] == [
         "noisy over noise free", "from quantum over noisy", "from classical over noisy",
         "shuffled teacher (placebo) over noisy", "from quantum over shuffled teacher (placebo)",
@@ -155,15 +154,12 @@ def test_a_line_a_contrast() -> None:
     line = table.lines[0]
     assert list(line[1:4]) == ["8", "0", "0"]
     mean = frame.contrast("sharp", "noisy", "noise_free", points=frame.noisy_points)
-    assert mean is not None
-    assert mean.gain is not None
     assert isinstance(line[4], Entry)
     assert line[4].text == f"+{100 * mean.gain.mean:.1f}"
     assert line[4].verdict == "confirmed"
     assert isinstance(line[7], Entry)
     assert line[7].note.startswith("noise scale = 2, device: ")
     plain = contrasts(Frame(make()), "hybrid")
-    assert plain is not None
     assert [str(line[0]) for line in plain.lines][:2] == [
         "distilled over alone", "shuffled teacher (placebo) over alone",
     ]  # fmt: skip
