@@ -19,7 +19,7 @@ from qiskit_kd.circuits.ansatze import hardware_efficient
 from qiskit_kd.circuits.encodings import amplitude, angle, dense_angle, reuploading
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
-from qiskit_kd.errors import CircuitError, ConfigError, DataError, DeviceError
+from qiskit_kd.errors import CircuitError, DataError, DeviceError
 from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.measurement import bases, measured
 from qiskit_kd.execution.noise_sources import DeviceNoise, fake_device, rate_device, readout_rates
@@ -289,8 +289,6 @@ def test_a_tile_out_of_line_is_left_out_and_too_many_are_refused() -> None:
     assert len(tile_circuit(circuit, line, worst=1e9).tiles) == 4
     with pytest.raises(DeviceError, match=r"got tiles: 4 of 2 qubits; expected at most 3\. Ask fo"):
         tile_circuit(circuit, line, tiles=4)
-    with pytest.raises(ConfigError, match="tiles are counted from 1; got 0"):
-        tile_circuit(circuit, line, tiles=0)
 
 
 def test_time_on_the_device_falls_twelvefold() -> None:
