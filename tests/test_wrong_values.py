@@ -15,6 +15,7 @@ import sklearn.datasets
 import torch
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
+from qiskit.primitives import StatevectorSampler
 from torch import nn
 
 import qiskit_kd
@@ -79,6 +80,14 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         "optimizer": "adam", "optimizer_options": {}, "learning_rate": 0.1, "epochs": 1,
         "batch_size": 2, "patience": 1, "metric": "loss", "seed": 0, "gradient_every": 1,
         "checkpoint_dir": None, "checkpoint_epochs": 1, "checkpoint_steps": 1, "callbacks": ()}),
+    "distill": (qiskit_kd.distill, {
+        "teacher": None, "student": nn.Linear(4, 2), "data": (X, Y), "loss": None, "transfer": None,
+        "validation": 0.2, "test": 0.2, "backend": None, "seed": 0, "epochs": 1}),
+    "from_qnn": (qiskit_kd.from_qnn, {"network": qiskit_kd.QuantumLayer(model())}),
+    "from_circuit": (circuits.CircuitModel.from_circuit, {
+        "circuit": model().circuit, "inputs": ["input_00", "input_01"], "weights": None,
+        "readout": circuits.ClassGroups(2, 2)}),
+    "Backend of": (qiskit_kd.Backend.of, {"thing": StatevectorSampler(), "shots": 3}),
     "Training": (distill.Training, {"steps_per_epoch": 1}),
     "fit": (fitted, {"train": dataset(), "validation": dataset(), "transfer": X,
                      "num_classes": 2}),

@@ -24,12 +24,19 @@ _HOMES = {
     "Teacher": "distill",
     "Term": "distill",
     "circuits": "",
+    "data": "",
     "datasets": "data",
+    "distill": "",
     "errors": "",
+    "execution": "",
+    "experiment": "",
     "from_qnn": "interop",
+    "interop": "",
     "list_backends": "execution.backends",
     "load_backend": "execution.backends",
     "losses": "distill",
+    "nn": "",
+    "report": "",
     "students": "nn",
 }
 
@@ -48,6 +55,7 @@ __all__ = [
     "Term",
     "circuits",
     "datasets",
+    "distill",
     "errors",
     "from_qnn",
     "list_backends",
@@ -74,4 +82,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "__version__"})
+    return sorted({*globals(), *_HOMES, "__version__"})

@@ -117,6 +117,20 @@ class Registry(Mapping[str, T]):
             raise UnknownNameError.of(self.kind, name, self._parts)
         return self._parts[name]
 
+    def __getattr__(self, name: str) -> T:
+        if name.startswith("_"):  # of Python's own protocols: no part is called so
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except UnknownNameError as error:
+            raise AttributeError(str(error)) from None
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *(name for name in self if name.isidentifier())})
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} parts of kind {self.kind}: {', '.join(self)}>"
+
     def get(self, name: object, default: Any = None) -> Any:
         """The part of that name, or `default`."""
         return self[name] if isinstance(name, str) and name in self else default

@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+from typing import Any
+
 from qiskit_kd.distill import feature_losses, metrics
 from qiskit_kd.distill.adapters import adapters
 from qiskit_kd.distill.callbacks import Callback, History, State
+from qiskit_kd.distill.distilled import Distilled, distill
 from qiskit_kd.distill.distiller import Distiller
 from qiskit_kd.distill.losses import Loss, loss, losses
 from qiskit_kd.distill.placebos import shuffled, uniform
@@ -15,6 +20,7 @@ from qiskit_kd.distill.training import Training
 
 __all__ = [
     "Callback",
+    "Distilled",
     "Distiller",
     "History",
     "Loss",
@@ -24,6 +30,7 @@ __all__ = [
     "Term",
     "Training",
     "adapters",
+    "distill",
     "feature_losses",
     "loss",
     "losses",
@@ -31,3 +38,13 @@ __all__ = [
     "shuffled",
     "uniform",
 ]
+
+
+class _Room(ModuleType):
+    """This room, which is also the call that it is named after: `qiskit_kd.distill(...)`."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Distilled:
+        return distill(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Room

@@ -70,7 +70,7 @@ def _labelled(data: object, role: str) -> Samples:
         x, y, count, name = known
         count = whole(count, f"the {role} has at least two classes", least=2, error=DataError)
     else:
-        found = _collected(data, role)
+        found = collected(data, role)
         if len(found) != 2:
             raise DataError(
                 f"the {role} is samples and labels",
@@ -93,7 +93,7 @@ def unlabelled(data: object) -> NDArray[np.float64] | None:
             x = data[0]
         else:
             x = (
-                next(iter(_collected(data, "transfer set")), ())
+                next(iter(collected(data, "transfer set")), ())
                 if isinstance(data, _TORCH)
                 else data
             )
@@ -101,7 +101,7 @@ def unlabelled(data: object) -> NDArray[np.float64] | None:
     return None if rows.ndim and not rows.size else numbers(rows, "the transfer set")
 
 
-def _collected(data: object, role: str) -> list[Any]:
+def collected(data: object, role: str) -> list[Any]:
     """Samples and labels of a pair, a torch data set or a loader, each as one array.
 
     A loader's batches are read once, in the order of its data set unless a sampler of its own

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from html import escape
 from typing import Any
 
 from torch import Tensor
@@ -83,7 +84,10 @@ class Progress(Callback):
             self._bar = None
 
 
-@dataclass(frozen=True, slots=True)
+_JUDGED = ("loss", "accuracy")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class History:
     """Curves of a finished run, one number per epoch.
 
@@ -110,6 +114,46 @@ class History:
     def num_epochs(self) -> int:
         """Epochs that were completed."""
         return len(self.curves["epoch"])
+
+    def __repr__(self) -> str:
+        if not self.best_epoch:
+            return f"History({self.num_epochs} epochs, none better than the start)"
+        best = {key: self.curves[f"validation/{key}"][self.best_epoch - 1] for key in _JUDGED}
+        said = ", ".join(f"{key} {value:.3f}" for key, value in best.items())
+        return f"History({self.num_epochs} epochs, best {self.best_epoch}: validation {said})"
+
+    def _repr_html_(self) -> str:
+        heads = [key for key in self.curves if not key.startswith("grad/")]
+        rows = sorted({0, self.best_epoch - 1, self.num_epochs - 1} & set(range(self.num_epochs)))
+        cells = [[f"{self.curves[key][row]:.4g}" for key in heads] for row in rows]
+        lines = ["".join(f"<td>{cell}</td>" for cell in line) for line in cells]
+        top = "".join(f"<th>{escape(key)}</th>" for key in heads)
+        body = "".join(f"<tr>{line}</tr>" for line in lines)
+        return f"<table><caption>{escape(repr(self))}</caption><tr>{top}</tr>{body}</table>"
+
+    def to_frame(self) -> Any:
+        """The curves as a pandas frame, a row an epoch; pandas must be installed."""
+        import pandas  # type: ignore[import-untyped, import-not-found, unused-ignore]
+
+        return pandas.DataFrame(self.curves).set_index("epoch")
+
+    def plot(self, *, ax: Any = None) -> Any:
+        """Losses and validation metrics over the epochs; the axes of the figure.
+
+        Args:
+            ax: Matplotlib axes to draw into; None makes some.
+        """
+        from matplotlib import pyplot
+
+        ax = pyplot.subplots()[1] if ax is None else ax
+        for key, values in self.curves.items():
+            if key != "epoch" and not key.startswith("grad/"):
+                ax.plot(self.curves["epoch"], values, label=key)
+        if self.best_epoch:
+            ax.axvline(self.best_epoch, linestyle=":", color="0.5", label="best epoch")
+        ax.set_xlabel("epoch")
+        ax.legend()
+        return ax
 
     def as_dict(self) -> dict[str, object]:
         """Plain values, for JSON."""

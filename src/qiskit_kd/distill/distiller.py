@@ -10,7 +10,7 @@ ends, on a CPU, with the same bits as one that was not.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import replace
@@ -25,9 +25,9 @@ from torch.optim import Optimizer
 from qiskit_kd.distill.batches import AnySamples, Labelled, check_sets, labelled_sets, unlabelled
 from qiskit_kd.distill.callbacks import Callback, History, Progress, State
 from qiskit_kd.distill.checkpoints import Keeper, run_hash
+from qiskit_kd.distill.losses import Loss
 from qiskit_kd.distill.objective import LOGITS, Objective, check_sources, named, norm
 from qiskit_kd.distill.outputs import FeatureCapture, check_logits, logits_of
-from qiskit_kd.distill.teacher import Teacher
 from qiskit_kd.distill.terms import Term, check_terms
 from qiskit_kd.distill.training import Training
 from qiskit_kd.errors import DistillError
@@ -49,9 +49,10 @@ class Distiller:
     Args:
         student: Maps `(batch, ...)` samples to `(batch, classes)` logits. A bare `QuantumLayer` of
             class probabilities becomes the student it makes, of logits `log p`: see `student`.
-        terms: The objective, e.g. `[Term("ce"), Term("kl", 0.9, options={"temperature": 2})]`.
-        teacher: Where soft targets and feature maps come from; needed if a term needs it. Several
-            by name, `{"soft": ..., "maps": ...}`, for terms that say `teacher="soft"`.
+        terms: The objective, e.g. `["ce", Term("kl", 0.9, temperature=2)]`.
+        teacher: Where soft targets and feature maps come from; needed if a term needs it: a
+            `Teacher`, or what `Teacher` takes. Several by name, `{"soft": ..., "maps": ...}`, for
+            terms that say `teacher="soft"`.
         training: How it trains; None: as `Training` has it.
         callbacks: Hooks, see `Callback`.
         progress: Show a progress bar.
@@ -66,9 +67,9 @@ class Distiller:
     def __init__(
         self,
         student: nn.Module,
-        terms: Sequence[Term],
+        terms: str | Loss | Term | Sequence[str | Loss | Term],
         *,
-        teacher: Teacher | Mapping[str, Teacher] | None = None,
+        teacher: Any = None,
         training: Training | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool = False,
@@ -87,7 +88,7 @@ class Distiller:
             )
         self.student = as_student(student)
         self.training = replace(training or Training(), **options)
-        self.terms = _listed(terms, Term)
+        self.terms = _listed(_as_terms(terms), Term)
         self.teachers = named(teacher)
         self._callbacks = _listed(callbacks, Callback)
         self._callbacks += (Progress(),) if progress else ()
@@ -326,6 +327,14 @@ _LISTS: dict[type, tuple[str, str, str]] = {
         "Derive from qiskit_kd.distill.Callback and pass an instance.",
     ),
 }
+
+
+def _as_terms(terms: Any) -> Any:
+    """Terms, with names and losses as the terms they are short for."""
+    found = [terms] if isinstance(terms, str | Loss) else terms
+    if not isinstance(found, Sequence):
+        return found
+    return [Term(each) if isinstance(each, str | Loss) else each for each in found]
 
 
 def _listed(given: object, kind: type[T]) -> tuple[T, ...]:

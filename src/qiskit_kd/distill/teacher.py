@@ -48,18 +48,22 @@ Outputs = Literal["logits", "probabilities"]
 
 
 class _Maker(ABCMeta):
-    """`Teacher(network)` is short for `Teacher.from_module(network)`."""
+    """`Teacher(thing)` is short for the `from_` that takes it."""
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
-        if cls is Teacher:
-            return Teacher.from_module(*args, **options)
-        return super().__call__(*args, **options)
+        if cls is not Teacher:
+            return super().__call__(*args, **options)
+        if args and isinstance(args[0], str | Path):
+            return Teacher.from_file(*args, **options)
+        classifier = args and not isinstance(args[0], nn.Module) and hasattr(args[0], "predict")
+        make: Any = Teacher.from_classifier if classifier else Teacher.from_module
+        return make(*args, **options)
 
 
 class Teacher(metaclass=_Maker):
-    """Source of soft targets; make one with `from_module`, `from_logits` or `from_file`.
+    """Source of soft targets: `from_module`, `from_classifier`, `from_logits` or `from_file`.
 
-    `Teacher(network, ...)` is `Teacher.from_module(network, ...)`.
+    `Teacher(thing, ...)` takes a module or several, a classifier, or the path of a file.
     """
 
     @property
@@ -123,6 +127,19 @@ class Teacher(metaclass=_Maker):
             )
         folder = None if cache_dir is None else Path(cache_dir)
         return ModuleTeacher(modules, average, folder, outputs)
+
+    @staticmethod
+    def from_classifier(classifier: Any) -> ClassifierTeacher:
+        """A trained classifier of scikit-learn's kind, whose classes are those of the labels.
+
+        Args:
+            classifier: Has `predict_proba`: a forest, a pipeline, gradient boosting. It sees
+                samples as rows `(n, features)`.
+
+        Raises:
+            DistillError: If it has no `predict_proba`.
+        """
+        return ClassifierTeacher(classifier)
 
     @staticmethod
     def from_logits(
@@ -198,14 +215,10 @@ class ModuleTeacher(Teacher):
             )
         for module in modules:
             if not isinstance(module, nn.Module):
-                foreign = hasattr(module, "predict_proba")
                 raise DistillError(
-                    "a teacher is made of torch modules",
+                    "a teacher is made of torch modules, or is one classifier",
                     got=type(module).__name__,
-                    remedy="Teacher.from_logits(X, model.predict_proba(X), "
-                    "outputs='probabilities')."
-                    if foreign
-                    else "Pass the trained module; stored logits go to Teacher.from_logits.",
+                    remedy="Pass the trained module; stored logits go to Teacher.from_logits.",
                 )
         _check_outputs(outputs)
         if outputs is None:
@@ -342,6 +355,38 @@ class ModuleTeacher(Teacher):
         if self._average == "logits":
             return stack.mean(dim=0)
         return torch.log_softmax(stack, dim=-1).logsumexp(dim=0) - math.log(len(members))
+
+
+class ClassifierTeacher(Teacher):
+    """A classifier that gives class probabilities; see `Teacher.from_classifier`."""
+
+    def __init__(self, classifier: Any) -> None:
+        if not callable(getattr(classifier, "predict_proba", None)):
+            name = type(classifier).__name__
+            raise DistillError(
+                "a teacher gives class probabilities",
+                got=f"a {name} without predict_proba",
+                expected="a classifier with predict_proba",
+                remedy=f"Calibrate it: CalibratedClassifierCV({name}(...)).fit(x, y).",
+            )
+        self.classifier = classifier
+
+    def logits_for(self, samples: ArrayLike) -> Tensor:
+        """Logarithms of the class probabilities, asked for at each call.
+
+        Raises:
+            DistillError: If the classifier fails, as one that is not fitted does.
+        """
+        rows = numbers(samples, "samples")
+        try:
+            found = np.asarray(self.classifier.predict_proba(rows.reshape(len(rows), -1)), float)
+        except Exception as error:  # somebody else's code
+            raise DistillError(
+                "a teacher is a trained classifier of these samples",
+                got=f"{type(error).__name__}: {str(error).splitlines()[0]}",
+                remedy="Fit it first, on samples of this width.",
+            ) from error
+        return log_probabilities(torch.from_numpy(found))
 
 
 class StoredTeacher(Teacher):

@@ -51,7 +51,7 @@ class Ramp:
         return self.first + (self.last - self.first) * min(epoch / self.epochs, 1.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Term:
     """A loss, its weight, and between which tensors it is taken.
 
@@ -59,7 +59,8 @@ class Term:
         loss: A `Loss`, or the name or the function of a registered one.
         weight: Factor in the objective; 0 logs the term without training on it.
         name: What histories and messages call it; the loss's name by default.
-        options: Keyword options of the loss. A module among them is trained along.
+        options: Options of the loss, or as keywords of their own: `Term("kl", temperature=4)`. A
+            module among them is trained along.
         schedule: Factor on the weight by epoch, see `Ramp`.
         layers: Module paths `(student, teacher)` of the features to compare, for feature losses;
             without, they compare logits.
@@ -83,8 +84,31 @@ class Term:
     teacher: str | None = field(default=None, kw_only=True)
     adapter: str | AdapterBuilder | nn.Module | None = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "loss", _loss(self.loss))
+    def __init__(
+        self,
+        loss: str | Loss | Callable[..., Any],
+        weight: float = 1.0,
+        name: str | None = None,
+        options: Mapping[str, object] | None = None,
+        *,
+        schedule: Callable[[int], float] | None = None,
+        layers: tuple[str, str] | None = None,
+        teacher: str | None = None,
+        adapter: str | AdapterBuilder | nn.Module | None = None,
+        **keywords: object,
+    ) -> None:
+        given = {} if options is None else options
+        if keywords:
+            given = {**given, **keywords}
+        fields = {
+            "loss": _loss(loss), "weight": weight, "name": name, "options": given,
+            "schedule": schedule, "layers": layers, "teacher": teacher, "adapter": adapter,
+        }  # fmt: skip
+        for key, value in fields.items():
+            object.__setattr__(self, key, value)
+        self._check()
+
+    def _check(self) -> None:
         if not isinstance(self.name, str | None) or self.name == "":
             raise DistillError(
                 "a term's name is text", got=shown(self.name), expected="a name, or None"
