@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from qiskit_kd.circuits import DeadWeightsWarning
 from qiskit_kd.errors import CircuitError, ConfigError, ResourceError, UnknownNameError
 from qiskit_kd.nn.circuit_spec import _dead_weights
+from qiskit_kd.nn.controls import equal_size
 from qiskit_kd.nn.layer import QuantumLayer
 from qiskit_kd.nn.modules import (
     FullyQuantumStudent,
@@ -33,7 +34,6 @@ from qiskit_kd.nn.modules import (
     num_parameters,
 )
 from qiskit_kd.nn.students import (
-    equal_size,
     fully_quantum,
     hybrid,
     linear,

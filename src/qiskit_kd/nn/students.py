@@ -26,14 +26,11 @@ from qiskit_kd.nn.modules import (
     ClassicalStudent,
     FullyQuantumStudent,
     HybridStudent,
-    Projection,
     Start,
     check_activation,
     check_sharpness,
     check_sizes,
     check_widths,
-    fitted_widths,
-    whole_number,
 )
 from qiskit_kd.nn.shots import warn_few_shots
 from qiskit_kd.registry import Registry
@@ -75,35 +72,6 @@ def mlp(
     check_activation(activation, ACTIVATIONS)
     facts = {"kind": "mlp", "layers": sizes, "activation": activation}
     return ClassicalStudent(start.layers(sizes, activation, "output"), facts)
-
-
-@students.register("equal_size")
-@spread(start=Start)
-def equal_size(
-    num_features: int, num_classes: int, *, budget: int = 74, start: Start
-) -> ClassicalStudent:
-    """The classical control of (nearly) the same size: frozen projection, then a tiny network.
-
-    A random orthogonal projection to f features, which is not trained, Linear(f, h), tanh and
-    Linear(h, C): `h (f + 1) + C (h + 1)` trainable parameters. f and h make that the smallest
-    number not below `budget`; of equally good ones, h is as near as possible to C + 1. From 64
-    features: 75 with f = 14, h = 4 for C = 3 classes (74 is out of reach), 74 with f = 5, h = 4
-    for ten.
-
-    Raises:
-        ConfigError: If the budget is no positive integer.
-    """
-    num_features, num_classes = check_sizes(num_features, num_classes)
-    budget = whole_number(budget, what="budget", least=1)
-    f, h = fitted_widths(num_features, num_classes, budget)
-    layers: dict[str, nn.Module] = {
-        "projection": Projection(num_features, f, seed=start.seed, dtype=start.precision),
-        "hidden": start.linear(f, h, "hidden"),
-        "tanh": nn.Tanh(),
-        "output": start.linear(h, num_classes, "output"),
-    }
-    facts = {"kind": "equal_size", "budget": budget, "projected_features": f, "hidden": h}
-    return ClassicalStudent(layers, facts)
 
 
 @students.register("hybrid")
