@@ -86,10 +86,8 @@ def _command(to: typer.Typer = app, name: str | None = None) -> Callable[..., Ca
             except (QiskitKDError, KeyboardInterrupt) as error:
                 if debug:
                     raise
-                if isinstance(error, KeyboardInterrupt):
-                    typer.echo("qkd: interrupted", err=True)
-                    raise typer.Exit(INTERRUPTED) from None
-                typer.echo(f"qkd: error: {error}", err=True)
+                interrupted = isinstance(error, KeyboardInterrupt)
+                _note("interrupted" if interrupted else f"error: {error}")
                 raise typer.Exit(_status_of(error)) from None
 
         known = inspect.signature(command, eval_str=True)
@@ -104,7 +102,13 @@ def _command(to: typer.Typer = app, name: str | None = None) -> Callable[..., Ca
     return made
 
 
-def _status_of(error: QiskitKDError) -> int:
+def _note(text: str) -> None:
+    typer.echo(f"qkd: {text}", err=True)
+
+
+def _status_of(error: QiskitKDError | KeyboardInterrupt) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
     if isinstance(error, BudgetError | QuotaError):
         return REFUSED
     asked = isinstance(error, AccountError | DeviceError)  # for what cannot be had
@@ -172,16 +176,14 @@ def run(
         ):
             result = study.run(folder, workers=workers, watch=watch, announce=_announce)
     except KeyboardInterrupt:
-        typer.echo(
-            f"qkd: interrupted; finished rows are kept in {folder}. Run the same command again "
-            "to go on.",
-            err=True,
+        _note(
+            f"interrupted; finished rows are kept in {folder}. Run the same command again to go on."
         )
         with suppress(QiskitKDError):
             from qiskit_kd.experiment.jobs import under_way
 
             if text := under_way(folder):
-                typer.echo(f"qkd: {text}", err=True)
+                _note(text)
         raise typer.Exit(INTERRUPTED) from None
     _show(result, folder, as_json=as_json)
 
@@ -231,7 +233,7 @@ def estimate(
     if as_json:
         typer.echo(json.dumps(found.as_dict()))
         return
-    from qiskit_kd.report.costs import price_text
+    from qiskit_kd.report.costs import price_text  # and with it what draws
 
     typer.echo(price_text(found))
 
@@ -264,12 +266,11 @@ def snapshot(
     options = account_of(device, backend=backend, account=account, instance=instance)
     with at_entry(backend=backend):
         taken = take_snapshot(options, file, force=force)
-    if as_json:
-        facts = {"device": taken.device, "qubits": taken.num_qubits, "calibrated": taken.calibrated}
-        typer.echo(json.dumps({"file": str(taken.file), **facts}))
-        return
+    facts = {"file": str(taken.file), "device": taken.device, "qubits": taken.num_qubits}
+    facts |= {"calibrated": taken.calibrated}
     date = "calibration unknown" if taken.calibrated is None else f"calibrated {taken.calibrated}"
-    typer.echo(f"wrote {taken.file}: {taken.device}, {taken.num_qubits} qubits, {date}")
+    text = f"wrote {taken.file}: {taken.device}, {taken.num_qubits} qubits, {date}"
+    typer.echo(json.dumps(facts) if as_json else text)
 
 
 @_command()
@@ -290,11 +291,9 @@ def jobs(
     acts = {"fetch": fetch or (), "cancel": cancel or (), "forget": forget or ()}
     said, found, spent = listing(folder, **acts)
     for line in said:
-        typer.echo(f"qkd: {line}", err=True)
-    if as_json:
-        typer.echo(json.dumps({"jobs": found, "usage": spent}))
-        return
-    typer.echo(jobs_text(found, spent))
+        _note(line)
+    facts = {"jobs": found, "usage": spent}
+    typer.echo(json.dumps(facts) if as_json else jobs_text(found, spent))
 
 
 @_command()
@@ -381,10 +380,10 @@ def _show(result: StudyResult, folder: Path, *, as_json: bool) -> None:
     if not as_json:
         typer.echo(f"report: {page}" if page else "no finished rows, no report")
     for failure in list(result.failures.values())[:5]:
-        typer.echo(f"qkd: failed: {failure['label']}: {failure['error']}", err=True)
+        _note(f"failed: {failure['label']}: {failure['error']}")
     if result.missing:
         more = "; their tracebacks are in study.db" if result.failures else ""
-        typer.echo(f"qkd: {result.missing} tasks have no row{more}. Run again to retry.", err=True)
+        _note(f"{result.missing} tasks have no row{more}. Run again to retry.")
     if as_json:
         facts = {"experiment": result.name, "rows": len(result.rows)}
         facts |= {"report": None if page is None else str(page), "table": result.table}
@@ -407,10 +406,8 @@ def _announce(outlook: Outlook) -> None:
         said.append("this machine plays the device: nothing is charged")
     elif outlook.workers == 1:
         said.append("one worker: IBM's free plan takes three pending jobs (--workers for more)")
-    for text in said:
-        typer.echo(f"qkd: {text}", err=True)
-    for text in outlook.warnings:
-        typer.echo(f"qkd: warning: {text}", err=True)
+    for text in (*said, *(f"warning: {text}" for text in outlook.warnings)):
+        _note(text)
 
 
 @contextmanager
@@ -421,7 +418,7 @@ def _plain_warnings() -> Iterator[None]:
     def show(message: Warning | str, *_: object) -> None:
         if str(message) not in shown:
             shown.add(str(message))
-            typer.echo(f"qkd: warning: {message}", err=True)
+            _note(f"warning: {message}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show  # type: ignore[assignment]
@@ -441,7 +438,7 @@ def _progress() -> Iterator[Watcher]:
             if tenth > shown:
                 shown = tenth
                 note = f", {failed} failed" if failed else ""
-                typer.echo(f"qkd: {done} of {total} tasks done{note}", err=True)
+                _note(f"{done} of {total} tasks done{note}")
 
         yield say
         return
