@@ -17,7 +17,7 @@ from .toys import CLASSES, linear, mlp
 def test_a_term_is_known_by_its_loss_or_its_name():
     assert Term("kl").label == "kl"
     assert Term("kl", name="soft").label == "soft"
-    assert Term(losses["kl"]).resolved is losses["kl"]
+    assert Term(losses["kl"]).loss is losses["kl"]
     assert Term(Loss("mine", lambda s, *_: s.sum())).label == "mine"
 
 

@@ -78,7 +78,7 @@ CE = [Term("ce")]
 def fit(student, terms, train=TRAIN, validation=VALIDATION, transfer=None, **options):
     """The history of a training; a module is made a teacher, one that is needed and missing too."""
     source = options.pop("teacher", None)
-    if source is None and any(term.resolved.teacher for term in terms):
+    if source is None and any(term.loss.teacher for term in terms):
         source = mlp(7)
     source = Teacher.from_module(source) if isinstance(source, nn.Module) else source
     return Distiller(student, terms, teacher=source, **options).fit(train, validation, transfer)

@@ -101,7 +101,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
 @pytest.mark.parametrize("name", losses)
 def test_a_loss_by_name_object_and_function(name: str) -> None:
     terms = [Term(name), Term(losses[name]), Term(losses[name].function)]
-    assert len({term.resolved for term in terms}) == 1
+    assert len({term.loss for term in terms}) == 1
     assert terms[0].describe() == terms[1].describe() == terms[2].describe()
 
 

@@ -137,7 +137,7 @@ class Distiller:
         train, validation = labelled_sets(train, validation, num_classes)
         transfer = unlabelled(transfer)
         check_sets(train, validation, transfer)
-        if all(term.resolved.target for term in self.terms):
+        if all(term.loss.target for term in self.terms):
             transfer = None
         data, held_out = self._tensors(train, transfer), self._tensors(validation)
         with ExitStack() as stack:
@@ -252,7 +252,7 @@ class Distiller:
                 where = f"at step {state.step + 1}, epoch {state.epoch + 1}"
                 raise self._not_finite(f"the term {term.label!r}", f"{number} {where}")
             sums = state.sums[term.label]
-            count = labelled if term.resolved.target else len(rows)
+            count = labelled if term.loss.target else len(rows)
             sums[0] += number * count
             sums[1] += count
             if weight:

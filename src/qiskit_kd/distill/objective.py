@@ -56,7 +56,7 @@ def named(teacher: Any) -> dict[str, Teacher]:
 
 def source(term: Term, teachers: Mapping[str, Teacher]) -> str | None:
     """Name of the teacher `term` learns from; None if its loss reads none."""
-    if not term.resolved.teacher:
+    if not term.loss.teacher:
         return None
     if not teachers:
         raise DistillError(
@@ -71,7 +71,7 @@ def source(term: Term, teachers: Mapping[str, Teacher]) -> str | None:
                 f"the term {term.label!r} says which of several teachers it learns from",
                 got="no name",
                 expected=f"one of {', '.join(map(repr, sorted(teachers)))}",
-                remedy=f"Term({term.resolved.name!r}, ..., teacher={sorted(teachers)[0]!r}).",
+                remedy=f"Term({term.loss.name!r}, ..., teacher={sorted(teachers)[0]!r}).",
             )
         return next(iter(teachers))
     if term.teacher not in teachers:
@@ -138,7 +138,7 @@ class Objective:
                     ask.features_for(data.samples, layer) if layer else ask.logits_for(data.samples)
                 )
                 self.targets[name, layer] = found.to(data.features)
-            self._reads.append((term, term.resolved, key))
+            self._reads.append((term, term.loss, key))
         for term, _, key in self._reads:
             if isinstance(term.adapter, nn.Module):
                 self.adapters[term.label] = term.adapter

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, fields
+from typing import Any
 
 from torch import nn
 
@@ -75,14 +75,14 @@ class Term:
         UnknownNameError: For an unknown loss or adapter.
     """
 
-    loss: str | Loss | Callable[..., Any]
-    weight: float = 1.0
-    name: str | None = None
-    options: Mapping[str, object] = field(default_factory=dict)
-    schedule: Callable[[int], float] | None = field(default=None, kw_only=True)
-    layers: tuple[str, str] | None = field(default=None, kw_only=True)
-    teacher: str | None = field(default=None, kw_only=True)
-    adapter: str | AdapterBuilder | nn.Module | None = field(default=None, kw_only=True)
+    loss: Loss
+    weight: float
+    name: str | None
+    options: Mapping[str, object]
+    schedule: Callable[[int], float] | None
+    layers: tuple[str, str] | None
+    teacher: str | None
+    adapter: str | AdapterBuilder | nn.Module | None
 
     def __init__(
         self,
@@ -98,50 +98,51 @@ class Term:
         **keywords: object,
     ) -> None:
         given = {} if options is None else options
-        if keywords:
-            given = {**given, **keywords}
-        fields = {
-            "loss": _loss(loss), "weight": weight, "name": name, "options": given,
-            "schedule": schedule, "layers": layers, "teacher": teacher, "adapter": adapter,
-        }  # fmt: skip
-        for key, value in fields.items():
-            object.__setattr__(self, key, value)
-        self._check()
-
-    def _check(self) -> None:
-        if not isinstance(self.name, str | None) or self.name == "":
-            raise DistillError(
-                "a term's name is text", got=shown(self.name), expected="a name, or None"
-            )
-        object.__setattr__(self, "options", self.resolved.check(self.options))
-        weight = real(
-            self.weight,
+        given = {**given, **keywords} if keywords else given
+        values = (_loss(loss), weight, name, given, schedule, layers, teacher, adapter)
+        for each, value in zip(fields(self), values, strict=True):
+            object.__setattr__(self, each.name, value)
+        if not isinstance(name, str | None) or name == "":
+            raise DistillError("a term's name is text", got=shown(name), expected="a name, or None")
+        object.__setattr__(self, "options", self.loss.check(given))
+        number = real(
+            weight,
             f"the weight of the term {self.label!r} is a finite number",
             error=DistillError,
             remedy="Use 0 to log a term without training on it.",
         )
-        if type(self.weight) not in (int, float):
-            object.__setattr__(self, "weight", weight)
-        if self.schedule is not None and not callable(self.schedule):
+        if type(weight) not in (int, float):
+            object.__setattr__(self, "weight", number)
+        if schedule is not None and not callable(schedule):
             raise DistillError(
                 f"the schedule of the term {self.label!r} is a function of the epoch",
-                got=shown(self.schedule),
+                got=shown(schedule),
                 expected="Ramp(first, last, epochs), or a function",
             )
         self._check_features()
-        self._check_teacher()
+        if teacher is not None and not isinstance(teacher, str):
+            raise DistillError(
+                "a term names its teacher",
+                got=type(teacher).__name__,
+                expected="a name",
+                remedy="Pass the teachers to the Distiller, as teacher={'name': ...}.",
+            )
+        if teacher is not None and not self.loss.teacher:
+            raise DistillError(
+                f"the loss {self.loss.name!r} reads no teacher",
+                got=f"{teacher!r}",
+                remedy="Leave teacher= out of this term.",
+            )
 
     def _check_features(self) -> None:
-        given = {"layers": self.layers, "adapter": self.adapter}
-        for key, value in given.items():
-            if value is not None and not self.resolved.features:
+        for key, value in (("layers", self.layers), ("adapter", self.adapter)):
+            if value is not None and not self.loss.features:
+                known = ", ".join(name for name in losses if losses[name].features)
                 raise DistillError(
-                    f"the loss {self.resolved.name!r} compares class logits",
+                    f"the loss {self.loss.name!r} compares class logits",
                     got=f"{key} {value!r}",
                     expected=f"no {key}",
-                    remedy="Feature losses: "
-                    + ", ".join(name for name in losses if losses[name].features)
-                    + ".",
+                    remedy=f"Feature losses: {known}.",
                 )
         if self.layers is not None and (
             not isinstance(self.layers, tuple | list)
@@ -164,40 +165,18 @@ class Term:
             )
         if isinstance(self.adapter, str):
             adapters[self.adapter]
-        if not self.resolved.teacher:
+        if not self.loss.teacher:
             raise DistillError(
                 "an adapter by name leads to the shape of a teacher's features",
-                got=f"{shown(self.adapter)} for the loss {self.resolved.name!r}, which reads no "
+                got=f"{shown(self.adapter)} for the loss {self.loss.name!r}, which reads no "
                 "teacher",
                 remedy="Pass a module, or leave the adapter out.",
             )
 
-    def _check_teacher(self) -> None:
-        if self.teacher is None:
-            return
-        if not isinstance(self.teacher, str):
-            raise DistillError(
-                "a term names its teacher",
-                got=type(self.teacher).__name__,
-                expected="a name",
-                remedy="Pass the teachers to the Distiller, as teacher={'name': ...}.",
-            )
-        if not self.resolved.teacher:
-            raise DistillError(
-                f"the loss {self.resolved.name!r} reads no teacher",
-                got=f"{self.teacher!r}",
-                remedy="Leave teacher= out of this term.",
-            )
-
-    @property
-    def resolved(self) -> Loss:
-        """The loss itself."""
-        return _loss(self.loss) if isinstance(self.loss, str) else cast(Loss, self.loss)
-
     @property
     def label(self) -> str:
         """What histories and messages call the term."""
-        return self.name or self.resolved.name
+        return self.name or self.loss.name
 
     @property
     def modules(self) -> list[nn.Module]:
@@ -217,7 +196,7 @@ class Term:
     def describe(self) -> dict[str, object]:
         """Plain values that identify the term, for hashes and records."""
         return {
-            "loss": self.resolved.name,
+            "loss": self.loss.name,
             "weight": self.weight,
             "name": self.label,
             "options": {
@@ -262,11 +241,7 @@ def _described(adapter: object) -> str | None:
 
 
 def check_terms(terms: Sequence[Term]) -> None:
-    """Refuse an objective that is empty, names two terms alike, or trains on nothing.
-
-    Raises:
-        DistillError: As said.
-    """
+    """Refuse an objective that is empty, names two terms alike, or trains on nothing."""
     if not any(term.weight for term in terms):
         raise DistillError(
             "an objective has at least one term of weight other than 0",
