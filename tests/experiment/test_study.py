@@ -9,18 +9,24 @@ import sqlite3
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from fixed_images import IMAGES, registered  # noqa: F401 (a fixture)
 from test_plan import SMALL
 from test_runner import Inline
 
+import qiskit_kd
 from qiskit_kd import report
 from qiskit_kd.errors import ConfigError, StorageError
+from qiskit_kd.experiment.loading import write_template
 from qiskit_kd.experiment.result import StudyResult
 from qiskit_kd.experiment.store import Store, canonical
 from qiskit_kd.experiment.study import Study
+
+PACKAGE = str(Path(qiskit_kd.__path__[0]))
 
 
 @pytest.fixture(scope="module")
@@ -307,6 +313,25 @@ def test_a_database_that_was_cut_off(folder: Path, tmp_path: Path) -> None:
         (tmp_path / "study.db").write_bytes(content[: int(share * len(content))])
         with pytest.raises(StorageError, match=r"study\.db is damaged"):
             Study.load(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_driver_does_little(tmp_path: Path) -> None:
+    """22 tasks: at most half of the 71,482 calls that the first version took."""
+    calls = Counter[bool]()
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        calls[event == "call" and frame.f_code.co_filename.startswith(PACKAGE)] += 1
+
+    path = write_template(tmp_path / "first.yaml")
+    sys.setprofile(count)
+    try:
+        study = Study.load(path, preset="quick")
+        result = study.run(tmp_path / "out", workers=1)
+    finally:
+        sys.setprofile(None)
+    assert (len(study.tasks()), result.missing) == (22, 0)
+    assert 1000 < calls[True] <= 35_741
 
 
 SCRIPT = """
