@@ -164,7 +164,8 @@ def guide(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def test_python_of_the_guide_runs() -> None:
+def test_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     scope: dict[str, Any] = {}
     for block in guide("python"):
         exec(compile(block, "guide.md", "exec"), scope)

@@ -83,6 +83,9 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "distill": (qiskit_kd.distill, {
         "teacher": None, "student": nn.Linear(4, 2), "data": (X, Y), "loss": None, "transfer": None,
         "validation": 0.2, "test": 0.2, "backend": None, "seed": 0, "epochs": 1}),
+    "export": (qiskit_kd.export, {
+        "student": qiskit_kd.QuantumLayer(model()), "folder": "out", "backend": None,
+        "labels": None, "about": None}),
     "from_qnn": (qiskit_kd.from_qnn, {"network": qiskit_kd.QuantumLayer(model())}),
     "from_circuit": (circuits.CircuitModel.from_circuit, {
         "circuit": model().circuit, "inputs": ["input_00", "input_01"], "weights": None,

@@ -25,6 +25,7 @@ from qiskit_kd.distill.metrics import metrics
 from qiskit_kd.distill.terms import Term
 from qiskit_kd.errors import DataError, DistillError, StorageError
 from qiskit_kd.files import write_atomically
+from qiskit_kd.nn.export import export
 from qiskit_kd.nn.layer import AnyBackend, CircuitLayer, QuantumLayer
 from qiskit_kd.nn.modules import as_student, num_parameters
 from qiskit_kd.nn.students import students
@@ -80,6 +81,21 @@ class Distilled:
         rows = torch.as_tensor(samples).to(like)
         with torch.no_grad():
             return np.asarray(self.student.eval()(rows).double().cpu().numpy(), float)
+
+    def export(
+        self, folder: str | Path, *, backend: AnyBackend | None = None, **about: Any
+    ) -> Path:
+        """The student as plain Qiskit, with its labels; see `qiskit_kd.export`.
+
+        Args:
+            folder: Made if it is not there.
+            backend: Where `isa.qpy` is to run.
+            about: Further lines of the model card.
+        """
+        told = {"training": repr(self.history), **about}
+        return export(
+            self.student, folder, backend=backend, labels=self.classes.tolist(), about=told
+        )
 
     def save(self, folder: str | Path) -> Path:
         """Weights (safetensors), labels and curves (JSON) in a folder; nothing is pickled."""

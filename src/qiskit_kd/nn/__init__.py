@@ -5,6 +5,7 @@
 from qiskit_kd.nn import controls as _controls  # noqa: F401
 from qiskit_kd.nn import images as _images  # noqa: F401
 from qiskit_kd.nn.circuit_spec import CircuitSpec, RunOptions, quantum_student
+from qiskit_kd.nn.export import export
 from qiskit_kd.nn.layer import EngineNetwork, QuantumLayer
 from qiskit_kd.nn.modules import FullyQuantumStudent, HybridStudent, num_parameters
 from qiskit_kd.nn.quanvolution import Quanvolution
@@ -20,6 +21,7 @@ __all__ = [
     "QuantumLayer",
     "Quanvolution",
     "RunOptions",
+    "export",
     "num_parameters",
     "quantum_student",
     "shots_needed",
