@@ -138,10 +138,12 @@ def jobs_text(
     if not jobs:
         return "no jobs on devices"
     priced = any(job["usd"] is not None for job in jobs)
+    # Ids at a service are shown whole, to be looked up there.
+    ids = (str(job["job_id"] or "(no id yet)") for job in jobs)
     heads = ["job", "backend", "created", "shots", "executions", "s", *["USD"] * priced, "status"]
     lines = [
         [
-            _id(job["job_id"]),
+            f"{name[:14]}…" if name.startswith("local-") else name,
             str(job["backend"]),
             datetime.fromtimestamp(job["created"]).astimezone().strftime("%m-%d %H:%M:%S"),
             "" if job["shots"] is None else f"{job['shots']:,}",
@@ -150,7 +152,7 @@ def jobs_text(
             *["" if job["usd"] is None else f"{job['usd']:,.2f}"] * priced,
             "perhaps sent" if job["status"] == "intent" else job["status"],
         ]
-        for job in jobs
+        for name, job in zip(ids, jobs, strict=True)
     ]
     return "\n".join([*aligned(heads, lines), "", *spent_text(jobs, spent)])
 
@@ -175,10 +177,3 @@ def spent_text(
             "by id or by tag, not sent twice."
         )
     return lines
-
-
-def _id(job_id: str | None) -> str:
-    """Ids at a service are shown whole, to be looked up there."""
-    if job_id is None:
-        return "(no id yet)"
-    return f"{job_id[:14]}…" if job_id.startswith("local-") else job_id

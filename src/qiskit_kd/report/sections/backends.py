@@ -80,7 +80,11 @@ def beside(frame: Frame, student: str) -> Table | None:
     seeds = listed(map(str, sorted({int(row["seed"]) for row in rows})))
     counts = sorted({int(e["samples"]) for r in rows for e in r["backends"] if "samples" in e})
     samples = listed(map(str, counts)) if counts else "all"
-    columns = {f"{readable(n)}: {_what(e)}": partial(cell, n) for n, e in entries.items()}
+    columns = {}
+    for name, own in entries.items():
+        kind = "device" if own["kind"] == "runtime" else readable(str(own["kind"]))
+        drawn = f"{int(own['shots']):,} shots" if own.get("shots") else "probabilities"
+        columns[f"{readable(name)}: {kind}, {drawn}"] = partial(cell, name)
     title = f"The {readable(student)} student: seed {seeds}, {samples} test samples"
     return tabled(rows, {"variant": variant, **columns}, title=title)
 
@@ -90,12 +94,6 @@ def _small(number: float) -> str:
     if number == 0:
         return "0"
     return f"{number:.3f}" if number >= 0.0005 else f"{number:.0e}".replace("e-0", "e-")
-
-
-def _what(entry: Mapping[str, Any]) -> str:
-    shots = entry.get("shots")
-    kind = "device" if entry["kind"] == "runtime" else readable(str(entry["kind"]))
-    return f"{kind}, " + (f"{int(shots):,} shots" if shots else "probabilities")
 
 
 def agreement(frame: Frame) -> Iterator[str]:

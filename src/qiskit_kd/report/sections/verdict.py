@@ -143,23 +143,23 @@ def _sweep(frame: Frame) -> Headline:
     elif tried in (helped, harmed):
         tag, verb = ("confirmed", "helps") if helped else ("harmful", "harms")
         first = f"Distillation {verb} the {student} student at all of {where}."
-    return Headline(tag, first, (*_hardened(frame)[:1], _beaten(frame, found)))
+    return Headline(tag, first, (*_hardened(frame), _beaten(frame, found)))
 
 
 def _hardened(frame: Frame) -> list[str]:
-    """Whether training under noise helps; empty where no training was without."""
+    """Whether training under noise helps; nothing where no training was without."""
     (noisy, free), where = frame.under_noise(), frame.noisy_points
-    found = [
-        (plain, one)
-        for plain in (free if where and noisy else ())
-        if (one := frame.contrast(str(frame.student), noisy[0], plain, points=where))
-    ]
-    return [
-        f"Training under noise (“{look(noisy[0]).label}”) beats training without "
-        f"(“{look(plain).label}”) at {one.counts[0]} of {len(one.places)} settings with noise, "
-        f"does worse at {one.counts[2]} and settles nothing at {one.counts[1]}."
-        for plain, one in found
-    ]
+    pairs = [(noisy[0], plain) for plain in free] if where and noisy else []
+    said = []
+    for under, plain in pairs:
+        if one := frame.contrast(str(frame.student), under, plain, points=where):
+            better, unsure, worse = one.counts
+            said.append(
+                f"Training under noise (“{look(under).label}”) beats training without "
+                f"(“{look(plain).label}”) at {better} of {len(one.places)} settings with noise, "
+                f"does worse at {worse} and settles nothing at {unsure}."
+            )
+    return said[:1]
 
 
 def _beaten(frame: Frame, found: Sequence[Contrast]) -> str:
