@@ -126,13 +126,7 @@ def test_parameters_are_drawn_of_the_variants_asked_for() -> None:
         legend = plot_parameters(rows, **options).legends[0]
         return {text.get_text() for text in legend.get_texts()}
 
-    assert labels() == {
-        "teacher",
-        "alone",
-        "distilled",
-        "shuffled teacher",
-        "label smoothing",
-    }
+    assert labels() == {"teacher", "alone", "distilled", "shuffled teacher", "label smoothing"}
     assert labels(variants=["plain", "shuffled"]) == {"teacher", "alone", "shuffled teacher"}
 
 

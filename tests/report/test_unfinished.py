@@ -10,13 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qiskit_kd.report import (
-    plot_accuracy,
-    plot_gains,
-    plot_parameters,
-    render,
-    terminal_table,
-)
+from qiskit_kd.report import plot_accuracy, plot_gains, plot_parameters, render, terminal_table
 from qiskit_kd.report.document import written
 from qiskit_kd.report.frame import Frame
 from qiskit_kd.report.page import rows_csv

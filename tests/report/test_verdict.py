@@ -187,8 +187,7 @@ def test_the_first_line_of_fine_tuning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seeds", "numbers"),
-    [(1, "−0.100 nats (one seed only, n = 1)"), (4, "n = 4 paired seeds)")],
+    ("seeds", "numbers"), [(1, "−0.100 nats (one seed only, n = 1)"), (4, "n = 4 paired seeds)")]
 )
 def test_too_few_seeds_settle_nothing(seeds: int, numbers: str) -> None:
     text = head(fake_device.make(seeds=seeds)).text

@@ -32,11 +32,7 @@ def pairs_of(frame: Frame, student: str) -> list[tuple[str, str]]:
 
 
 def contrasts(
-    frame: Frame,
-    student: str | None,
-    where: Sequence[Point] | None = None,
-    *,
-    brief: bool = False,
+    frame: Frame, student: str | None, where: Sequence[Point] | None = None, *, brief: bool = False
 ) -> Table | None:
     """Every contrast of a student in a line: counts of verdicts over its settings, and the mean.
 

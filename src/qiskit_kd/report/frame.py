@@ -19,13 +19,7 @@ import numpy as np
 
 from qiskit_kd.errors import QiskitKDError
 from qiskit_kd.experiment.schema import VariantConfig, is_teacher
-from qiskit_kd.experiment.statistics import (
-    Gain,
-    contrast,
-    half_width,
-    paired_gain,
-    shared_variance,
-)
+from qiskit_kd.experiment.statistics import Gain, contrast, half_width, paired_gain, shared_variance
 from qiskit_kd.report.grid import Grid, Point, grid_of, settled, split_of
 
 if TYPE_CHECKING:

@@ -141,10 +141,7 @@ def look(variant: str) -> Look:
 
 
 def looks(
-    variants: Iterable[str],
-    *,
-    placebos: Collection[str] | None = None,
-    baseline: str = BASELINE,
+    variants: Iterable[str], *, placebos: Collection[str] | None = None, baseline: str = BASELINE
 ) -> dict[str, Look]:
     """The looks of variants that are drawn together: no two share a label, or colour and marker.
 

@@ -133,11 +133,7 @@ def _networks(frame: Frame, rows: Sequence[Row]) -> list[Row]:
     first = next((str(row["student"]) for row in rows if is_teacher(row["student"])), None)
     _, taught, teacher = min(by_maps, key=lambda one: one[0], default=(0, frame.treated, first))
     found: list[Row] = []
-    for who, variant in (
-        (teacher, None),
-        (frame.student, taught),
-        (frame.student, frame.baseline),
-    ):
+    for who, variant in ((teacher, None), (frame.student, taught), (frame.student, frame.baseline)):
         found += [r for r in rows if r["student"] == who and variant in (None, r["variant"])][:1]
     return found
 
