@@ -185,27 +185,6 @@ def finish(
     return run
 
 
-PLACES = {
-    "between intent and submit": (Journal, "intend", 2, True),
-    "between submit and id": (RuntimeClient, "submit", 2, True),
-    "between id and the search for twins": (Journal, "sent", 2, True),
-    "while waiting": (RuntimeClient, "state", 4, False),
-    "before writing the result": (Journal, "done", 2, False),
-    "while writing the result": (Journal, "_settle", 2, True),
-    "after writing the result": (Journal, "done", 2, True),
-}
-
-
-@pytest.mark.parametrize("place", PLACES)
-def test_killed(
-    service: Remote, finish: Callable[[], None], tmp_path: Path, seed: int, place: str
-) -> None:
-    process = start(service, tmp_path / "jobs.db", seed, PLACES[place])
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
-    finish()
-
-
 def test_killed_at_any_time(
     service: Remote, finish: Callable[[], None], tmp_path: Path, seed: int
 ) -> None:
