@@ -152,11 +152,8 @@ class Backend:
                 expected="1 or more, or None for what the file says",
                 remedy="For exact values choose a backend without shots, e.g. 'exact' or 'aer'.",
             )
-        _check_seed(seed)
-        shots = self.options.shots if shots is None else shots
-        seed = self.options.seed if seed is None else seed
-        self._say_what_is_not_done()
-        return self._kind.engine(gradient, shots, seed)
+        seed = self._seed(seed)
+        return self._kind.engine(gradient, self.options.shots if shots is None else shots, seed)
 
     def sampler(self, *, seed: int | None = None) -> BaseSamplerV2:
         """A V2 sampler for any Qiskit code (1,024 shots where the file names none).
@@ -168,9 +165,7 @@ class Backend:
         Raises:
             ConfigError: If `seed` is no integer from 0.
         """
-        _check_seed(seed)
-        seed = self.options.seed if seed is None else seed
-        self._say_what_is_not_done()
+        seed = self._seed(seed)
         return self._kind.sampler(self.shots or SHOTS, seed)
 
     def estimator(self, *, seed: int | None = None) -> BaseEstimatorV2:
@@ -187,22 +182,25 @@ class Backend:
         Raises:
             ConfigError: If `seed` is no integer from 0.
         """
-        _check_seed(seed)
+        seed = self._seed(seed)
         precision = 0.0 if self.shots is None else float(self.shots**-0.5)
-        seed = self.options.seed if seed is None else seed
-        self._say_what_is_not_done()
         return self._kind.estimator(precision, seed)
 
-    def _say_what_is_not_done(self) -> None:
-        """Warn of options that somebody would look for in results; `shown` names all of them."""
+    def _seed(self, seed: Any) -> int | None:
+        """The seed of a call, or of the file; warns of options that results do not show.
+
+        Those are the ones that somebody would look for there; `shown` names all of them.
+        """
+        if not (seed is None or (_is_integer(seed) and seed >= 0)):
+            rule, expected = "a seed is an integer from 0", "0 or more, or None"
+            raise ConfigError(rule, got=repr(seed), expected=expected)
         could = {"mode", *self.options.describe()} - BackendOptions.model_fields.keys()
         names = [name for name in self.options.without_effect() if name in could]
         if names:
-            warnings.warn(
-                f"options of the backend {self.name!r} that change nothing on it: "
-                f"{', '.join(names)}",
-                stacklevel=3,
-            )
+            said = f"options of the backend {self.name!r} that change nothing on it: "
+            warnings.warn(said + ", ".join(names), stacklevel=3)
+        found: int | None = self.options.seed if seed is None else seed
+        return found
 
     def pass_manager(self) -> PassManager:
         """A pass manager to circuits this backend runs."""
@@ -394,13 +392,6 @@ def _faults(
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _check_seed(seed: Any) -> None:
-    if not (seed is None or (_is_integer(seed) and seed >= 0)):
-        raise ConfigError(
-            "a seed is an integer from 0", got=repr(seed), expected="0 or more, or None"
-        )
 
 
 def backends_path(path: str | Path | None = None) -> Path:

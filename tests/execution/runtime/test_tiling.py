@@ -212,10 +212,10 @@ def test_auto_fills_the_device(device: str, at_least: int) -> None:
     circuit = measured(Expansion(one).circuit, bases(one.readout)[0])
     tiled = tile_circuit(circuit, target(device))
     assert len(tiled.tiles) >= at_least
-    quality = tiled.describe()
+    quality = tiled.as_dict()["tiles"]
     assert max(each["ratio"] for each in quality) <= 3
     # What was left out would have fitted beside them, and is out of line.
-    worse = [each["error"] for each in tiled.describe_left_out()]
+    worse = [each["error"] for each in tiled.as_dict()["left_out"]]
     assert worse == sorted(worse)
     assert all(error > tiled.tiles[-1].error for error in worse)
     taken = [q for tile in (*tiled.tiles, *tiled.left_out) for q in tile.qubits]

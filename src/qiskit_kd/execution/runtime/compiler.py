@@ -67,6 +67,7 @@ class Compiled:
 
     def describe(self) -> dict[str, Any]:
         """For reports: one copy, and where all of them are."""
+        tiling = {} if self.tiling is None else self.tiling.as_dict()
         pairs = [i for i in self.circuit.data if len(i.qubits) == 2 and i.name != "barrier"]
         return {
             "layout": [list(copy) for copy in self.qubits],
@@ -75,8 +76,8 @@ class Compiled:
             "duration": self.duration,
             "depth": self.circuit.depth(),
             "two_qubit_gates": len(pairs),
-            "tiles": [] if self.tiling is None else self.tiling.describe(),
-            "left_out": [] if self.tiling is None else self.tiling.describe_left_out(),
+            "tiles": tiling.get("tiles", []),
+            "left_out": tiling.get("left_out", []),
         }
 
 

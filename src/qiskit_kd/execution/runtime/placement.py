@@ -111,12 +111,8 @@ def paths(
         return found[:1]
     found = [tile for tile in found if tile.error <= limit]
     chosen = _packed(found, None)
-    while True:  # on dense devices candidates are a few of very many, and lie on one another
-        used = {q for tile in chosen for q in tile.qubits}
-        more = _candidates(costs, num_qubits, uses, used)[:1]
-        if not more or more[0].error > limit:
-            break
-        chosen += more
+    # On dense devices candidates are a few of very many, and lie on one another.
+    chosen += _beside(costs, num_qubits, uses, chosen, limit)
     chosen.sort(key=_rank)
     if tiles == "auto":
         return chosen
@@ -135,10 +131,18 @@ def left_out(
     target: Target, num_qubits: int, chosen: Sequence[Tile], *, uses: Uses | None = None
 ) -> list[Tile]:
     """Disjoint paths that would have fitted beside those chosen, the best first; see `paths`."""
-    costs, uses = device_costs(target), uses or Uses.once(num_qubits)
-    used = {q for tile in chosen for q in tile.qubits}
-    found: list[Tile] = []
+    uses = uses or Uses.once(num_qubits)
+    return _beside(device_costs(target), num_qubits, uses, chosen, math.inf)
+
+
+def _beside(
+    costs: Costs, num_qubits: int, uses: Uses, chosen: Sequence[Tile], limit: float
+) -> list[Tile]:
+    """Paths beside those chosen, one after the other the best of those within the limit."""
+    used, found = {q for tile in chosen for q in tile.qubits}, []
     while more := _candidates(costs, num_qubits, uses, used)[:1]:
+        if more[0].error > limit:
+            break
         found += more
         used.update(more[0].qubits)
     return found

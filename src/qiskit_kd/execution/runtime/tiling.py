@@ -60,20 +60,12 @@ class Tiling:
         return cls(circuit, tiles, tuple(facts["parameters"]), left_out)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the circuit, as plain data."""
+        """Everything but the circuit: of each copy qubits, faults to expect, ratio to the best."""
         return {
-            "tiles": self.describe(),
+            "tiles": [self._judged(tile) for tile in self.tiles],
             "parameters": list(self.parameters),
-            "left_out": self.describe_left_out(),
+            "left_out": [self._judged(tile) for tile in self.left_out],
         }
-
-    def describe(self) -> list[dict[str, Any]]:
-        """For reports: qubits of each copy, faults to expect of it, and the ratio to the best."""
-        return [self._judged(tile) for tile in self.tiles]
-
-    def describe_left_out(self) -> list[dict[str, Any]]:
-        """The same of what was left out."""
-        return [self._judged(tile) for tile in self.left_out]
 
     def _judged(self, tile: Tile) -> dict[str, Any]:
         best = self.tiles[0].error
