@@ -7,6 +7,8 @@ not in their circuit: they find the states of the data set that the first of the
 
 from __future__ import annotations
 
+import hashlib
+import io
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -16,10 +18,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from qiskit import qpy
 from torch import Tensor
 
 from qiskit_kd.circuits.model import CircuitModel
-from qiskit_kd.execution.compiled import circuit_digest
 from qiskit_kd.execution.engine import Array
 from qiskit_kd.execution.memory import require_memory
 from qiskit_kd.execution.noise_sources import DeviceNoise
@@ -216,7 +218,11 @@ def _require_sweep(model: CircuitModel, native: ISACircuit) -> None:
 def _content(model: CircuitModel) -> str:
     """What the native circuit of a model depends on, equal for equal circuits."""
     sizes = (model.encoding.layers, len(model.encoding.circuit.data), _readout_key(model))
-    return f"{circuit_digest(model.circuit)} {sizes!r}"
+    digest = hashlib.sha256(repr(sizes).encode())
+    with io.BytesIO() as stream:
+        qpy.dump(model.circuit, stream)  # its parameters are the same objects in every model
+        digest.update(stream.getvalue())
+    return digest.hexdigest()
 
 
 def _map_key(angle_map: Any) -> Hashable:
