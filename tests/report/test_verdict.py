@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +15,7 @@ from qiskit_kd.experiment.result import Axis
 from qiskit_kd.report.contrasts import chance, contrasts
 from qiskit_kd.report.document import Entry, Facts, Headline
 from qiskit_kd.report.frame import Frame
-from qiskit_kd.report.sections.verdict import unfinished, verdict
+from qiskit_kd.report.sections.verdict import _placebos, unfinished, verdict
 
 from . import fake_axes, fake_device, fake_noise
 from .fake_result import FakeResult, make, tiny
@@ -61,6 +63,18 @@ def test_a_harm_and_a_doubt_read_as_such() -> None:
     assert said(doubt).startswith("No gain from distillation is confirmed")
     assert "does not clearly beat the placebo" in said(doubt)
     assert "one seed only, n = 1" in said(tiny([0.5], [0.6]))
+
+
+def test_a_sentence_takes_at_most_a_hundred_calls() -> None:
+    result = make(seeds=3, students=("hybrid",))
+    frame, calls = Frame(replace(result, rows=result.rows[:14])), Counter[str]()
+    sys.setprofile(lambda _, event, __: calls.update([event]))
+    try:
+        text = _placebos(frame, "hybrid", "distilled")
+    finally:
+        sys.setprofile(None)
+    assert text.startswith("With the teacher it ")
+    assert calls["call"] <= 100
 
 
 def test_placebos_that_are_missing_are_missed() -> None:

@@ -119,12 +119,12 @@ def signed(number: float, digits: int = 1) -> str:
 
 def points(number: float) -> str:
     """A fraction as percentage points with one decimal, see `signed`."""
-    return signed(100 * number)
+    return f"{100 * number:{'+' if number else ''}.1f}".replace("-", "−")
 
 
 def ends_of(gain: Gain, say: Callable[[float], str] = points, joint: str = ", ") -> str:
     """`−0.3, +1.2`: both ends of an interval in points; empty for a single seed."""
-    return joint.join(map(say, gain.ends)) if gain.ends else ""
+    return joint.join(map(say, ends)) if (ends := gain.ends) else ""
 
 
 def look(variant: str) -> Look:

@@ -73,7 +73,8 @@ def _plain(frame: Frame) -> Headline:
 
 def _said(gain: Gain) -> str:
     """`+1.2 points, +0.4 to +2.0`."""
-    return f"{points(gain.mean)} points" + f", {ends_of(gain, joint=' to ')}" * bool(gain.ends)
+    ends = ends_of(gain, joint=" to ")
+    return f"{points(gain.mean)} points{', ' * bool(ends)}{ends}"
 
 
 def _placebos(frame: Frame, student: str, treated: str) -> str:
