@@ -68,6 +68,7 @@ def test_a_harm_and_a_doubt_read_as_such() -> None:
 def test_a_sentence_takes_at_most_a_hundred_calls() -> None:
     result = make(seeds=3, students=("hybrid",))
     frame, calls = Frame(replace(result, rows=result.rows[:14])), Counter[str]()
+    assert frame.student == "hybrid"  # which a report knows by then
     sys.setprofile(lambda _, event, __: calls.update([event]))
     try:
         text = _placebos(frame, "hybrid", "distilled")

@@ -305,7 +305,7 @@ def variants_of(
 
     The baseline comes first and, where roles are known, placebos last.
     """
-    pairs = dict.fromkeys((str(row["student"]), str(row["variant"])) for row in rows)
+    pairs = dict.fromkeys([(str(row["student"]), str(row["variant"])) for row in rows])
     names = [v for s, v in pairs if (s == student if student else not is_teacher(s))]
     rank = {"baseline": 0, "placebo": 2}
     return sorted(dict.fromkeys(names), key=lambda name: rank.get(roles.get(name, ""), 1))
