@@ -207,6 +207,30 @@ def report(
 
 
 @_command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder that `qkd run` wrote.")],
+    *,
+    to: Annotated[Path, typer.Option(help="Folder to write.")],
+    student: Annotated[str | None, typer.Option(help="One of its students.")] = None,
+    variant: Annotated[str | None, typer.Option(help="One of its variants.")] = None,
+    seed: Annotated[int | None, typer.Option(help="One of its seeds.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="An entry of `backends.yaml` to transpile for, too.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the best trained student of a study as plain Qiskit; needs none of this package."""
+    from qiskit_kd.interop import export_study
+
+    found = export_study(folder, to, student=student, variant=variant, seed=seed, backend=backend)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    chosen = ", ".join(f"{key} {found[key]}" for key in ("student", "variant", "seed"))
+    typer.echo(f"wrote {found['folder']}: {chosen}; README.md there says the rest")
+
+
+@_command()
 def estimate(
     experiment: Experiment,
     overrides: Overrides = None,

@@ -119,6 +119,11 @@ def teacher_file(folder: Path, key: str) -> Path:
     return folder / "teachers" / f"{key}.safetensors"
 
 
+def student_file(folder: Path, key: str) -> Path:
+    """Where the weights of a student's task are kept, for whom they may leave."""
+    return folder / "students" / f"{key}.safetensors"
+
+
 def run(
     tasks: Sequence[Task],
     store: Store,
@@ -316,12 +321,13 @@ class _Job:
         if outcome.row is None:
             kind, _, text = outcome.error.partition(": ")
             told = self._where is not None and kind in _OF_ENTRIES and _pays(task)
-            place = self._where(text) if told and self._where is not None else ""
-            error = f"{kind}: {place}: {text}" if place else outcome.error
+            entry = self._where(text) if told and self._where is not None else ""
+            error = f"{kind}: {entry}: {text}" if entry else outcome.error
             self._fail(task, error, outcome.traceback, attempt)
             return
         if outcome.weights is not None:
-            write_atomically(teacher_file(self._store.folder, task.key), outcome.weights)
+            place = teacher_file if task.role == "teacher" else student_file
+            write_atomically(place(self._store.folder, task.key), outcome.weights)
         self._store.commit(
             task.key,
             task.role,
@@ -332,7 +338,7 @@ class _Job:
             attempt=attempt,
         )
         self.summary.done += 1
-        if outcome.weights is not None:
+        if task.role == "teacher":
             for other, lacks in [*self._lacks.values()]:
                 lacks.discard(task.key)
                 if not lacks:

@@ -50,7 +50,7 @@ def run_task(
     checkpoint_epochs: int | None = None,
     journal: str | None = None,
     opened: Opened | None = None,
-) -> tuple[dict[str, Any], bytes | None]:
+) -> tuple[dict[str, Any], bytes]:
     """Train one network.
 
     Args:
@@ -62,7 +62,7 @@ def run_task(
         opened: From the entry of a backend to the backend; None for a `UsageLog`.
 
     Returns:
-        The row without its key, and the weights as safetensors if the task is a teacher's.
+        The row without its key, and the weights of its best epoch as safetensors.
 
     Raises:
         QiskitKDError: As the parts that the spec names.
@@ -105,11 +105,10 @@ def run_task(
         }
         if devices := log.devices():
             row["devices"] = devices
-        weights = None
+        weights = save_weights(
+            {name: value.contiguous() for name, value in network.state_dict().items()}
+        )
         if spec["role"] == "teacher":
-            weights = save_weights(
-                {name: value.contiguous() for name, value in network.state_dict().items()}
-            )
             row["extra"]["weights_sha256"] = hashlib.sha256(weights).hexdigest()
     if scratch is not None:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -285,6 +284,25 @@ def _network(spec: Mapping[str, Any], split: Split, opened: Opened) -> nn.Module
 def _trained_on(spec: Mapping[str, Any], split: Split) -> Dataset:
     """The labelled samples of a task."""
     return split.pool if spec.get("sees") == "all" else split.train
+
+
+def trained_network(spec: Mapping[str, Any], weights: bytes) -> nn.Module:
+    """The network of a row with the weights that were kept; its circuits run exactly.
+
+    Raises:
+        StorageError: If the weights are no safetensors, or another network's.
+    """
+    split = split_of(spec)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeadWeightsWarning)  # the row counts them
+        network = build_network(spec, split, seed=0, samples=_trained_on(spec, split).features)
+    try:
+        network.load_state_dict(load_weights(weights))
+    except (RuntimeError, SafetensorError) as error:
+        raise StorageError(
+            "kept weights are those of the row's network", got=str(error).splitlines()[0]
+        ) from error
+    return network.eval()
 
 
 def build_network(

@@ -38,7 +38,7 @@ class Outcome:
 
     row: dict[str, Any] | None
     weights: bytes | None
-    """A teacher's weights as safetensors."""
+    """Those of the best epoch as safetensors."""
     seconds: float
     host: str
     pid: int

@@ -2,5 +2,6 @@
 """In and out: objects of other packages as ours, and ours for those who have none of it."""
 
 from qiskit_kd.interop.qnn import from_qnn
+from qiskit_kd.interop.study import export_study
 
-__all__ = ["from_qnn"]
+__all__ = ["export_study", "from_qnn"]
