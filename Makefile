@@ -13,7 +13,7 @@ JOBS ?= 3
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lowest check format bench readme clean
+.PHONY: help setup demo test test-slow test-lowest check format bench readme clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## ?/  make \1\t/' | expand -t 20
@@ -32,8 +32,11 @@ demo: setup  ## distil a classical teacher into quantum students and write a rep
 	@echo
 	@echo "Report: $(abspath $(OUT))/report.html"
 
-test: setup  ## all tests on three processes; skips and their reasons are listed at the end
-	$(BIN)/python -m pytest -n $(JOBS)
+test: setup  ## the quick tests on three processes; skips and their reasons are listed at the end
+	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow'
+
+test-slow: setup  ## the tests that take seconds each: whole studies, kills, long comparisons
+	$(BIN)/python -m pytest -n $(JOBS) -m slow
 
 test-lowest:  ## all tests with the lowest versions that pyproject.toml allows, in .venv-lowest
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest

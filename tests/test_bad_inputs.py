@@ -416,6 +416,7 @@ CIRCUITS: dict[str, tuple[str, bytes]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CIRCUITS)
 def test_a_circuit_that_nobody_can_run(case: str) -> None:
     name, content = CIRCUITS[case]
@@ -556,6 +557,7 @@ LABELS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_titles_of_every_kind_are_shown_as_they_are() -> None:
     from qiskit_kd.report import render, terminal_table
     from tests.report.fake_axes import make

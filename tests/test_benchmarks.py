@@ -47,6 +47,7 @@ def test_the_quanvolution_of_the_peer_equals_ours(monkeypatch, dtype):
     assert set(errors) == {"PennyLane outputs", "PennyLane gradient"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "option"),
     [("student_step.py", "--stock-samples"), ("quanvolution.py", "--stock-patches")],

@@ -73,6 +73,7 @@ def call(*words: object) -> Result:
     return CliRunner().invoke(cli.app, [str(word) for word in words])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("inline")
 def test_run_prints_table_verdict_and_report(tiny: Path) -> None:
     done = call("run", "tiny.yaml", "--seeds", 2, "training.epochs=1", "--out", "here")
@@ -89,6 +90,7 @@ def test_run_prints_table_verdict_and_report(tiny: Path) -> None:
     assert "tasks done" not in again.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("inline")
 def test_json_is_the_last_thing_on_stdout(tiny: Path) -> None:
     done = call("run", tiny, "--preset", "quick", "--json")
@@ -115,6 +117,7 @@ def test_json_is_the_last_thing_on_stdout(tiny: Path) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in Path("runs/tiny").glob("*.*")}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("inline")
 def test_failed_tasks_are_status_4(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from qiskit_kd.experiment import task
@@ -250,6 +253,7 @@ def test_backends() -> None:
     assert {"exact", "aer_shots"} <= set(found["backends"])
 
 
+@pytest.mark.slow
 def test_circuits(tmp_path: Path) -> None:
     done = call("circuits", "export", tmp_path)
     assert done.exit_code == 0, done.output
@@ -453,6 +457,7 @@ def forgotten() -> None:
     forget()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("inline")
 def test_a_run_on_a_device_says_the_price_first(paid: Path) -> None:
     forgotten()

@@ -86,6 +86,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # --- the published folder ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_published_folder_verifies() -> None:
     report = verify(GOLDEN)
     assert report.names == tuple(template.name for template in templates())
@@ -116,6 +117,7 @@ def test_exporting_again_in_another_process_gives_the_same_bytes(tmp_path: Path)
             assert (GOLDEN / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_plain_qiskit_loads_the_files_without_us(tmp_path: Path) -> None:
     answers: dict[str, np.ndarray] = {}
     for template in templates():

@@ -248,6 +248,7 @@ def test_spsa_averages_to_the_gradient() -> None:
     assert (np.abs(np.mean(draws, axis=0) - exact) < 4 * error).all()
 
 
+@pytest.mark.slow
 def test_the_default_step_keeps_the_gradient_of_the_student() -> None:
     """Projection on the gradient at 74 weights: a step of 0.2 leaves half of it."""
     model = CircuitModel(amplitude(6), hardware_efficient(6, 4, final_ry=True), ClassGroups(3, 6))

@@ -84,6 +84,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(np.array_equal(one[k], other[k]) if k in drawn else one[k] == other[k] for k in one)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:readout mitigation amplifies shot noise")
 @pytest.mark.parametrize("name", ENTRIES)
 def test_every_option_does_something_or_is_said_to_do_nothing(name: str) -> None:

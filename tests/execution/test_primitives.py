@@ -232,6 +232,7 @@ def test_sampled_shift_gradients(engine: str) -> None:
     assert (np.abs(gw - expected) > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_sampled_spsa_averages_to_the_gradient(engine: str) -> None:
     model = small()

@@ -142,6 +142,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_estimate_is_what_is_counted(name: str, tmp_path: Path) -> None:
     text, backend = CASES[name]

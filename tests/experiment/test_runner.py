@@ -184,6 +184,7 @@ def test_nobody_starts_where_no_other_can_do_better(tmp_path: Path, spec: dict[s
         assert store.failures() == {}
 
 
+@pytest.mark.slow
 def test_a_pool_is_ended_where_no_other_can_do_better(tmp_path: Path) -> None:
     before = set(multiprocessing.active_children())
     tasks = [
@@ -253,6 +254,7 @@ def test_a_broken_foreign_executor(tmp_path: Path) -> None:
 # The process pool.
 
 
+@pytest.mark.slow
 def test_workers_are_single_threaded_processes(tmp_path: Path) -> None:
     pool = runner.process_pool(1)
     with pool:
@@ -263,6 +265,7 @@ def test_workers_are_single_threaded_processes(tmp_path: Path) -> None:
         assert handled == signal.SIG_IGN
 
 
+@pytest.mark.slow
 def test_a_pool_that_is_warm_already(tmp_path: Path) -> None:
     before = set(multiprocessing.active_children())
     pool = runner.warm_pool(1)
@@ -278,6 +281,7 @@ def test_a_pool_that_is_warm_already(tmp_path: Path) -> None:
     assert_ended(before)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_once_costs_nothing_but_time(tmp_path: Path) -> None:
     tasks = [task(f"s{k}", seed=k, log=str(tmp_path)) for k in range(8)]
     tasks[3] = task("s3", seed=3, do="die once", log=str(tmp_path))
@@ -287,6 +291,7 @@ def test_a_worker_killed_once_costs_nothing_but_time(tmp_path: Path) -> None:
         assert store.keys() == {t.key for t in tasks}
 
 
+@pytest.mark.slow
 def test_a_task_that_kills_its_worker_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
     tasks = [task(f"s{k}", seed=k, log=str(tmp_path)) for k in range(8)]
     tasks[2] = task("s2", seed=2, do="die", log=str(tmp_path))
@@ -299,6 +304,7 @@ def test_a_task_that_kills_its_worker_is_recorded_and_the_others_go_on(tmp_path:
     assert starts["s2"] == 3
 
 
+@pytest.mark.slow
 def test_interrupt_keeps_what_is_committed_and_leaves_no_process(tmp_path: Path) -> None:
     before = set(multiprocessing.active_children())
 
@@ -317,6 +323,7 @@ def test_interrupt_keeps_what_is_committed_and_leaves_no_process(tmp_path: Path)
         assert (summary.found, summary.done) == (kept, 40 - kept)
 
 
+@pytest.mark.slow
 def test_killed_driver_resumes_bit_for_bit(tmp_path: Path) -> None:
     """SIGKILL at random moments: same rows as undisturbed, nothing committed is done again."""
     count, sleep = 50, 0.02
@@ -367,6 +374,7 @@ def _rows(folder: Path) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_workers_die_with_their_driver(tmp_path: Path) -> None:
     code = (
         "import sys, time; from qiskit_kd.experiment.runner import process_pool\n"

@@ -227,6 +227,7 @@ def test_students_without_circuits_cost_nothing() -> None:
 # What does not change results is no part of a task.
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:options of the backend")  # of a device played here
 def test_limits_and_accounts_are_no_part_of_a_key() -> None:
     def keys(*overrides: str) -> list[str]:

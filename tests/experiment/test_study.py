@@ -186,6 +186,7 @@ def test_not_run_yet(folder: Path, tmp_path: Path) -> None:
 # Axes.
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("registered")
 def test_a_study_with_axes(tmp_path: Path) -> None:
     (tmp_path / "images.yaml").write_text(IMAGES)
@@ -367,12 +368,14 @@ def scripted(folder: Path, before: str = "") -> subprocess.CompletedProcess[str]
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_script_needs_no_main_guard_and_its_parts_reach_the_workers(tmp_path: Path) -> None:
     found = scripted(tmp_path)
     assert found.stdout == "begun\n4 0 {}\n", found.stderr
     assert found.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_script_that_workers_cannot_import_is_named(tmp_path: Path) -> None:
     found = scripted(tmp_path, "if __name__ != '__main__': raise OSError('no such mount')")
     assert "unknown student; got 'of_the_script'" in found.stdout, found.stderr

@@ -360,6 +360,7 @@ def test_variants_that_differ_in_their_backend_are_paired(stages: list[Stage]) -
     assert stages[-1].start != plain.start
 
 
+@pytest.mark.slow
 def test_trained_without_noise_and_judged_under_it(stages: list[Stage]) -> None:
     made = by_label("evaluation={shots: [], side_by_side: null, teacher: null}")
     row, _ = run_task(made["quantum, plain, seed 0"].spec)
@@ -377,6 +378,7 @@ def test_trained_without_noise_and_judged_under_it(stages: list[Stage]) -> None:
         assert row[part]["nll"] != pytest.approx(alone[part]["nll"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_trained_under_noise(stages: list[Stage]) -> None:
     row, _ = run_task(by_label(*ALONE)["quantum, noisy, seed 0"].spec)
     task = by_label(*ALONE)["quantum, noisy, seed 0"]
@@ -471,6 +473,7 @@ def test_probabilities_are_smoothed_as_the_backend_samples(backends: Path) -> No
     assert moved(spec, sampled, split, spec["evaluation"]["backend"], 64).smoothing == 0.5 / 64
 
 
+@pytest.mark.slow
 def test_the_second_stage_goes_on_from_the_first(stages: list[Stage]) -> None:
     task = by_label()["quantum, tuned, seed 0"]
     spec = {**task.spec, "evaluation": {}}
@@ -517,6 +520,7 @@ def test_a_second_stage_on_samples(stages: list[Stage]) -> None:
     assert [entry["shots"] for entry in row["shots"]] == [40]
 
 
+@pytest.mark.slow
 def test_rows_of_a_study_with_everything(stages: list[Stage], tmp_path: Path) -> None:
     made = by_label()
     files = {}

@@ -80,6 +80,7 @@ def test_what_contradicts_itself_is_refused(override: str, why: str) -> None:
         plan(parse(TEXT, [override]))
 
 
+@pytest.mark.slow
 def test_validation_chooses_the_option_and_the_report_names_the_labels(tmp_path: Path) -> None:
     result = Study(parse(TEXT)).run(tmp_path / "run", workers=1)
     for variant in ("plain", "distilled", "teacher_labels"):

@@ -55,6 +55,7 @@ def expected(name: str, data: TensorDataset) -> torch.Tensor:
     return weights(student)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_compile(name: str, data: TensorDataset, backend: str) -> None:
     student = make(name)

@@ -221,6 +221,7 @@ def test_many_jobs_in_order(user):
     assert started == sorted(started)
 
 
+@pytest.mark.slow
 def test_own_process_with_commands(tmp_path):
     command = [sys.executable, "-m", "tests.loopback", "--quota", "50"]
     with subprocess.Popen(

@@ -38,6 +38,7 @@ def test_a_layer_without_bias() -> None:
     assert layer(torch.ones(1, 3)).device.type == "cpu"
 
 
+@pytest.mark.slow
 def test_building_networks_does_not_import_sympy() -> None:
     # torch's own ways to build without drawing do, and every worker process would pay for it.
     code = (

@@ -157,6 +157,7 @@ class TestValues:
         torch.testing.assert_close(aer, exact, atol=1e-10, rtol=0)
         equal(layers[0], batch)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("backend", ["exact_shots", "aer_shots"])
     def test_sampled_backends_are_right_within_their_noise(self, backend: str) -> None:
         shots = 4000

@@ -97,6 +97,7 @@ class TestSizes:
         assert num_parameters(student) == count
         assert describe(student)["parameters"] == count
 
+    @pytest.mark.slow
     def test_ten_classes(self) -> None:
         counts = {name: num_parameters(students[name](64, 10, seed=0)) for name in NAMES}
         assert counts == {
@@ -242,6 +243,7 @@ class TestClassical:
         with pytest.raises(ConfigError, match="unknown activation; got 'elu'; expected 'relu' or"):
             mlp(4, 2, seed=0, activation="elu")
 
+    @pytest.mark.slow
     def test_a_hybrid_reads_all_qubits_and_may_end_in_an_mlp(self) -> None:
         whole = hybrid(64, 3, seed=0, measured="all")
         assert describe(whole)["measured"] == [0, 1, 2, 3, 4, 5]
@@ -337,6 +339,7 @@ class TestQuantum:
         np.testing.assert_allclose(student(x).detach(), expected, atol=1e-10)
         assert describe(student)["measured"] == [5]
 
+    @pytest.mark.slow
     @with_dead_weights
     def test_hybrid_reads_the_qubits_named(self) -> None:
         student = hybrid(64, 3, seed=3, measured=[0, 2], dtype="float64")
@@ -566,6 +569,7 @@ class TestQuantum:
 
 
 class TestDeadWeights:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("classes", "scheme", "dead"),
         [(2, "contiguous", 5), (4, "contiguous", 4), (8, "contiguous", 3), (3, "modulo", 0),
@@ -582,6 +586,7 @@ class TestDeadWeights:
         assert len(found) == (dead > 0)
         assert all(w.filename == __file__ for w in found)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("classes", "dead"), [(2, 39), (4, 26), (8, 15)])
     def test_the_other_end_of_the_chain_is_worse(self, classes: int, dead: int) -> None:
         with pytest.warns(DeadWeightsWarning, match=f"^{dead} of 74 weights cannot move"):
@@ -603,6 +608,7 @@ class TestDeadWeights:
         read = sum(circuit.find_bit(item.qubits[0]).index == 5 for item in circuit.data)
         assert describe(student)["dead_weights"] == 74 - read == 61
 
+    @pytest.mark.slow
     def test_a_structure_is_looked_at_once(self) -> None:
         def ask(**options: Any) -> None:
             fully_quantum(16, 3, seed=0, **options)

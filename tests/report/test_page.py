@@ -80,6 +80,7 @@ def page(rendered: tuple[str, dict[str, str]]) -> str:
     return rendered[0]
 
 
+@pytest.mark.slow
 def test_same_rows_same_bytes(result: FakeResult, rendered: tuple[str, dict[str, str]]) -> None:
     assert render(result) == rendered
 
@@ -157,6 +158,7 @@ def test_no_raw_identifiers_where_people_read(page: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_write_leaves_page_figures_and_rows(result: FakeResult, tmp_path: Path) -> None:
     path = write(result, tmp_path / "new" / "folder")
     assert path == tmp_path / "new" / "folder" / "report.html"
@@ -169,6 +171,7 @@ def test_write_leaves_page_figures_and_rows(result: FakeResult, tmp_path: Path) 
     assert not list(path.parent.rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_named(result: FakeResult, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(
@@ -208,6 +211,7 @@ def words_of(page: str) -> str:
     return " ".join(" ".join(read(page).words).split())
 
 
+@pytest.mark.slow
 def test_a_sweep_has_few_figures() -> None:
     page, drawings = render(SWEEP)
     assert set(drawings) == {
@@ -232,6 +236,7 @@ def test_a_sweep_has_few_figures() -> None:
     assert "Feature maps of the same test images: teacher hybrid, convolution, features, " in page
 
 
+@pytest.mark.slow
 def test_many_points_and_seeds_stay_a_small_page() -> None:
     page, drawings = render(fake_axes.make(seeds=20, train=(50, 100, 250, 500, 1000, 5000)))
     assert len(page.encode()) < 2_500_000
@@ -247,6 +252,7 @@ def test_every_run_names_its_point() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.8])
 def test_an_unfinished_sweep_makes_a_page(share: float) -> None:
     small = fake_axes.make(seeds=2, train=(50, 500), maps=False)
@@ -255,6 +261,7 @@ def test_an_unfinished_sweep_makes_a_page(share: float) -> None:
     assert terminal_table(replace(small, rows=rows))
 
 
+@pytest.mark.slow
 def test_a_study_under_noise() -> None:
     page, drawings = render(NOISE)
     assert {name for name in drawings if not name.startswith(("curves", "dist", "grad"))} == {
@@ -285,6 +292,7 @@ def test_a_study_under_noise() -> None:
     assert "KL, nats" not in page
 
 
+@pytest.mark.slow
 def test_files_beside_the_page(tmp_path: Path) -> None:
     write(NOISE, tmp_path)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "rows.csv").read_text())))
@@ -301,6 +309,7 @@ def test_files_beside_the_page(tmp_path: Path) -> None:
     assert (tmp_path / "backends.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_study_on_a_device(tmp_path: Path) -> None:
     result = fake_device.make(usd_per_second=1.6)
     result.estimate = fake_device.estimated(result, 1.05)

@@ -441,6 +441,7 @@ def test_against_the_estimate(factor: float, end: str) -> None:
         assert found.blocks[1].text == f"Expected before the run: {most}{end}"
 
 
+@pytest.mark.slow
 def test_every_job_with_a_short_id_and_nothing_of_an_account() -> None:
     result = fake_device.make(usd_per_second=1.6)
     result.jobs[0] |= {"account": "mine", "token": "secret", "error": "crn:v1:secret"}

@@ -94,6 +94,7 @@ def test_variants_that_are_drawn_together_are_told_apart(names: list[str]) -> No
     assert {item.color for item in found.values()} <= {*DARK}
 
 
+@pytest.mark.slow
 def test_names_that_differ_in_punctuation_alone_are_told_apart_everywhere() -> None:
     from qiskit_kd.report import render, terminal_table
     from tests.report.fake_result import make
@@ -245,6 +246,7 @@ def hostile(request: pytest.FixtureRequest) -> Any:
     return renamed(result, dict(zip([*students, *titles], HOSTILE * 2, strict=False)))
 
 
+@pytest.mark.slow
 def test_a_page_shows_names_as_they_are_written(hostile: Any) -> None:
     page, drawings = render(hostile)
     reader = Reader()

@@ -18,6 +18,7 @@ from .conftest import device
 FOLDER = Path(__file__).parents[3] / "benchmarks"
 
 
+@pytest.mark.slow
 def test_it_starts() -> None:
     out = subprocess.run(
         [sys.executable, FOLDER / "noisy_step.py", "--help"],

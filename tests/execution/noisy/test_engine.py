@@ -45,6 +45,7 @@ def reference(engine: NoisyEngine, model: CircuitModel, x, w):
     return reference_noisy_outputs(model, native, engine.programs.device(model.num_qubits), x, w)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["torino", "marrakesh", "rates"])
 @settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(
@@ -111,6 +112,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(INTERLEAVED)
 @pytest.mark.parametrize(("source", "idle"), [("torino", True), ("rates", False)])
 @pytest.mark.parametrize("name", MODELS)
@@ -289,6 +291,7 @@ def test_one_word_moves_a_model_between_backends(monkeypatch) -> None:
     torch.testing.assert_close(layer(x), values["exact"], atol=1e-12, rtol=0)
 
 
+@pytest.mark.slow
 def test_noise_that_is_scaled_to_nothing_is_none() -> None:
     model = MODELS["amplitude"]
     x, w = numbers(model)

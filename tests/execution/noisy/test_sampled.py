@@ -189,6 +189,7 @@ def test_raw_values_of_every_block() -> None:
         assert 1e-3 < np.abs(value - raw).max() < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampled_by", SAMPLED_BY)
 def test_seeds_and_copies(sampled_by) -> None:
     model = MODELS["amplitude"]

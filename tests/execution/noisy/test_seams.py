@@ -75,6 +75,7 @@ def numbers(model: CircuitModel, batch: int = 2, seed: int = 0):
     return 0.7 * rng.normal(size=(batch, model.num_features)), rng.normal(size=model.num_weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "source", "idle"),
     [("two", "torino", False), ("three", "marrakesh", True), ("thrice", "marrakesh", False),
@@ -102,6 +103,7 @@ def test_the_law_is_that_of_the_exact_engine(name, source, idle, monkeypatch) ->
     assert np.abs(silent - expected).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["groups", "one layer"])
 def test_shifted_circuits_follow_it_too(name) -> None:
     """Gradients by shifting angles equal the exact engine's own."""
@@ -144,6 +146,7 @@ def test_aer_agrees(name) -> None:
     assert (np.abs(engine.outputs(model, x, w) - expected) < 5 * np.sqrt(variance / shots)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampled_by", ["probabilities", "qiskit_aer"])
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))],
                          ids=["deepcopy", "pickle"])  # fmt: skip

@@ -197,6 +197,7 @@ def test_killed_at_any_time(
     finish()
 
 
+@pytest.mark.slow
 def test_one_of_two_is_killed(
     service: Remote, finish: Callable[[], None], tmp_path: Path, seed: int
 ) -> None:

@@ -237,6 +237,7 @@ def test_the_cache_knows_accounts_but_no_token(loopback, monkeypatch) -> None:
     assert loopback.api_key not in json.dumps([str(vars(module)), repr(device), str(device)])
 
 
+@pytest.mark.slow
 def test_loading_the_module_is_quick(tmp_path: Path) -> None:
     import subprocess
     import sys

@@ -187,6 +187,7 @@ def test_jobs_that_are_not_there(desk: Desk, monkeypatch: pytest.MonkeyPatch) ->
         desk.manage(cancel=[job_id])
 
 
+@pytest.mark.slow
 def test_interrupted(loopback: LoopbackService, tmp_path: Path) -> None:
     """It says which jobs are queued, and the command that it names cancels them."""
     loopback.hold()

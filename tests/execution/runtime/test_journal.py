@@ -81,6 +81,7 @@ def test_the_life_of_a_job(journal: Journal, clock: Clock) -> None:
     assert (attempt.sent, attempt.finished) == (clock.now - 1, clock.now)
 
 
+@pytest.mark.slow
 def test_it_is_on_the_disk_at_once(journal: Journal) -> None:
     journal.intend(INTENT)
     code = (

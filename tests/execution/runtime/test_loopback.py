@@ -676,6 +676,7 @@ FAULTS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(
     st.lists(st.tuples(FAULTS, st.integers(0, 2)), min_size=1, max_size=5),

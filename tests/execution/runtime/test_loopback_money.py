@@ -57,6 +57,7 @@ def busy_seconds(service: LoopbackService) -> float:
     return service.seconds - 2.0 * service.submitted
 
 
+@pytest.mark.slow
 def test_an_epoch_with_and_without_copies(loopback_torino: LoopbackService, tmp_path: Path) -> None:
     service, seconds, values = loopback_torino, {}, {}
     for tiles in (1, "auto"):

@@ -199,6 +199,7 @@ def test_shipped_entries_and_the_comments_name_every_option() -> None:
             assert f"{name}" in comments, name
 
 
+@pytest.mark.slow
 def test_listing_backends_and_the_doctor_ask_no_service(tmp_path) -> None:
     # A process without network and account: what asked a service would fail or wait.
     code = (

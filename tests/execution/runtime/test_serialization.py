@@ -50,6 +50,7 @@ def model_circuit() -> QuantumCircuit:
     return measured(Expansion(model).circuit, bases(model.readout)[0])
 
 
+@pytest.mark.slow
 def test_the_digest_of_a_circuit_is_the_same_in_every_process() -> None:
     code = (
         "from tests.execution.runtime.test_serialization import model_circuit, circuit_digest\n"
