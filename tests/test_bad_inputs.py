@@ -539,7 +539,7 @@ def test_a_journal_that_was_altered(case: str) -> None:
     from qiskit_kd.execution.runtime.journal import Journal
 
     journal = Journal("jobs.db")
-    journal.intend(Job("k", "sampler", (), "c", Cost(1, 1, 1, 2.0), backend="ibm", device="ibm_x"))
+    journal.intend(Job("k", "sampler", (), (), Cost(1, 1, 1, 2.0), backend="ibm", device="ibm_x"))
     journal.close()
     with closing(sqlite3.connect("jobs.db")) as db:
         db.executescript(JOURNALS[case])

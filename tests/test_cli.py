@@ -488,6 +488,7 @@ def test_a_run_on_a_device_says_the_price_first(paid: Path) -> None:
     assert sum(job["seconds"] for job in found["jobs"]) == pytest.approx(usage["device"]["seconds"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("inline")
 def test_a_budget_that_ends_is_status_3_and_a_larger_one_goes_on(paid: Path) -> None:
     forgotten()
@@ -623,6 +624,7 @@ def test_jobs_of_no_study(paid: Path) -> None:
     assert (done.exit_code, "nowhere holds no study" in done.stderr) == (1, True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("inline")
 def test_jobs_of_a_bare_journal(paid: Path) -> None:
     forgotten()

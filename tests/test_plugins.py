@@ -66,6 +66,7 @@ def qkd(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_file_named_on_the_command_line_reaches_the_workers(tmp_path: Path) -> None:
     (tmp_path / "parts.py").write_text(PLUGIN)
     (tmp_path / "study.yaml").write_text(STUDY)

@@ -146,6 +146,7 @@ def test_first_screen() -> None:
     assert (ROOT / picture).stat().st_size > 2000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", blocks("python"))
 def test_python_runs(block: str) -> None:
     lines = [line for line in block.splitlines() if line.strip()]
@@ -164,6 +165,7 @@ def guide(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     scope: dict[str, Any] = {}

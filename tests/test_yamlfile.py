@@ -222,6 +222,7 @@ def test_hostile_yaml_is_refused_at_once(text: str, message: str) -> None:
         parse_yaml(text, name="f.yaml")
 
 
+@pytest.mark.slow
 def test_long_lists_and_many_aliases_are_fine() -> None:
     assert len(parse_yaml(f"a: [{'1,' * 120_000}]")[0]["a"]) == 120_000
     data, _ = parse_yaml("a: &a {x: 1}\nb: [" + "*a," * 9_000 + "]")

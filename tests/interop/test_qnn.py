@@ -140,6 +140,7 @@ def test_measured_circuits() -> None:
     assert model.readout.measured_qubits == (1, 0)
 
 
+@pytest.mark.slow
 def test_a_connector_keeps_its_weights_and_trains_much_faster() -> None:
     circuit, inputs, weights = qnn_circuit(4)
     network = SamplerQNN(

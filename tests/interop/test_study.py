@@ -40,6 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_the_best_row_leaves_with_labels_and_card(run: Path, tmp_path: Path) -> None:
     out = CliRunner().invoke(app, ["export", str(run), "--to", str(tmp_path), "--json"])
     assert out.exit_code == 0, out.output

@@ -142,6 +142,7 @@ def _compact(circuit: QuantumCircuit) -> QuantumCircuit:
     return small
 
 
+@pytest.mark.slow
 def test_the_example_needs_none_of_this_package(tmp_path: Path) -> None:
     student = qkd.students["fully_quantum"](4, 2, seed=1, initial_sharpness=4.0)
     folder = qkd.export(student, tmp_path / "out", labels=["no", "yes"])

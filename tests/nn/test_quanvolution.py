@@ -198,6 +198,7 @@ class TestGradients:
             assert exact.abs().max() > 1e-6
             torch.testing.assert_close(exact, shifted, atol=1e-9, rtol=0)
 
+    @pytest.mark.slow
     def test_sampled_steps_go_downhill(self) -> None:
         batch, loss = digits(4), lambda maps: (maps - 0.5).square().mean()
         judge = Quanvolution(model(), seed=5, dtype=torch.float64)

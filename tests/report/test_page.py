@@ -85,6 +85,7 @@ def test_same_rows_same_bytes(result: FakeResult, rendered: tuple[str, dict[str,
     assert render(result) == rendered
 
 
+@pytest.mark.slow
 def test_needs_nothing_but_itself(page: str) -> None:
     reader = read(page)
     tags = {tag for tag, _ in reader.tags}

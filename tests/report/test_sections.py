@@ -52,6 +52,7 @@ def note(found: Section | None) -> str:
     return found.blocks[0].text
 
 
+@pytest.mark.slow
 def test_a_new_section_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "against_smoothing.py"
     file.write_text(NEW)

@@ -58,6 +58,7 @@ def test_every_prefix(count: int) -> None:
     assert "linear student" not in text
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(range(len(STUDY.rows))), min_size=1, unique=True))
 @settings(max_examples=25, deadline=None)
 def test_rows_dropped_at_random(chosen: list[int]) -> None:

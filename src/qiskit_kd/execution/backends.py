@@ -352,7 +352,9 @@ class HandedIn(Backend):
 
     def pass_manager(self) -> PassManager:
         """See `Backend.pass_manager`."""
-        return self._pass_manager or generate_preset_pass_manager(optimization_level=0)
+        if self._pass_manager is not None:
+            return self._pass_manager
+        return CarefulPassManager(generate_preset_pass_manager(optimization_level=0))
 
     def describe(self) -> dict[str, Any]:
         """Name and class of what was handed in."""

@@ -73,6 +73,7 @@ def test_every_encoding_in_both_modes(encoding, batch, which):
     assert_matches(CircuitModel(kd.encodings[encoding](3), ansatz, readouts(3)[which]), batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 2])
 @pytest.mark.parametrize("ansatz", [kd.real_amplitudes(3, 1), kd.su4_brickwork(3, 1)])
 def test_reuploading_interleaves(ansatz, which):

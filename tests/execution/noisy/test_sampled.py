@@ -53,6 +53,7 @@ def deviation(values: np.ndarray, model: CircuitModel, shots: int) -> np.ndarray
     return np.sqrt(np.clip(1 - values**2, 0, None) / shots)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampled_by", SAMPLED_BY)
 @pytest.mark.parametrize(
     ("source", "idle", "name"),
@@ -144,6 +145,7 @@ def test_aer_goes_where_density_matrices_do_not_fit(monkeypatch) -> None:
         engine.outputs(model, *numbers(model, 200))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampled_by", "name"),
     [("probabilities", "one of two"), ("probabilities", "observables"),

@@ -185,6 +185,7 @@ def finish(
     return run
 
 
+@pytest.mark.slow
 def test_killed_at_any_time(
     service: Remote, finish: Callable[[], None], tmp_path: Path, seed: int
 ) -> None:
