@@ -160,7 +160,7 @@ def distill(
         teacher: What `Teacher` takes: a module, an ensemble, a scikit-learn classifier, a file of
             logits; several by name; None for a student alone.
         student: A module, a `CircuitModel` of class groups, a name in `students`, or a builder
-            like those.
+            like those, of a module or a `CircuitModel`.
         data: A `Split`, a pair `(x, y)` of arrays, frames, tensors or `.npy` files, a scikit-learn
             bunch, a torch data set or loader of such, or the path of an `.npz`, `.safetensors` or
             `.csv` file. Labels may be of any type.
@@ -211,14 +211,14 @@ def _student(
         )
     where = {} if backend is None else {"backend": backend}
     try:
-        found: nn.Module = builder(int(np.prod(shape)), num_classes, seed=seed, **where)
+        found = builder(int(np.prod(shape)), num_classes, seed=seed, **where)
     except TypeError as error:
         raise DistillError(
             "a builder makes a student of (num_features, num_classes, seed=...)",
             got=f"{shown(builder)}: {error}",
             remedy="Pass the module itself.",
         ) from error
-    return found
+    return _student(found, shape, num_classes, seed, backend)
 
 
 def _parts(
