@@ -67,6 +67,10 @@ def teacher(**options: Any) -> Any:
     return distill.Teacher.from_module(students["linear"](4, 2, seed=0), **options)
 
 
+def classified(**options: Any) -> Any:
+    return qiskit_kd.DistilledClassifier(**options).fit(X, Y)
+
+
 CASES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Dataset": (data.Dataset, {"features": X, "labels": Y, "num_classes": 2, "name": "a",
                                "shape": (4,)}),
@@ -83,6 +87,9 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "distill": (qiskit_kd.distill, {
         "teacher": None, "student": nn.Linear(4, 2), "data": (X, Y), "loss": None, "transfer": None,
         "validation": 0.2, "test": 0.2, "backend": None, "seed": 0, "epochs": 1}),
+    "DistilledClassifier": (classified, {  # samples, labels, random_state: scikit-learn's errors
+        "student": "linear", "teacher": None, "loss": None, "epochs": 1, "learning_rate": 0.1,
+        "batch_size": 2, "validation": 0.2, "backend": None, "training": None}),
     "export": (qiskit_kd.export, {
         "student": qiskit_kd.QuantumLayer(model()), "folder": "out", "backend": None,
         "labels": None, "about": None}),

@@ -78,7 +78,9 @@ def test_contract(estimator: DistilledClassifier, check: Any) -> None:
 @pytest.mark.parametrize("student", ["linear", circuit, MODEL])
 def test_fits_as_distill_does(student: Any) -> None:
     teacher = forest(random_state=0).fit(X, Y)
-    found = Quick(student, teacher, random_state=3, training={"patience": 2}).fit(X, Y)
+    found = Quick(
+        student, teacher, random_state=3, training=qkd.distill.Training(patience=2, epochs=9)
+    ).fit(X, Y)
     options = {"epochs": 3, "learning_rate": 0.1, "patience": 2, "seed": 3}
     again = qkd.distill(teacher, student, (X, Y), test=0, **options)
     assert found.distilled_.history.curves == again.history.curves
@@ -172,6 +174,10 @@ def test_what_cannot_be_taught_is_told() -> None:
         Quick("linear").fit(X[:4], range(4))
     with pytest.raises(DistillError, match="a student is a module, a circuit model, a name or a"):
         Quick(lambda *_, **__: None).fit(X, Y)
+    with pytest.raises(
+        DistillError, match="further options of training are one value; got training=3"
+    ):
+        Quick("linear", training=3).fit(X, Y)
     with pytest.raises(ValueError, match="continuous"):
         Quick("linear").fit(X, X[:, 0])
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import deepcopy
 from numbers import Integral
 from typing import Any, Self
@@ -17,8 +16,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from qiskit_kd.distill import distill
+from qiskit_kd.distill import Training, distill
 from qiskit_kd.errors import DistillError
+from qiskit_kd.values import shown
 
 
 class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -38,7 +38,8 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         validation: Share of the samples that the best epoch is chosen by.
         backend: As of `distill`.
         random_state: A number is the `seed` of `distill`; None takes another one each time.
-        training: Further keywords of `distill`, e.g. `{"patience": 5}`.
+        training: Everything else, e.g. `Training(patience=5)`; its epochs, learning rate, batch
+            size and seed are those said here.
 
     Attributes:
         classes_: The labels, in the order of the probabilities.
@@ -59,7 +60,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         validation: float = 0.2,
         backend: Any = None,
         random_state: Any = 0,
-        training: Mapping[str, Any] | None = None,
+        training: Training | None = None,
     ) -> None:
         self.student = student
         self.teacher = teacher
@@ -84,6 +85,12 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: For samples and labels that cannot be learned from; as `distill`.
             DistillError: If a teacher that is fitted knows other classes; as `distill`.
         """
+        if not isinstance(self.training, Training | None):
+            raise DistillError(
+                "further options of training are one value",
+                got=f"training={shown(self.training)}",
+                expected="such as Training(patience=5), or None",
+            )
         samples, labels = validate_data(self, X, y, ensure_min_samples=2)
         check_classification_targets(labels)
         if X_transfer is not None:
@@ -94,16 +101,20 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             seed = int(check_random_state(seed).randint(np.iinfo(np.int32).max))
         self.teacher_ = self._taught(samples, labels, seed)
         module = isinstance(self.student, nn.Module)
-        names = ("loss", "validation", "backend", "epochs", "learning_rate", "batch_size")
-        options = {name: getattr(self, name) for name in names}
         self.distilled_ = distill(
             self.teacher_,
             deepcopy(self.student) if module else self.student,
             (samples, numbers),
+            loss=self.loss,
             transfer=X_transfer,
+            validation=self.validation,
             test=0,
+            backend=self.backend,
             seed=seed,
-            **{**options, **(self.training or {})},
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            training=self.training,
         )
         return self
 
