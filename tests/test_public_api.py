@@ -85,3 +85,29 @@ def test_licence_is_the_one_that_is_declared() -> None:
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License" in text
     assert "Version 2.0, January 2004" in text
+
+
+def test_nothing_is_shown_by_its_address() -> None:
+    import torch
+
+    model = qiskit_kd.CircuitModel(
+        qiskit_kd.circuits.amplitude(2),
+        qiskit_kd.circuits.hardware_efficient(2, 1),
+        qiskit_kd.ClassGroups(2, 2),
+    )
+    layer, module = qiskit_kd.QuantumLayer(model), torch.nn.Linear(4, 2)
+    shown = [
+        model,
+        model.encoding,
+        model.readout,
+        layer,
+        layer.engine,
+        qiskit_kd.losses,
+        qiskit_kd.losses.kl,
+    ]
+    shown += [
+        qiskit_kd.Term("kl"),
+        qiskit_kd.load_backend("exact"),
+        qiskit_kd.Teacher.from_module(module),
+    ]
+    assert not [repr(each) for each in shown if " at 0x" in repr(each)]

@@ -64,10 +64,12 @@ class Encoding:
     """
 
     name: str
-    circuit: QuantumCircuit
+    circuit: QuantumCircuit = field(repr=False)
     num_features: int
-    angle_map: Callable[[Array], Array]
-    angle_pullback: Callable[[Array, Array], Array] | None = field(default=None, kw_only=True)
+    angle_map: Callable[[Array], Array] = field(repr=False)
+    angle_pullback: Callable[[Array, Array], Array] | None = field(
+        default=None, kw_only=True, repr=False
+    )
     is_amplitude: bool = field(default=False, kw_only=True)
     zero_is_undefined: bool = field(default=False, kw_only=True)
     layers: int = field(default=1, kw_only=True)
@@ -222,7 +224,7 @@ class CircuitModel:
     """
 
     encoding: Encoding
-    ansatz: QuantumCircuit
+    ansatz: QuantumCircuit = field(repr=False)
     readout: Readout
 
     def __post_init__(self) -> None:

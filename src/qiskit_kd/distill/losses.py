@@ -14,7 +14,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -46,7 +46,7 @@ class Loss:
     """
 
     name: str
-    function: Callable[..., Tensor]
+    function: Callable[..., Tensor] = field(repr=False)
     teacher: bool = False
     target: bool = False
     features: bool = False

@@ -71,6 +71,9 @@ class Teacher(metaclass=_Maker):
         """The networks behind it, frozen; none where there are only stored values."""
         return ()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(type(m).__name__ for m in self.modules)})"
+
     @abstractmethod
     def logits_for(self, samples: ArrayLike) -> Tensor:
         """Logits `(n, classes)` of the samples `(n, ...)`, in their order, on the CPU."""

@@ -138,6 +138,9 @@ class Engine(ABC):
     shots: int | None = None
     """Shots per circuit; None where outputs are exact."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
     @abstractmethod
     def outputs(self, model: CircuitModel, features: Array, weights: Array) -> Array:
         """Run the model.
