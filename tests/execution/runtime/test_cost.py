@@ -113,6 +113,15 @@ def test_nothing_costs_nothing() -> None:
     assert cost_of_pubs([], target=None) == Cost()
 
 
+def test_negative_times() -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"no negative time; got a circuit of 1e-06 s, a delay "
+        r"of -1\.0 s; expected seconds from 0 on",
+    ):
+        Tariff(1e-6, -1.0)
+
+
 @pytest.mark.parametrize("shots", [0, MAX_EXECUTIONS + 1])
 def test_shots_beyond_a_job(shots: int) -> None:
     with pytest.raises(

@@ -95,6 +95,14 @@ class Tariff:
     rep_delay: float = DEFAULT_REP_DELAY
     usd_per_second: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.duration < 0 or self.rep_delay < 0:
+            raise ConfigError(
+                "an execution takes no negative time",
+                got=f"a circuit of {self.duration} s, a delay of {self.rep_delay} s",
+                expected="seconds from 0 on",
+            )
+
     def cost(self, rows: int, shots: int, *, pubs: int = 1) -> Cost:
         """PUBs of `rows` circuits each, in as few jobs as may be; one that is cut counts twice."""
         if rows == 0:
