@@ -723,6 +723,22 @@ def test_a_job_that_failed_before_its_id_was_known_is_paid_for(
     assert again.spent() == 6.5
 
 
+@pytest.mark.parametrize("local", [False, True])
+def test_results_that_are_not_of_their_circuits(
+    lab: Lab, undisturbed: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, local: bool
+) -> None:
+    """Whoever the client is: one that says it is local may be anybody's, too."""
+    lab.service.queue = 0.0
+    session, client = lab.process(local=local), lab.client
+    whole = client.result
+    monkeypatch.setattr(client, "result", lambda job_id: 2 * whole(job_id))
+    with pytest.raises(TransientError, match="that of its circuits; got 2 results for 1 PUBs"):
+        run(session)
+    assert {job.state for job in session.journal.jobs()} == {"sent"}
+    monkeypatch.undo()
+    np.testing.assert_array_equal(run(session), undisturbed)
+
+
 @pytest.mark.parametrize("asked", ["find", "remaining_seconds", "submit", "state", "result"])
 def test_the_service_says_how_long_to_wait(
     lab: Lab, undisturbed: list[np.ndarray], asked: str
