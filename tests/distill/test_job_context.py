@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from torch import nn
 from qiskit_kd.circuits import CircuitModel, ClassGroups, angle, hardware_efficient
 from qiskit_kd.data import Dataset
 from qiskit_kd.distill import Callback, Distiller, State, Term
-from qiskit_kd.execution.engine import context_bytes, job_context
+from qiskit_kd.errors import StorageError
+from qiskit_kd.execution.engine import context_bytes, job_context, with_job_context
 from qiskit_kd.nn import QuantumLayer
 from tests.distill.toys import blobs, linear, mlp, same, weights
 
@@ -113,7 +115,29 @@ def test_a_failure_takes_it_away() -> None:
     assert job_context.get() is None
 
 
+def test_contexts_may_be_nested() -> None:
+    outer: Callable[[], bytes] = lambda: b"outer"  # noqa: E731
+    with with_job_context(outer):
+        with with_job_context(lambda: b"inner"):
+            assert context_bytes() == b"inner"
+        assert context_bytes() == b"outer"
+    assert context_bytes() == b""
+
+
 # The weights it starts with.
+
+
+def test_the_start_is_kept_where_nothing_is_better() -> None:
+    student = linear()
+    fitted(student, epochs=20, learning_rate=0.05)
+    before, merit = weights(student), loss(student)
+    history = Distiller(student, [Term("ce")], epochs=2, learning_rate=50.0, seed=1,
+                        keep_start=True).fit(TRAIN, VALIDATION)  # fmt: skip
+    assert history.best_epoch == 0
+    assert same(weights(student), before)
+    assert min(history.curves["validation/loss"]) > merit
+    Distiller(student, [Term("ce")], epochs=2, learning_rate=50.0, seed=1).fit(TRAIN, VALIDATION)
+    assert not same(weights(student), before)
 
 
 def test_what_is_better_replaces_the_start() -> None:
@@ -168,3 +192,16 @@ def test_a_checkpoint_remembers_the_start(tmp_path, keep: bool) -> None:
     assert history.best_epoch == expected.best_epoch
     assert (history.best_epoch == 0) == keep
     assert same(weights(student), weights(calm))
+
+
+def test_other_checkpoints_are_not_taken(tmp_path) -> None:
+    Distiller(linear(), [Term("ce")], epochs=1, checkpoint_dir=tmp_path).fit(TRAIN, VALIDATION)
+    with pytest.raises(StorageError, match="the checkpoint belongs to another run"):
+        Distiller(linear(), [Term("ce")], epochs=1, checkpoint_dir=tmp_path,
+                  keep_start=True).fit(TRAIN, VALIDATION)  # fmt: skip
+
+
+def loss(student: nn.Module) -> float:
+    with torch.no_grad():
+        logits = student(torch.from_numpy(VALIDATION.features).float())
+        return nn.functional.cross_entropy(logits, torch.from_numpy(VALIDATION.labels)).item()

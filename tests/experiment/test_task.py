@@ -98,6 +98,50 @@ def test_torch_threads_are_given_back(made: dict[str, Task]) -> None:
         torch.set_num_threads(before)
 
 
+def test_seeds_are_paired(made: dict[str, Task], teacher: dict[str, str], monkeypatch) -> None:
+    """All variants of a seed start from the same weights and see the same batches."""
+    from qiskit_kd.experiment import task as module
+
+    seen = []
+
+    class Spy(module.Distiller):
+        def fit(self, train, validation, transfer=None):
+            start = torch.nn.utils.parameters_to_vector(self.student.parameters()).tolist()
+            seen.append((start, self.training.seed, train.fingerprint))
+            return super().fit(train, validation, transfer)
+
+    monkeypatch.setattr(module, "Distiller", Spy)
+    for variant in ("plain", "distilled, seed 0, temperature 1", "uniform"):
+        label = variant if "seed" in variant else f"{variant}, seed 0"
+        run_task(made[f"quantum, {label}"].spec, teachers=teacher)
+    run_task(made["quantum, plain, seed 1"].spec)
+    assert seen[0] == seen[1] == seen[2]
+    assert all(a != b for a, b in zip(seen[0], seen[3], strict=True))
+
+
+def test_the_placebo_is_not_the_teacher(made: dict[str, Task], teacher: dict[str, str]) -> None:
+    real = run_task(made["linear, distilled, seed 0, temperature 1"].spec, teachers=teacher)[0]
+    fake = run_task(made["linear, shuffled, seed 0, temperature 1"].spec, teachers=teacher)[0]
+    assert real["curves"]["train/kl"] != fake["curves"]["train/kl"]
+    assert real["parameters"] == fake["parameters"]
+
+
+def test_what_the_teacher_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qiskit_kd.experiment import task as module
+
+    sizes = []
+
+    class Spy(module.Distiller):
+        def fit(self, train, validation, transfer=None):
+            sizes.append((len(train), transfer is None))
+            return super().fit(train, validation, transfer)
+
+    monkeypatch.setattr(module, "Distiller", Spy)
+    for sees in ("same", "all"):
+        run_task(tasks(f"teacher.sees={sees}")[0].spec)
+    assert sizes == [(20, True), (40, True)]
+
+
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [("training.steps_per_epoch=5", [5, 5]), ("training.steps_per_epoch=19", [19, 19]),

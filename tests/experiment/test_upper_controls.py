@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qiskit_kd.data import datasets
 from qiskit_kd.errors import ConfigError
 from qiskit_kd.experiment import Study
 from qiskit_kd.experiment.loading import parse
 from qiskit_kd.experiment.plan import Task, plan
-from qiskit_kd.experiment.task import run_task
+from qiskit_kd.experiment.task import build_network, run_task
 from qiskit_kd.report import terminal_table
 
 TEXT = """\
@@ -78,6 +79,19 @@ def test_a_training_of_its_own_is_one_task_however_the_pool_is_divided() -> None
 def test_what_contradicts_itself_is_refused(override: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         plan(parse(TEXT, [override]))
+
+
+def test_components_see_the_samples_of_training_alone() -> None:
+    split = datasets["digits"](
+        seed=0, classes=[3, 5], train=12, validation=30, test=40, transfer=24
+    )
+    spec = {
+        "kind": "classical_control",
+        "options": {"control": "pca_linear"},
+        "dtype": "float64",
+    }
+    net = build_network(spec, split, seed=0)
+    assert np.allclose(net.components.mean.numpy(), split.train.features.mean(axis=0))
 
 
 @pytest.mark.slow

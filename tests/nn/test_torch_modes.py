@@ -267,6 +267,25 @@ def test_second_derivatives_on_the_exact_engine(name: str) -> None:
     alike([each.sum(0)], [hessian])
 
 
+def test_a_gradient_penalty_moves_the_weights() -> None:
+    layer = QuantumLayer(MODELS["amplitude"], dtype=torch.float64)
+    x = features(layer.model, 6)
+
+    def penalty(weight: torch.Tensor) -> torch.Tensor:
+        rows = x.clone().requires_grad_()
+        values = torch.func.functional_call(layer, {"weight": weight}, (rows,))
+        (slope,) = torch.autograd.grad(values[:, 0].sum(), rows, create_graph=True)
+        return slope.square().sum()
+
+    w = layer.weight.detach().requires_grad_()
+    (found,) = torch.autograd.grad(penalty(w), w)
+    ends = [
+        (penalty(w + 1e-5 * d) - penalty(w - 1e-5 * d)) / 2e-5 for d in torch.eye(len(w)).double()
+    ]
+    alike([found], [torch.stack(ends).detach()], torch.float32)
+    assert found.abs().max() > 0.1
+
+
 def curved() -> CircuitModel:
     circuit = QuantumCircuit(1)
     circuit.ry(Parameter("t") ** 2, 0)

@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 from qiskit import QuantumCircuit, generate_preset_pass_manager
 from qiskit.circuit import Parameter
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import Target
 from qiskit_ibm_runtime import RuntimeJobV2
 
 from qiskit_kd.errors import (
+    AccountError,
     DeviceError,
     ExecutionError,
     JobError,
@@ -111,6 +114,15 @@ def test_looking_at_a_job_costs_one_request(server) -> None:
     for _ in range(3):
         assert sender.state(job_id).status == "queued"
     assert len(server.requests) == before + 3
+
+
+def test_expectation_values_come_back_too(server) -> None:
+    sender = client(server, resilience_level=0)
+    isa = circuit(sender.device.target).remove_final_measurements(inplace=False)
+    operator = SparsePauliOp("ZZ").apply_layout(isa.layout)
+    pub = EstimatorPub.coerce((isa, operator, [[0.0], [np.pi]]), 0.1)
+    job_id = sender.submit(Job("estimate", "estimator", (pub,)))
+    assert sender.result(job_id)[0].data.evs.shape == (2,)
 
 
 def test_twins_are_listed_newest_first(server) -> None:
@@ -278,6 +290,42 @@ def test_a_used_up_quota_stops_the_job_that_the_library_would_send(server) -> No
     assert sender.remaining_seconds() == 0
 
 
+@pytest.mark.parametrize(
+    ("status", "kind", "text"),
+    [
+        (401, AccountError, "the service does not accept the account"),
+        (403, AccountError, "the account may do this on this device"),
+        (404, DeviceError, "the service runs the primitive on this device"),
+        (429, TransientError, "the service asks for fewer requests"),
+    ],
+)
+def test_refusals_of_a_submission(server, status, kind, text) -> None:
+    sender = client(server)
+    job = request(sender.device, tag=f"refused{status}")
+    server.inject("POST", "*/jobs", status, headers={"Retry-After": "3"}, message=f"key {TOKEN}")
+    with pytest.raises(kind, match=text) as caught:
+        sender.submit(job)
+    assert TOKEN not in str(caught.value)
+    assert sender.find(job.tag) == []
+    if status == 429:
+        assert caught.value.retry_after == 3
+
+
+@pytest.mark.parametrize("status", [500, 503, 0])
+def test_a_job_is_posted_once(server, status) -> None:
+    """The library would post it again after a 5xx; all that costs nothing it still asks again."""
+    sender = client(server, tags=["mine"])
+    posts, tag = server.posts(), f"once{status}"
+    server.accept_then(status)
+    with pytest.raises(TransientError, match="cannot be reached or is down"):
+        sender.submit(request(sender.device, tag=tag))
+    assert server.posts() == posts + 1
+    server.inject("GET", "*/api/v1/jobs", 500)
+    (state,) = sender.find(tag)
+    server.inject("GET", "*/results", 500)
+    assert len(sender.result(state.job_id)) == 1
+
+
 def test_a_client_that_hides_how_it_posts(server, monkeypatch) -> None:
     sender, posts = client(server), server.posts()
     monkeypatch.setattr(type(sender._service), "_get_api_clients", None)
@@ -366,6 +414,18 @@ def test_a_job_that_others_sent_has_no_tag_of_ours(server) -> None:
     primitive.options.environment.job_tags = ["theirs"]
     job_id = primitive.run([(circuit(sender.device.target), [0.1])], shots=10).job_id()
     assert sender.tag_of(job_id) is None
+
+
+def test_a_service_that_is_gone(server) -> None:
+    sender = client(server)
+    job_id = sender.submit(request(sender.device, tag="kept"))
+    with server.down():
+        down = "the service cannot be reached or is down"
+        # The library takes this one for a device that does not exist.
+        with pytest.raises(TransientError, match=down):
+            sender.submit(request(sender.device, tag="lost"))
+    assert sender.result(job_id)
+    assert sender.find("lost") == []
 
 
 def test_no_token_in_anything_that_is_shown(server, caplog) -> None:
