@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from qiskit import QuantumCircuit
+from qiskit import QuantumCircuit, qasm3, qpy
 from qiskit.circuit.library import real_amplitudes as qiskit_real_amplitudes
 from qiskit.quantum_info import Operator, random_unitary
 from qiskit.synthesis import OneQubitEulerDecomposer, TwoQubitWeylDecomposition
@@ -56,6 +57,21 @@ def test_weights_are_named_in_the_order_they_act(name: str, num_qubits: int, lay
     assert circuit.num_qubits == num_qubits
     if name in COUNTS:  # a third party's ansatz has a count of its own
         assert circuit.num_parameters == COUNTS[name](num_qubits, layers)
+
+
+@every
+@sizes
+def test_files_keep_the_order_and_the_unitary(name: str, num_qubits: int, layers: int) -> None:
+    circuit = ansatze[name](num_qubits, layers)
+    buffer = io.BytesIO()
+    qpy.dump(circuit, buffer)
+    buffer.seek(0)
+    weights = stream(0, name).uniform(-np.pi, np.pi, circuit.num_parameters)
+    wanted = Operator(circuit.assign_parameters(weights)).data
+    for loaded in (qasm3.loads(qasm3.dumps(circuit)), qpy.load(buffer)[0]):
+        assert [p.name for p in loaded.parameters] == [p.name for p in circuit.parameters]
+        found = Operator(loaded.assign_parameters(weights)).data
+        np.testing.assert_allclose(found, wanted, atol=1e-12)
 
 
 @every

@@ -22,7 +22,7 @@ from qiskit.circuit.library import (
 from qiskit.circuit.random import random_circuit
 from qiskit.quantum_info import Clifford, Kraus, Operator, SparsePauliOp
 
-from qiskit_kd.circuits.checks import MAX_QUBITS, bare, check_qubits, check_unitary
+from qiskit_kd.circuits.checks import MAX_QUBITS, bare, check_layers, check_qubits, check_unitary
 from qiskit_kd.errors import CircuitError, ResourceError
 
 
@@ -33,6 +33,20 @@ def test_qubits_are_bounded() -> None:
         check_qubits(31, part="a thing")
     with pytest.raises(CircuitError, match="2 or more"):
         check_qubits(1, least=2, part="a thing")
+
+
+@pytest.mark.parametrize("bad", [0, -1, 2.0, "4", None, True])
+def test_qubits_are_a_positive_integer(bad: object) -> None:
+    with pytest.raises(
+        CircuitError, match=r"a thing needs a whole number of qubits; got .*1 or more"
+    ):
+        check_qubits(bad, part="a thing")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bad", [0, -3, 1.5, "two", False])
+def test_layers_are_a_positive_integer(bad: object) -> None:
+    with pytest.raises(CircuitError, match="a thing needs a whole number of layers; got"):
+        check_layers(bad, part="a thing")  # type: ignore[arg-type]
 
 
 def _measure(circuit: QuantumCircuit) -> None:

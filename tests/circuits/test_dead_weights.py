@@ -87,6 +87,15 @@ def test_a_circuit_that_ends_in_rz_has_dead_weights() -> None:
     assert dead_weights(CircuitModel(angle(2), ansatz, Observables(["XX"]))) == []
 
 
+def test_two_classes_should_be_read_at_the_end_of_the_chain() -> None:
+    def dead(scheme: str) -> list[int]:
+        groups = ClassGroups(2, 4, scheme)
+        return dead_weights(CircuitModel(amplitude(4), hardware_efficient(4, 1), groups))
+
+    assert dead("contiguous") == []  # reads qubit 3, the last target
+    assert dead("modulo") == [1, 2, 3, 5, 6, 7, 8, 9, 10]  # reads qubit 0, only ever a control
+
+
 def test_stated_dead_weights() -> None:
     groups = ClassGroups(3, 3)
     entangling = CircuitModel(amplitude(3), strongly_entangling(3, 2), groups)

@@ -304,6 +304,17 @@ def test_the_same_name_is_the_same_parameter() -> None:
     assert weight_parameters(2, start=3)[0].name == "weight_003"
 
 
+def test_rename_keeps_the_order_of_a_long_vector() -> None:
+    vector = ParameterVector("theta", 12)
+    circuit = QuantumCircuit(1)
+    for element in vector:
+        circuit.rx(element, 0)
+    renamed = rename(circuit, weight_parameters(12))
+    assert [item.operation.params[0].name for item in renamed.data] == [
+        f"weight_{k:03d}" for k in range(12)
+    ]
+
+
 def test_rename_survives_names_that_are_already_ours() -> None:
     first, second = Parameter("input_00"), Parameter("weight_000")  # other objects, our names
     circuit = QuantumCircuit(1, global_phase=second)

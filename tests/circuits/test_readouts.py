@@ -89,6 +89,10 @@ def test_two_classes_at_least(classes: Any) -> None:
         ClassGroups(classes, 4)
 
 
+def test_a_count_of_classes_may_come_from_numpy() -> None:
+    assert ClassGroups(np.int64(3), 2).num_outputs == 3  # type: ignore[arg-type]
+
+
 def test_no_more_classes_than_basis_states() -> None:
     with pytest.raises(
         CircuitError,
@@ -97,6 +101,11 @@ def test_no_more_classes_than_basis_states() -> None:
         ClassGroups(10, 3)
     with pytest.raises(CircuitError, match="3 classes for 2 basis states of 1 qubits"):
         ClassGroups(3, 4, qubits=(2,))
+
+
+def test_the_scheme_is_known() -> None:
+    with pytest.raises(CircuitError, match="got 'parity'; expected 'modulo' or 'contiguous'"):
+        ClassGroups(2, 2, "parity")
 
 
 @pytest.mark.parametrize(

@@ -137,15 +137,24 @@ class TestSplit:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"validation": part(features=5)}, "number of features; got train: 4, validation: 5, "),
+            (
+                {"validation": part(features=5)},
+                "same number of features; got train: 4, validation: 5, test: 4",
+            ),
             ({"transfer": np.ones((3, 2))}, r"same number of features; got .*transfer: 2"),
             ({"validation": part(classes=2)}, "same classes; got train: 3, validation: 2"),
-            ({"test": IMAGE}, r"shape of sample; got .*, validation: None, test: \(1, 2, 2\)"),
+            (
+                {"test": IMAGE},
+                r"same shape of sample; got train: None, validation: None, test: \(1, 2, 2\)",
+            ),
             (
                 {"train": Dataset(np.ones((3, 4)), [1, 1, 1], 3, "toy")},
-                "got only class 1 in the tr",
+                "two classes; got only class 1 in the training sample",
             ),
-            ({"transfer": np.full((1, 4), np.nan)}, "transfer set are finite .*nan in row 0, feat"),
+            (
+                {"transfer": np.full((1, 4), np.nan)},
+                r"the transfer set are finite .*nan in row 0, feature",
+            ),
         ],
     )
     def test_parts_must_fit(self, change: dict[str, Any], message: str) -> None:

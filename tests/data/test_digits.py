@@ -149,3 +149,18 @@ def test_the_name_states_the_classes() -> None:
 def test_refuses_other_orders() -> None:
     with pytest.raises(DataError, match="unknown order of pixels; got 'diagonal'; expected 'row'"):
         digits(seed=0, order="diagonal")
+
+
+@pytest.mark.parametrize("classes", [[3], [3, 3], [3, 10], [-1, 2], []])
+def test_refuses_other_classes(classes: list[int]) -> None:
+    with pytest.raises(
+        DataError, match=r"distinct class numbers of digits; got \[.*at least two of 0"
+    ):
+        digits(seed=0, classes=classes)
+
+
+def test_refuses_more_samples_than_exist() -> None:
+    with pytest.raises(
+        DataError, match=r"got 1500 train \+ 359 validation \+ 359 test.*at most 1797"
+    ):
+        digits(seed=0, train=1500)

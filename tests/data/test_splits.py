@@ -133,6 +133,14 @@ class TestStratifiedSplit:
         with pytest.raises(DataError, match="two classes; got only class 0 in arrays"):
             arrays(np.ones((9, 2)), np.zeros(9, int))
 
+    def test_reports_bad_labels_as_such(self) -> None:
+        with pytest.raises(DataError, match="labels are integers; got dtype"):
+            arrays(np.ones((4, 2)), ["a", "b", "a", "b"])
+        with pytest.raises(DataError, match="labels form a vector"):
+            arrays(np.ones((4, 2)), 2 * np.eye(4))
+        with pytest.raises(DataError, match="labels are integers; got nan in row 0"):
+            arrays(np.ones((4, 2)), [np.nan, 0, 1, 1])
+
 
 class TestNpz:
     def test_reads_what_arrays_makes(self, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qiskit_kd.distill.batches import Labelled, Samples, check_sets, labelled_sets
 from qiskit_kd.errors import DataError
 
-from .toys import FEATURES, blobs
+from .toys import CE, FEATURES, blobs, fit, linear
 
 
 def rows(labelled: int, transfer: int) -> Labelled:
@@ -80,3 +80,17 @@ def test_bad_data_sets_are_refused(train, validation, transfer, text: str):
     check_sets(fake(), fake(), np.ones((5, FEATURES)))
     with pytest.raises(DataError, match=text):
         check_sets(fake(**train), fake(**validation), transfer)
+
+
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+def test_numbers_that_are_not_finite_are_refused_and_large_ones_are_fine(bad: float):
+    large = np.full((4, FEATURES), 1e308)
+    train, validation = labelled_sets(fake(features=large), fake(features=large))
+    check_sets(train, validation, large)
+    large[2, 1] = bad
+    text = r"finite numbers; got .* in row 2"
+    for sets in ((fake(features=large), fake()), (fake(), fake(features=large))):
+        with pytest.raises(DataError, match=text):
+            fit(linear(), CE, *sets, epochs=1)
+    with pytest.raises(DataError, match=text):
+        fit(linear(), CE, transfer=large, epochs=1)

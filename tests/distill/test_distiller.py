@@ -18,10 +18,12 @@ from qiskit_kd.distill import (
     Term,
     Training,
     losses,
+    uniform,
 )
 from qiskit_kd.distill.metrics import accuracy, nll
 from qiskit_kd.errors import DataError, DistillError
 from qiskit_kd.nn.students import students
+from qiskit_kd.seeding import stream
 
 from .toys import (
     CE,
@@ -591,6 +593,15 @@ def test_bad_data_is_refused_before_the_first_step():
 def test_numbers_out_of_range_are_refused(name: str, value):
     with pytest.raises(DistillError, match=rf"{name} is a whole number of at least .; got {value}"):
         Distiller(linear(), CE, **{name: value})
+
+
+def test_random_labels_and_a_uniform_teacher_run():
+    random = blobs(40, "train")
+    student = linear()
+    history = Distiller(student, [Term("kl")], teacher=uniform(CLASSES), epochs=60).fit(
+        random, VALIDATION, stream(0, "noise").normal(size=(5, FEATURES))
+    )
+    assert history["train/kl"][-1] < 0.1 * history["train/kl"][0]
 
 
 # ---------------------------------------------------------------- callbacks and progress

@@ -199,3 +199,15 @@ def test_attention_refuses_maps_it_cannot_compare():
         attention(f[..., 0, 0], f[..., 0, 0])
     with pytest.raises(DistillError, match=r"power of an attention map is at least 1; got 0\.5"):
         attention(f, f, power=0.5)
+
+
+@pytest.mark.parametrize("function", [*RELATIONAL, attention])
+def test_gradcheck_of_feature_maps(function):
+    f, g = features("f", 4, 2, 2, 2).requires_grad_(), features("g", 4, 3, 2, 2)
+    assert torch.autograd.gradcheck(lambda x: function(x, g), (f,))
+
+
+@pytest.mark.parametrize("function", [feature_mse, feature_cosine])
+def test_gradcheck_of_equal_maps(function):
+    f, g = features("f", 4, 2, 2, 2).requires_grad_(), features("g", 4, 2, 2, 2)
+    assert torch.autograd.gradcheck(lambda x: function(x, g), (f,))

@@ -25,6 +25,8 @@ from .toys import (
     FEATURES,
     TRAIN,
     VALIDATION,
+    Interrupted,
+    StopAt,
     blobs,
     fit,
     initialise,
@@ -134,6 +136,38 @@ def test_swapping_the_teachers_is_noticed():
     right, swapped = run("a", "b"), run("b", "a")
     for key in ("train/kl", "train/feature_mse", "train/reverse_kl"):
         assert abs(right[key][0] - swapped[key][0]) > 1e-2
+
+
+class Run:
+    """One configuration with two teachers, built anew as another process would."""
+
+    def __init__(self, folder=None, *, callbacks=(), adapter="channels", **options) -> None:
+        self.student = images(1, dropout=0.3)
+        self.distiller = Distiller(
+            self.student, terms(adapter), teacher=teachers(), epochs=3, batch_size=20,
+            checkpoint_dir=folder, checkpoint_steps=1, callbacks=callbacks, **options,
+        )  # fmt: skip
+
+    def fit(self):
+        self.history = self.distiller.fit(TRAIN, VALIDATION, TRANSFER)
+        self.adapter = weights_of(self.distiller.adapters["maps"])
+        return self
+
+    def __eq__(self, other) -> bool:
+        return (
+            same(weights_of(self.student), weights_of(other.student))
+            and same(self.adapter, other.adapter)
+            and self.history == other.history
+        )
+
+
+@pytest.mark.parametrize("adapter", ["channels", "linear"])
+@pytest.mark.parametrize(("kind", "count"), [("step", 1), ("step", 5), ("epoch", 1), ("epoch", 3)])
+def test_interrupted_and_resumed_to_the_bit(tmp_path, adapter: str, kind: str, count: int):
+    whole = Run(adapter=adapter).fit()
+    with pytest.raises(Interrupted):
+        Run(tmp_path, adapter=adapter, callbacks=[StopAt(kind, count)]).fit()
+    assert Run(tmp_path, adapter=adapter).fit() == whole
 
 
 @pytest.mark.parametrize("change", ["adapter", "teacher", "layer"])

@@ -203,6 +203,12 @@ def test_a_classifier_of_scikit_learn_teaches_as_its_stored_probabilities_do():
     assert fit(linear(1), terms=["kl"], teacher=teacher).best_epoch
 
 
+def test_bad_words_for_outputs():
+    for make in (Teacher.from_module, lambda _, **o: Teacher.from_logits(X, Z, **o)):
+        with pytest.raises(DistillError, match=r"logits or probabilities; got outputs='probs'"):
+            make(linear(1), outputs="probs")
+
+
 @pytest.mark.parametrize(
     "samples", [X + 0j, np.ma.array(X, mask=X > 1), X.astype(str), np.full((2, 6), np.nan), [["a"]]]
 )

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 import torch
 from torch import nn
@@ -77,6 +80,12 @@ def test_interrupted_anywhere_and_resumed(tmp_path, whole, kind: str, count: int
     assert Run(tmp_path, checkpoint_steps=every).fit() == whole
 
 
+def test_interrupted_at_every_step(tmp_path, whole):
+    for step in range(1, EPOCHS * STEPS + 1):
+        interrupt(tmp_path, "step", step, checkpoint_steps=1)
+    assert Run(tmp_path, checkpoint_steps=1).fit() == whole
+
+
 @pytest.mark.parametrize(("kind", "count"), [("step", 5), ("epoch", 3)])
 def test_an_adapter_by_name_is_resumed_too(tmp_path, kind: str, count: int):
     options = {"adapter": "linear", "checkpoint_steps": 1}
@@ -131,13 +140,38 @@ def test_patience_is_remembered(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"learning_rate": 0.01}, {"keep_start": True}, {"data": "other"}]
+    "change",
+    [{"seed": 1}, {"learning_rate": 0.01}, {"epochs": 9}, {"keep_start": True}, {"data": "other"}],
 )
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, whole, change):
     Run(tmp_path).fit()
     train = blobs(40, change.pop("data", "train"))
     with pytest.raises(StorageError, match=r"belongs to another run; got .*checkpoint\.json"):
         Run(tmp_path, **change).fit(train)
+    assert Run(tmp_path).fit() == whole
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    Run(tmp_path).fit()
+    (path,) = tmp_path.glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(StorageError, match=rf"checkpoint is damaged; got .*{path.name}.*Del"):
+        Run(tmp_path).fit()
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_loses_nothing(tmp_path, whole, monkeypatch):
+    calls, fsync = [], os.fsync
+
+    def full(handle) -> None:
+        calls.append(handle)
+        if len(calls) > 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match=r"No space left on device.*previous file is intact"):
+        Run(tmp_path).fit()
+    monkeypatch.undo()
     assert Run(tmp_path).fit() == whole
 
 

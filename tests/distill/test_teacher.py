@@ -188,10 +188,18 @@ def test_modules_that_return_no_logits_are_refused():
     def asked(*answers) -> torch.Tensor:
         return Teacher.from_module([Answers(answer) for answer in answers]).logits_for(X)
 
+    with pytest.raises(
+        DistillError, match=r"one row of class logits per sample; got shape \(256,\) for 256.*two"
+    ):
+        asked(lambda x: x[:, 0])
+    with pytest.raises(DistillError, match=r"got tuple; expected a tensor \(256, classes\)"):
+        asked(lambda x: (x, x))
     with pytest.raises(DistillError, match=r"same classes apart; got \(256, 6\), \(256, 2\)"):
         asked(lambda x: x, lambda x: x[:, :2])
     with pytest.raises(DistillError, match=r"a teacher's logits are finite numbers; got NaN"):
         asked(lambda x: x / 0)
+    with pytest.raises(DistillError, match=r"at least one network; got an empty sequence"):
+        Teacher.from_module([])
     with pytest.raises(DistillError, match=r"averages one of two things; got 'votes'"):
         Teacher.from_module(linear(), average="votes")
     with pytest.raises(DataError, match=r"at least one sample; got shape \(0, 6\)"):
@@ -229,6 +237,26 @@ def test_stored_logits_are_checked():
     with pytest.raises(DataError, match=r"equal samples have equal logits; got rows 0 and 2"):
         Teacher.from_logits(twice, np.arange(9.0).reshape(3, 3))
     assert Teacher.from_logits(twice, np.ones((3, 3))).logits_for(X[:1]).shape == (1, 3)
+
+
+def test_stored_logits_need_a_readable_file(tmp_path):
+    path = tmp_path / "x.npz"
+    match = r"stored logits cannot be read; got .*x\.npz.*numpy\.savez"
+    with pytest.raises(StorageError, match=r"does not exist; got .*x\.npz; expected an \.npz or"):
+        Teacher.from_file(path)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(StorageError, match=r"cannot be read; got .*x\.npz \(text, .*numpy\.savez"):
+        Teacher.from_file(path)
+    np.savez(path, samples=X)
+    with pytest.raises(StorageError, match=match):
+        Teacher.from_file(path)
+    np.savez(path, samples=X, logits=np.zeros((1, 3)))
+    with pytest.raises(DataError, match="one row per sample"):
+        Teacher.from_file(path)
+    other = tmp_path / "x.safetensors"
+    other.write_bytes(b"nonsense")
+    with pytest.raises(StorageError, match=r"x\.safetensors"):
+        Teacher.from_file(other)
 
 
 def test_the_shuffled_placebo_keeps_the_outputs_and_breaks_every_pair():
