@@ -183,9 +183,6 @@ def test_faults_of_the_file_are_status_2(tiny: Path) -> None:
         (("run", "tiny.yaml", "backend=exakt"), "unknown backend; got 'exakt'"),
         (("run", "tiny.yaml", "variants.distilled.terms.1.options.temperature=-2"),
          "override variants.distilled.terms.1.options.temperature: a temperature is a positive"),
-        (("run", "tiny.yaml", "variants.distilled.terms.1.loss=dkd"),
-         "variants.distilled.terms.1: decoupled distillation compares"),
-        (("estimate", "tiny.yaml", "--backend", "exact"), "an estimate is for a device; got 'ex"),
     ],
 )  # fmt: skip
 def test_usage_errors(tiny: Path, words: tuple[str, ...], message: str) -> None:
@@ -201,6 +198,23 @@ def test_a_folder_is_not_run(tiny: Path, words: tuple[str, ...]) -> None:
     done = call("run", "mine", *words)
     assert done.exit_code == 2
     assert "an experiment is a YAML file or a shipped name; got the folder mine" in done.stderr
+
+
+def test_losses_and_samples_are_tried_beforehand(tiny: Path) -> None:
+    text = TINY.replace("{loss: kl}", "{loss: kl, options: {temperature: -2}}", 1)
+    tiny.write_text(text)
+    done = call("run", "tiny.yaml")
+    assert done.exit_code == 2
+    assert "variants.distilled.terms.1.options.temperature: a temperature is a positive" in (
+        done.stderr
+    )
+    assert "tiny.yaml:9:" in done.stderr
+    assert done.stderr.count("a temperature is") == 1
+    tiny.write_text(TINY)
+    done = call("run", "tiny.yaml", "variants.distilled.terms.1.loss=dkd")
+    assert done.exit_code == 2
+    assert "variants.distilled.terms.1: decoupled distillation compares" in done.stderr
+    assert not Path("runs").exists()
 
 
 def test_help_says_the_defaults() -> None:
@@ -301,6 +315,14 @@ def test_estimate_prints_price_and_plan() -> None:
     longer = json.loads(call(*words, "training.epochs=2", "--json").stdout)["total"]
     assert longer["jobs"] > one["jobs"]
     assert not Path("runs").exists()
+
+
+@pytest.mark.usefixtures("device")
+def test_estimate_needs_a_device() -> None:
+    done = call("estimate", "tiny.yaml", "--backend", "exact")
+    assert done.exit_code == 2
+    assert "an estimate is for a device; got 'exact' of kind 'exact'" in done.stderr
+    assert "expected a backend of kind 'runtime': device" in done.stderr
 
 
 @pytest.mark.usefixtures("tiny")
@@ -500,10 +522,18 @@ def test_a_budget_that_ends_is_status_3_and_a_larger_one_goes_on(paid: Path) -> 
     assert "of 4 tasks have no row yet; the others are in here." in done.stderr
     assert "s of its budget of 12 s spent in 5 jobs." in done.stderr
     assert "Run the same command again with a larger budget_seconds: it goes on" in done.stderr
+    ids = {job["job_id"] for job in json.loads(call("jobs", "here", "--json").stdout)["jobs"]}
     forgotten()
     more = call("run", paid, "--out", "here")
     assert more.exit_code == 0, more.output
     assert re.search(r"qkd: device: 1\d\.\d s of that are spent already", more.stderr)
+    forgotten()
+    assert call("run", paid, "--out", "calm").exit_code == 0
+    with Store("here") as one, Store("calm") as other:
+        assert one.texts() == other.texts()
+    wild, calm = (json.loads(call("jobs", f, "--json").stdout)["jobs"] for f in ("here", "calm"))
+    assert ids < {job["job_id"] for job in wild} == {job["job_id"] for job in calm}
+    assert len(wild) == len(calm)  # nothing was paid for twice
 
 
 def test_a_device_without_a_budget_is_status_3(paid: Path) -> None:

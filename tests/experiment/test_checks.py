@@ -181,6 +181,11 @@ def test_a_preset_narrows_an_axis() -> None:
     assert parse(text, preset="quick").points() == [{"images": 80, "sees": "same"}]
 
 
+def test_short_form_and_long_form_together() -> None:
+    text = faults("teachers:\n", "teacher: {kind: mlp}\nteachers:\n")
+    assert "`teacher` is the short form for a single teacher; got `teachers` too" in text
+
+
 def test_a_student_called_teacher_is_in_the_way_of_one_only() -> None:
     named = GOOD.replace("  linear: {kind", "  teacher: {kind")
     assert "teacher" in parse(named).students

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from noisy_study import BACKENDS, STUDY
+from noisy_study import BACKENDS, RATES, STUDY
 from typer.testing import CliRunner
 
 from qiskit_kd import cli
@@ -54,12 +54,48 @@ def test_an_unknown_device() -> None:
         assert text.count("students.quantum") == 1
 
 
+@pytest.mark.slow
+def test_a_circuit_wider_than_the_device() -> None:
+    wide = ["students.quantum.options.num_qubits=8", "data.options.components=8"]
+    text = refused("backends.device.base=lagos", *wide)
+    assert text == (
+        "qkd: error: networks that cannot be built:\n  students.quantum: a circuit is no wider than"
+        " the device; got 8 qubits; expected at most the 7 of 'fake_lagos'. Use fewer qubits or a "
+        "larger device.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"),
+    [
+        ("{t1_us: 100, t2_us: 201}", "T2 is at most 2 T1: a qubit that relaxes loses its phase; "
+         "got t2_us: 201 beside t1_us: 100; expected t2_us up to 200"),
+        ("{two_qubit: 1.01}", "two_qubit: wrong value; got 1.01 (float); expected less than or "
+         "equal to 1"),
+        ("{one_qubit: -0.1}", "one_qubit: wrong value; got -0.1 (float); expected greater than or "
+         "equal to 0"),
+        ("{readout: [0.1, 1.5]}", "wrong value; got 1.5 (float); expected less than or equal to 1"),
+    ],
+)  # fmt: skip
+def test_unphysical_rates(rates: str, message: str) -> None:
+    changed = refused(f"backends.device={{base: exact, kind: noisy, noise: {{rates: {rates}}}}}")
+    assert changed.startswith("qkd: error: override backends.device.noise.rates")
+    assert changed.count(message) == 1
+    assert changed.count("\n") == 1
+    Path("backends.yaml").write_text(BACKENDS.replace(RATES, rates, 1))
+    text = refused()
+    assert text.startswith("qkd: error: backends.yaml:6:")
+    assert "backends.noisy.noise.rates" in text
+    assert text.count(message) == 1
+    assert text.count("\n") == 1
+
+
 def snapshot() -> str:
     save_snapshot(fake_device("fake_lagos"), "whole.json")
     return Path("whole.json").read_text()
 
 
-@pytest.mark.parametrize("share", [0.0, 0.999])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.999])
 def test_a_truncated_snapshot(share: float) -> None:
     text = snapshot()
     Path("device.json").write_text(text[: int(share * len(text))])
@@ -107,3 +143,17 @@ def test_a_gate_that_the_device_lacks(sampled: str) -> None:
         "another device.\n"
     )
     assert text.count("fake_lagos") == 1
+
+
+def test_an_unknown_backend() -> None:
+    assert refused("evaluation.backend=nosy") == (
+        "qkd: error: override evaluation.backend: unknown backend; got 'nosy'. did you mean 'noisy'"
+        "? known: aer, exact, exact_shots, lagos, noisy; this study's own: device\n"
+    )
+
+
+def test_a_scale_that_is_none() -> None:
+    assert refused("backends.device.scale=-1") == (
+        "qkd: error: override backends.device.scale: wrong value; got -1 (int); expected greater "
+        "than or equal to 0\n"
+    )

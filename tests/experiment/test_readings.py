@@ -107,8 +107,15 @@ def test_several_layers_keep_their_shots_apart() -> None:
 def test_without_mitigation_nothing_is_raw(name: str, settings: dict) -> None:
     backend = load_backend(name).changed("mine", settings)
     layer = QuantumLayer(MODEL, backend=backend, seed=0).to(torch.float64)
-    found, raw = both_readings(layer, forward(layer))
+    calls = []
+
+    def run() -> torch.Tensor:
+        calls.append(1)
+        return forward(layer)()
+
+    found, raw = both_readings(layer, run)
     assert raw is None
+    assert len(calls) == 1
     if name == "exact":
         assert torch.equal(found, forward(layer)())
     else:

@@ -70,6 +70,14 @@ def test_every_task_once_and_never_again(tmp_path: Path) -> None:
         assert Counter(store.attempts()) == {(t.key, "done"): 1 for t in tasks}
 
 
+def test_only_what_is_missing(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        runner.run([task("a")], store, executor=Inline())
+        summary = runner.run([task("a"), task("b")], store, executor=Inline())
+        assert (summary.found, summary.done) == (1, 1)
+        assert [key for key, _ in store.attempts()] == ["a", "b"]
+
+
 def test_a_failure_stops_nobody_else_and_is_tried_again(tmp_path: Path) -> None:
     with Store(tmp_path, write=True) as store:
         tasks = [task("a"), task("b", do="fail"), task("c")]
@@ -157,6 +165,12 @@ def test_a_full_disk_while_running(tmp_path: Path) -> None:
             runner.run([task(f"{k:0100d}") for k in range(200)], store, executor=Inline())
     with Store(tmp_path) as store:
         assert "a" in store.rows()
+
+
+def test_any_executor(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store, ThreadPoolExecutor(3) as pool:
+        summary = runner.run([task(f"s{k}", seed=k) for k in range(20)], store, executor=pool)
+        assert summary.done == 20
 
 
 DEVICE = {"backend": {"kind": "runtime"}}

@@ -175,6 +175,29 @@ def test_a_second_run_elsewhere_has_the_same_rows_bit_for_bit(folder: Path, tmp_
         assert one.texts() == other.texts()
 
 
+def test_another_plan_in_the_same_folder_keeps_both(folder: Path, tmp_path: Path) -> None:
+    path = folder / "small.yaml"
+    one = Study.load(path, ["training.epochs=1"], seeds=1).run(tmp_path, executor=Inline())
+    two = Study.load(path, ["training.epochs=1"], seeds=2).run(tmp_path, executor=Inline())
+    assert len(two.candidates) == 2 * len(one.candidates)
+    back = Study.load(path, ["training.epochs=1"], seeds=1)
+    assert len(back.run(tmp_path, executor=Inline()).candidates) == len(one.candidates)
+    assert back.summary is not None
+    assert back.summary.done == 0
+
+
+@pytest.mark.slow
+def test_report_of_it(folder: Path, tmp_path: Path) -> None:
+    result = Study.load(folder / "out").result()
+    page = report.write(result, tmp_path)
+    assert "quantum" in page.read_text(encoding="utf-8")
+    assert "linear" in report.terminal_table(result)
+
+
+def test_json_of_comparisons_is_json(folder: Path) -> None:
+    json.dumps(Study.load(folder / "out").comparisons(), allow_nan=False)
+
+
 def test_not_run_yet(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"has results after it was run; got one that was not"):
         Study.load(folder / "small.yaml").rows()

@@ -118,6 +118,26 @@ class TestNetworks:
         torch.testing.assert_close(network(x), expected, atol=1e-10, rtol=0)
         torch.testing.assert_close(network(x[0]), expected[0], atol=1e-10, rtol=0)
 
+    def test_frozen_filters_are_evaluated_once_per_image(self) -> None:
+        network = quanvolution(**DIGITS, seed=0, trainable=False, dtype="float64")
+        x = digits(5)
+        nn.functional.cross_entropy(network(x), torch.arange(5)).backward()
+        spent = network.circuit.engine.usage.executions
+        nn.functional.cross_entropy(network(x.flip(0)), torch.arange(5)).backward()
+        assert network.circuit.engine.usage.executions == spent > 0
+        assert network.head.weight.grad.abs().max() > 0
+        assert network.filters.weight.grad is None
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("backend", ["exact", "exact_shots", "aer", "aer_shots"])
+    def test_every_backend(self, backend: str) -> None:
+        network = quanvolution(**DIGITS, seed=0, backend=backend, dtype="float64")
+        exact = quanvolution(**DIGITS, seed=0, dtype="float64")
+        atol = 1e-10 if describe(network)["backend"] in ("exact", "aer") else 1.0
+        torch.testing.assert_close(network(digits(2)), exact(digits(2)), atol=atol, rtol=0)
+        network(digits(2)).square().sum().backward()
+        assert network.filters.weight.grad.abs().max() > 0
+
     def test_a_pixel_turns_its_qubit_by_pi(self) -> None:
         encoding = quanvolution(**DIGITS, seed=0).filters.model.encoding
         assert [item.operation.name for item in encoding.circuit.data] == ["ry"] * 4
@@ -215,16 +235,24 @@ class TestLiveWeights:
         network = quanvolution(**DIGITS, seed=0, ansatz=crz_chain(), trainable=False)
         assert describe(network)["dead_weights"] == 10
 
+    def test_of_the_qubit_read(self) -> None:
+        with pytest.warns(DeadWeightsWarning, match="of 11 weights cannot move"):
+            quanvolution(**DIGITS, seed=0, measured=[0])
+
 
 class TestErrors:
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize(
-        "shape", [None, (64,), [8, 8], (1, 8, 9), (1, 8, 8.0), "abc", (1, -8, -8), 64]
+        "shape", [None, (64,), (8, 8), [8, 8], (1, 8, 9), (1, 8, 8.0), "abc", (1, -8, -8), 64]
     )
     def test_no_shape_or_another(self, name: str, shape: Any) -> None:
         match = r"needs the shape of its images; got shape .* for 64 features; expected for an"
         with pytest.raises(ConfigError, match=match + r" image.*Use a data set of images"):
             students[name](64, 10, seed=0, shape=shape)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_a_list_is_a_shape(self, name: str) -> None:
+        students[name](64, 10, seed=0, shape=[1, 8, 8])
 
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize(
@@ -265,6 +293,16 @@ class TestErrors:
     ) -> None:
         with pytest.raises(error, match=message):
             quanvolution(**DIGITS, seed=0, **options)
+
+    def test_black_patches_without_an_offset(self) -> None:
+        network = quanvolution(**DIGITS, seed=0, encoding="amplitude", offset=0.0)
+        with pytest.raises(DataError, match=r"zeros only in image 0, .*Set offset, e\.g\. 0\.1"):
+            network(torch.zeros(2, 64))
+        assert bool(
+            quanvolution(**DIGITS, seed=0, encoding="amplitude")(torch.zeros(2, 64))
+            .isfinite()
+            .all()
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -109,6 +109,12 @@ class TestValues:
             layer(batch).flatten(1), single(patches)[..., 0], atol=1e-12, rtol=0
         )
 
+    @pytest.mark.parametrize("encoding", [kd.angle(4, scale=np.pi), kd.amplitude(2)])
+    def test_real_digits(self, encoding: Encoding) -> None:
+        layer = Quanvolution(model(encoding), offset=0.05, dtype=torch.float64)
+        assert layer(digits(5)).shape == (5, 3, 4, 4)
+        equal(layer, digits(5))
+
     def test_outputs_of_a_filter_lie_side_by_side(self) -> None:
         layer = Quanvolution(
             model(readout=Observables(["ZIII", "IIIZ"])), filters=2, dtype=torch.float64
@@ -178,6 +184,12 @@ class TestGradients:
         weight = layer.weight.detach().requires_grad_()
         forward = lambda w: torch.func.functional_call(layer, {"weight": w}, (batch.detach(),))  # noqa: E731
         assert torch.autograd.gradcheck(forward, (weight,))
+
+    def test_reach_a_layer_in_front(self) -> None:
+        network = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), Quanvolution(model()))
+        network(images(2, 1, 4, 4, dtype=torch.float32)).square().sum().backward()
+        assert network[0].weight.grad.abs().max() > 1e-4
+        assert network[1].weight.grad.abs().max() > 1e-4
 
     @settings(max_examples=8)
     @given(st.integers(0, 99), st.sampled_from(["angle", "amplitude"]), st.integers(1, 2))
@@ -570,6 +582,9 @@ class TestErrors:
             ({"offset": True}, "offset is a finite number; got True"),
             ({"trainable": "no"}, "trainable is true or false; got 'no'"),
             ({"cache_dir": "maps"}, "only maps of frozen weights are kept; got cache_dir beside"),
+            ({"backend": "exat"}, "unknown backend; got 'exat'. did you mean 'exact'"),
+            ({"backend": ExactEngine(), "shots": 5}, "an engine already has its gradient rule"),
+            ({"dtype": torch.int8}, "weights are real numbers; got torch.int8"),
         ],
     )
     def test_arguments_that_make_no_sense(self, options: dict[str, Any], message: str) -> None:

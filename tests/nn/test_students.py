@@ -175,7 +175,8 @@ class TestEveryStudent:
         with torch.no_grad():
             for parameter in twin.parameters():
                 parameter += 0.3
-        assert not torch.allclose(twin(rows()), expected)  # and the student is as it was:
+        assert not torch.allclose(twin(rows()), expected)
+        assert torch.equal(student(rows()), expected)
         revived = pickle.loads(pickle.dumps(student))
         assert torch.equal(revived(rows()), expected)
         assert describe(revived) == describe(student)
@@ -399,6 +400,14 @@ class TestQuantum:
         torch.testing.assert_close(
             student(x).exp().sum(1), torch.ones(5, dtype=torch.float64), rtol=1e-8, atol=1e-8
         )
+
+    def test_sampled_probabilities_are_smoothed_by_half_a_count(self) -> None:
+        assert describe(build("fully_quantum", backend="exact_shots", shots=200))[
+            "smoothing"
+        ] == pytest.approx(0.0025)
+        own = describe(build("fully_quantum", backend="aer_shots"))  # the backend's 1,024 shots
+        assert own["smoothing"] == pytest.approx(0.5 / 1024)
+        assert describe(build("fully_quantum"))["smoothing"] == 0.0
 
     def test_facts_are_plain_data_whatever_the_numbers_were(self) -> None:
         student = fully_quantum(

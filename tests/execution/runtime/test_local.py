@@ -19,6 +19,7 @@ from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
 from qiskit_kd.errors import CircuitError, DeviceError, JobError, ResourceError
 from qiskit_kd.execution import memory
+from qiskit_kd.execution.backends import Backend
 from qiskit_kd.execution.noise_sources import DeviceNoise, fake_device, rate_device, readout_rates
 from qiskit_kd.execution.noisy import NoisyEngine
 from qiskit_kd.execution.noisy.program_cache import ProgramCache
@@ -260,6 +261,19 @@ def test_fifteen_tiles_of_six_qubits_are_no_circuit_of_ninety() -> None:
     assert all(result[f"tile_{k}"].shape == (3,) for k in range(15))
 
 
+def test_serves_an_engine() -> None:
+    model, engine = model_on_torino()
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 4)), rng.normal(size=model.num_weights)
+    options = {"kind": "runtime", "device": "fake_torino", "shots": SHOTS}
+    backend = Backend("torino", RuntimeOptions.model_validate(options), "a test")
+    sampled = backend.engine(seed=0)
+    found = sampled.outputs(model, x, w)
+    assert sampled.usage.jobs == sampled.usage.pubs == 1
+    limit = 1.3 * np.sqrt(16 / (2 * np.pi * SHOTS)) + 0.05  # not the same qubits
+    assert distance(found, engine.outputs(model, x, w)) < limit
+
+
 def test_without_parameters() -> None:
     circuit = QuantumCircuit(2, 2)
     circuit.x(1)
@@ -442,6 +456,13 @@ def test_the_delay_is_charged_and_none_is_a_delay_too() -> None:
     assert default - fast == pytest.approx(800 * (250e-6 - 1e-4))
     assert fast - none == pytest.approx(800 * 1e-4)
     assert none < 2.1
+
+
+def test_shots_of_the_entry_count_where_a_pub_names_none() -> None:
+    options = {"kind": "runtime", "device": "fake_lagos", "shots": 7}
+    sampler = Backend("lagos", RuntimeOptions.model_validate(options), "a test").sampler()
+    (found,) = sampler.run([(bell(client()), [[0.0], [np.pi]])]).result()
+    assert found.data.meas.num_shots == 7
 
 
 def test_expectation_values() -> None:
