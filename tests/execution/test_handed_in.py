@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from types import SimpleNamespace
 from typing import Any
 
@@ -131,6 +132,9 @@ def test_errors() -> None:
         ConfigError, match="those of an entry in the backend file; got 'b' from a St"
     ):
         sampler.changed("b", {"shots": 3})
+    for ask in (lambda: sampler.faults({"shots": 3}), sampler.place):
+        with pytest.raises(ConfigError, match="of an entry in the backend file; got"):
+            ask()
     paid = type("IBMBackend", (GenericBackendV2,), {"__module__": "qiskit_ibm_runtime.ibm_backend"})
     with pytest.raises(ConfigError, match="costs money is used with a budget; got IBMBackend on"):
         qkd.QuantumLayer(model(), paid(3))
@@ -140,3 +144,16 @@ def test_errors() -> None:
     raw = qkd.Backend.of(executor_sampler.Sampler(mode=FakeManilaV2()), pass_manager=unready)
     with pytest.raises(ExecutionError, match="Sampler failed; got"):
         qkd.QuantumLayer(model(), raw)(X)
+    with pytest.raises(ConfigError, match="a sampler takes at least one shot; got 0"):
+        qkd.Backend.of(StatevectorSampler(), shots=0)
+    with pytest.raises(ConfigError, match="a pass manager makes circuits runnable; got int"):
+        qkd.Backend.of(StatevectorSampler(), pass_manager=3)
+
+
+@pytest.mark.parametrize("name", ["GenericBackendV2", "fake device"])
+def test_a_layer_on_somebody_elses_backend_can_be_pickled(name: str) -> None:
+    layer = qkd.QuantumLayer(model(), SAMPLERS[name](), dtype=torch.float64, seed=1)
+    layer(X)
+    again = pickle.loads(pickle.dumps(layer))
+    assert torch.equal(again.weight, layer.weight)
+    assert torch.allclose(again(X).sum(1), torch.ones(3, dtype=torch.float64))

@@ -291,3 +291,44 @@ def test_other_faults() -> None:
         CircuitModel.from_circuit("x", [], [])
     with pytest.raises(CircuitError, match="act on the same qubits"):
         products().model(ClassGroups(2, 3))
+
+
+def test_features_without_an_order_have_that_of_their_numbers() -> None:
+    circuit, weight = QuantumCircuit(2), Parameter("w")
+    names = [f"x{k}" for k in range(12)]  # sorted as text, x10 follows x1
+    for k, name in enumerate(names):
+        circuit.rx(Parameter(name), k % 2)
+    circuit.cx(0, 1)
+    circuit.ry(weight, 1)
+    readout = Observables(["ZI"])
+    told = CircuitModel.from_circuit(circuit, names, ["w"], readout)
+    found = CircuitModel.from_circuit(circuit, weights=["w"], readout=readout)
+    assert found.circuit == told.circuit
+    unclear = QuantumCircuit(1)
+    for name in ("b", "a", "w"):
+        unclear.ry(Parameter(name), 0)
+    with pytest.raises(
+        CircuitError, match=r"tell which.*order: from_circuit\(\.\.\., inputs=\['b'"
+    ):
+        CircuitModel.from_circuit(unclear, weights=["w"], readout=Observables(["Z"]))
+
+
+def test_phases_of_boxes_are_no_parameters() -> None:
+    x, w, v = map(Parameter, "xwv")
+    inner = QuantumCircuit(1, global_phase=w)
+    inner.ry(x, 0)
+    inner.rz(w, 0)
+    circuit = QuantumCircuit(1)
+    circuit.append(inner.to_gate(), [0])
+    circuit.ry(v, 0)
+    model = CircuitModel.from_circuit(circuit, ["x"], ["w", "v"], Observables(["Z"]))
+    assert (model.num_inputs, model.num_weights) == (1, 2)
+    layer = qkd.QuantumLayer(model, dtype=torch.float64)
+    bound = circuit.assign_parameters({x: 0.4, w: 0.3, v: 1.1})
+    with torch.no_grad():
+        layer.weight[:] = torch.tensor([0.3, 1.1])
+        value = layer(torch.tensor([[0.4]], dtype=torch.float64)).item()
+    assert value == pytest.approx(Statevector(bound).expectation_value(SparsePauliOp("Z")).real)
+    circuit.global_phase = Parameter("p")
+    with pytest.raises(CircuitError, match="got 'p' moves nothing but the global phase"):
+        CircuitModel.from_circuit(circuit, ["x"], ["w", "v", "p"], Observables(["Z"]))

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from qiskit import QuantumCircuit
+from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, transpile
 from qiskit.circuit import Parameter, ParameterVector
 from qiskit.circuit.library import real_amplitudes, z_feature_map, zz_feature_map
 from qiskit.primitives import StatevectorEstimator, StatevectorSampler
+from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_machine_learning.circuit.library import qnn_circuit
 from qiskit_machine_learning.connectors import TorchConnector
@@ -196,3 +197,63 @@ def test_one_clear_error_each() -> None:
     with pytest.raises(ConfigError, match="made from a network of circuits; got Linear"):
         qkd.from_qnn(torch.nn.Linear(1, 1))
     assert qkd.from_qnn(sampler(), seed=3, backend="aer").engine.name == "aer"
+
+
+def outcomes(case: str) -> tuple[QuantumCircuit, int]:
+    """Two turned qubits, measured as circuits of others are; number of outcomes."""
+    x, w = Parameter("x"), Parameter("w")
+    sizes = {"both": [2], "twice into one": [1], "apart": [1, 1], "meas": [1, 1], "high": [2]}
+    names = ["meas", "other"] if case == "meas" else ["c", "d"]
+    registers = [ClassicalRegister(n, name) for n, name in zip(sizes[case], names, strict=False)]
+    circuit = QuantumCircuit(QuantumRegister(2), *registers)
+    circuit.ry(x, 0)
+    circuit.ry(w, 1)
+    pairs = {
+        "both": [(1, 0), (0, 1)],
+        "twice into one": [(0, 0), (1, 0)],
+        "apart": [(0, 1), (1, 0)],
+        "meas": [(1, 0), (0, 1)],
+        "high": [(0, 1)],
+    }
+    for qubit, bit in pairs[case]:
+        circuit.measure(qubit, bit)
+    return circuit, 4
+
+
+@pytest.mark.parametrize("case", ["both", "twice into one", "apart", "meas", "high"])
+def test_measurements_are_read_as_the_network_reads_them(case: str) -> None:
+    circuit, count = outcomes(case)
+    reached = {"twice into one": [0, 1], "meas": [0, 1], "high": [0, 2]}.get(case, range(count))
+    places = {outcome: k for k, outcome in enumerate(reached)}
+    network = SamplerQNN(
+        circuit=circuit,
+        input_params=[circuit.parameters[1]],
+        weight_params=[circuit.parameters[0]],
+        interpret=lambda outcome: places[outcome],
+        output_shape=len(places),
+        sampler=StatevectorSampler(default_shots=40_000, seed=1),
+    )
+    layer = qkd.from_qnn(network, dtype=torch.float64)
+    theirs = network.forward([0.7], [2.0])
+    with torch.no_grad():
+        layer.weight[:] = 2.0
+        ours = layer(torch.tensor([[0.7]], dtype=torch.float64)).numpy()
+    np.testing.assert_allclose(ours, theirs, atol=0.02)
+    assert np.ptp(ours) > 0.1
+
+
+def test_measurements_that_cannot_be_read() -> None:
+    circuit, _ = outcomes("both")
+    inputs, weights = [circuit.parameters[1]], [circuit.parameters[0]]
+    options = {"input_params": inputs, "weight_params": weights, "output_shape": 4}
+    moved = transpile(circuit, GenericBackendV2(3, seed=1))
+    with pytest.raises(CircuitError, match="a transpiled circuit is measured by its network; got"):
+        qkd.from_qnn(SamplerQNN(circuit=moved, interpret=int, **options))
+
+    def broken(outcome: int) -> int:
+        raise RuntimeError("no such outcome")
+
+    network = SamplerQNN(circuit=circuit, interpret=int, **options)
+    network.set_interpret(broken, 4)
+    with pytest.raises(CircuitError, match=r"interpret\(0\), which raises RuntimeError: no such"):
+        qkd.from_qnn(network)

@@ -186,3 +186,13 @@ def test_double_precision_is_the_students_own() -> None:
     student = partial(qkd.students["linear"], dtype=torch.float64)
     found = clone(Quick(student)).fit(X, Y)
     assert next(found.distilled_.student.parameters()).dtype == torch.float64
+
+
+@pytest.mark.filterwarnings("ignore:.*weights cannot move the readout")
+def test_what_it_distilled_has_the_labels(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 4))
+    labels = np.where(x[:, 0] > 0, "yes", "no")
+    found = DistilledClassifier(epochs=1).fit(x, labels)
+    assert list(found.distilled_.classes) == ["no", "yes"]
+    assert (found.distilled_.predict(x) == found.predict(x)).all()
+    assert '"yes"' in (found.distilled_.export(tmp_path / "left") / "student.json").read_text()

@@ -78,3 +78,13 @@ def test_errors(run: Path, tmp_path: Path) -> None:
         file.unlink()
     with pytest.raises(StorageError, match="weights of a row are kept beside it; got no "):
         export_study(run, tmp_path)
+
+
+def test_a_student_of_shots_leaves_with_their_smoothing(tmp_path: Path) -> None:
+    file = tmp_path / "shots.yaml"
+    file.write_text(STUDY + "backend: exact_shots\n")
+    with pytest.warns(UserWarning, match="cannot move the readout"):
+        qkd.Study.load(str(file)).run(tmp_path / "run", workers=1)
+    export_study(tmp_path / "run", tmp_path / "out")
+    facts = json.loads((tmp_path / "out" / "student.json").read_text())
+    assert facts["smoothing"] == 0.5 / qkd.load_backend("exact_shots").shots

@@ -16,6 +16,7 @@ import torch
 from qiskit import QuantumCircuit, qasm3, qpy
 from qiskit.circuit import ParameterVector
 from qiskit.primitives import StatevectorSampler
+from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import Statevector
 from safetensors.torch import load_file
 from torch import nn
@@ -200,3 +201,25 @@ def test_errors(tmp_path: Path) -> None:
     odd = qkd.nn.HybridStudent(qkd.QuantumLayer(z), nn.Sequential(nn.GELU(), nn.Linear(1, 2)), {})
     with pytest.raises(ConfigError, match="linear layers, tanh and relu; got GELU"):
         qkd.export(odd, tmp_path)
+
+
+def test_amplitudes_by_a_map_of_ones_own_do_not_leave_by_another(tmp_path: Path) -> None:
+    t, w = ParameterVector("t", 1), ParameterVector("w", 1)
+    first, then = QuantumCircuit(1), QuantumCircuit(1)
+    first.ry(2 * t[0], 0)
+    then.ry(w[0], 0)
+    own = qkd.Encoding(
+        "own", first, 2, lambda x: np.arctan2(x[:, 1], x[:, 0])[:, None], is_amplitude=True
+    )
+    layer = qkd.QuantumLayer(qkd.CircuitModel(own, then, qkd.ClassGroups(2, 1)))
+    with pytest.raises(ConfigError, match="times a number, or amplitudes; got the encoding 'own'"):
+        qkd.export(layer, tmp_path / "own")
+    assert not (tmp_path / "own").exists()
+
+
+def test_a_student_wider_than_the_backend_and_labels_that_are_one(tmp_path: Path) -> None:
+    student = qkd.students["fully_quantum"](8, 2, seed=0)
+    with pytest.raises(ConfigError, match="for a backend fits it; got 3 qubits for"):
+        qkd.export(student, tmp_path / "wide", backend=GenericBackendV2(2, seed=1))
+    with pytest.raises(ConfigError, match="labels differ from each other"):
+        qkd.export(student, tmp_path / "same", labels=["a", "a"])

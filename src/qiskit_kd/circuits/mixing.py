@@ -7,15 +7,16 @@ This module must not import torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from qiskit import QuantumCircuit
-from qiskit.circuit import Parameter, ParameterExpression
+from qiskit.circuit import Parameter
 
 from qiskit_kd.circuits.checks import bare, check_unitary, is_inert, is_standard
 from qiskit_kd.circuits.parameters import (
+    feature_order,
     input_parameters,
     parameter_names,
     rename,
@@ -39,11 +40,10 @@ class Parts:
     """Whether the data are the amplitudes themselves."""
 
 
-def unmeasured(circuit: QuantumCircuit) -> tuple[QuantumCircuit, tuple[int, ...] | None]:
-    """The circuit without its last measurements, and the qubits they read, lowest bit first.
+def unmeasured(circuit: QuantumCircuit) -> tuple[QuantumCircuit, dict[int, int]]:
+    """The circuit without its last measurements, and the qubit that each classical bit holds.
 
-    The qubits are None where there is no measurement. One that a gate follows stays; barriers at
-    the end go too.
+    A measurement that a gate follows stays; barriers at the end go too.
     """
     kept: list[Any] = []
     later: set[Any] = set()
@@ -52,7 +52,8 @@ def unmeasured(circuit: QuantumCircuit) -> tuple[QuantumCircuit, tuple[int, ...]
         bits = {*item.qubits, *item.clbits}
         if item.operation.name in ("measure", "barrier") and later.isdisjoint(bits):
             for qubit, bit in zip(item.qubits, item.clbits, strict=False):
-                read[circuit.find_bit(bit).index] = circuit.find_bit(qubit).index
+                place = circuit.find_bit(bit).index
+                read.setdefault(place, circuit.find_bit(qubit).index)  # the last one counts
             continue
         if not is_inert(item.operation):
             later |= bits
@@ -60,7 +61,7 @@ def unmeasured(circuit: QuantumCircuit) -> tuple[QuantumCircuit, tuple[int, ...]
     rest = circuit.copy_empty_like()
     for item in reversed(kept):
         rest.append(item)
-    return rest, tuple(read[bit] for bit in sorted(read)) or None
+    return rest, read
 
 
 def take_apart(circuit: QuantumCircuit, inputs: Any, weights: Any) -> Parts:
@@ -72,9 +73,10 @@ def take_apart(circuit: QuantumCircuit, inputs: Any, weights: Any) -> Parts:
     if not any(item.operation.name == _AMPLITUDES for item in circuit.data):
         check_unitary(circuit, part="a circuit")  # before its classical bits are left out
     plain = bare(circuit)
-    if isinstance(plain.global_phase, ParameterExpression):
+    phase = {p.name for p in _free([plain.global_phase])}
+    if phase:
         plain.global_phase = 0  # nobody sees it
-    order, first = _order(plain, inputs, weights)
+    order, first = _order(plain, inputs, weights, phase)
     new = [*input_parameters(first), *weight_parameters(len(order) - first)] if order else []
     whole = _opened(rename(plain, new, order), set(new[:first]))
     if (rest := _without_amplitudes(whole, new[:first])) is not None:
@@ -83,8 +85,14 @@ def take_apart(circuit: QuantumCircuit, inputs: Any, weights: Any) -> Parts:
     return Parts(first, encoding, ansatz)
 
 
-def _order(circuit: QuantumCircuit, inputs: Any, weights: Any) -> tuple[list[Parameter], int]:
-    """The circuit's parameters, inputs first, and the number of these."""
+def _order(
+    circuit: QuantumCircuit, inputs: Any, weights: Any, phase: Collection[str]
+) -> tuple[list[Parameter], int]:
+    """The circuit's parameters, inputs first, and the number of these.
+
+    Features whose order is not given have that of `feature_order`, weights Qiskit's own, as those
+    of every ansatz.
+    """
     known = {p.name: p for p in circuit.parameters}
     rule = "the parameters of a circuit are its data and its weights"
     if inputs is None and weights is None:
@@ -96,7 +104,15 @@ def _order(circuit: QuantumCircuit, inputs: Any, weights: Any) -> tuple[list[Par
     given = [None if part is None else parameter_names(part, rule) for part in (inputs, weights)]
     named = {name for part in given for name in part or ()}
     first, then = ([n for n in known if n not in named] if part is None else part for part in given)
-    faults = [f"{name!r} not in the circuit" for name in (*first, *then) if name not in known]
+    if inputs is None:
+        first = [p.name for p in feature_order(circuit, but=then)]
+    faults = [
+        f"{name!r} moves nothing but the global phase"
+        if name in phase
+        else f"{name!r} not in the circuit"
+        for name in (*first, *then)
+        if name not in known
+    ]
     faults += [f"{name!r} in neither" for name in known if name not in {*first, *then}]
     both = {name for name in (*first, *then) if (*first, *then).count(name) > 1}
     faults += [f"{name!r} twice" for name in sorted(both)]
@@ -127,6 +143,8 @@ def _opened(circuit: QuantumCircuit, inputs: set[Parameter]) -> QuantumCircuit:
             whole.append(item)
         else:
             whole.compose(_opened(inner, inputs), item.qubits, inplace=True)
+    if _free([whole.global_phase]):
+        whole.global_phase = 0  # of a box; nobody sees it, and it would count as a parameter
     return whole
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterVector
@@ -77,18 +77,22 @@ def parameter_names(given: object, rule: str) -> list[str]:
 
 
 def feature_order(
-    circuit: QuantumCircuit, given: Sequence[Parameter | str] | None = None
+    circuit: QuantumCircuit,
+    given: Sequence[Parameter | str] | None = None,
+    *,
+    but: Collection[str] = (),
 ) -> list[Parameter]:
     """The circuit's parameters in the order in which an angle map fills them.
 
     Qiskit sorts by name as text, `x0, x1, x10, x11, x2`; meant is x0, x1, x2. Numbers in names are
     read as numbers, and names without a common stem are taken only where every order is one. The
     order may be `given` by parameters or names; a `ParameterVector` stands for its elements.
+    Parameters named in `but` are no features.
 
     Raises:
         CircuitError: If `given` is not each parameter once, or the names do not tell the order.
     """
-    known = {p.name: p for p in circuit.parameters}
+    known = {p.name: p for p in circuit.parameters if p.name not in but}
     if given is not None:
         names = parameter_names(given, "the order of the inputs is a list of parameters")
         if sorted(names) != sorted(known):
@@ -104,8 +108,12 @@ def feature_order(
         p.name
         for item in circuit.data
         for v in item.operation.params
-        for p in sorted(getattr(v, "parameters", ()), key=lambda p: keys[p.name])
+        for p in sorted(
+            (p for p in getattr(v, "parameters", ()) if p.name in known),
+            key=lambda p: keys[p.name],
+        )
     )
+    call = "from_circuit" if but else "Encoding"
     tied = len({str(key) for key in keys.values()}) < len(keys)
     one_stem = len({tuple(key[::2]) for key in keys.values()}) == 1
     first |= dict.fromkeys(known)
@@ -114,7 +122,7 @@ def feature_order(
             "the names of an encoding's parameters tell which feature each belongs to",
             got=", ".join(known),
             expected="one name with numbers, such as x0, x1, ...",
-            remedy=f"Give the order: Encoding(..., inputs={list(first)!r}).",
+            remedy=f"Give the order: {call}(..., inputs={list(first)!r}).",
         )
     return [known[name] for name in order]
 

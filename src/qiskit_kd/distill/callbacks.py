@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from qiskit_kd.errors import ConfigError
+
 
 @dataclass
 class State:
@@ -133,8 +135,14 @@ class History:
 
     def to_frame(self) -> Any:
         """The curves as a pandas frame, a row an epoch; pandas must be installed."""
-        import pandas  # type: ignore[import-untyped, import-not-found, unused-ignore]
-
+        try:
+            import pandas  # type: ignore[import-untyped, import-not-found, unused-ignore]
+        except ImportError as error:
+            raise ConfigError(
+                "a frame is one of pandas",
+                got="an environment without it",
+                remedy="pip install pandas, or take History.curves.",
+            ) from error
         return pandas.DataFrame(self.curves).set_index("epoch")
 
     def plot(self, *, ax: Any = None) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from qiskit_kd.circuits import CircuitModel
@@ -27,9 +27,9 @@ from qiskit_kd.errors import DataError, DistillError, StorageError
 from qiskit_kd.files import write_atomically
 from qiskit_kd.nn.export import export
 from qiskit_kd.nn.layer import AnyBackend, CircuitLayer, QuantumLayer
-from qiskit_kd.nn.modules import as_student, num_parameters
+from qiskit_kd.nn.modules import FullyQuantumStudent, as_student, num_parameters
 from qiskit_kd.nn.students import students
-from qiskit_kd.values import numbers, plain, shown
+from qiskit_kd.values import named_path, numbers, plain, shown
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
 
@@ -79,8 +79,18 @@ class Distilled:
     def _logits(self, samples: NDArray[Any]) -> NDArray[np.float64]:
         like = next(self.student.parameters())
         rows = torch.as_tensor(samples).to(like)
-        with torch.no_grad():
-            return np.asarray(self.student.eval()(rows).double().cpu().numpy(), float)
+        try:
+            with torch.no_grad():
+                logits = self.student.eval()(rows)
+            if logits.ndim != 2 or len(logits) != len(rows):
+                raise ValueError(f"logits {tuple(logits.shape)}")
+        except (IndexError, RuntimeError, ValueError) as error:
+            raise DataError(
+                "samples have the shape of those that the student learned from",
+                got=f"shape {samples.shape}: {error}",
+                expected="(n, ...)",
+            ) from error
+        return np.asarray(logits.double().cpu().numpy(), float)
 
     def export(
         self, folder: str | Path, *, backend: AnyBackend | None = None, **about: Any
@@ -99,13 +109,14 @@ class Distilled:
 
     def save(self, folder: str | Path) -> Path:
         """Weights (safetensors), labels and curves (JSON) in a folder; nothing is pickled."""
-        where = Path(folder)
-        where.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {k: v.contiguous() for k, v in self.student.state_dict().items()}, where / _WEIGHTS
-        )
+        where = named_path(folder, "a saved student is a folder")
         facts = {"classes": self.classes.tolist(), "history": self.history.as_dict()}
+        # Copies: safetensors refuses two names for one memory.
+        state = {
+            name: value.clone().contiguous() for name, value in self.student.state_dict().items()
+        }
         write_atomically(where / _FACTS, json.dumps(facts, indent=1).encode())
+        write_atomically(where / _WEIGHTS, save(state))
         return where
 
     @staticmethod
@@ -125,7 +136,7 @@ class Distilled:
         except Exception as error:  # of the disk, of three libraries
             raise StorageError(
                 "a saved student fits the one it is loaded into",
-                got=f"{where}: {str(error).splitlines()[0]}",
+                got=f"{where}: {' '.join(str(error).split())}",
                 expected=f"{_WEIGHTS} and {_FACTS} of Distilled.save",
                 remedy="Build the student as it was built when it was saved.",
             ) from error
@@ -163,7 +174,7 @@ def distill(
             like those, of a module or a `CircuitModel`.
         data: A `Split`, a pair `(x, y)` of arrays, frames, tensors or `.npy` files, a scikit-learn
             bunch, a torch data set or loader of such, or the path of an `.npz`, `.safetensors` or
-            `.csv` file. Labels may be of any type.
+            `.csv` file. Labels are numbers or text; others count as their text.
         loss: Names, losses or terms; None for cross-entropy and, with a teacher, `kl`.
         transfer: Samples without labels, for the teacher to speak about.
         validation: Share of the samples that the best epoch is chosen by.
@@ -179,13 +190,18 @@ def distill(
     parts, own, classes = _parts(data, validation, test, seed)
     transfer = own if transfer is None else transfer
     shape = parts["train"][0].shape[1:]
-    network = _student(student, shape, len(classes), seed, backend)
-    if not isinstance(student, nn.Module):  # built here, of rows
-        parts = {name: (x.reshape(len(x), -1), y) for name, (x, y) in parts.items()}
+    network = as_student(_student(student, shape, len(classes), seed, backend))
+    if not isinstance(student, nn.Module) and len(shape) > 1:  # built here, of rows
+        network = nn.Sequential(nn.Flatten(), network)
     if backend is not None:
-        for layer in network.modules():
-            if isinstance(layer, CircuitLayer):
-                layer.backend = backend
+        for part in network.modules():
+            if isinstance(part, CircuitLayer):
+                part.backend = backend
+        for part in network.modules():
+            if isinstance(part, FullyQuantumStudent):
+                part.choose_smoothing()
+    if not isinstance(data, Split):  # whose labels are numbers already
+        _check_classes(teacher, classes)
     if loss is None:
         loss = ["ce"] if teacher is None else ["ce", "kl"]
     distiller = Distiller(network, loss, teacher=teacher, seed=seed, **training)
@@ -242,11 +258,9 @@ def _parts(
         )
     samples, given = (_read(part) for part in found)
     x = numbers(samples, "samples")
-    labels = plain(given, "labels")
+    labels = _labels(plain(given, "labels"))
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.dtype.kind == "O":
-        labels = labels.astype(str)
     if labels.ndim != 1 or len(labels) != len(x):
         raise DataError(
             "every sample has one label",
@@ -261,6 +275,50 @@ def _parts(
     if not test:
         places["train"] = np.concatenate([places["train"], places.pop("test")])
     return {name: (x[rows], y[rows]) for name, rows in places.items()}, None, classes
+
+
+def _labels(given: NDArray[Any]) -> NDArray[Any]:
+    """Labels as numbers or text, which can be sorted, compared and written down.
+
+    Objects of one kind that is neither, such as dates, count as their text.
+    """
+    if given.dtype.kind == "O":
+        kinds = {type(one) for one in given.ravel().tolist()}
+        numeric = all(issubclass(kind, int | float | np.number | np.bool_) for kind in kinds)
+        if (len(kinds) > 1 and not numeric) or type(None) in kinds:
+            raise DataError(
+                "labels are of one kind",
+                got=", ".join(sorted(kind.__name__ for kind in kinds)),
+                expected="numbers, or text",
+                remedy="Leave out samples without a label, and write the others alike.",
+            )
+        given = np.array(given.tolist()) if numeric else given.astype(str)
+    if given.dtype.kind == "S":
+        given = np.char.decode(given, "utf-8", "replace")
+    if given.dtype.kind not in "biufU":
+        if given.dtype.kind == "c":
+            raise DataError("labels are numbers or text", got=str(given.dtype))
+        given = given.astype(str)
+    if given.dtype.kind == "f" and not np.isfinite(given).all():
+        raise DataError(
+            "every sample has a label",
+            got=f"{np.count_nonzero(~np.isfinite(given))} that are not finite",
+            remedy="Leave such samples out, or give them as transfer=.",
+        )
+    return given
+
+
+def _check_classes(teacher: Any, classes: NDArray[Any]) -> None:
+    """Refuse classifiers whose columns stand for other classes than the labels do."""
+    for each in teacher.values() if isinstance(teacher, Mapping) else [teacher]:
+        known = getattr(getattr(each, "classifier", each), "classes_", None)
+        if known is not None and not np.array_equal(known, classes):
+            raise DistillError(
+                "a fitted teacher knows the classes of the labels",
+                got=f"{list(known)}",
+                expected=f"{list(classes)}",
+                remedy="Fit it to the same labels, or to those among its classes alone.",
+            )
 
 
 def _read(part: Any) -> Any:

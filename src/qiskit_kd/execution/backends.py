@@ -28,11 +28,11 @@ from qiskit_kd.errors import ConfigError, UnknownNameError
 from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.gradients import check_gradient
 from qiskit_kd.execution.kinds import Kind, kinds
-from qiskit_kd.execution.primitives import PrimitiveSource, backend_under, sampler_of
+from qiskit_kd.execution.primitives import PrimitiveSource, backend_under, manager_of, sampler_of
 from qiskit_kd.execution.sampled import SampledEngine
 from qiskit_kd.execution.schema import BackendOptions
 from qiskit_kd.execution.transpiling import CarefulPassManager
-from qiskit_kd.values import named_path, shown
+from qiskit_kd.values import named_path, shown, whole
 from qiskit_kd.yamlfile import faults, load_yaml, parse_yaml, validation_error
 
 ENVIRONMENT_VARIABLE = "QISKIT_KD_BACKENDS"
@@ -290,12 +290,18 @@ class HandedIn(Backend):
             )
         self.name = str(name or getattr(under, "name", None) or type(thing).__name__)
         self.source, self.options = type(thing).__name__, None
-        self._thing, self._shots = thing, shots
-        if pass_manager is None and under is not None:
-            pass_manager = CarefulPassManager(
-                generate_preset_pass_manager(optimization_level=1, backend=under, seed_transpiler=0)
+        self._thing = thing
+        self._shots = (
+            None if shots is None else whole(shots, "a sampler takes at least one shot", least=1)
+        )
+        if not (pass_manager is None or hasattr(pass_manager, "run")):
+            raise ConfigError(
+                "a pass manager makes circuits runnable",
+                got=type(pass_manager).__name__,
+                expected="a PassManager of Qiskit's",
             )
-        self._pass_manager = pass_manager
+        # One that can be made again need not be pickled, and Qiskit's cannot be.
+        self._pass_manager = pass_manager or (under and partial(manager_of, under))
         self._identity = uuid.uuid4().hex  # no two of them answer for each other
 
     def __repr__(self) -> str:
@@ -352,9 +358,10 @@ class HandedIn(Backend):
 
     def pass_manager(self) -> PassManager:
         """See `Backend.pass_manager`."""
-        if self._pass_manager is not None:
-            return self._pass_manager
-        return CarefulPassManager(generate_preset_pass_manager(optimization_level=0))
+        if self._pass_manager is None:
+            return CarefulPassManager(generate_preset_pass_manager(optimization_level=0))
+        given = self._pass_manager
+        return given() if isinstance(given, partial) else given
 
     def describe(self) -> dict[str, Any]:
         """Name and class of what was handed in."""
@@ -371,9 +378,21 @@ class HandedIn(Backend):
             ConfigError: Always.
         """
         del settings
-        raise ConfigError(
+        raise self._no_entry(f"{name!r} from")
+
+    def faults(self, settings: Mapping[str, Any]) -> list[tuple[tuple[str, ...], str]]:
+        """As `changed`."""
+        raise self._no_entry(f"{sorted(settings)} for")
+
+    def place(self, file: str | Path | None = None) -> str:
+        """As `changed`."""
+        del file
+        raise self._no_entry("the place of")
+
+    def _no_entry(self, asked: str) -> ConfigError:
+        return ConfigError(
             "settings are those of an entry in the backend file",
-            got=f"{name!r} from a {self.source}",
+            got=f"{asked} a {self.source}",
             remedy="Change it before it is handed in.",
         )
 
@@ -425,9 +444,7 @@ def backends_path(path: str | Path | None = None) -> Path:
 def _usual_places() -> Iterator[Path]:
     yield Path("backends.yaml")
     root = Path(__file__).resolve().parents[3]
-    if (
-        root / "pyproject.toml"
-    ).is_file():  # a source tree; its copy is newer than the packaged one
+    if (root / "pyproject.toml").is_file():  # its copy is newer than the packaged one
         yield root / "backends.yaml"
     yield Path(str(importlib.resources.files("qiskit_kd") / "_data" / "backends.yaml"))
 

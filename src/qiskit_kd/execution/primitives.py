@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qiskit import QuantumCircuit
+from qiskit import QuantumCircuit, generate_preset_pass_manager
 from qiskit.primitives import BackendSamplerV2, BaseSamplerV2, BitArray
 from qiskit.providers import BackendV2
 from qiskit.transpiler import PassManager
@@ -29,6 +29,7 @@ from qiskit_kd.execution.expansion import Expansion
 from qiskit_kd.execution.measurement import Basis, bases, measured
 from qiskit_kd.execution.memory import require_memory, simulation_bytes
 from qiskit_kd.execution.sampled import Block, Floats, Key, Measured, Source, pack
+from qiskit_kd.execution.transpiling import CarefulPassManager
 from qiskit_kd.seeding import derive
 from qiskit_kd.values import whole
 
@@ -247,6 +248,13 @@ def sampler_of(backend: BackendV2, seed: int | None) -> BaseSamplerV2:
     """A sampler on somebody's backend, of a seed that simulators can read."""
     short = None if seed is None else seed % 2**31
     return BackendSamplerV2(backend=backend, options={"seed_simulator": short})
+
+
+def manager_of(backend: BackendV2) -> PassManager:
+    """What makes circuits runnable on somebody's backend."""
+    return CarefulPassManager(
+        generate_preset_pass_manager(optimization_level=1, backend=backend, seed_transpiler=0)
+    )
 
 
 def backend_under(primitive: Any) -> BackendV2 | None:

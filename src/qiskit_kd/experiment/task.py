@@ -300,7 +300,7 @@ def trained_network(spec: Mapping[str, Any], weights: bytes) -> nn.Module:
         network.load_state_dict(load_weights(weights))
     except (RuntimeError, SafetensorError) as error:
         raise StorageError(
-            "kept weights are those of the row's network", got=str(error).splitlines()[0]
+            "kept weights are those of the row's network", got=" ".join(str(error).split())
         ) from error
     return network.eval()
 

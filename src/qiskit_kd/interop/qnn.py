@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from qiskit import QuantumCircuit
 from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.neural_networks import EstimatorQNN, NeuralNetwork, SamplerQNN
 
@@ -64,28 +65,50 @@ def _model(network: SamplerQNN | EstimatorQNN) -> CircuitModel:
     width = circuit.num_qubits if circuit.layout is None else network.num_virtual_qubits
     readout: Readout
     if isinstance(network, SamplerQNN):
-        readout = _classes(network, width, unmeasured(circuit)[1])
+        readout = _classes(network, width)
     else:
         readout = _observables(network, width)
     return CircuitModel.from_circuit(circuit, network.input_params, network.weight_params, readout)
 
 
-def _classes(network: SamplerQNN, width: int, measured: tuple[int, ...] | None) -> ClassGroups:
-    qubits = None if network.circuit.layout is not None else measured
-    outcomes = 2 ** (width if qubits is None else len(qubits))
+def _measured(circuit: QuantumCircuit, width: int) -> dict[int, int]:
+    """The qubit in each place of an outcome, as the network reads its own circuit's result."""
+    if not circuit.clbits:
+        return {k: k for k in range(width)}
+    if circuit.layout is not None:
+        raise CircuitError(
+            "a transpiled circuit is measured by its network",
+            got="measurements of its own",
+            remedy="Leave them out before it is transpiled, or pass the circuit as it was.",
+        )
+    bits = {circuit.find_bit(bit).index: place for place, bit in enumerate(circuit.clbits)}
+    for register in circuit.cregs:
+        if register.name == "meas":  # then the others are not looked at
+            bits = {circuit.find_bit(bit).index: place for place, bit in enumerate(register)}
+    read = unmeasured(circuit)[1]
+    return {bits[bit]: read[bit] for bit in sorted(read) if bit in bits}
+
+
+def _classes(network: SamplerQNN, width: int) -> ClassGroups:
+    read = _measured(network.circuit, width)
     shape = tuple(network.output_shape)
     rule = "an interpret sorts the outcomes into all classes of the output_shape"
     interpret: Any = network.interpret
     scheme = []
-    for outcome in range(outcomes):
-        found = interpret(outcome)
-        places = (found,) if isinstance(found, Integral) else found
+    for held in range(2 ** len(read)):
+        outcome = sum((held >> k & 1) << place for k, place in enumerate(sorted(read)))
+        said = f"interpret({outcome}), which raises"
         try:
+            if outcome >= 2**width:
+                raise ValueError(f"{outcome}, which a network of {width} qubits drops")
+            found = interpret(outcome)
+            said = f"interpret({outcome}) = {found!r}"
+            places = (found,) if isinstance(found, Integral) else found
             scheme.append(int(np.ravel_multi_index(tuple(int(k) for k in places), shape)))
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # whatever somebody's function raises
             raise CircuitError(
                 rule,
-                got=f"interpret({outcome}) = {found!r}",
+                got=said if "=" in said else f"{said} {type(error).__name__}: {error}",
                 expected=f"indices of an array of shape {shape}",
                 remedy="Correct interpret or output_shape.",
             ) from error
@@ -98,7 +121,10 @@ def _classes(network: SamplerQNN, width: int, measured: tuple[int, ...] | None) 
             expected=f"each of 0..{classes - 1}",
             remedy="Correct interpret or output_shape.",
         )
-    return ClassGroups(classes, width, scheme, qubits=qubits)
+    qubits = tuple(read[place] for place in sorted(read))
+    return ClassGroups(
+        classes, width, scheme, qubits=None if qubits == tuple(range(width)) else qubits
+    )
 
 
 def _observables(network: EstimatorQNN, width: int) -> Observables:

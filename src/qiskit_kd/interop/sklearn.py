@@ -95,7 +95,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_classification_targets(labels)
         if X_transfer is not None:
             X_transfer = validate_data(self, X_transfer, reset=False)
-        self.classes_, numbers = np.unique(labels, return_inverse=True)
+        self.classes_ = np.unique(labels)
         seed = self.random_state
         if not isinstance(seed, Integral):
             seed = int(check_random_state(seed).randint(np.iinfo(np.int32).max))
@@ -104,7 +104,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.distilled_ = distill(
             self.teacher_,
             deepcopy(self.student) if module else self.student,
-            (samples, numbers),
+            (samples, labels),
             loss=self.loss,
             transfer=X_transfer,
             validation=self.validation,
@@ -132,14 +132,6 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 if name.split("__")[-1] == "random_state" and value is None
             ]
             return teacher.set_params(**dict.fromkeys(free, seed)).fit(samples, labels)
-        known = getattr(self.teacher, "classes_", self.classes_)
-        if not np.array_equal(known, self.classes_):
-            raise DistillError(
-                "a fitted teacher knows the classes of the labels",
-                got=f"{list(known)}",
-                expected=f"{list(self.classes_)}",
-                remedy="Fit it to the same labels, or pass clone(teacher), which is fitted here.",
-            )
         return self.teacher
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from qiskit_kd.experiment.store import Store
 from qiskit_kd.experiment.task import trained_network
 from qiskit_kd.nn import export
 from qiskit_kd.nn.layer import AnyBackend
+from qiskit_kd.nn.modules import FullyQuantumStudent
 
 _KINDS = ("fully_quantum", "separable", "hybrid")
 """Students over one circuit, which can leave."""
@@ -88,6 +89,8 @@ def export_study(
         "chosen by": f"validation accuracy, of {len(found)} rows: one row is no verdict",
     }
     network = trained_network(spec, path.read_bytes())
+    if isinstance(network, FullyQuantumStudent):  # that of the shots it was trained with
+        network.smoothing = float(best["options"]["smoothing"])
     where = export(network, to, backend=backend, labels=options.get("classes"), about=about)
     metrics = {part: best[part] for part in ("validation", "test")}
     return {**told, **metrics, "folder": str(where)}

@@ -38,6 +38,8 @@ from qiskit_kd.errors import (
     ResourceError,
     UnknownNameError,
 )
+from qiskit_kd.execution.backends import Backend
+from qiskit_kd.execution.engine import Engine
 from qiskit_kd.execution.exact.engine import effective_weights
 from qiskit_kd.nn.layer import QuantumLayer
 from qiskit_kd.nn.modules import Start, check_sizes
@@ -286,7 +288,8 @@ class RunOptions(Start):
 
     def facts(self) -> dict[str, Any]:
         """What a row and a report say of how a circuit is run."""
-        name = self.backend if isinstance(self.backend, str) else self.backend.name
+        known = self.backend if isinstance(self.backend, str | Backend | Engine) else None
+        name = Backend.of(self.backend).name if known is None else getattr(known, "name", known)
         return {"backend": name, "gradient": self.gradient, "shots": python_number(self.shots)}
 
 

@@ -13,9 +13,11 @@ import numpy as np
 import qiskit
 from numpy.typing import NDArray
 from qiskit import ClassicalRegister, QuantumCircuit, qasm3, qpy
+from qiskit.exceptions import QiskitError
 from safetensors.torch import save as save_weights
 from torch import nn
 
+from qiskit_kd.circuits.amplitude_encoding import tree_angles
 from qiskit_kd.circuits.library import QPY_VERSION
 from qiskit_kd.circuits.model import CircuitModel
 from qiskit_kd.circuits.readouts import ClassGroups
@@ -66,6 +68,8 @@ def export(
     where = named_path(folder, "an export is a folder")
     if not isinstance(about, Mapping | None):
         raise ConfigError("lines of a model card are named", got=shown(about), expected="a mapping")
+    if isinstance(student, nn.Sequential) and isinstance(student[0], nn.Flatten):
+        (_, student) = student  # of images: `plain.py` takes rows
     student = as_student(student)
     model, facts = _facts(student, labels)
     layer: Any = student.circuit
@@ -76,11 +80,11 @@ def export(
         device = load_backend(backend) if isinstance(backend, str) else backend
         if not isinstance(device, Backend):
             device = Backend.of(device)
-        files["isa.qpy"] = _qpy(device.pass_manager().run(measured))
+        files["isa.qpy"] = _qpy(_transpiled(measured, device))
         facts["isa"] = device.name
     files["student.json"] = json.dumps(facts, indent=1).encode()
     files["plain.py"] = Path(plain.__file__).read_bytes()
-    state = {name: value.contiguous() for name, value in student.state_dict().items()}
+    state = {name: value.clone().contiguous() for name, value in student.state_dict().items()}
     files["weights.safetensors"] = save_weights(state)
     told = {"trained on": getattr(layer.backend, "name", layer.backend), **(about or {})}
     files["README.md"] = _card(student, model, facts, told).encode()
@@ -101,7 +105,8 @@ def _facts(student: Any, labels: Sequence[Any] | None) -> tuple[CircuitModel, di
         )
     model, weights = student.circuit.model, student.circuit.weight.detach().double().tolist()
     encoding: dict[str, Any] = {"kind": "amplitude", "qubits": model.num_qubits}
-    if not model.encoding.is_amplitude:
+    given = model.encoding.angle_map
+    if not (model.encoding.is_amplitude and getattr(given, "func", None) is tree_angles):
         if model.encoding.scale is None:
             raise ConfigError(
                 "angles of an exported circuit are features times a number, or amplitudes",
@@ -139,6 +144,8 @@ def _facts(student: Any, labels: Sequence[Any] | None) -> tuple[CircuitModel, di
         raise ConfigError(
             "every class has a label", got=f"{len(named)} labels", expected=f"{count} of them"
         )
+    if len(set(map(str, named))) < count:
+        raise ConfigError("labels differ from each other", got=f"{named}")
     facts["labels"] = named
     return model, facts
 
@@ -184,6 +191,17 @@ def _measured(circuit: QuantumCircuit, qubits: Sequence[int]) -> QuantumCircuit:
 
 def _circuit(name: str, circuit: QuantumCircuit) -> dict[str, bytes]:
     return {f"{name}.qpy": _qpy(circuit), f"{name}.qasm": qasm3.dumps(circuit).encode()}
+
+
+def _transpiled(circuit: QuantumCircuit, device: Backend) -> QuantumCircuit:
+    try:
+        return device.pass_manager().run(circuit)
+    except QiskitError as error:
+        raise ConfigError(
+            "a student that leaves for a backend fits it",
+            got=f"{circuit.num_qubits} qubits for {device.name!r}: {error.message}",
+            remedy="Choose a larger backend, or leave backend out.",
+        ) from error
 
 
 def _qpy(circuit: QuantumCircuit) -> bytes:

@@ -250,6 +250,9 @@ class EngineNetwork(NeuralNetwork):
         self.model = model
         self.engine = engine
 
+    def __repr__(self) -> str:
+        return f"EngineNetwork({self.num_inputs} inputs, {self.num_weights} weights, {self.engine})"
+
     @property
     def circuit(self) -> QuantumCircuit:
         """The circuit, unmeasured; its parameters are `input_params`, then `weight_params`."""

@@ -108,11 +108,13 @@ class FullyQuantumStudent(Student):
                 expected="a torch.nn.Module",
             )
         sharpness = check_sharpness(sharpness, "sharpness")
-        if smoothing is None:
-            layers = (part for part in circuit.modules() if isinstance(part, QuantumLayer))
-            shots = next((layer.engine.shots for layer in layers), None)
-            smoothing = 0.5 / shots if shots else 0.0
         self.circuit = circuit
+        self.smoothing = 0.0
+        self._smoothing_is_free = smoothing is None
+        if smoothing is None:
+            self.choose_smoothing()
+        else:
+            self.smoothing = real(smoothing, "smoothing is 0 or more", name="smoothing", least=0)
         self._is_bare = isinstance(circuit, QuantumLayer)
         if dtype is None:
             dtype = next((p.dtype for p in circuit.parameters()), torch.float32)
@@ -121,8 +123,14 @@ class FullyQuantumStudent(Student):
             self.log_sharpness = nn.Parameter(value)
         else:
             self.register_buffer("log_sharpness", value)
-        self.smoothing = real(smoothing, "smoothing is 0 or more", name="smoothing", least=0)
         self.facts = {"kind": type(self).__name__} if facts is None else dict(facts)
+
+    def choose_smoothing(self) -> None:
+        """Half a count of the shots that the circuit has now; one that was given stays."""
+        if self._smoothing_is_free:
+            layers = (part for part in self.circuit.modules() if isinstance(part, QuantumLayer))
+            shots = next((layer.engine.shots for layer in layers), None)
+            self.smoothing = 0.5 / shots if shots else 0.0
 
     @property
     def sharpness(self) -> float:

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -385,3 +387,17 @@ def test_a_gate_nobody_can_open():
         CircuitError, match=r"'opaque' on qubits \[0\]: it has neither a matrix nor"
     ):
         CircuitModel(kd.angle(1), circuit, ClassGroups(2, 1))  # before anything is run
+
+
+def test_programs_are_kept_by_many_threads_at_once() -> None:
+    kept: dict[int, int] = {}
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            asked = [k % 150 for k in range(20_000)]
+            found = list(pool.map(lambda k: engine_module._cached(kept, k, lambda: k), asked))
+    finally:
+        sys.setswitchinterval(before)
+    assert found == asked
+    assert len(kept) <= engine_module._KEPT

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from qiskit_kd.values import numbers
 K = TypeVar("K")
 V = TypeVar("V")
 
+_LOCK = Lock()
 _KEPT = 64  # compiled models; an engine is shared by many short-lived students
 _CHUNK_BYTES = 2**30  # a run that would keep more than this is split and recomputed backwards
 
@@ -151,9 +153,11 @@ def _cached(kept: dict[K, V], key: K, make: Callable[[], V]) -> V:
     """Least recently made goes first; a hit costs one look-up."""
     found = kept.get(key)
     if found is None:
-        if len(kept) >= _KEPT:
-            kept.pop(next(iter(kept)))
-        found = kept[key] = make()
+        made = make()
+        with _LOCK:
+            found = kept.setdefault(key, made)
+            while len(kept) > _KEPT:
+                kept.pop(next(iter(kept)))
     return found
 
 
