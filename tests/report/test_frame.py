@@ -25,8 +25,10 @@ from qiskit_kd.report.frame import (
     cells,
     interval,
     is_exact,
+    judged_on,
     noise_of,
     students_of,
+    trained_on,
     values,
     variants_of,
 )
@@ -68,6 +70,10 @@ def test_interval_is_students(numbers: list[float]) -> None:
     assert half == pytest.approx(
         stats.t.ppf(0.975, len(numbers) - 1) * stats.sem(numbers), abs=1e-12
     )
+
+
+def test_one_number_has_no_interval() -> None:
+    assert interval([0.5]) == (0.5, None)
 
 
 def test_order_of_students_and_variants() -> None:
@@ -323,6 +329,16 @@ def test_every_point_of_an_experiment_is_what_its_own_model_says() -> None:
 def test_changes_of_a_label_and_of_a_listed_value() -> None:
     assert changes_at({"values": {"0.25": {"a": 1}}}, 0.25) == {"a": 1}
     assert changes_at({"values": [1, 2], "key": "a.b"}, 2) == {"a.b": 2}
+
+
+def test_where_weights_come_from() -> None:
+    assert trained_on(CONFIG, "noise_free") == "exact"
+    assert trained_on(CONFIG, "noisy") == "device"
+    assert trained_on({"variants": {}}, "any") == "exact"
+    tuned = {"variants": {"a": {"backend": "exact", "fine_tune": {"backend": "device"}}}}
+    assert trained_on(tuned, "a") == "device"
+    assert judged_on(CONFIG) == "device"
+    assert judged_on({"evaluation": None}) is None
 
 
 @pytest.mark.parametrize(

@@ -140,15 +140,20 @@ def test_says(page: str) -> None:
         "as the circuit gives them, before its sharpness", "The students", "1 (learnable)",
         "distilled over shuffled teacher (placebo)", "Learning curves", "What the students answer",
         "Pull of each loss term", "Settings", "Every run", "ansatz: two-qubit gates",
+        "labelled samples", "As written, before they are translated",
     ):  # fmt: skip
         assert said in words
 
 
+@pytest.mark.slow
 def test_one_seed_claims_no_intervals_and_no_distillation_makes_a_page_too() -> None:
-    words = " ".join(read(render(make(seeds=1, students=("linear",)))[0]).words)
+    page, drawings = render(make(seeds=1, students=("linear",)))
+    words = " ".join(read(page).words)
     assert "there are no intervals" in words
     assert not any(said in words for said in ("±", "whiskers", "95 % band"))
-    assert "Nothing to compare" in render(make(seeds=2, variants=("plain",)))[0]
+    assert "parameters-macro_f1" not in drawings
+    page, _ = render(make(seeds=2, variants=("plain",)))
+    assert "Nothing to compare" in " ".join(read(page).words)
 
 
 def test_no_raw_identifiers_where_people_read(page: str) -> None:
@@ -224,6 +229,7 @@ def test_a_sweep_has_few_figures() -> None:
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     words = words_of(page)
     for said in (
+        "at best", "teacher hybrid",
         "2 students · 4 settings · 5 paired seeds", "of gains over the student alone are shown",
         "teacher data: same, gain over the student alone", "at best", "quanvolution alone",
         "Rows 3, 17, 40, 86 of the test split at labelled samples K = 5,000, teacher data: all",
@@ -254,6 +260,23 @@ def test_every_run_names_its_point() -> None:
 
 
 @pytest.mark.slow
+def test_without_axes_the_page_is_what_it_was() -> None:
+    before = make(seeds=2, students=("hybrid",))
+    rows = [{**row, "point": {}} for row in before.rows]
+    after = replace(before, rows=rows)
+    assert render(after) == render(before)
+    assert rows_csv(after) == rows_csv(before)
+    small = fake_axes.make(seeds=2, train=(50,), sees=())
+    flat = replace(
+        small, rows=[{**row, "point": {}} for row in small.rows], axes={},
+        config={k: v for k, v in small.config.items() if k != "axes"},
+    )  # fmt: skip
+    page, drawings = render(flat)
+    assert {"feature-maps", "robustness-0"} <= set(drawings)
+    assert "Rows 3, 17, 40, 86 of the test split, and the output" in words_of(page)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.8])
 def test_an_unfinished_sweep_makes_a_page(share: float) -> None:
     small = fake_axes.make(seeds=2, train=(50, 500), maps=False)
@@ -273,6 +296,9 @@ def test_a_study_under_noise() -> None:
     words = words_of(page)
     for said in (
         "Which training holds", "The sharp student over settings with noise",
+        "is chosen by the validation data, and measured on the test data",
+        "judged with so many shots per circuit at noise scale = 1; every number of shots has",
+        "holds the noise of its shots",
         "shuffled teacher (placebo) over noisy", "What shots cost", "KL, nats",
         "Gain of the sharp student over “noisy”, placebos beside it",
         "Divergence of the sharp student from the teacher “classical”",
@@ -323,6 +349,7 @@ def test_a_study_on_a_device(tmp_path: Path) -> None:
         "Does fine-tuning on the device help?", "Readout errors left in, and undone",
         "validation KL −0.100 * [−0.102, −0.098] better 0.540 0.440 5", "What it cost",
         "kept: the start at 1 of 5 seeds", "together 25 60 60 6,000 180.0 189.0 288.00",
+        "left out 0 1 2 1.000 4.00",
         "Every job (60)", "Where on the device", "Gain over “noise-aware”", "rows.csv and jobs.csv",
         "variants: fine tuned ce + kl; teacher: teacher; trained on: model; then on device: epochs "
         "3, steps per epoch 5",

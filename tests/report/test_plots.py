@@ -21,6 +21,7 @@ from qiskit_kd.circuits import hardware_efficient
 from qiskit_kd.errors import DataError
 from qiskit_kd.report import plot_accuracy, plot_circuit, plot_gains, plot_parameters, render
 from qiskit_kd.report.frame import Frame, gain_of, values, variants_of
+from qiskit_kd.report.plots import _thin
 from qiskit_kd.report.plots_sweep import plot_shots
 from qiskit_kd.report.plots_training import plot_fine_tuning
 from qiskit_kd.report.style import look
@@ -59,13 +60,15 @@ def test_conventions(name: str, tmp_path: Path) -> None:
     before, file = dict(mpl.rcParams), tmp_path / "figure.png"
     figure = plot(title="A title", figsize=(8, 5), filename=file)
     assert tuple(figure.get_size_inches()) == (8, 5)
-    titles = [figure.get_suptitle(), *(ax.get_title(loc="left") for ax in figure.axes)]
-    assert "A title" in titles
+    whole, (first, *_) = figure.get_suptitle(), figure.axes
+    assert (first.get_title(loc="left") if count == 1 else whole) == "A title"
     assert file.stat().st_size > 1000
+    plot(filename=tmp_path / "figure.svg")
+    assert "<svg" in (tmp_path / "figure.svg").read_text()
     own = Figure()
     spare, *axes = own.subplots(1, count + 1)
     assert plot(ax=axes[0] if count == 1 else axes) is own
-    assert all(ax.has_data() or ax.texts for ax in axes)
+    assert all(ax.has_data() or (name == "circuit" and ax.texts) for ax in axes)
     assert not spare.has_data()
     assert dict(mpl.rcParams) == before
     pyplot = sys.modules.get("matplotlib.pyplot")
@@ -75,14 +78,30 @@ def test_conventions(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("accuracy over", r"one axes per panel; got 1 axes; expected 2: sees: same; sees: all\. "),
-        ("shots", "one axes per panel; got 1 axes; expected 2: amplitude; angle"),
-        ("robustness", r"two axes per kind .*; got 1 axes; expected 4 for noise, rotation\. "),
+        ("accuracy over", r"one axes per panel; got 1 axes; expected 2: sees: same; sees: all\."),
+        ("gains over", r"one axes per panel; got 1 axes; expected 2: sees: same; sees: all\."),
+        ("shots", r"one axes per panel; got 1 axes; expected 2: amplitude; angle\."),
+        (
+            "robustness",
+            r"two axes per kind of disturbance; got 1 axes; expected 4 for noise, rotation\.",
+        ),
     ],
 )
 def test_too_few_axes(name: str, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=rf"{message} Pass that many, or leave `ax` out\."):
         PLOTS[name][1](ax=Figure().subplots())
+
+
+@pytest.mark.parametrize("students", [("hybrid",), ("linear", "fully_quantum")])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_any_number_of_students_and_seeds(students: tuple[str, ...], seeds: int) -> None:
+    result = make(seeds=seeds, students=students)
+    for figure in (
+        plot_accuracy(result.rows),
+        plot_gains(result.rows, result.comparisons),
+        plot_parameters(result.rows),
+    ):
+        assert figure.axes[0].has_data()
 
 
 def test_accuracy_bars_are_the_means_and_every_seed_is_a_point() -> None:
@@ -136,6 +155,10 @@ def test_names_beside_the_points_do_not_overlap() -> None:
     low, high = ax.get_ylim()
     assert len(left) == 5
     assert min(np.diff(left)) > 0.05 * (high - low)
+
+
+def test_ticks_are_thinned() -> None:
+    assert _thin([74, 75, 195, 1203]) == [74, 195, 1203]
 
 
 def test_one_seed_does_not_zoom_into_nothing() -> None:

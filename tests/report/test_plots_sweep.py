@@ -17,7 +17,7 @@ from qiskit_kd.report import plot_accuracy_over, plot_curves, plot_gains_over, p
 from qiskit_kd.report.drawing import focused
 from qiskit_kd.report.frame import Frame, gain_of, values
 from qiskit_kd.report.grid import at, grid_of
-from qiskit_kd.report.plots_sweep import kinds_of, plot_shots
+from qiskit_kd.report.plots_sweep import kinds_of, plot_shots, shots_of
 from qiskit_kd.report.style import looks_of, points, strokes
 
 from . import fake_axes
@@ -50,6 +50,14 @@ def test_a_panel_per_combination_and_ticks_at_the_values(plot: Callable[..., Fig
         assert ax.get_xscale() == "log"
         assert [t.get_text() for t in ax.get_xticklabels()] == ["50", "500", "5,000"]
         assert ax.get_xlabel() == "labelled samples K (logarithmic)"
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_one_axis_of_words_is_one_panel(plot: Callable[..., Figure]) -> None:
+    result = make(seeds=2, train=(), maps=False, robust=False)
+    (ax,) = draw(plot, result, grid=grid_of(result)).axes
+    assert ax.get_xscale() == "linear"
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["same", "all"]
 
 
 @pytest.mark.parametrize("plot", PLOTS)
@@ -115,6 +123,13 @@ def test_marks_say_the_verdict_and_lie_at_the_gain() -> None:
         assert heights(filled) == wanted("confirmed")
     assert any(g.verdict == "harmful" for g in meant)
     assert any(g.verdict == "confirmed" for g in meant)
+
+
+def test_intervals_of_one_value_stand_side_by_side() -> None:
+    ax = draw(plot_gains_over).axes[1]
+    bars = [np.asarray(x.get_xdata()) for x in ax.lines if np.size(x.get_xdata()) == 2]
+    places = sorted(float(x[0]) for x in bars if x[0] == x[1])
+    assert len(places) == len(set(places)) == 15
 
 
 def test_a_single_seed_and_unfinished_points_are_drawn_too() -> None:
@@ -259,6 +274,11 @@ def test_many_numbers_keep_labels_apart() -> None:
     assert labels == ["64", "256", "1,024", "4,096", "16,384", "∞"]
 
 
+def test_numbers_of_shots() -> None:
+    assert shots_of(NOISE.rows) == [64, 1024, 16384]
+    assert shots_of([{"student": "sharp"}]) == []
+
+
 def test_one_number_of_shots_and_one_seed() -> None:
     rows = [{**r, "shots": r["shots"][:1]} for r in NOISE.rows if r["seed"] == 0 and "shots" in r]
     figure = plot_shots(rows, points=PLACES, looks=LOOKS)
@@ -318,3 +338,13 @@ def test_rows_without_it() -> None:
         r"\{robustness: \{noise: \[\.\.\.\], rotation: \[\.\.\.\]\}\}` and run the study again\.",
     ):
         plot_robustness(rows)
+
+
+def test_one_kind_and_one_seed() -> None:
+    rows = [
+        {**row, "robustness": [e for e in row["robustness"] if e["kind"] == "rotation"]}
+        for row in ROWS if row["seed"] == 0
+    ]  # fmt: skip
+    figure = plot_robustness(rows)
+    assert len(figure.axes) == 2
+    assert not figure.axes[0].collections

@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 
 from qiskit_kd.errors import DataError
 from qiskit_kd.report import plot_curves, plot_distributions, plot_feature_maps, plot_gradients
+from qiskit_kd.report.html import inline, to_svg
 from qiskit_kd.report.plots_training import map_range, plot_fine_tuning
 
 from . import fake_device, fake_result
@@ -129,6 +130,14 @@ def test_lines_that_end_apart_are_named_apart_and_a_diverged_one_is_left_open() 
     assert [text.get_text() for text in figure.axes[0].texts] == ["0", "1"]
 
 
+def test_one_epoch_has_whole_ticks() -> None:
+    rows = [row for row in fake_device.make(seeds=1, kept=False).rows if "fine_tuning" in row]
+    curves = rows[0]["fine_tuning"]["curves"]
+    curves |= {"epoch": [1.0], "validation/loss": [0.5]}
+    figure = plot_fine_tuning(rows, student="sharp", variant="fine_tuned")
+    assert figure.axes[0].get_xticks().tolist() == [1]
+
+
 def test_rows_without_a_second_stage_are_refused() -> None:
     with pytest.raises(
         DataError,
@@ -181,6 +190,14 @@ def test_coloured_images_and_constant_maps() -> None:
     ax = plot_feature_maps(data).axes[0]
     assert np.asarray(ax.images[0].get_array()).shape == (28, 28, 3)
     assert ax.images[4].get_clim() == (0.0, 1.0)
+
+
+def test_same_bytes_every_time_and_fit_for_a_page() -> None:
+    one, two = (to_svg(plot_feature_maps(networks()), "maps") for _ in range(2))
+    assert one == two
+    body = inline(one, "maps", "Maps of images.")
+    assert body.count("data:image/png") == 40
+    assert "http" not in body.replace("http://www.w3.org", "")
 
 
 def test_rows_without_maps() -> None:

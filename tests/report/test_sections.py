@@ -80,6 +80,10 @@ def test_tables_hold_every_student_and_agree_with_the_contrasts() -> None:
     ]  # fmt: skip
     assert [texts(accuracy, k)[0] for k in (0, 1)] == ["teacher", "linear"]
     assert len(accuracy.lines) == 7
+    gain, entry = frame.contrast("linear", "distilled").gain, gains.lines[0][1]
+    assert isinstance(entry, Entry)
+    assert entry.text.replace("−", "-") == f"{100 * gain.mean:+.1f}"
+    assert entry.verdict == gain.verdict
     # Placebos too, as the legend says of every number: unmarked means neither.
     for entry, name in zip(gains.lines[0][1:], frame.variants_of()[1:], strict=True):
         assert entry == document.gained(frame.gain("linear", name))
@@ -130,7 +134,9 @@ def test_the_table_of_preferences_and_of_what_noise_takes() -> None:
     assert cells["over from classical"] == "is preferred"
     point = {"scale": 2, "device": "torino", "encoding": "amplitude"}
     gain = frame.gain("sharp", "from_classical", "noise_free", points=[point])
-    assert cells["over noise free"] == document.gained(gain)
+    entry = cells["over noise free"]
+    assert entry == document.gained(gain)
+    assert (entry.text, entry.verdict) == (f"+{100 * gain.mean:.1f}", "confirmed")
 
 
 def test_shots_are_shown_at_the_devices_own_noise_or_at_the_last_value() -> None:
@@ -320,6 +326,15 @@ def test_changes_are_paired_by_seed_and_less_divergence_is_better() -> None:
     (item,) = device.tuned(Frame(worse))
     assert [change.verdict for change in item.changes] == ["harmful"] * 3
     assert [np.sign(change.gain.mean) for change in item.changes] == [1, 1, -1]
+
+
+def test_only_shared_seeds_count_and_none_make_no_entry() -> None:
+    result = fake_device.make(seeds=6)
+    result.rows = [r for r in result.rows if (r["variant"], r["seed"]) != ("fine_tuned", 3)]
+    (item,) = device.tuned(Frame(result))
+    assert {change.gain.n for change in item.changes} == {5}
+    result.rows = [row for row in result.rows if row["variant"] != "noise_aware"]
+    assert device.tuned(Frame(result)) == []
 
 
 def test_without_a_teacher_the_loss_stands_for_the_divergence() -> None:
@@ -551,8 +566,8 @@ def test_dates(written: str | None, said: str) -> None:
 
 
 def picked(options: Callable[[dict[str, Any]], Any], **config: Any) -> list[Any]:
-    """What a table of choices says of two seeds whose rows have these options."""
-    result = make(seeds=2, students=("hybrid",))
+    """What a table of choices says of three seeds whose rows have these options."""
+    result = make(seeds=3, students=("hybrid",))
     for row in result.rows:
         row["options"] = options(row)
     result.config |= config
@@ -566,9 +581,9 @@ def test_options_tell_what_was_picked_per_student() -> None:
             "layers": 4,
         }
 
-    assert picked(at(4, 4)) == [("hybrid", "distilled", {"temperature": "4"})]
-    assert picked(at(4, 2))[0][2] == {"temperature": "2 (1 seed), 4 (1 seed)"}
-    assert picked(at(4, None))[0][2] == {"temperature": "4 (1 of 2 seeds)"}
+    assert picked(at(4, 4, 4)) == [("hybrid", "distilled", {"temperature": "4"})]
+    assert picked(at(4, 4, 2))[0][2] == {"temperature": "2 (1 seed), 4 (2 seeds)"}
+    assert picked(at(4, 4, None))[0][2] == {"temperature": "4 (2 of 3 seeds)"}
     found = picked(
         lambda _: {"control": "pca_linear", "learning_rate": 0.1, "layers": 4},
         training={"learning_rate": [0.1, 0.2]},
@@ -580,7 +595,7 @@ def test_options_tell_what_was_picked_per_student() -> None:
 
 def test_sharpness_stands_with_the_settings() -> None:
     def learned(row: dict[str, Any], mode: str = "learnable") -> dict[str, Any]:
-        row["extra"] = {"sharpness": 2.0 + row["seed"]}
+        row["extra"] = {"sharpness": 1.5 + row["seed"]}
         return {"sharpness_mode": mode} if row["student"] == "hybrid" else {}
 
     (_, *mine), (_, *none) = picked(learned), picked(lambda row: learned(row, "fixed"))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import xml.etree.ElementTree as ET
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
@@ -13,12 +14,13 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from qiskit_kd.report import plot_gains, render
+from qiskit_kd.report import plot_curves, plot_gains, render
 from qiskit_kd.report.drawing import saved
 from qiskit_kd.report.html import color_variables, inline, to_svg
 from qiskit_kd.report.page import rows_csv
@@ -61,9 +63,17 @@ def test_variants_of_a_study_differ_in_colour_and_in_marker(names: list[str]) ->
     assert len({one.color for one in found}) == len({one.marker for one in found}) == len(found)
 
 
+def test_variants_of_a_study_on_a_device_have_names_that_read_well() -> None:
+    assert [look(name).label for name in ON_DEVICES[:2]] == ["noise-aware", "fine-tuned"]
+
+
 @pytest.mark.parametrize(
     ("color", "least"),
-    [*((color, 3) for color in (look("teacher").color, *SERIES)), (INK, 4.5), (MUTED, 4.5)],
+    [
+        *((color, 3) for color in dict.fromkeys((*(look(v).color for v in KNOWN), *SERIES))),
+        (INK, 4.5),
+        (MUTED, 4.5),
+    ],
 )
 def test_colours_stand_out_on_both_papers(color: str, least: float) -> None:
     # WCAG 2.1: graphical objects need a contrast of 3 to 1, texts of 4.5.
@@ -92,6 +102,10 @@ def test_variants_that_are_drawn_together_are_told_apart(names: list[str]) -> No
     if len(names) <= len(SERIES):
         assert len({item.color for item in found.values()}) == len(names)
     assert {item.color for item in found.values()} <= {*DARK}
+
+
+def test_readable() -> None:
+    assert readable("fully_quantum-x") == "fully quantum x"
 
 
 @pytest.mark.slow
@@ -166,6 +180,11 @@ def test_a_baseline_of_another_name_looks_like_alone() -> None:
     assert found["a", "labels"].label == "alone"
 
 
+def test_no_students_no_strokes_but_teachers() -> None:
+    assert strokes([]) == {}
+    assert list(strokes(rows(teacher=["plain"]))) == [("teacher", "plain")]
+
+
 @given(st.lists(st.text("abc_", min_size=1, max_size=4), min_size=1, max_size=9, unique=True))
 def test_any_names_get_colours_that_have_a_dark_twin(names: list[str]) -> None:
     found = strokes(rows(one=["plain", *names], two=["plain"], three=["plain"]))
@@ -193,6 +212,14 @@ def test_text_stays_text_unless_outlines_are_wanted() -> None:
     assert "</text>" not in to_svg(figure(), "gains", outlines=True)
 
 
+def test_same_figure_same_bytes_and_no_date() -> None:
+    before = dict(mpl.rcParams)
+    one, other = to_svg(figure(), "gains"), to_svg(figure(), "gains")
+    assert one == other
+    assert "<dc:date>" not in one
+    assert dict(mpl.rcParams) == before
+
+
 def test_inline_is_well_formed_named_and_themed() -> None:
     text = inline(to_svg(figure(), "gains"), "gains", "Gains & <losses>.")
     root = ET.fromstring(text)
@@ -203,9 +230,29 @@ def test_inline_is_well_formed_named_and_themed() -> None:
         assert color not in text
     assert f"var(--c{INK.removeprefix('#')})" in text
     assert f"fill: var(--c{PAPER.removeprefix('#')})" not in text.split("<title")[1][:600]
+    assert "var(" not in inline(to_svg(figure(), "x"), "x", "alt", themed=False)
+
+
+def test_inline_loads_nothing() -> None:
+    text = inline(to_svg(figure(), "gains"), "gains", "alt")
+    assert set(re.findall(r"https?://[^\"' ]+", text)) == {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
     assert "font-family" not in text
     assert "<style" not in text
-    assert "var(" not in inline(to_svg(figure(), "x"), "x", "alt", themed=False)
+
+
+@pytest.mark.parametrize("student", ["linear", "hybrid"])
+def test_ids_are_all_prefixed_and_every_reference_resolves(student: str) -> None:
+    rows = fake_result.make(seeds=2).rows
+    text = inline(to_svg(plot_curves(rows, student=student), student), student, "alt")
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert all(name.startswith(f"{student}-") for name in ids)
+    references = re.findall(r'(?:href="#|url\(#)([^")]+)', text)
+    assert references
+    assert set(references) <= set(ids)
 
 
 def test_every_colour_has_a_variable_for_both_papers() -> None:

@@ -76,6 +76,16 @@ def test_names_are_no_markup() -> None:
     )
 
 
+def test_another_metric() -> None:
+    assert "test macro-f1" in terminal_table(make(seeds=2), metric="macro_f1")
+
+
+def test_a_study_without_distillation() -> None:
+    text = terminal_table(make(seeds=2, variants=("plain",)))
+    assert text.startswith("Nothing to compare")
+    assert "hybrid" in text
+
+
 def test_a_student_that_lacks_a_variant_leaves_a_gap() -> None:
     result = make(seeds=2)
     result.rows = [

@@ -65,6 +65,14 @@ def test_rows_dropped_at_random(chosen: list[int]) -> None:
     everything_but_the_page(replace(STUDY, rows=[STUDY.rows[k] for k in chosen]))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("count", range(1, 11))
+def test_every_prefix_makes_a_page(count: int) -> None:
+    result = study(("hybrid",))
+    page, _ = render(replace(result, rows=result.rows[:count]))
+    assert "Results" in page
+
+
 @pytest.mark.parametrize("variants", [("shuffled",), ("distilled", "label_smoothing")])
 def test_a_page_without_the_student_alone(variants: tuple[str, ...]) -> None:
     result = study(("hybrid",))
