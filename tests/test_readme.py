@@ -169,8 +169,11 @@ def guide(language: str) -> list[str]:
 def test_python_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     scope: dict[str, Any] = {}
+    layers: list[Any] = []
     for block in guide("python"):
         exec(compile(block, "guide.md", "exec"), scope)
+        layers += [scope["layer"]] if "layer" in scope else []
+    assert layers[0].weight.numel() == 33
     assert scope["maps"].shape == (8, 3, 14, 14)
     assert scope["student"].circuit.model.num_weights == 30
     assert scope["mixed"].num_weights == 6

@@ -56,6 +56,7 @@ def test_samples_become_tensors_like_the_students_weights():
     assert torch.equal(joined.features, torch.from_numpy(joined.samples))
     assert joined.labels.tolist() == data.labels.tolist()
     assert Labelled.of(data, None, like=torch.zeros(1)).features.dtype == torch.float32
+    assert len(Labelled.of(data, transfer[:0], like=torch.zeros(1)).features) == 9
 
 
 def fake(**changes) -> Samples:
@@ -66,11 +67,36 @@ def fake(**changes) -> Samples:
 @pytest.mark.parametrize(
     ("train", "validation", "transfer", "text"),
     [
-        ({}, {"labels": np.array([0])}, None, r"validation set 'fake' has one label per .*got f"),
-        ({"features": np.ones((0, 2)), "labels": np.ones(0, int)}, {}, None, "at least one sample"),
-        ({}, {"labels": np.array([0, 3, 2, 0])}, None, "are classes; got 3 in row 1; expected 0 t"),
-        ({"labels": np.array([0, -1, 2, 0])}, {}, None, "are classes; got -1 in row 1"),
-        ({"features": np.ones((4, 2))}, {}, None, r"agrees with the .*got samples \(6,\), 3 cl"),
+        (
+            {},
+            {"labels": np.array([0])},
+            None,
+            r"validation set 'fake' has one label per sample.*got f",
+        ),
+        (
+            {"features": np.ones((0, 2)), "labels": np.ones(0, int)},
+            {},
+            None,
+            "and at least one sample",
+        ),
+        (
+            {},
+            {"labels": np.array([0, 3, 2, 0])},
+            None,
+            "are classes; got 3 in row 1; expected 0 to 2",
+        ),
+        (
+            {"labels": np.array([0, -1, 2, 0])},
+            {},
+            None,
+            "are classes; got -1 in row 1; expected 0 to 2",
+        ),
+        (
+            {"features": np.ones((4, 2))},
+            {},
+            None,
+            r"agrees with the training set.*got samples \(6,\), 3",
+        ),
         ({"num_classes": 4}, {}, None, r"expected samples .* 4 classes"),
         ({"labels": np.ones(4, int)}, {}, None, r"at least two classes; got class 1 only"),
         ({}, {}, np.ones((5, 2)), r"transfer set has samples like .*got shape \(5, 2\)"),

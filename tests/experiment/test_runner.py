@@ -293,6 +293,7 @@ def test_a_pool_that_is_warm_already(tmp_path: Path) -> None:
     runner.discard(unused, before)
     assert set(threading.enumerate()) <= threads  # none is left to write to a closed pipe
     assert_ended(before)
+    assert set(multiprocessing.active_children()) == before  # the pools of others go on
 
 
 @pytest.mark.slow
@@ -333,6 +334,7 @@ def test_interrupt_keeps_what_is_committed_and_leaves_no_process(tmp_path: Path)
         kept = len(store.keys())
         assert 3 <= kept <= 3 + 4  # and what had come back from two workers by then
         assert_ended(before)
+        assert set(multiprocessing.active_children()) == before
         summary = runner.run(tasks, store, workers=2)
         assert (summary.found, summary.done) == (kept, 40 - kept)
 

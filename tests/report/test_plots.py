@@ -78,9 +78,15 @@ def test_conventions(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("accuracy over", r"one axes per panel; got 1 axes; expected 2: sees: same; sees: all\."),
-        ("gains over", r"one axes per panel; got 1 axes; expected 2: sees: same; sees: all\."),
-        ("shots", r"one axes per panel; got 1 axes; expected 2: amplitude; angle\."),
+        (
+            "accuracy over",
+            r"drawn into one axes per panel; got 1 axes; expected 2: sees: same; sees: all\.",
+        ),
+        (
+            "gains over",
+            r"drawn into one axes per panel; got 1 axes; expected 2: sees: same; sees: all\.",
+        ),
+        ("shots", r"drawn into one axes per panel; got 1 axes; expected 2: amplitude; angle\."),
         (
             "robustness",
             r"two axes per kind of disturbance; got 1 axes; expected 4 for noise, rotation\.",
